@@ -79,7 +79,9 @@ impl ApiError {
             },
             SdkError::TimeoutError(_) => Self::Timeout { operation },
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout { operation },
-            other => Self::Network { operation, cause: chain(other) },
+            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
+                Self::Network { operation, cause: chain(error) }
+            }
         }
     }
 

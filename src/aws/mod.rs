@@ -180,7 +180,7 @@ fn endpoint_setting(config: &SdkConfig, service: &'static str) -> Option<String>
 /// The `ca_bundle` of the profile, which the SDK does not read.
 async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
     use aws_types::os_shim_internal::{Env, Fs};
-    let files = aws_config::profile::profile_file::ProfileFiles::default();
+    let files = aws_runtime::env_config::file::EnvConfigFiles::default();
     let profile = profile.map(|name| name.to_owned().into());
     let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await.ok()?;
     profiles.get("ca_bundle").map(PathBuf::from)

@@ -14,6 +14,10 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// A message larger than this is hostile: the agent's have 1,024 bytes of payload.
 const MESSAGE_LIMIT: usize = 1 << 20;
+/// The caller is asked to wait once so many bytes have not left.
+const QUEUE_LIMIT: usize = 256 << 10;
+/// Answers are gathered up to this many bytes before they are flushed in spite of more to read.
+const BATCH: usize = 64 << 10;
 const KEEPALIVE: &[u8] = b"keepalive";
 
 /// A byte stream that a websocket can stand on.
@@ -41,8 +45,8 @@ pub enum Incoming {
 /// The client's end of an open websocket.
 pub struct Websocket {
     stream: WebSocketStream<Box<dyn Io>>,
-    unflushed: bool,
-    blocked: bool,
+    /// Bytes that were queued since everything had last left.
+    unflushed: usize,
 }
 
 impl Websocket {
@@ -51,12 +55,12 @@ impl Websocket {
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { stream, unflushed: false, blocked: false })
+        Ok(Self { stream, unflushed: 0 })
     }
 
-    /// Tells whether the socket takes more: false while it has not taken what was sent before.
+    /// Tells whether more may be queued; after a false, [`Incoming::Flushed`] comes when it may again.
     pub fn has_room(&self) -> bool {
-        !self.blocked
+        self.unflushed < QUEUE_LIMIT
     }
 
     /// Queues a text message; [`Self::next`] moves it.
@@ -92,47 +96,52 @@ impl Websocket {
     }
 
     fn send(&mut self, message: Message) -> Result<(), Lost> {
-        self.unflushed = true;
+        self.unflushed += message.len().max(1);
         Pin::new(&mut self.stream).start_send(message).map_err(|error| lost(&error))
     }
 
+    /// Reads before it flushes, so that the answers to a burst leave together; but not for ever.
     fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Incoming, Lost>> {
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(Ok(())) => {
-                    self.unflushed = false;
-                    if std::mem::take(&mut self.blocked) {
-                        return Poll::Ready(Ok(Incoming::Flushed));
-                    }
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(&error))),
-                Poll::Pending => self.blocked = true,
+        if read && self.unflushed < BATCH {
+            if let Poll::Ready(incoming) = self.poll_read(cx) {
+                return Poll::Ready(incoming);
             }
         }
-        if !read {
-            return Poll::Pending;
+        if self.unflushed > 0 && self.poll_flush(cx)?.is_ready() {
+            let had_room = self.has_room();
+            self.unflushed = 0;
+            if !had_room {
+                return Poll::Ready(Ok(Incoming::Flushed));
+            }
         }
+        if read { self.poll_read(cx) } else { Poll::Pending }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(|error| lost(&error))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Lost>> {
         loop {
             let message = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(Err(lost(&error))),
                 None => return Poll::Ready(Err(Lost("the connection ended".to_owned()))),
             };
-            let incoming = match message {
-                Message::Binary(bytes) => Incoming::Message(bytes),
-                Message::Text(text) => Incoming::Message(text.into()),
-                Message::Pong(_) => Incoming::Pong,
+            return Poll::Ready(match message {
+                Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
+                Message::Text(text) => Ok(Incoming::Message(text.into())),
+                Message::Pong(_) => Ok(Incoming::Pong),
                 Message::Ping(_) => {
-                    self.unflushed = true;
-                    Incoming::Ping
+                    self.unflushed += 1;
+                    Ok(Incoming::Ping)
                 }
                 Message::Close(frame) => {
                     let reason = frame.map_or(String::new(), |frame| format!(" ({}: {})", frame.code, frame.reason));
-                    return Poll::Ready(Err(Lost(format!("the service closed the connection{reason}"))));
+                    Err(Lost(format!("the service closed the connection{reason}")))
                 }
                 Message::Frame(_) => continue,
-            };
-            return Poll::Ready(Ok(incoming));
+            });
         }
     }
 }
