@@ -20,7 +20,7 @@ pub use value::ValueError;
 
 use file::ConfigFile;
 
-/// Long enough for a slow login page of a single sign-on and one retry, short enough to be waited for.
+/// Covers credentials, an API retry and a slow network together, and is still short enough to be waited for.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Outlives a closed laptop lid between two meetings; `ssh` must be told to wait as long.
