@@ -79,9 +79,10 @@ impl ApiError {
             },
             SdkError::TimeoutError(_) => Self::Timeout { operation },
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout { operation },
-            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
-                Self::Network { operation, cause: chain(error) }
-            }
+            SdkError::ConstructionFailure(_)
+            | SdkError::DispatchFailure(_)
+            | SdkError::ResponseError(_)
+            | _ => Self::Network { operation, cause: chain(error) },
         }
     }
 
@@ -101,12 +102,25 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
         "AccessDeniedException" | "AccessDenied" => Meaning::AccessDenied,
         "TargetNotConnected" => Meaning::TargetNotConnected,
         "DoesNotExistException" => Meaning::DoesNotExist,
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" | "UnrecognizedClientException"
-        | "InvalidSignatureException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "SignatureDoesNotMatch"
-        | "MissingAuthenticationToken" | "MissingAuthenticationTokenException" | "IncompleteSignature"
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "RequestExpired"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "IncompleteSignature"
         | "IncompleteSignatureException" => Meaning::Credentials,
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded"
-        | "InternalServerError" | "InternalFailure" | "ServiceUnavailable" => Meaning::Transient,
+        "ThrottlingException"
+        | "Throttling"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "InternalServerError"
+        | "InternalFailure"
+        | "ServiceUnavailable" => Meaning::Transient,
         _ if status >= 500 || status == 429 => Meaning::Transient,
         _ => Meaning::Other,
     }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
@@ -38,10 +40,12 @@ const ATTEMPTS: u32 = 4;
 pub struct Settings {
     /// The profile.
     pub profile: Option<String>,
+    /// The profile was named for this run, so that it goes before keys in the environment, as with the AWS CLI.
+    pub profile_goes_first: bool,
     /// The region.
     pub region: Option<String>,
-    /// The endpoint of all API calls.
-    pub endpoint_url: Option<String>,
+    /// The endpoint of the SSM API.
+    pub ssm_endpoint: Option<String>,
     /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
     pub stream_endpoint: Option<String>,
     /// Further root certificates, PEM.
@@ -93,8 +97,12 @@ impl Aws {
         let region = config.region().map(|region| region.as_ref().to_owned()).ok_or(ApiError::NoRegion)?;
         let credentials = resolve_credentials(&config).await?;
         let hosts = self.stream_hosts(&config, &region).await;
-        let client = aws_sdk_ssm::config::Builder::from(&config).credentials_provider(credentials.clone()).build();
-        let client = aws_sdk_ssm::Client::from_conf(client);
+        let mut client =
+            aws_sdk_ssm::config::Builder::from(&config).credentials_provider(credentials.clone());
+        if let Some(url) = &self.settings.ssm_endpoint {
+            client = client.endpoint_url(url);
+        }
+        let client = aws_sdk_ssm::Client::from_conf(client.build());
         Ok(Access { client, signer: Signer { credentials, region }, hosts })
     }
 
@@ -110,8 +118,11 @@ impl Aws {
         if let Some(region) = &self.settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        if let Some(url) = &self.settings.endpoint_url {
-            loader = loader.endpoint_url(url);
+        if let Some(profile) = self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
+            let environment = ProviderConfig::default().with_http_client(self.http.clone());
+            let provider =
+                ProfileFileCredentialsProvider::builder().configure(&environment).profile_name(profile);
+            loader = loader.credentials_provider(provider.build());
         }
         loader.load().await
     }
@@ -122,9 +133,12 @@ impl Aws {
         for dual_stack in [false, true] {
             suffixes.extend(endpoint_suffix(region, dual_stack).await);
         }
-        let chosen = self.settings.endpoint_url.clone();
-        let ssm = chosen.or_else(|| endpoint_setting(config, "SSM")).or_else(|| config.endpoint_url().map(str::to_owned));
-        let streams = self.settings.stream_endpoint.clone().or_else(|| endpoint_setting(config, "SSMMESSAGES"));
+        let chosen = self.settings.ssm_endpoint.clone();
+        let ssm = chosen
+            .or_else(|| endpoint_setting(config, "SSM"))
+            .or_else(|| config.endpoint_url().map(str::to_owned));
+        let streams =
+            self.settings.stream_endpoint.clone().or_else(|| endpoint_setting(config, "SSMMESSAGES"));
         let configured = ssm.into_iter().chain(streams).collect();
         StreamHosts { region: region.to_owned(), suffixes, configured }
     }
@@ -148,7 +162,8 @@ fn http_client(bundle: Option<Vec<u8>>) -> SharedHttpClient {
     let trust = bundle.map_or(trust.clone(), |pem| trust.with_pem_certificate(pem));
     let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
     Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
+        let mut connector =
+            Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
@@ -159,7 +174,8 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
     let missing = || ApiError::NoCredentials("no provider is configured".to_owned());
     let provider = config.credentials_provider().ok_or_else(missing)?;
     let resolved = tokio::time::timeout(ATTEMPT_TIMEOUT, provider.provide_credentials()).await;
-    let resolved = resolved.map_err(|_| ApiError::NoCredentials("their provider did not answer in 15 s".to_owned()))?;
+    let resolved =
+        resolved.map_err(|_| ApiError::NoCredentials("their provider did not answer in 15 s".to_owned()))?;
     resolved.map_err(|error| ApiError::NoCredentials(error::chain(&error)))
 }
 
@@ -173,7 +189,11 @@ async fn endpoint_suffix(region: &str, dual_stack: bool) -> Option<String> {
 
 /// A service's endpoint in the environment or the profile's `services` section.
 fn endpoint_setting(config: &SdkConfig, service: &'static str) -> Option<String> {
-    let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
     config.service_config()?.load_config(key.ok()?)
 }
 
@@ -187,7 +207,8 @@ async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
 }
 
 fn read_bundle(path: &std::path::Path) -> Result<Vec<u8>, ApiError> {
-    std::fs::read(path).map_err(|error| ApiError::Settings(format!("CA bundle `{}`: {error}", path.display())))
+    std::fs::read(path)
+        .map_err(|error| ApiError::Settings(format!("CA bundle `{}`: {error}", path.display())))
 }
 
 #[cfg(test)]

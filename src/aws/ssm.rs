@@ -88,7 +88,11 @@ impl Access {
     ///
     /// # Errors
     /// [`ApiError`]
-    pub async fn resume_session(&self, session_id: &str, known_url: &str) -> Result<Option<Stream>, ApiError> {
+    pub async fn resume_session(
+        &self,
+        session_id: &str,
+        known_url: &str,
+    ) -> Result<Option<Stream>, ApiError> {
         let call = self.client.resume_session().session_id(session_id).customize().config_override(once());
         let answer = call.send().await.map_err(|error| ApiError::from_sdk("ResumeSession", &error))?;
         let url = answer.stream_url.filter(|url| !url.is_empty()).unwrap_or_else(|| known_url.to_owned());

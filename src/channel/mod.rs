@@ -363,6 +363,11 @@ impl Channel {
         self.buffer.is_empty() && self.urgent.is_empty() && self.outbound.is_clear()
     }
 
+    /// Tells whether the agent has sent its handshake request.
+    pub fn has_agent_spoken(&self) -> bool {
+        self.agent.is_some()
+    }
+
     /// Tells whether an answer of the agent is due, so that silence means something.
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::AwaitingRequest | Phase::AwaitingComplete) || !self.outbound.is_clear()

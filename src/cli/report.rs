@@ -7,8 +7,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::aws::{ApiError, Meaning};
+use crate::channel::Refusal;
 use crate::config::ConfigError;
-use crate::target::TargetError;
+use crate::session::{Failure, Step};
+use crate::target::{Target, TargetError};
+use crate::transport::DialError;
 
 use super::sanitize::{cut, escape};
 use super::stderr::Stderr;
@@ -57,6 +61,9 @@ pub enum ExitKind {
 }
 
 impl ExitKind {
+    /// Nobody reads our output any more: what SIGPIPE would have made of it, in silence.
+    pub const READER_GONE: Self = Self::Signal(13);
+
     /// Returns the code that the process exits with.
     pub fn code(self) -> u8 {
         match self {
@@ -146,6 +153,110 @@ impl Report {
         push("fumidai: ", &self.cause);
         self.hints.iter().take(MOST_HINTS).for_each(|hint| push("fumidai: hint: ", hint));
         lines
+    }
+}
+
+impl Report {
+    /// What is told of a session to `port` of `target` that failed.
+    pub(super) fn of_session(failure: &Failure, target: &Target, port: u16) -> Self {
+        let whole = failure.to_string();
+        match failure {
+            Failure::Api(error) => Self::of_api(error, target),
+            Failure::Host(_) => Self::new(ExitKind::Failure, whole)
+                .hint("for an endpoint of your own, name its host in `AWS_ENDPOINT_URL_SSMMESSAGES`"),
+            Failure::Dial(error) => Self::of_dial(error),
+            Failure::TimedOut { step, .. } => Self::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
+            Failure::Lost(_) => Self::new(ExitKind::Lost, whole),
+            Failure::RemotePort(text) => Self::new(
+                ExitKind::RemotePort,
+                format!("port {port} of `{target}` cannot be reached: {text}"),
+            )
+            .hint(format!("is something listening on port {port} there?")),
+            Failure::Ended { reason, suspected_size } => Self::of_end(whole, reason, *suspected_size),
+            Failure::Refused(Refusal::Encryption { .. }) => Self::new(ExitKind::Encryption, whole),
+            Failure::Refused(Refusal::Multiplexed | Refusal::SessionType(_) | Refusal::UnknownAction(_))
+            | Failure::NotAPort => Self::new(ExitKind::Failure, whole)
+                .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
+            Failure::Stdio { .. } => Self::new(ExitKind::Failure, whole),
+            Failure::Panic(_) => {
+                Self::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
+            }
+        }
+    }
+
+    fn of_api(error: &ApiError, target: &Target) -> Self {
+        let whole = error.to_string();
+        match error.meaning() {
+            Meaning::Settings if matches!(error, ApiError::NoRegion) => {
+                Self::new(ExitKind::Configuration, whole)
+                    .hint("set `--region`, `AWS_REGION` or `region` in the profile or the config file")
+            }
+            Meaning::Settings => Self::new(ExitKind::Configuration, whole)
+                .hint("see `AWS_CA_BUNDLE` and `ca_bundle` in the profile"),
+            Meaning::Credentials => Self::new(ExitKind::Credentials, whole)
+                .hint("log in again (`aws sso login`, `aws configure`), or choose another `--profile`"),
+            Meaning::AccessDenied => Self::new(ExitKind::AccessDenied, whole)
+                .hint("ask for the permission that the message names; docs/security.md has the least policy"),
+            Meaning::TargetNotConnected => {
+                let report = Self::new(ExitKind::NotConnected, whole)
+                    .hint("is the instance running, its agent online, and this its account and region?");
+                match target.doubt() {
+                    Some(doubt) => report.hint(doubt),
+                    None => report.hint(
+                        "its role needs `AmazonSSMManagedInstanceCore`, its subnet a way to Systems Manager",
+                    ),
+                }
+            }
+            Meaning::Transient if matches!(error, ApiError::Service { .. }) => {
+                Self::new(ExitKind::Failure, whole).hint("it was tried four times; try again later")
+            }
+            Meaning::Transient => {
+                let timed_out = matches!(error, ApiError::Timeout { .. });
+                Self::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole)
+                    .hint("check the network, `HTTPS_PROXY` and the endpoint settings")
+            }
+            Meaning::DoesNotExist | Meaning::Other => Self::new(ExitKind::Failure, whole),
+        }
+    }
+
+    fn of_dial(error: &DialError) -> Self {
+        let whole = error.to_string();
+        match error {
+            DialError::Refused { status: 403, .. } => Self::new(ExitKind::AccessDenied, whole).hint(
+                "the caller needs `ssmmessages:OpenDataChannel` on the session, and a clock that is right",
+            ),
+            DialError::Certificate { .. } => Self::new(ExitKind::Failure, whole)
+                .hint("if a proxy of your company opens TLS, name its roots in `AWS_CA_BUNDLE`"),
+            DialError::Timeout(_) => Self::new(ExitKind::TimedOut, whole),
+            DialError::Connect { .. }
+            | DialError::Proxy(_)
+            | DialError::Tls(_)
+            | DialError::Sign(_)
+            | DialError::Refused { .. }
+            | DialError::Upgrade(_) => {
+                Self::new(ExitKind::Failure, whole).hint("check the network, `HTTPS_PROXY` and `NO_PROXY`")
+            }
+        }
+    }
+
+    fn of_end(whole: String, reason: &str, suspected_size: Option<usize>) -> Self {
+        let report = Self::new(ExitKind::EndedByFarSide, whole);
+        if suspected_size.is_some() {
+            return report.hint("the service may refuse large messages: try `--max-payload 1024`");
+        }
+        if reason.contains("timed out due to inactivity") {
+            return report.hint("`ServerAliveInterval 30` in ssh_config keeps a session from being idle");
+        }
+        report
+    }
+}
+
+fn step_hint(step: Step) -> &'static str {
+    match step {
+        Step::Start | Step::Open => "check the network, `HTTPS_PROXY` and the endpoint settings",
+        Step::HandshakeRequest | Step::HandshakeComplete => {
+            "the agent on the target may be overloaded or stopped; `--connect-timeout` sets how long to wait"
+        }
     }
 }
 

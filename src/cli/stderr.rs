@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use super::sanitize::escape;
+
 /// Standard error; like the standard library's it has no buffer, so nothing is left behind at exit.
 pub(super) struct Stderr;
 
@@ -15,6 +17,11 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Prints a progress note in our form; it may hold somebody else's text.
+pub(super) fn print_note(text: &str) {
+    write_whole(format!("fumidai: {}\n", escape(text).trim_end()).as_bytes());
 }
 
 fn write_whole(mut bytes: &[u8]) {

@@ -72,7 +72,8 @@ impl PathCache {
 
     fn read(&self, now: SystemTime) -> Entries {
         let text = self.folder.as_ref().and_then(|folder| fs::read(folder.join(FILE)).ok());
-        let mut entries: Entries = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let mut entries: Entries =
+            text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let now = unix_seconds(now);
         entries.retain(|_, entry| entry.learned <= now && now - entry.learned < LIFE.as_secs());
         entries

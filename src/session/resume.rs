@@ -37,6 +37,17 @@ pub(crate) enum AttemptError {
     Lost(String),
 }
 
+impl AttemptError {
+    /// Tells whether the session is no more at the service.
+    pub(crate) fn says_gone(&self) -> bool {
+        match self {
+            Self::Gone => true,
+            Self::Api(error) => error.meaning() == Meaning::DoesNotExist,
+            Self::Host(_) | Self::Dial(_) | Self::Lost(_) => false,
+        }
+    }
+}
+
 /// What follows from a failure.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -83,7 +94,9 @@ impl Resume {
                 self.forbidden += 1;
                 !established && self.forbidden >= EARLY_FORBIDDEN
             }
-            AttemptError::Dial(DialError::Certificate { .. } | DialError::Tls(_) | DialError::Proxy(_)) => !established,
+            AttemptError::Dial(DialError::Certificate { .. } | DialError::Tls(_) | DialError::Proxy(_)) => {
+                !established
+            }
             AttemptError::Dial(
                 DialError::Connect { .. }
                 | DialError::Sign(_)

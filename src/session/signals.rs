@@ -62,9 +62,12 @@ mod unix {
         /// Waits for the next interrupt.
         pub(crate) async fn next(&mut self) -> Interrupt {
             let reader_gone = async {
-                match &mut self.reader_gone {
-                    Some(gone) if gone.await.is_ok() => {}
-                    Some(_) | None => std::future::pending().await,
+                let told = match &mut self.reader_gone {
+                    Some(gone) => gone.await.is_ok(),
+                    None => false,
+                };
+                if !told {
+                    std::future::pending::<()>().await;
                 }
             };
             let interrupt = tokio::select! {

@@ -90,103 +90,121 @@ mod platform {
     use std::fs::File;
     use std::io::{self, IsTerminal, Read, Write};
     use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::net::UnixStream as StdUnixStream;
 
     use bytes::Bytes;
     use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-    use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::net::unix::pipe;
 
     use super::threads::{ThreadSink, ThreadSource};
 
-    pub(super) enum Source {
-        Reactor(Nonblocking),
+    pub(super) struct Source {
+        end: SourceEnd,
+        _flags: Flags,
+    }
+
+    enum SourceEnd {
+        Pipe(pipe::Receiver),
+        Socket(UnixStream),
         Plain(File),
         Terminal(ThreadSource),
     }
 
-    pub(super) enum Sink {
-        Reactor(Nonblocking),
+    pub(super) struct Sink {
+        end: SinkEnd,
+        _flags: Flags,
+    }
+
+    enum SinkEnd {
+        Pipe(pipe::Sender),
+        Socket(UnixStream),
         Plain(File),
         Terminal(ThreadSink),
     }
 
     impl Source {
         pub(super) fn stdin() -> io::Result<Self> {
-            let stdin = io::stdin();
-            if stdin.is_terminal() {
-                return Ok(Self::Terminal(ThreadSource::new(io::stdin())?));
-            }
-            let fd = stdin.as_fd().try_clone_to_owned()?;
-            if !is_stream(&fd)? {
-                return Ok(Self::Plain(File::from(fd)));
-            }
-            Ok(Self::Reactor(Nonblocking::new(fd, Interest::READABLE)?))
+            let fd = io::stdin().as_fd().try_clone_to_owned()?;
+            let (flags, kind) = (Flags::keep(&fd)?, kind(&fd)?);
+            let end = if io::stdin().is_terminal() {
+                SourceEnd::Terminal(ThreadSource::new(io::stdin())?)
+            } else if kind.is_fifo() {
+                SourceEnd::Pipe(pipe::Receiver::from_owned_fd(fd)?)
+            } else if kind.is_socket() {
+                SourceEnd::Socket(socket(fd)?)
+            } else {
+                SourceEnd::Plain(File::from(fd))
+            };
+            Ok(Self { end, _flags: flags })
         }
 
         pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            match self {
-                Self::Reactor(fd) => fd.read(buffer).await,
-                Self::Plain(file) => retry(|| file.read(buffer)),
-                Self::Terminal(thread) => thread.read(buffer).await,
+            match &mut self.end {
+                SourceEnd::Pipe(pipe) => pipe.read(buffer).await,
+                SourceEnd::Socket(socket) => socket.read(buffer).await,
+                SourceEnd::Plain(file) => retry(|| file.read(buffer)),
+                SourceEnd::Terminal(thread) => thread.read(buffer).await,
             }
         }
     }
 
     impl Sink {
         pub(super) fn stdout() -> io::Result<Self> {
-            let stdout = io::stdout();
-            if stdout.is_terminal() {
-                return Ok(Self::Terminal(ThreadSink::new(io::stdout())?));
-            }
-            let fd = stdout.as_fd().try_clone_to_owned()?;
-            if !is_stream(&fd)? {
-                return Ok(Self::Plain(File::from(fd)));
-            }
-            Ok(Self::Reactor(Nonblocking::new(fd, Interest::WRITABLE)?))
+            let fd = io::stdout().as_fd().try_clone_to_owned()?;
+            let (flags, kind) = (Flags::keep(&fd)?, kind(&fd)?);
+            let end = if io::stdout().is_terminal() {
+                SinkEnd::Terminal(ThreadSink::new(io::stdout())?)
+            } else if kind.is_fifo() {
+                SinkEnd::Pipe(pipe::Sender::from_owned_fd(fd)?)
+            } else if kind.is_socket() {
+                SinkEnd::Socket(socket(fd)?)
+            } else {
+                SinkEnd::Plain(File::from(fd))
+            };
+            Ok(Self { end, _flags: flags })
         }
 
         pub(super) async fn write(&mut self, bytes: &Bytes) -> io::Result<usize> {
-            match self {
-                Self::Reactor(fd) => fd.write(bytes).await,
-                Self::Plain(file) => retry(|| file.write(bytes)),
-                Self::Terminal(thread) => thread.write(bytes).await,
+            match &mut self.end {
+                SinkEnd::Pipe(pipe) => pipe.write(bytes).await,
+                SinkEnd::Socket(socket) => socket.write(bytes).await,
+                SinkEnd::Plain(file) => retry(|| file.write(bytes)),
+                SinkEnd::Terminal(thread) => thread.write(bytes).await,
             }
         }
     }
 
-    /// A pipe or socket in the reactor; its flags are put back at the end, for whoever shares it.
-    pub(super) struct Nonblocking {
-        fd: AsyncFd<OwnedFd>,
+    /// A descriptor's flags as they were: put back at the end, for whoever shares them.
+    pub(super) struct Flags {
+        fd: OwnedFd,
         flags: OFlags,
     }
 
-    impl Nonblocking {
-        fn new(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
+    impl Flags {
+        fn keep(fd: &OwnedFd) -> io::Result<Self> {
+            let fd = fd.try_clone()?;
             let flags = fcntl_getfl(&fd)?;
-            fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-            Ok(Self { fd: AsyncFd::with_interest(fd, interest)?, flags })
-        }
-
-        async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-            let read = |fd: &OwnedFd| Ok(rustix::io::read(fd, &mut *buffer)?);
-            self.fd.async_io(Interest::READABLE, read).await
-        }
-
-        async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-            let write = |fd: &OwnedFd| Ok(rustix::io::write(fd, bytes)?);
-            self.fd.async_io(Interest::WRITABLE, write).await
+            Ok(Self { fd, flags })
         }
     }
 
-    impl Drop for Nonblocking {
+    impl Drop for Flags {
         fn drop(&mut self) {
-            let _ = fcntl_setfl(self.fd.get_ref(), self.flags);
+            let _ = fcntl_setfl(&self.fd, self.flags);
         }
     }
 
-    fn is_stream(fd: &OwnedFd) -> io::Result<bool> {
-        let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
-        Ok(matches!(kind, FileType::Fifo | FileType::Socket))
+    fn kind(fd: &OwnedFd) -> io::Result<FileType> {
+        Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
+    }
+
+    /// A stream socket of any family: only reads and writes are asked of it.
+    fn socket(fd: OwnedFd) -> io::Result<UnixStream> {
+        let socket = StdUnixStream::from(fd);
+        socket.set_nonblocking(true)?;
+        UnixStream::from_std(socket)
     }
 
     fn retry(mut work: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
@@ -256,7 +274,8 @@ mod threads {
             let work = move || {
                 let mut buffer = [0; 8192];
                 loop {
-                    let read = source.read(&mut buffer).map(|length| Bytes::copy_from_slice(&buffer[..length]));
+                    let read =
+                        source.read(&mut buffer).map(|length| Bytes::copy_from_slice(&buffer[..length]));
                     let last = read.as_ref().map_or(true, Bytes::is_empty);
                     if sender.blocking_send(read).is_err() || last {
                         return;

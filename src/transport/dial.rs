@@ -112,7 +112,12 @@ impl Dialer {
     ///
     /// # Errors
     /// [`DialError`] by step; each has its deadline.
-    pub async fn dial(&self, url: &StreamUrl, signer: &Signer, now: SystemTime) -> Result<Websocket, DialError> {
+    pub async fn dial(
+        &self,
+        url: &StreamUrl,
+        signer: &Signer,
+        now: SystemTime,
+    ) -> Result<Websocket, DialError> {
         let request = upgrade_request(url, signer, now)?;
         let tcp = within("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
         within("upgrade", UPGRADE_TIMEOUT, async {
@@ -164,7 +169,11 @@ async fn through(
     destination: Uri,
 ) -> Result<TokioIo<TcpStream>, DialError> {
     let uri = proxy.uri().clone();
-    let host = format!("{} through proxy {}", destination.host().unwrap_or_default(), uri.host().unwrap_or_default());
+    let host = format!(
+        "{} through proxy {}",
+        destination.host().unwrap_or_default(),
+        uri.host().unwrap_or_default()
+    );
     match uri.scheme_str() {
         Some("http") => {
             let mut tunnel = Tunnel::new(uri.clone(), direct);
@@ -206,7 +215,11 @@ fn http_form(url: &StreamUrl) -> Result<Uri, DialError> {
         .map_err(|error| DialError::Connect { host: url.host(), cause: error.to_string() })
 }
 
-fn upgrade_request(url: &StreamUrl, signer: &Signer, now: SystemTime) -> Result<http::Request<()>, DialError> {
+fn upgrade_request(
+    url: &StreamUrl,
+    signer: &Signer,
+    now: SystemTime,
+) -> Result<http::Request<()>, DialError> {
     let failed = |error: &dyn std::fmt::Display| DialError::Sign(error.to_string());
     let host = host_header(url);
     let mut request = http::Request::builder()
@@ -235,8 +248,9 @@ fn upgrade_request(url: &StreamUrl, signer: &Signer, now: SystemTime) -> Result<
         .map_err(|error| failed(&error))?
         .into();
     let headers = [("host", host.as_str())];
-    let signable = SignableRequest::new("GET", url.uri().to_string(), headers.into_iter(), SignableBody::Bytes(&[]))
-        .map_err(|error| failed(&error))?;
+    let signable =
+        SignableRequest::new("GET", url.uri().to_string(), headers.into_iter(), SignableBody::Bytes(&[]))
+            .map_err(|error| failed(&error))?;
     let (instructions, _) = sign(signable, &parameters).map_err(|error| failed(&error))?.into_parts();
     instructions.apply_to_request_http1x(&mut request);
     Ok(request)
@@ -280,8 +294,13 @@ mod tests {
     }
 
     fn signer(token: Option<&str>) -> Signer {
-        let credentials =
-            Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token.map(str::to_owned), None, "test");
+        let credentials = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            token.map(str::to_owned),
+            None,
+            "test",
+        );
         Signer { credentials, region: "eu-west-1".to_owned() }
     }
 
@@ -290,7 +309,9 @@ mod tests {
     #[test]
     fn the_upgrade_is_signed_over_host_date_and_token_and_the_url_stays_as_it_is() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        for (token, signed) in [(None, "host;x-amz-date"), (Some("T"), "host;x-amz-date;x-amz-security-token")] {
+        for (token, signed) in
+            [(None, "host;x-amz-date"), (Some("T"), "host;x-amz-date;x-amz-security-token")]
+        {
             let request = upgrade_request(&url(STREAM), &signer(token), now).unwrap();
             let authorization = request.headers()["authorization"].to_str().unwrap();
             let scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20231114/eu-west-1/ssmmessages/aws4_request";
@@ -315,6 +336,9 @@ mod tests {
     fn the_host_header_leaves_out_the_schemes_own_port() {
         assert_eq!(host_header(&url("ws://127.0.0.1:4566/x")), "127.0.0.1:4566");
         assert_eq!(host_header(&url("ws://127.0.0.1:80/x")), "127.0.0.1");
-        assert_eq!(host_header(&url("wss://ssmmessages.eu-west-1.amazonaws.com:443/x")), "ssmmessages.eu-west-1.amazonaws.com");
+        assert_eq!(
+            host_header(&url("wss://ssmmessages.eu-west-1.amazonaws.com:443/x")),
+            "ssmmessages.eu-west-1.amazonaws.com"
+        );
     }
 }

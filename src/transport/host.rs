@@ -75,7 +75,9 @@ impl StreamHosts {
         self.suffixes.iter().any(|suffix| {
             host == format!("ssmmessages.{region}.{suffix}")
                 || host == format!("ssmmessages-fips.{region}.{suffix}")
-                || host.strip_suffix(&format!(".ssmmessages.{region}.vpce.{suffix}")).is_some_and(|id| !id.is_empty())
+                || host
+                    .strip_suffix(&format!(".ssmmessages.{region}.vpce.{suffix}"))
+                    .is_some_and(|id| !id.is_empty())
         })
     }
 }
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn the_query_is_not_shown() {
-        let url = hosts(&[]).check("wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/s?cell-number=SECRET");
+        let url = hosts(&[])
+            .check("wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/s?cell-number=SECRET");
         assert_eq!(format!("{:?}", url.unwrap()), "StreamUrl(ssmmessages.eu-west-1.amazonaws.com)");
     }
 }

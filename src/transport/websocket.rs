@@ -44,18 +44,21 @@ pub enum Incoming {
 
 /// The client's end of an open websocket.
 pub struct Websocket {
-    stream: WebSocketStream<Box<dyn Io>>,
+    stream: Box<WebSocketStream<Box<dyn Io>>>,
     /// Bytes that were queued since everything had last left.
     unflushed: usize,
 }
 
 impl Websocket {
-    pub(super) async fn upgrade(request: http::Request<()>, stream: Box<dyn Io>) -> Result<Self, tungstenite::Error> {
+    pub(super) async fn upgrade(
+        request: http::Request<()>,
+        stream: Box<dyn Io>,
+    ) -> Result<Self, tungstenite::Error> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { stream, unflushed: 0 })
+        Ok(Self { stream: Box::new(stream), unflushed: 0 })
     }
 
     /// Tells whether more may be queued; after a false, [`Incoming::Flushed`] comes when it may again.
@@ -137,7 +140,8 @@ impl Websocket {
                     Ok(Incoming::Ping)
                 }
                 Message::Close(frame) => {
-                    let reason = frame.map_or(String::new(), |frame| format!(" ({}: {})", frame.code, frame.reason));
+                    let reason =
+                        frame.map_or(String::new(), |frame| format!(" ({}: {})", frame.code, frame.reason));
                     Err(Lost(format!("the service closed the connection{reason}")))
                 }
                 Message::Frame(_) => continue,
