@@ -105,10 +105,11 @@ impl Websocket {
 
     /// Reads before it flushes, so that the answers to a burst leave together; but not for ever.
     fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Incoming, Lost>> {
-        if read && self.unflushed < BATCH {
-            if let Poll::Ready(incoming) = self.poll_read(cx) {
-                return Poll::Ready(incoming);
-            }
+        if read
+            && self.unflushed < BATCH
+            && let Poll::Ready(incoming) = self.poll_read(cx)
+        {
+            return Poll::Ready(incoming);
         }
         if self.unflushed > 0 && self.poll_flush(cx)?.is_ready() {
             let had_room = self.has_room();
