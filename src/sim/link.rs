@@ -15,7 +15,7 @@ use crate::sim::dice::Dice;
 const LONGEST_HOLD: Duration = Duration::from_millis(50);
 
 /// What a link does to messages; the default does nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkConfig {
     /// How long every message travels.
     pub delay: Duration,
