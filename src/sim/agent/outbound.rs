@@ -1,0 +1,187 @@
+//! What the agent has sent and not yet seen acknowledged: the list, its head-only resend and the pause.
+//!
+//! Like the real agent it looks every 100 ms at the oldest entry only, so that a burst of losses takes long to mend.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::sim::agent::rtt::RoundTrip;
+
+const SCAN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The list of unacknowledged messages and the clock of its resends.
+#[derive(Debug)]
+pub struct Outbound {
+    next: i64,
+    unacked: VecDeque<Sent>,
+    capacity: usize,
+    bookkeeping_delay: Duration,
+    round_trip: RoundTrip,
+    next_scan: Instant,
+    paused: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    sequence: i64,
+    message: Bytes,
+    first_sent: Instant,
+    last_sent: Instant,
+}
+
+impl Outbound {
+    /// Starts with the sequence number 0 and the first scan in 100 ms.
+    pub fn new(now: Instant, capacity: usize, bookkeeping_delay: Duration) -> Self {
+        Self {
+            next: 0,
+            unacked: VecDeque::new(),
+            capacity,
+            bookkeeping_delay,
+            round_trip: RoundTrip::default(),
+            next_scan: now + SCAN_INTERVAL,
+            paused: false,
+        }
+    }
+
+    /// Returns the number that the next message gets.
+    pub fn next_sequence(&self) -> i64 {
+        self.next
+    }
+
+    /// Takes a message under the next number; says whether it is to be sent now.
+    pub fn push(&mut self, now: Instant, message: Bytes) -> bool {
+        if self.unacked.len() < self.capacity {
+            self.unacked.push_back(Sent { sequence: self.next, message, first_sent: now, last_sent: now });
+        }
+        self.next += 1;
+        !self.paused
+    }
+
+    /// Forgets an acknowledged message; says whether it was outstanding.
+    pub fn acknowledge(&mut self, now: Instant, sequence: i64) -> bool {
+        let Some(at) = self.unacked.iter().position(|sent| sent.sequence == sequence) else { return false };
+        if now.saturating_duration_since(self.unacked[at].first_sent) < self.bookkeeping_delay {
+            return false;
+        }
+        if let Some(sent) = self.unacked.remove(at) {
+            self.round_trip.sample(now.saturating_duration_since(sent.last_sent));
+        }
+        true
+    }
+
+    /// Stops or resumes sending.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Says whether sending is stopped.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Says whether everything sent was acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.unacked.is_empty()
+    }
+
+    /// Returns how many messages are outstanding.
+    pub fn len(&self) -> usize {
+        self.unacked.len()
+    }
+
+    /// Looks at the oldest message if a scan is due; returns it when it is to be sent again.
+    pub fn scan(&mut self, now: Instant) -> Option<Bytes> {
+        if now < self.next_scan {
+            return None;
+        }
+        let scan = self.align(now);
+        let timeout = self.round_trip.timeout();
+        if self.paused {
+            return None;
+        }
+        let head = self.unacked.front_mut()?;
+        if scan.saturating_duration_since(head.last_sent) <= timeout {
+            return None;
+        }
+        head.last_sent = now;
+        Some(head.message.clone())
+    }
+
+    /// Returns the next scan that could send something.
+    pub fn next_scan(&self) -> Option<Instant> {
+        let head = self.unacked.front().filter(|_| !self.paused)?;
+        let overdue = head.last_sent + self.round_trip.timeout();
+        let mut scan = self.next_scan;
+        if overdue >= scan {
+            let scans = (overdue - scan).as_millis() / SCAN_INTERVAL.as_millis() + 1;
+            scan += SCAN_INTERVAL * u32::try_from(scans).unwrap_or(u32::MAX);
+        }
+        Some(scan)
+    }
+
+    /// Moves the next scan past `now` and returns the one that was due last.
+    fn align(&mut self, now: Instant) -> Instant {
+        let behind = now.saturating_duration_since(self.next_scan).as_millis() / SCAN_INTERVAL.as_millis();
+        let due = self.next_scan + SCAN_INTERVAL * u32::try_from(behind).unwrap_or(u32::MAX);
+        self.next_scan = due + SCAN_INTERVAL;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a starting point for virtual time")]
+
+    use super::*;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn only_the_head_is_resent_one_per_scan() {
+        let start = Instant::now();
+        let mut outbound = Outbound::new(start, 10, Duration::ZERO);
+        outbound.push(start, Bytes::from_static(b"a"));
+        outbound.push(start, Bytes::from_static(b"b"));
+        assert_eq!(outbound.scan(start + ms(100)), None);
+        assert_eq!(outbound.scan(start + ms(200)), None, "the timeout must be exceeded");
+        assert_eq!(outbound.next_scan(), Some(start + ms(300)));
+        assert_eq!(outbound.scan(start + ms(300)), Some(Bytes::from_static(b"a")));
+        assert_eq!(outbound.scan(start + ms(400)), None);
+        assert!(outbound.acknowledge(start + ms(410), 0));
+        assert_eq!(outbound.scan(start + ms(500)), Some(Bytes::from_static(b"b")));
+    }
+
+    #[test]
+    fn a_pause_stops_sends_and_resends() {
+        let start = Instant::now();
+        let mut outbound = Outbound::new(start, 10, Duration::ZERO);
+        outbound.set_paused(true);
+        assert!(!outbound.push(start, Bytes::from_static(b"a")));
+        assert_eq!(outbound.next_scan(), None);
+        assert_eq!(outbound.scan(start + ms(900)), None);
+        outbound.set_paused(false);
+        assert_eq!(outbound.scan(start + ms(1000)), Some(Bytes::from_static(b"a")));
+    }
+
+    #[test]
+    fn a_full_list_sends_without_keeping() {
+        let start = Instant::now();
+        let mut outbound = Outbound::new(start, 1, Duration::ZERO);
+        assert!(outbound.push(start, Bytes::from_static(b"a")));
+        assert!(outbound.push(start, Bytes::from_static(b"b")));
+        assert_eq!((outbound.len(), outbound.next_sequence()), (1, 2));
+    }
+
+    #[test]
+    fn an_acknowledgement_may_overtake_the_bookkeeping() {
+        let start = Instant::now();
+        let mut outbound = Outbound::new(start, 10, ms(1));
+        outbound.push(start, Bytes::from_static(b"a"));
+        assert!(!outbound.acknowledge(start, 0));
+        assert!(outbound.acknowledge(start + ms(1), 0));
+    }
+}

@@ -1,0 +1,280 @@
+//! The agent's reader: one message at a time, blocked while a write to the destination is under way.
+//!
+//! The receive rules of docs/protocol.md: in order is processed and then acknowledged, early is acknowledged and kept,
+//! late is acknowledged again, and whatever fails or comes too soon gets no answer.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::sim::agent::frame::{Frame, MessageType, OUTSIDE_SEQUENCE, flag, payload_type};
+use crate::sim::agent::handshake::{self, Answer};
+use crate::sim::agent::{Action, Agent, Fate, Moment, Phase, Status};
+
+/// What the reader is doing.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// It takes the next message.
+    Free,
+    /// It waits for a write to the destination.
+    Writing { sequence: i64, id: Uuid, length: usize, remaining: usize, early: bool },
+    /// It waits for ever.
+    Wedged,
+}
+
+/// What processing one in-order message came to.
+enum Outcome {
+    Done(After),
+    Writing,
+    NotReady,
+    Failed,
+    Discarded,
+    Wedged,
+}
+
+/// What happens once a message has been acknowledged.
+enum After {
+    Nothing,
+    Answered(Answer),
+    Terminate,
+    Disconnect,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Acknowledge {
+    #[serde(rename = "AcknowledgedMessageType")]
+    message_type: String,
+    #[serde(rename = "AcknowledgedMessageId")]
+    message_id: String,
+    #[serde(rename = "AcknowledgedMessageSequenceNumber")]
+    sequence: i64,
+    #[serde(rename = "IsSequentialMessage")]
+    is_sequential: bool,
+}
+
+impl Agent {
+    pub(super) fn read_inbox(&mut self, now: Instant) {
+        while matches!(self.reader, Reader::Free) {
+            let Some(raw) = self.inbox.pop_front() else { return };
+            self.read(now, &raw);
+        }
+    }
+
+    fn read(&mut self, now: Instant, raw: &Bytes) {
+        let Ok(frame) = Frame::parse(raw) else {
+            self.record.malformed += 1;
+            return;
+        };
+        self.record.messages += 1;
+        let digest_ok = frame.digest_matches();
+        self.record.digest_mismatches += u64::from(!digest_ok);
+        let fate = match &frame.message_type {
+            MessageType::InputStreamData => self.read_stream(now, &frame),
+            MessageType::Acknowledge => self.read_acknowledge(now, &frame.payload),
+            MessageType::ChannelClosed => {
+                self.channel_closed(now);
+                Fate::Read
+            }
+            MessageType::PausePublication | MessageType::StartPublication => {
+                self.outbound.set_paused(frame.message_type == MessageType::PausePublication);
+                Fate::Read
+            }
+            MessageType::OutputStreamData | MessageType::AgentSessionState | MessageType::Other(_) => {
+                Fate::Read
+            }
+        };
+        let limits = (self.config.record_capacity, self.config.records_payloads);
+        self.record.note(now, &frame, fate, digest_ok, limits);
+    }
+
+    fn read_acknowledge(&mut self, now: Instant, payload: &[u8]) -> Fate {
+        self.outbound.set_paused(false);
+        match serde_json::from_slice::<Acknowledge>(payload) {
+            Ok(acknowledge) if self.outbound.acknowledge(now, acknowledge.sequence) => self.advance(now),
+            Ok(_) | Err(_) => self.record.unknown_acks += 1,
+        }
+        Fate::Read
+    }
+
+    fn read_stream(&mut self, now: Instant, frame: &Frame) -> Fate {
+        self.outbound.set_paused(false);
+        match frame.sequence.cmp(&self.expected) {
+            std::cmp::Ordering::Equal => self.read_expected(now, frame),
+            std::cmp::Ordering::Greater => self.read_early(now, frame),
+            std::cmp::Ordering::Less => {
+                if self.config.acks_duplicates {
+                    self.acknowledge(now, frame.sequence, frame.id);
+                }
+                Fate::Duplicate
+            }
+        }
+    }
+
+    fn read_early(&mut self, now: Instant, frame: &Frame) -> Fate {
+        if self.early.len() >= self.config.incoming_capacity {
+            return Fate::Dropped;
+        }
+        if self.acknowledge(now, frame.sequence, frame.id) {
+            self.early.insert(frame.sequence, frame.clone());
+        }
+        Fate::Buffered
+    }
+
+    fn read_expected(&mut self, now: Instant, frame: &Frame) -> Fate {
+        match self.process(frame, false) {
+            Outcome::Done(after) => {
+                self.accept(now, frame.sequence, frame.id, after);
+                Fate::Processed
+            }
+            Outcome::Discarded => {
+                self.accept(now, frame.sequence, frame.id, After::Nothing);
+                Fate::Discarded
+            }
+            Outcome::Writing => Fate::Writing,
+            Outcome::NotReady => Fate::NotReady,
+            Outcome::Failed => Fate::Failed,
+            Outcome::Wedged => Fate::Wedged,
+        }
+    }
+
+    /// Acknowledges a processed message and goes on with the early ones that follow it.
+    fn accept(&mut self, now: Instant, sequence: i64, id: Uuid, after: After) {
+        // A failed send returns before the count goes on: the message will be processed a second time.
+        if self.acknowledge(now, sequence, id) {
+            self.expected += 1;
+            self.drain_early(now);
+        }
+        self.follow(now, after);
+    }
+
+    fn drain_early(&mut self, now: Instant) {
+        while let Some(frame) = self.early.get(&self.expected).cloned() {
+            let after = match self.process(&frame, true) {
+                Outcome::Done(after) => after,
+                Outcome::Discarded => After::Nothing,
+                Outcome::Writing | Outcome::NotReady | Outcome::Failed | Outcome::Wedged => return,
+            };
+            self.early.remove(&self.expected);
+            self.expected += 1;
+            self.follow(now, after);
+        }
+    }
+
+    fn follow(&mut self, now: Instant, after: After) {
+        match after {
+            After::Nothing => {}
+            After::Answered(answer) => self.handshake_answered(now, answer),
+            After::Terminate => self.finish(now, Status::Success, String::new()),
+            After::Disconnect => self.finish(now, Status::Failed, String::new()),
+        }
+    }
+
+    fn process(&mut self, frame: &Frame, early: bool) -> Outcome {
+        match frame.payload_type {
+            payload_type::HANDSHAKE_RESPONSE => self.process_response(&frame.payload),
+            // Nobody asked for a challenge: the real agent has no cipher to check it with.
+            payload_type::ENC_CHALLENGE_RESPONSE => Outcome::Failed,
+            kind => match &self.phase {
+                Phase::Handshaking { .. } | Phase::Settling { .. } => Outcome::Discarded,
+                Phase::Starting { .. } | Phase::Dialing => Outcome::NotReady,
+                Phase::Connected { .. } if kind == payload_type::OUTPUT => self.begin_write(frame, early),
+                Phase::Connected { .. } if kind == payload_type::FLAG => self.process_flag(&frame.payload),
+                Phase::Flushing { .. } if kind == payload_type::OUTPUT => Outcome::Failed,
+                Phase::Flushing { .. }
+                    if kind == payload_type::FLAG && flag_of(&frame.payload) == flag::TERMINATE_SESSION =>
+                {
+                    self.wedge()
+                }
+                Phase::Connected { .. } | Phase::Flushing { .. } => Outcome::Done(After::Nothing),
+                Phase::Dead { .. } | Phase::Ended => Outcome::Failed,
+            },
+        }
+    }
+
+    fn process_response(&mut self, payload: &Bytes) -> Outcome {
+        let Some(answer) = handshake::read_response(payload) else { return Outcome::Failed };
+        if !matches!(self.phase, Phase::Handshaking { .. }) {
+            return self.wedge();
+        }
+        self.record.handshake_response = Some(payload.clone());
+        Outcome::Done(After::Answered(answer))
+    }
+
+    fn process_flag(&mut self, payload: &[u8]) -> Outcome {
+        match flag_of(payload) {
+            flag::TERMINATE_SESSION => {
+                self.record.terminated = true;
+                Outcome::Done(After::Terminate)
+            }
+            flag::DISCONNECT_TO_PORT => Outcome::Done(After::Disconnect),
+            _ => Outcome::Done(After::Nothing),
+        }
+    }
+
+    /// The real reader hands this to somebody who no longer listens.
+    fn wedge(&mut self) -> Outcome {
+        self.reader = Reader::Wedged;
+        Outcome::Wedged
+    }
+
+    fn begin_write(&mut self, frame: &Frame, early: bool) -> Outcome {
+        if frame.payload.is_empty() {
+            return Outcome::Done(After::Nothing);
+        }
+        let length = frame.payload.len();
+        self.reader =
+            Reader::Writing { sequence: frame.sequence, id: frame.id, length, remaining: length, early };
+        self.actions.push_back(Action::Write(frame.payload.clone()));
+        Outcome::Writing
+    }
+
+    pub(super) fn wrote(&mut self, now: Instant, count: usize) {
+        let Reader::Writing { sequence, id, length, remaining, early } = &mut self.reader else { return };
+        *remaining = remaining.saturating_sub(count);
+        if *remaining > 0 {
+            return;
+        }
+        let (sequence, id, length, early) = (*sequence, *id, *length, *early);
+        self.reader = Reader::Free;
+        self.record.bytes_written += length as u64;
+        if early {
+            self.early.remove(&sequence);
+            self.expected += 1;
+            self.drain_early(now);
+        } else {
+            self.accept(now, sequence, id, After::Nothing);
+        }
+        self.reach(Moment::Received(self.record.bytes_written));
+    }
+
+    /// The destination was closed under the write: it fails, and its message stays unanswered.
+    pub(super) fn abort_write(&mut self, now: Instant) {
+        if matches!(self.reader, Reader::Writing { .. }) {
+            self.reader = Reader::Free;
+            self.actions.retain(|action| !matches!(action, Action::Write(_)));
+            self.read_inbox(now);
+        }
+    }
+
+    /// Sends an acknowledgement; says whether there was a socket for it.
+    fn acknowledge(&mut self, now: Instant, sequence: i64, id: Uuid) -> bool {
+        let content = Acknowledge {
+            message_type: MessageType::InputStreamData.as_str().to_owned(),
+            message_id: id.to_string(),
+            sequence,
+            is_sequential: true,
+        };
+        let json = serde_json::to_vec(&content).expect("strings and numbers serialize");
+        let mut frame = self.frame(now, MessageType::Acknowledge, json.into());
+        frame.flags = OUTSIDE_SEQUENCE;
+        let sent = self.send(frame.encode());
+        self.record.acks_sent += u64::from(sent);
+        sent
+    }
+}
+
+fn flag_of(payload: &[u8]) -> u32 {
+    payload.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}

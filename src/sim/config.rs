@@ -1,0 +1,140 @@
+//! What a simulator is given at its start.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::sim::agent::AgentConfig;
+use crate::sim::destination::Address;
+use crate::sim::faults::Faults;
+use crate::sim::sigv4::Credentials;
+
+/// The configuration of a simulator; the default has one target that is online and one that is not.
+#[derive(Clone, Debug)]
+pub struct SimConfig {
+    /// The seed of every fault, token and identifier.
+    pub seed: u64,
+    /// The loopback port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// The region that signatures must name.
+    pub region: String,
+    /// The credentials that are accepted at first.
+    pub credentials: Credentials,
+    /// Whether upgrades without a signature are accepted, as from the official plugin before 2025-11.
+    pub unsigned_upgrades: bool,
+    /// The session name of the caller; session identifiers begin with it.
+    pub principal: String,
+    /// What can be reached.
+    pub targets: Vec<SimTarget>,
+    /// Where a port of the target itself really is; other ports are dialled on loopback.
+    pub ports: HashMap<u16, SocketAddr>,
+    /// Where a remote host and port really are; others are dialled as they are.
+    pub hosts: HashMap<(String, u16), SocketAddr>,
+    /// The agents' template; sessions fill in their own identifier and properties.
+    pub agent: AgentConfig,
+    /// Whether the agent begins with StartSession and not with the client's first websocket.
+    pub agent_starts_early: bool,
+    /// How often the service pings a client.
+    pub ping_interval: Duration,
+    /// What goes wrong from the start.
+    pub faults: Faults,
+    /// Serve `https` and `wss` with this identity; else `http` and `ws`.
+    pub tls: Option<TlsIdentity>,
+    /// The host in the addresses given out; it must lead to loopback.
+    pub hostname: String,
+}
+
+/// A managed node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimTarget {
+    /// Its identifier, as `i-0123456789abcdef0`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its agent is connected.
+    pub online: bool,
+}
+
+/// A certificate chain and its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsIdentity {
+    /// The chain.
+    pub certificates_pem: String,
+    /// The private key.
+    pub key_pem: String,
+}
+
+/// The target of the default configuration that is online.
+pub const ONLINE_TARGET: &str = "i-0123456789abcdef0";
+/// The target of the default configuration whose agent is not connected.
+pub const OFFLINE_TARGET: &str = "i-0fedcba9876543210";
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            port: 0,
+            region: "eu-central-1".to_owned(),
+            credentials: dummy_credentials(1),
+            unsigned_upgrades: false,
+            principal: "alice@example.com".to_owned(),
+            targets: vec![
+                SimTarget::new(ONLINE_TARGET, "simulated", true),
+                SimTarget::new(OFFLINE_TARGET, "offline", false),
+            ],
+            ports: HashMap::new(),
+            hosts: HashMap::new(),
+            agent: AgentConfig::default(),
+            agent_starts_early: false,
+            ping_interval: Duration::from_secs(54),
+            faults: Faults::default(),
+            tls: None,
+            hostname: "127.0.0.1".to_owned(),
+        }
+    }
+}
+
+impl SimConfig {
+    /// Says where the agent really connects to.
+    pub(super) fn address_of(&self, host: Option<&str>, port: u16) -> Address {
+        let mapped = match host {
+            None | Some("localhost" | "127.0.0.1") => self.ports.get(&port),
+            Some(host) => self.hosts.get(&(host.to_owned(), port)),
+        };
+        match (mapped, host) {
+            (Some(address), _) => Address::Mapped(*address),
+            (None, Some(host)) => Address::Named(host.to_owned(), port),
+            (None, None) => Address::Mapped(SocketAddr::from(([127, 0, 0, 1], port))),
+        }
+    }
+}
+
+impl SimTarget {
+    /// Makes a target.
+    pub fn new(id: &str, name: &str, online: bool) -> Self {
+        Self { id: id.to_owned(), name: name.to_owned(), online }
+    }
+}
+
+/// Makes credentials that are good for nothing but a simulator; each number gives others.
+pub fn dummy_credentials(number: u32) -> Credentials {
+    Credentials {
+        access_key_id: format!("AKIDFUMIDAISIM{number:06}"),
+        secret_access_key: format!("simulated/secret+key{number:020}"),
+        session_token: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_the_target_can_be_mapped_and_others_are_on_loopback() {
+        let sshd = SocketAddr::from(([127, 0, 0, 1], 2222));
+        let config = SimConfig { ports: HashMap::from([(22, sshd)]), ..SimConfig::default() };
+        assert!(matches!(config.address_of(None, 22), Address::Mapped(address) if address == sshd));
+        assert!(matches!(config.address_of(None, 23), Address::Mapped(address) if address.port() == 23));
+        assert!(matches!(config.address_of(Some("db"), 22), Address::Named(host, 22) if host == "db"));
+    }
+}

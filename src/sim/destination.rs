@@ -1,0 +1,176 @@
+//! The agent's connection to its destination: real TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+type Dial = Pin<Box<dyn Future<Output = Result<TcpStream, String>> + Send>>;
+
+/// The connection, or what stands in for it.
+#[derive(Default)]
+pub struct Destination {
+    state: State,
+    buffer: Vec<u8>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Closed,
+    Dialing(Dial),
+    Open {
+        reader: OwnedReadHalf,
+        writer: OwnedWriteHalf,
+        pending: Bytes,
+    },
+}
+
+/// What happened to the connection.
+#[derive(Debug)]
+pub enum Happened {
+    /// It stands.
+    Connected,
+    /// It could not be made.
+    Failed(String),
+    /// Bytes came.
+    Data(Vec<u8>),
+    /// The other side will send nothing more.
+    Eof,
+    /// It broke.
+    Reset,
+    /// So many bytes of the pending write are done.
+    Wrote(usize),
+}
+
+/// Where to dial for a host and port.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// An address of the simulator's map.
+    Mapped(SocketAddr),
+    /// A name to look up.
+    Named(String, u16),
+}
+
+impl Destination {
+    /// Begins to dial.
+    pub fn dial(&mut self, address: Address) {
+        self.state = State::Dialing(Box::pin(connect(address)));
+    }
+
+    /// Begins to write; one write at a time.
+    pub fn write(&mut self, bytes: Bytes) {
+        if let State::Open { pending, .. } = &mut self.state {
+            *pending = bytes;
+        }
+    }
+
+    /// Closes the connection, both ways.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// Waits for what happens next, reading at most `limit` bytes and only if there is a limit. Cancel-safe.
+    pub async fn next(&mut self, limit: Option<usize>) -> Happened {
+        match &mut self.state {
+            State::Closed => std::future::pending().await,
+            State::Dialing(dial) => {
+                let dialed = dial.await;
+                self.dialed(dialed)
+            }
+            State::Open { reader, writer, pending } => {
+                self.buffer.resize(limit.unwrap_or_default(), 0);
+                tokio::select! {
+                    read = reader.read(&mut self.buffer), if limit.is_some() => match read {
+                        Ok(0) => Happened::Eof,
+                        Ok(count) => Happened::Data(self.buffer[..count].to_vec()),
+                        Err(_) => Happened::Reset,
+                    },
+                    wrote = writer.write(pending), if !pending.is_empty() => match wrote {
+                        Ok(count) => {
+                            pending.advance(count);
+                            Happened::Wrote(count)
+                        }
+                        Err(_) => Happened::Reset,
+                    },
+                    else => std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    fn dialed(&mut self, dialed: Result<TcpStream, String>) -> Happened {
+        match dialed {
+            Ok(stream) => {
+                let (reader, writer) = stream.into_split();
+                self.state = State::Open { reader, writer, pending: Bytes::new() };
+                Happened::Connected
+            }
+            Err(why) => {
+                self.state = State::Closed;
+                Happened::Failed(why)
+            }
+        }
+    }
+}
+
+async fn connect(address: Address) -> Result<TcpStream, String> {
+    let connected = match &address {
+        Address::Mapped(address) => TcpStream::connect(address).await,
+        Address::Named(host, port) => TcpStream::connect((host.as_str(), *port)).await,
+    };
+    let stream = connected.map_err(|error| as_the_agent_says(&address, &error))?;
+    // A destination without it would answer keystrokes late; a failure to set it only costs that.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Words an error as the agent's runtime does.
+fn as_the_agent_says(address: &Address, error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::TimedOut => "connect: connection timed out".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        _ => error.to_string(),
+    };
+    match address {
+        Address::Mapped(address) => format!("dial tcp {address}: {text}"),
+        Address::Named(host, port) => format!("dial tcp {host}:{port}: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_connects_writes_reads_and_sees_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut destination = Destination::default();
+        destination.dial(Address::Mapped(listener.local_addr().unwrap()));
+        assert!(matches!(destination.next(None).await, Happened::Connected));
+        let (mut peer, _) = listener.accept().await.unwrap();
+        destination.write(Bytes::from_static(b"abc"));
+        assert!(matches!(destination.next(None).await, Happened::Wrote(3)));
+        peer.write_all(b"xyz").await.unwrap();
+        drop(peer);
+        assert!(matches!(destination.next(Some(2)).await, Happened::Data(data) if data == b"xy"));
+        assert!(matches!(destination.next(Some(2)).await, Happened::Data(data) if data == b"z"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_worded_as_the_agents() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut destination = Destination::default();
+        destination.dial(Address::Mapped(free));
+        let Happened::Failed(why) = destination.next(None).await else { panic!("nobody listens") };
+        assert_eq!(why, format!("dial tcp {free}: connect: connection refused"));
+    }
+}

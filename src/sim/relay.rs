@@ -1,0 +1,532 @@
+//! One session's relay: the agent, its destination, both paths, and whatever client is there at the moment.
+//!
+//! A task per session. It passes messages on byte for byte, apart from what [`Faults`](crate::sim::faults::Faults) ask
+//! for, and is the only driver of the [`Agent`] value.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use crate::sim::agent::frame::{Frame, MessageType, payload_type, type_of};
+use crate::sim::agent::{Action, Agent, AgentConfig, Status};
+use crate::sim::clock;
+use crate::sim::destination::{Destination, Happened};
+use crate::sim::dice::Dice;
+use crate::sim::faults::{Absent, ClosedForm, CutKind, CutWhen, PathFaults, Step};
+use crate::sim::journal::{Detach, Event};
+use crate::sim::link::Link;
+use crate::sim::sessions::{SessionState, SharedAgent};
+use crate::sim::shared::Shared;
+
+/// Messages that may wait in a path before its source is no longer read.
+const MOST_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Messages that may wait behind the agent's blocked reader.
+const MOST_BACKLOG: usize = 256;
+const CHANNEL: usize = 256;
+
+/// What others use to reach a relay.
+#[derive(Clone, Debug)]
+pub(super) struct RelayHandle {
+    pub control: mpsc::UnboundedSender<Control>,
+    pub messages: mpsc::Sender<Bytes>,
+}
+
+/// The relay's ends of these.
+#[derive(Debug)]
+pub(super) struct RelayInputs {
+    control: mpsc::UnboundedReceiver<Control>,
+    messages: mpsc::Receiver<Bytes>,
+}
+
+impl RelayHandle {
+    pub fn channel() -> (Self, RelayInputs) {
+        let (control, control_inputs) = mpsc::unbounded_channel();
+        let (messages, message_inputs) = mpsc::channel(CHANNEL);
+        (Self { control, messages }, RelayInputs { control: control_inputs, messages: message_inputs })
+    }
+}
+
+/// An order to a relay.
+#[derive(Debug)]
+pub(super) enum Control {
+    /// A client has opened its websocket.
+    Attach(Client),
+    /// A client's websocket is gone.
+    Detach { client: u64, why: Detach },
+    /// Cut the client's websocket now.
+    Cut(CutKind),
+    /// End the session, with a text for the client.
+    Terminate { output: String },
+    /// Send this to the client as it is.
+    Inject(Bytes),
+}
+
+/// The relay's end of a client's websocket.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub id: u64,
+    pub outgoing: mpsc::Sender<Outgoing>,
+    pub order: watch::Sender<Option<Order>>,
+}
+
+/// What is written to a client's websocket, in order.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// A binary message.
+    Message(Bytes),
+    /// A cut, once everything before it was written.
+    Cut(CutKind),
+}
+
+/// What a client's websocket is told out of order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Be cut.
+    Cut(CutKind),
+    /// Leave; a newer one has come.
+    Replaced,
+}
+
+pub(super) struct Relay {
+    shared: Arc<Shared>,
+    session: String,
+    config: AgentConfig,
+    inputs: RelayInputs,
+    agent: SharedAgent,
+    destination: Destination,
+    to_agent: Link,
+    to_client: Link,
+    dice: Dice,
+    client: Option<Client>,
+    waiting: VecDeque<Bytes>,
+    closing: Option<String>,
+    told: bool,
+    silent: bool,
+    reached: HashSet<Step>,
+}
+
+enum Woken {
+    Control(Option<Control>),
+    Message(Option<Bytes>),
+    Destination(Happened),
+    Writable,
+    Time,
+}
+
+impl Relay {
+    pub fn new(
+        shared: Arc<Shared>,
+        config: AgentConfig,
+        inputs: RelayInputs,
+        agent: SharedAgent,
+        mut dice: Dice,
+    ) -> Self {
+        let (to_agent, to_client) =
+            shared.with_faults(|faults| (faults.to_agent.link, faults.to_client.link));
+        Self {
+            session: config.session_id.clone(),
+            config,
+            inputs,
+            agent,
+            destination: Destination::default(),
+            to_agent: Link::new(to_agent, dice.roll()),
+            to_client: Link::new(to_client, dice.roll()),
+            dice,
+            client: None,
+            waiting: VecDeque::new(),
+            closing: None,
+            told: false,
+            silent: false,
+            reached: HashSet::new(),
+            shared,
+        }
+    }
+
+    /// Runs until the session is over and its client knows.
+    pub async fn run(mut self) {
+        if self.shared.config.agent_starts_early {
+            self.start_agent();
+        }
+        loop {
+            self.drain();
+            if self.is_over() {
+                return;
+            }
+            match self.wait().await {
+                Woken::Control(None) | Woken::Message(None) => return,
+                Woken::Control(Some(control)) => self.obey(control),
+                Woken::Message(Some(message)) => self.from_client(message),
+                Woken::Destination(happened) => self.from_destination(happened),
+                Woken::Writable => {}
+                Woken::Time => {
+                    let now = clock::now();
+                    self.with_agent(|agent| agent.handle_timeout(now));
+                }
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.told && self.closing.is_none()
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let (reads, backlog, agent_timeout) = self.with_agent(|agent| {
+            let reads = agent.ready_for_data().then(|| agent.payload_size());
+            (reads, agent.backlog(), agent.poll_timeout())
+        });
+        let reads = reads.filter(|_| self.to_client.in_flight() < MOST_IN_FLIGHT);
+        let takes_messages = backlog < MOST_BACKLOG && self.to_agent.in_flight() < MOST_IN_FLIGHT;
+        let blocked =
+            self.client.as_ref().filter(|client| client.outgoing.capacity() < 2).map(|c| c.outgoing.clone());
+        let to_client = self.to_client.poll_timeout().filter(|_| blocked.is_none());
+        let deadline = [agent_timeout, self.to_agent.poll_timeout(), to_client].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            control = self.inputs.control.recv() => Woken::Control(control),
+            happened = self.destination.next(reads) => Woken::Destination(happened),
+            message = self.inputs.messages.recv(), if takes_messages => Woken::Message(message),
+            () = writable(blocked.as_ref()), if blocked.is_some() => Woken::Writable,
+            () = clock::sleep_until(deadline) => Woken::Time,
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Attach(client) => self.attach(client),
+            Control::Detach { client, why } => {
+                if self.client.as_ref().is_some_and(|current| current.id == client) {
+                    self.detach(why);
+                }
+            }
+            Control::Cut(kind) => self.cut(kind),
+            Control::Terminate { output } => {
+                let now = clock::now();
+                self.with_agent(|agent| agent.channel_closed(now));
+                self.end(Status::Success, output);
+            }
+            Control::Inject(message) => self.to_client.send(clock::now(), message),
+        }
+    }
+
+    fn attach(&mut self, client: Client) {
+        if let Some(old) = self.client.replace(client) {
+            old.order.send_replace(Some(Order::Replaced));
+            self.note(|session| Event::Detached { session, why: Detach::Replaced });
+        }
+        self.shared.set_state(&self.session, SessionState::Connected);
+        let (start_first, absent) =
+            self.shared.with_faults(|faults| (faults.start_publication, faults.absent));
+        if start_first {
+            self.hand_over(start_publication());
+        }
+        if absent == Absent::Pause {
+            self.publish(MessageType::StartPublication);
+        }
+        self.start_agent();
+        self.reach(Step::Opened);
+    }
+
+    fn start_agent(&mut self) {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        if agent.is_none() && !self.shared.is_ended(&self.session) {
+            *agent = Some(Agent::new(clock::now(), clock::unix_ms(), self.config.clone(), self.dice.roll()));
+        }
+    }
+
+    fn detach(&mut self, why: Detach) {
+        self.client = None;
+        self.note(|session| Event::Detached { session, why });
+        self.shared.set_state(&self.session, SessionState::Disconnected);
+        if self.shared.with_faults(|faults| faults.absent) == Absent::Pause {
+            self.publish(MessageType::PausePublication);
+        }
+    }
+
+    fn cut(&mut self, kind: CutKind) {
+        if let Some(client) = &self.client {
+            client.order.send_replace(Some(Order::Cut(kind)));
+            self.lose(kind);
+        }
+    }
+
+    fn lose(&mut self, kind: CutKind) {
+        self.to_agent.cut();
+        self.to_client.cut();
+        self.detach(Detach::Cut(kind));
+    }
+
+    fn from_client(&mut self, message: Bytes) {
+        let faults = self.shared.with_faults(|faults| faults.to_agent);
+        self.to_agent.set_config(faults.link);
+        if let Some(message) = self.mangle(message, &faults) {
+            self.to_agent.send(clock::now(), message);
+        }
+    }
+
+    fn from_destination(&mut self, happened: Happened) {
+        let now = clock::now();
+        match happened {
+            Happened::Connected => self.with_agent(|agent| agent.destination_connected(now)),
+            Happened::Failed(why) => self.with_agent(|agent| agent.destination_failed(now, &why)),
+            Happened::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
+            Happened::Eof => self.with_agent(|agent| agent.destination_eof(now)),
+            Happened::Reset => self.with_agent(|agent| agent.destination_reset(now)),
+            Happened::Wrote(count) => self.with_agent(|agent| agent.destination_wrote(now, count)),
+        }
+    }
+
+    /// Moves everything that can move now.
+    fn drain(&mut self) {
+        let now = clock::now();
+        while let Some(message) = self.to_agent.poll_deliver(now) {
+            self.deliver_to_agent(now, &message);
+        }
+        self.drain_agent(now);
+        while self.can_deliver()
+            && let Some(message) = self.waiting.pop_front().or_else(|| self.to_client.poll_deliver(now))
+        {
+            self.deliver_to_client(message);
+        }
+        if self.to_client.in_flight() == 0 && self.waiting.is_empty() && self.can_deliver() {
+            self.close_channel();
+        }
+    }
+
+    fn can_deliver(&self) -> bool {
+        let waits = self.shared.with_faults(|faults| faults.absent) == Absent::Queue
+            && !self.shared.is_ended(&self.session);
+        self.client.as_ref().map_or(!waits, |client| client.outgoing.capacity() >= 2)
+    }
+
+    fn deliver_to_agent(&mut self, now: Instant, message: &Bytes) {
+        let step = client_step(message);
+        if step.is_some_and(|step| self.cut_at(CutWhen::Before(step))) {
+            return;
+        }
+        if !self.silent {
+            self.with_agent(|agent| agent.handle_message(now, message));
+        }
+        if let Some(step) = step {
+            self.reach(step);
+            self.cut_at(CutWhen::Past(step));
+        }
+    }
+
+    fn drain_agent(&mut self, now: Instant) {
+        let faults = self.shared.with_faults(|faults| faults.to_client);
+        self.to_client.set_config(faults.link);
+        loop {
+            while let Some(message) = self.with_agent(Agent::poll_transmit) {
+                if type_of(&message) != "agent_session_state"
+                    && !self.silent
+                    && let Some(message) = self.mangle(message, &faults)
+                {
+                    self.to_client.send(now, message);
+                }
+            }
+            let Some(action) = self.with_agent(Agent::poll_action) else { return };
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Dial { host, port } => {
+                self.destination.dial(self.shared.config.address_of(host.as_deref(), port))
+            }
+            Action::Write(bytes) => self.destination.write(bytes),
+            Action::CloseDestination => self.destination.close(),
+            Action::Ended { status, output } => {
+                self.destination.close();
+                self.end(status, output);
+            }
+        }
+    }
+
+    fn end(&mut self, status: Status, output: String) {
+        self.shared.end(&self.session, status, &output);
+        if !self.told {
+            self.told = true;
+            self.closing = Some(output);
+        }
+    }
+
+    fn deliver_to_client(&mut self, message: Bytes) {
+        let step = agent_step(&message).filter(|_| self.client.is_some());
+        let Some(step) = step else { return self.hand_over(message) };
+        if self.cut_at(CutWhen::Before(step)) {
+            return;
+        }
+        self.hand_over(message);
+        self.reach(step);
+        self.cut_past(step);
+    }
+
+    fn close_channel(&mut self) {
+        let Some(output) = self.closing.take() else { return };
+        if self.client.is_none() || self.cut_at(CutWhen::Before(Step::ChannelClosed)) {
+            return;
+        }
+        let message = self.channel_closed(&output);
+        self.hand_over(message);
+        self.reach(Step::ChannelClosed);
+        self.cut_past(Step::ChannelClosed);
+    }
+
+    fn hand_over(&mut self, message: Bytes) {
+        if let Some(client) = &self.client {
+            // Full only if the websocket is gone in this moment, and then the message is lost with it.
+            let _ = client.outgoing.try_send(Outgoing::Message(message));
+        }
+    }
+
+    fn reach(&mut self, step: Step) {
+        if self.reached.insert(step) {
+            self.note(|session| Event::Reached { session, step });
+        }
+        if self.shared.with_faults(|faults| faults.agent_silent_at) == Some(step) {
+            self.silent = true;
+        }
+    }
+
+    fn cut_at(&mut self, when: CutWhen) -> bool {
+        let cut =
+            self.client.is_some().then(|| self.shared.with_faults(|faults| faults.take_cut(when))).flatten();
+        if let Some(kind) = cut {
+            self.cut(kind);
+        }
+        cut.is_some()
+    }
+
+    /// Cuts after what was handed over has been written.
+    fn cut_past(&mut self, step: Step) {
+        let Some(client) = &self.client else { return };
+        if let Some(kind) = self.shared.with_faults(|faults| faults.take_cut(CutWhen::Past(step))) {
+            let _ = client.outgoing.try_send(Outgoing::Cut(kind));
+            self.lose(kind);
+        }
+    }
+
+    fn mangle(&mut self, message: Bytes, faults: &PathFaults) -> Option<Bytes> {
+        let lost = self.dice.chance(faults.lost_acks);
+        let corrupt = self.dice.chance(faults.corrupt_digest);
+        match type_of(&message) {
+            "acknowledge" if lost => None,
+            "input_stream_data" | "output_stream_data" if corrupt => {
+                let mut damaged = message.to_vec();
+                damaged[80] ^= 0xff;
+                Some(damaged.into())
+            }
+            _ => Some(message),
+        }
+    }
+
+    fn publish(&mut self, message_type: MessageType) {
+        let now = clock::now();
+        let message = publication(message_type);
+        self.with_agent(|agent| agent.handle_message(now, &message));
+    }
+
+    fn channel_closed(&mut self, output: &str) -> Bytes {
+        let id = self.dice.uuid();
+        let json = serde_json::json!({
+            "MessageId": id.to_string(),
+            "CreatedDate": "2023-11-14T22:13:20.000Z",
+            "DestinationId": self.shared.target_of(&self.session),
+            "SessionId": self.session,
+            "MessageType": "channel_closed",
+            "SchemaVersion": 1,
+            "Output": output,
+        });
+        let frame = Frame::new(MessageType::ChannelClosed, clock::unix_ms(), id, json.to_string().into());
+        match self.shared.with_faults(|faults| faults.closed_form) {
+            ClosedForm::Service => frame.encode_service(),
+            ClosedForm::Agent => frame.encode(),
+        }
+    }
+
+    fn with_agent<T: Default>(&self, use_it: impl FnOnce(&mut Agent) -> T) -> T {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        agent.as_mut().map(use_it).unwrap_or_default()
+    }
+
+    fn note(&self, event: impl FnOnce(String) -> Event) {
+        self.shared.note(event(self.session.clone()));
+    }
+}
+
+async fn writable(outgoing: Option<&mpsc::Sender<Outgoing>>) {
+    match outgoing {
+        // Two permits, since a message may be followed by a cut; a closed channel is noticed by its own task.
+        Some(outgoing) => {
+            if outgoing.reserve_many(2).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn start_publication() -> Bytes {
+    publication(MessageType::StartPublication)
+}
+
+/// A publication message as it was seen: header length 112, NUL padding, no digest, padded to 120 bytes.
+fn publication(message_type: MessageType) -> Bytes {
+    let frame = Frame::new(message_type, clock::unix_ms(), uuid::Uuid::nil(), Bytes::from_static(&[0; 4]));
+    let mut raw = frame.encode_service().to_vec();
+    raw[80..112].fill(0);
+    raw.into()
+}
+
+fn client_step(message: &[u8]) -> Option<Step> {
+    match stream_payload(message, MessageType::InputStreamData.as_str())? {
+        payload_type::HANDSHAKE_RESPONSE => Some(Step::HandshakeResponse),
+        payload_type::OUTPUT => Some(Step::ClientOutput),
+        payload_type::FLAG => Some(Step::ClientFlag),
+        _ => None,
+    }
+}
+
+fn agent_step(message: &[u8]) -> Option<Step> {
+    match stream_payload(message, MessageType::OutputStreamData.as_str())? {
+        payload_type::HANDSHAKE_REQUEST => Some(Step::HandshakeRequest),
+        payload_type::HANDSHAKE_COMPLETE => Some(Step::HandshakeComplete),
+        payload_type::OUTPUT => Some(Step::AgentOutput),
+        _ => None,
+    }
+}
+
+fn stream_payload(message: &[u8], message_type: &str) -> Option<u32> {
+    let payload_type = message.get(112..116)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+    payload_type.filter(|_| type_of(message) == message_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_off_the_messages() {
+        let message = |message_type, payload_type| {
+            let mut frame = Frame::new(message_type, 1, uuid::Uuid::nil(), Bytes::from_static(b"x"));
+            frame.payload_type = payload_type;
+            frame.encode()
+        };
+        assert_eq!(client_step(&message(MessageType::InputStreamData, 6)), Some(Step::HandshakeResponse));
+        assert_eq!(client_step(&message(MessageType::Acknowledge, 1)), None);
+        assert_eq!(agent_step(&message(MessageType::OutputStreamData, 7)), Some(Step::HandshakeComplete));
+        assert_eq!(agent_step(b"short"), None);
+    }
+
+    #[test]
+    fn a_publication_message_is_120_bytes_without_a_digest() {
+        let message = start_publication();
+        assert_eq!((message.len(), &message[..4]), (120, &[0, 0, 0, 112][..]));
+        assert_eq!(message[80..112], [0; 32]);
+    }
+}

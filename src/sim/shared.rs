@@ -1,0 +1,86 @@
+//! What the tasks of one simulator share.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::sim::agent::{AgentConfig, Status};
+use crate::sim::clock;
+use crate::sim::config::SimConfig;
+use crate::sim::dice::Dice;
+use crate::sim::faults::Faults;
+use crate::sim::journal::{Event, Journal};
+use crate::sim::sessions::{SessionState, Sessions};
+use crate::sim::sigv4::Keyring;
+
+pub(super) struct Shared {
+    pub config: SimConfig,
+    pub address: SocketAddr,
+    pub keyring: Mutex<Keyring>,
+    pub agent: Mutex<AgentConfig>,
+    pub sessions: Mutex<Sessions>,
+    pub dice: Mutex<Dice>,
+    pub journal: Journal,
+    pub stop: CancellationToken,
+    faults: Mutex<Faults>,
+}
+
+impl Shared {
+    pub fn new(config: SimConfig, address: SocketAddr) -> Self {
+        Self {
+            address,
+            keyring: Mutex::new(Keyring::new(config.credentials.clone())),
+            agent: Mutex::new(config.agent.clone()),
+            sessions: Mutex::default(),
+            dice: Mutex::new(Dice::new(config.seed)),
+            journal: Journal::new(clock::now()),
+            stop: CancellationToken::new(),
+            faults: Mutex::new(config.faults.clone()),
+            config,
+        }
+    }
+
+    pub fn with_faults<T>(&self, use_them: impl FnOnce(&mut Faults) -> T) -> T {
+        use_them(&mut lock(&self.faults))
+    }
+
+    pub fn note(&self, event: Event) {
+        self.journal.note(clock::now(), event);
+    }
+
+    pub fn set_state(&self, session: &str, state: SessionState) {
+        lock(&self.sessions).set_state(session, state);
+    }
+
+    pub fn is_ended(&self, session: &str) -> bool {
+        lock(&self.sessions).find(session).is_none_or(|session| session.info.end.is_some())
+    }
+
+    /// Ends a session in the table, once.
+    pub fn end(&self, session: &str, status: Status, output: &str) {
+        if lock(&self.sessions).end(session, status, output, clock::unix_s()) {
+            self.note(Event::Ended { session: session.to_owned(), status, output: output.to_owned() });
+        }
+    }
+
+    pub fn target_of(&self, session: &str) -> String {
+        lock(&self.sessions).find(session).map(|session| session.info.target.clone()).unwrap_or_default()
+    }
+
+    /// Returns the address of the API, as `http://127.0.0.1:1234`.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.config.hostname, self.address.port())
+    }
+
+    /// Returns the address of the websockets.
+    pub fn stream_endpoint(&self) -> String {
+        self.endpoint().replacen("http", "ws", 1)
+    }
+}
+
+/// Locks a mutex whose value stays sound even if a task panicked while it held it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
