@@ -7,6 +7,7 @@
 
 pub mod agent;
 mod api;
+pub mod cli;
 mod clock;
 pub mod config;
 mod destination;
@@ -20,11 +21,13 @@ pub mod link;
 mod listing;
 mod mailbox;
 mod relay;
+mod scratch;
 mod service_messages;
 pub mod sessions;
 mod shared;
 pub mod sigv4;
 pub mod simulator;
+mod stage;
 mod tap;
 
 pub use self::config::{OFFLINE_TARGET, ONLINE_TARGET, SimConfig, SimTarget, TlsIdentity};

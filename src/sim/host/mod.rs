@@ -7,7 +7,7 @@
 mod command;
 mod sftp;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -46,6 +46,7 @@ impl Host {
             directory: directory.to_owned(),
             environment: Vec::new(),
             channels: HashMap::new(),
+            sftp: HashSet::new(),
         };
         let public = host_key.public_key().clone();
         let stop = CancellationToken::new();
@@ -118,12 +119,13 @@ struct Guest {
     directory: PathBuf,
     environment: Vec<(String, String)>,
     channels: HashMap<ChannelId, Channel<Msg>>,
+    sftp: HashSet<ChannelId>,
 }
 
 impl Clone for Guest {
     fn clone(&self) -> Self {
         let (accepted, directory) = (self.accepted.clone(), self.directory.clone());
-        Self { accepted, directory, environment: Vec::new(), channels: HashMap::new() }
+        Self { accepted, directory, environment: Vec::new(), channels: HashMap::new(), sftp: HashSet::new() }
     }
 }
 
@@ -169,6 +171,15 @@ impl Handler for Guest {
     ) -> Result<(), Self::Error> {
         self.channels.insert(channel.id(), channel);
         reply.accept().await;
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        // A client of the files is done; scp wants to hear that its far end is content.
+        if self.sftp.remove(&id) {
+            session.exit_status_request(id, 0)?;
+            session.close(id)?;
+        }
         Ok(())
     }
 
@@ -241,6 +252,7 @@ impl Handler for Guest {
             return session.channel_failure(id);
         };
         session.channel_success(id)?;
+        self.sftp.insert(id);
         russh_sftp::server::run(channel.into_stream(), sftp::Files::new(self.directory.clone())).await;
         Ok(())
     }
