@@ -1,1 +1,231 @@
-//! Placeholder.
+//! The control plane: credentials, region and endpoints by the SDK's own rules, and the calls of Session Manager.
+//!
+//! [`Aws`] lives as long as the process; an [`Access`] is one fresh look at the user's credentials and serves one
+//! attempt (a call and the dial that follows it), since a provider or client that is kept returns what it cached
+//! although the user has logged in again meanwhile.
+
+mod error;
+mod ssm;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::service_config::ServiceConfigKey;
+
+use crate::transport::{Roots, Signer, StreamHosts};
+
+pub use self::error::{ApiError, Meaning};
+pub use self::ssm::{SessionRequest, Started, Stream, Token};
+
+/// How long one attempt of a call may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a call is tried while the service throttles or fails.
+const ATTEMPTS: u32 = 4;
+
+/// What the user chose; everything else comes from the SDK's chain of environment and profile.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The profile.
+    pub profile: Option<String>,
+    /// The profile was named for this run, so that it goes before keys in the environment, as with the AWS CLI.
+    pub profile_goes_first: bool,
+    /// The region.
+    pub region: Option<String>,
+    /// The endpoint of the SSM API.
+    pub ssm_endpoint: Option<String>,
+    /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
+    pub stream_endpoint: Option<String>,
+    /// Further root certificates, PEM.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+/// The way to AWS for the life of a process.
+#[derive(Debug)]
+pub struct Aws {
+    settings: Settings,
+    roots: Arc<Roots>,
+    http: SharedHttpClient,
+}
+
+/// One fresh look at credentials, region and endpoints.
+#[derive(Debug)]
+pub struct Access {
+    client: aws_sdk_ssm::Client,
+    signer: Signer,
+    hosts: StreamHosts,
+}
+
+impl Aws {
+    /// Reads the CA bundle and sets up the HTTP client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ApiError::Settings`] when the bundle cannot be read.
+    pub async fn new(settings: Settings) -> Result<Self, ApiError> {
+        let bundle = match &settings.ca_bundle {
+            Some(path) => Some(path.clone()),
+            None => profile_bundle(settings.profile.as_deref()).await,
+        };
+        let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
+        let http = http_client(bundle.clone());
+        Ok(Self { settings, roots: Arc::new(Roots::new(bundle)), http })
+    }
+
+    /// The roots that streams are to trust.
+    pub fn roots(&self) -> Arc<Roots> {
+        self.roots.clone()
+    }
+
+    /// Resolves region, endpoints and credentials anew.
+    ///
+    /// # Errors
+    /// [`ApiError::NoRegion`] or [`ApiError::NoCredentials`].
+    pub async fn access(&self) -> Result<Access, ApiError> {
+        let config = self.load().await;
+        let region = config.region().map(|region| region.as_ref().to_owned()).ok_or(ApiError::NoRegion)?;
+        let credentials = resolve_credentials(&config).await?;
+        let hosts = self.stream_hosts(&config, &region).await;
+        let mut client =
+            aws_sdk_ssm::config::Builder::from(&config).credentials_provider(credentials.clone());
+        if let Some(url) = &self.settings.ssm_endpoint {
+            client = client.endpoint_url(url);
+        }
+        let client = aws_sdk_ssm::Client::from_conf(client.build());
+        Ok(Access { client, signer: Signer { credentials, region }, hosts })
+    }
+
+    async fn load(&self) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.http.clone())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts);
+        if let Some(profile) = &self.settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &self.settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
+            let environment = ProviderConfig::default().with_http_client(self.http.clone());
+            let provider =
+                ProfileFileCredentialsProvider::builder().configure(&environment).profile_name(profile);
+            loader = loader.credentials_provider(provider.build());
+        }
+        loader.load().await
+    }
+
+    /// Which hosts a stream URL may name.
+    async fn stream_hosts(&self, config: &SdkConfig, region: &str) -> StreamHosts {
+        let mut suffixes = Vec::new();
+        for dual_stack in [false, true] {
+            suffixes.extend(endpoint_suffix(region, dual_stack).await);
+        }
+        let chosen = self.settings.ssm_endpoint.clone();
+        let ssm = chosen
+            .or_else(|| endpoint_setting(config, "SSM"))
+            .or_else(|| config.endpoint_url().map(str::to_owned));
+        let streams =
+            self.settings.stream_endpoint.clone().or_else(|| endpoint_setting(config, "SSMMESSAGES"));
+        let configured = ssm.into_iter().chain(streams).collect();
+        StreamHosts { region: region.to_owned(), suffixes, configured }
+    }
+}
+
+impl Access {
+    /// The identity to sign an upgrade with.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// The hosts that a stream URL may name.
+    pub fn stream_hosts(&self) -> &StreamHosts {
+        &self.hosts
+    }
+}
+
+/// The proxies are the environment's, by the same rules as the websocket's.
+fn http_client(bundle: Option<Vec<u8>>) -> SharedHttpClient {
+    let trust = TrustStore::default();
+    let trust = bundle.map_or(trust.clone(), |pem| trust.with_pem_certificate(pem));
+    let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector =
+            Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
+    })
+}
+
+async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError> {
+    let missing = || ApiError::NoCredentials("no provider is configured".to_owned());
+    let provider = config.credentials_provider().ok_or_else(missing)?;
+    let resolved = tokio::time::timeout(ATTEMPT_TIMEOUT, provider.provide_credentials()).await;
+    let resolved =
+        resolved.map_err(|_| ApiError::NoCredentials("their provider did not answer in 15 s".to_owned()))?;
+    resolved.map_err(|error| ApiError::NoCredentials(error::chain(&error)))
+}
+
+/// `amazonaws.com` out of `https://ssm.eu-west-1.amazonaws.com`.
+async fn endpoint_suffix(region: &str, dual_stack: bool) -> Option<String> {
+    let parameters = Params::builder().region(region).use_dual_stack(dual_stack).build().ok()?;
+    let endpoint = DefaultResolver::new().resolve_endpoint(&parameters).await.ok()?;
+    let host = endpoint.url().strip_prefix("https://")?.trim_end_matches('/');
+    Some(host.strip_prefix(&format!("ssm.{region}."))?.to_owned())
+}
+
+/// A service's endpoint in the environment or the profile's `services` section.
+fn endpoint_setting(config: &SdkConfig, service: &'static str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    config.service_config()?.load_config(key.ok()?)
+}
+
+/// The `ca_bundle` of the profile, which the SDK does not read.
+async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
+    use aws_types::os_shim_internal::{Env, Fs};
+    let files = aws_runtime::env_config::file::EnvConfigFiles::default();
+    let profile = profile.map(|name| name.to_owned().into());
+    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await.ok()?;
+    profiles.get("ca_bundle").map(PathBuf::from)
+}
+
+fn read_bundle(path: &std::path::Path) -> Result<Vec<u8>, ApiError> {
+    std::fs::read(path)
+        .map_err(|error| ApiError::Settings(format!("CA bundle `{}`: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn suffixes_come_from_the_sdks_own_partitions() {
+        let table = [
+            ("eu-west-1", false, "amazonaws.com"),
+            ("eu-west-1", true, "api.aws"),
+            ("cn-north-1", false, "amazonaws.com.cn"),
+            ("cn-north-1", true, "api.amazonwebservices.com.cn"),
+            ("us-gov-west-1", false, "amazonaws.com"),
+        ];
+        for (region, dual_stack, suffix) in table {
+            assert_eq!(endpoint_suffix(region, dual_stack).await.as_deref(), Some(suffix), "{region}");
+        }
+    }
+}

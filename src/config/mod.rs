@@ -1,1 +1,286 @@
-//! Placeholder.
+//! File, environment and flags become one plain [`Config`]; nothing below this layer sees any of the three.
+//!
+//! The rank is flag, environment, config file; what none of them says is left to the AWS profile (`None`) or gets the
+//! default here. Refuses what it does not understand, with the place. Called once, by `cli`.
+
+mod aws;
+mod environment;
+mod file;
+mod settings;
+pub mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use aws::{AwsSettings, Endpoints};
+pub use environment::{Environment, Folders};
+pub use file::ConfigError;
+pub use settings::{Key, Raw, Settings};
+pub use value::ValueError;
+
+use file::ConfigFile;
+
+/// Covers credentials, an API retry and a slow network together, and is still short enough to be waited for.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Outlives a closed laptop lid between two meetings; `ssh` must be told to wait as long.
+pub const DEFAULT_RESUME_WINDOW: Duration = Duration::from_secs(900);
+
+/// Two unanswered pings mean a dead link, so one is noticed within a minute.
+pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Everything a run was told, with its defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// For the control plane.
+    pub aws: AwsSettings,
+    /// For every session that is opened.
+    pub session: SessionSettings,
+    /// For the log.
+    pub log: LogSettings,
+    /// Whether log lines on a terminal have colour.
+    pub color: Color,
+    /// Where measurements are kept between runs; `None` keeps none.
+    pub cache_dir: Option<PathBuf>,
+    /// What the user should find in the log: they are known before there is one.
+    pub warnings: Vec<String>,
+}
+
+/// How a session is opened and kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// The reason that the service keeps with the session.
+    pub reason: Option<String>,
+    /// The session document to start instead of AWS's own.
+    pub document: Option<String>,
+    /// From the start until data can flow; never zero.
+    pub connect_timeout: Duration,
+    /// How long a cut session is tried to be resumed; zero is not at all.
+    pub resume_window: Duration,
+    /// The pause between two pings; never zero.
+    pub keepalive: Duration,
+    /// How long a half-closed session outlives its last byte; `None` is the command's own default.
+    pub linger: Option<Duration>,
+    /// The largest payload of a message in bytes; `None` leaves it to payload discovery.
+    pub max_payload: Option<u32>,
+}
+
+/// What is logged, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The log file; `None` where there is no folder for it.
+    pub file: Option<PathBuf>,
+    /// What `-v` and `-q` ask for.
+    pub verbosity: Verbosity,
+    /// The directives of `RUST_LOG`.
+    pub rust_log: Option<String>,
+}
+
+/// How much is said on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`: the cause of a failure and its hints, no progress notes.
+    Quiet,
+    /// Notes on a terminal, no log lines.
+    #[default]
+    Normal,
+    /// `-v`: log lines from INFO on.
+    Info,
+    /// `-vv`: from DEBUG on.
+    Debug,
+    /// `-vvv`: everything.
+    Trace,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal that can show it.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Decides for a stream that is a terminal or is not.
+    pub fn is_on(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Auto => is_terminal,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// What the command line gave.
+#[derive(Clone, Default)]
+pub struct Flags {
+    /// The settings that are flags.
+    pub settings: Settings,
+    /// `--config`.
+    pub config_file: Option<PathBuf>,
+    /// `-v` and `-q`.
+    pub verbosity: Verbosity,
+}
+
+impl Config {
+    /// Brings the three sources together, reading the config file.
+    ///
+    /// # Errors
+    ///
+    /// The file that was named cannot be read, the file is not understood, or a variable is not.
+    pub fn resolve(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
+        let file = ConfigFile::load(flags.config_file, environment)?;
+        let lower = Settings::from_environment(environment)?.or(file.defaults);
+        let profile_is_flag = flags.settings.profile.is_some();
+        let endpoint_url = flags.settings.endpoint_url.clone();
+        let endpoints = Endpoints::resolve(environment, lower.endpoint_url.clone())?;
+        let settings = flags.settings.or(lower);
+        Ok(Self {
+            color: color(settings.color, environment),
+            log: LogSettings::new(settings.log_file, flags.verbosity, environment),
+            cache_dir: environment.folders.cache.as_ref().map(|cache| cache.join("fumidai")),
+            warnings: file.warnings,
+            session: SessionSettings {
+                reason: settings.reason,
+                document: settings.document,
+                connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+                resume_window: settings.resume_window.unwrap_or(DEFAULT_RESUME_WINDOW),
+                keepalive: settings.keepalive.unwrap_or(DEFAULT_KEEPALIVE),
+                linger: settings.linger,
+                max_payload: settings.max_payload,
+            },
+            aws: AwsSettings {
+                profile: settings.profile,
+                profile_is_flag,
+                region: settings.region,
+                endpoint_url,
+                endpoints,
+                ca_bundle: environment.path("AWS_CA_BUNDLE"),
+                fips: environment.switch("AWS_USE_FIPS_ENDPOINT"),
+                dual_stack: environment.switch("AWS_USE_DUALSTACK_ENDPOINT"),
+            },
+        })
+    }
+}
+
+impl LogSettings {
+    /// The log of a run whose configuration turns out to be wrong: what is known without the config file.
+    pub fn without_config(flags: &Flags, environment: &Environment) -> Self {
+        let file = flags.settings.log_file.clone().or_else(|| environment.path("FUMIDAI_LOG_FILE"));
+        Self::new(file, flags.verbosity, environment)
+    }
+
+    fn new(file: Option<PathBuf>, verbosity: Verbosity, environment: &Environment) -> Self {
+        let usual = environment.folders.state.as_ref().map(|state| state.join("fumidai/fumidai.log"));
+        let rust_log = environment.text("RUST_LOG").ok().flatten().map(str::to_owned);
+        Self { file: file.or(usual), verbosity, rust_log }
+    }
+}
+
+/// A terminal that says it is dumb is no place for colour, unless somebody asks for it.
+fn color(setting: Option<Color>, environment: &Environment) -> Color {
+    let is_dumb = environment.text("TERM") == Ok(Some("dumb"));
+    setting.unwrap_or(if is_dumb { Color::Never } else { Color::Auto })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn resolve(flags: Settings, environment: &Environment) -> Config {
+        let flags = Flags { settings: flags, ..Flags::default() };
+        Config::resolve(flags, environment).expect("valid")
+    }
+
+    #[test]
+    fn nothing_given_leaves_the_defaults() {
+        let config = resolve(Settings::default(), &Environment::default());
+        assert_eq!(config.aws, AwsSettings::default());
+        assert_eq!(config.session.connect_timeout.as_secs(), 45);
+        assert_eq!(config.session.resume_window.as_secs(), 900);
+        assert_eq!(config.session.keepalive.as_secs(), 20);
+        assert_eq!((config.session.linger, config.session.max_payload), (None, None));
+        assert_eq!((config.log.file, config.cache_dir, config.color), (None, None, Color::Auto));
+    }
+
+    #[test]
+    fn flag_goes_before_environment_before_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        let text = "[defaults]\nprofile='file'\nregion='file'\ndocument='file'\nkeepalive=7\n\
+                    endpoint_url='http://file'\ncolor='always'";
+        fs::write(&file, text).expect("a file");
+        let environment = Environment::of([
+            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
+            ("AWS_PROFILE", "environment"),
+            ("AWS_REGION", "environment"),
+            ("NO_COLOR", "1"),
+        ]);
+        let flags = Settings { profile: Some("flag".into()), ..Settings::default() };
+        let config = resolve(flags, &environment);
+        assert_eq!(config.aws.profile.as_deref(), Some("flag"));
+        assert!(config.aws.profile_is_flag);
+        assert_eq!(config.aws.region.as_deref(), Some("environment"));
+        assert_eq!(config.session.document.as_deref(), Some("file"));
+        assert_eq!(config.session.keepalive.as_secs(), 7);
+        assert_eq!(config.aws.ssm_endpoint(), Some("http://file"));
+        assert_eq!(config.color, Color::Never);
+    }
+
+    #[test]
+    fn an_endpoint_by_flag_goes_before_the_services_own() {
+        let environment = Environment::of([
+            ("AWS_ENDPOINT_URL", "http://any"),
+            ("AWS_ENDPOINT_URL_SSM", "http://own"),
+            ("AWS_ENDPOINT_URL_SSMMESSAGES", "http://messages"),
+        ]);
+        let config = resolve(Settings::default(), &environment);
+        assert_eq!(config.aws.ssm_endpoint(), Some("http://own"));
+        assert_eq!(config.aws.endpoints.ssmmessages.as_deref(), Some("http://messages"));
+        assert_eq!(config.aws.endpoints.any.as_deref(), Some("http://any"));
+        let flags = Settings { endpoint_url: Some("http://flag".into()), ..Settings::default() };
+        assert_eq!(resolve(flags, &environment).aws.ssm_endpoint(), Some("http://flag"));
+    }
+
+    #[test]
+    fn aws_switches_are_read() {
+        let environment = Environment::of([
+            ("AWS_CA_BUNDLE", "/ca.pem"),
+            ("AWS_USE_FIPS_ENDPOINT", "true"),
+            ("AWS_USE_DUALSTACK_ENDPOINT", "false"),
+        ]);
+        let aws = resolve(Settings::default(), &environment).aws;
+        assert_eq!(aws.ca_bundle, Some("/ca.pem".into()));
+        assert_eq!((aws.fips, aws.dual_stack), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn folders_give_log_and_cache() {
+        let mut environment = Environment::default();
+        environment.folders.state = Some("/state".into());
+        environment.folders.cache = Some("/cache".into());
+        let config = resolve(Settings::default(), &environment);
+        assert_eq!(config.log.file, Some("/state/fumidai/fumidai.log".into()));
+        assert_eq!(config.cache_dir, Some("/cache/fumidai".into()));
+        let flags = Flags {
+            settings: Settings { log_file: Some("/mine".into()), ..Settings::default() },
+            ..Flags::default()
+        };
+        assert_eq!(LogSettings::without_config(&flags, &environment).file, Some("/mine".into()));
+    }
+
+    #[test]
+    fn a_dumb_terminal_has_no_colour_unless_asked() {
+        let environment = Environment::of([("TERM", "dumb")]);
+        assert_eq!(resolve(Settings::default(), &environment).color, Color::Never);
+        let flags = Settings { color: Some(Color::Always), ..Settings::default() };
+        assert_eq!(resolve(flags, &environment).color, Color::Always);
+        assert!(Color::Auto.is_on(true) && !Color::Auto.is_on(false) && !Color::Never.is_on(true));
+    }
+}

@@ -1,1 +1,149 @@
-//! Placeholder.
+//! THE DRIVER: everything that blocks, waits, reads a clock or draws a random number is here.
+//!
+//! [`connect`] starts a session, joins it to standard input and output, and leaves nothing behind: from the answer of
+//! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
+//! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
+
+mod clock;
+mod driver;
+mod ending;
+mod link;
+mod liveness;
+mod path_cache;
+mod resume;
+mod signals;
+mod start;
+mod stdio;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::aws::ApiError;
+use crate::channel::Refusal;
+use crate::transport::{DialError, HostError};
+
+pub use self::signals::Interrupt;
+pub use self::start::connect;
+
+/// How a session is opened and kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// From the start until data can flow.
+    pub connect_timeout: Duration,
+    /// How long a lost link is tried to be resumed; zero is not at all.
+    pub resume_window: Duration,
+    /// Between two pings.
+    pub keepalive: Duration,
+    /// How long the peer may be silent once our input has ended and is acknowledged.
+    pub linger: Duration,
+    /// Cap on a message's payload, in bytes.
+    pub max_payload: Option<usize>,
+    /// Where path knowledge is kept.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// How a session ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The peer closed it, or everything was said.
+    Done,
+    /// Something from outside ended it.
+    Interrupted(Interrupt),
+}
+
+/// The step of the start-up that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Credentials and StartSession.
+    Start,
+    /// Opening the websocket.
+    Open,
+    /// The agent's first message.
+    HandshakeRequest,
+    /// The agent's word that data can flow.
+    HandshakeComplete,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Start => "StartSession",
+            Self::Open => "opening the websocket",
+            Self::HandshakeRequest => "waiting for the agent's first message",
+            Self::HandshakeComplete => "waiting for the agent to complete the handshake",
+        })
+    }
+}
+
+/// Why a session failed.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The control plane said no, or could not be asked.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The service gave a stream URL that must not be dialled.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The websocket could not be opened, and trying again is no use.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// A step of the start-up took too long.
+    #[error("timed out after {} s in step `{step}`{}", after.as_secs(), last.as_ref().map(|last| format!(" (last: {last})")).unwrap_or_default())]
+    TimedOut {
+        /// Which.
+        step: Step,
+        /// How long it took.
+        after: Duration,
+        /// What went wrong last, if anything did.
+        last: Option<String>,
+    },
+    /// The session was lost and cannot be resumed.
+    #[error("session lost: {0}")]
+    Lost(String),
+    /// The port on the far side refused, or cannot be reached.
+    #[error("{0}")]
+    RemotePort(String),
+    /// The far side ended the session before its time.
+    #[error("the session was ended by the far side: {reason}")]
+    Ended {
+        /// In its words, untrusted, or in ours.
+        reason: String,
+        /// The message size that may be to blame.
+        suspected_size: Option<usize>,
+    },
+    /// We refused what the agent asked for in the handshake.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The session's document opens a shell.
+    #[error("the session document opens a shell, not a port")]
+    NotAPort,
+    /// Standard input or output failed.
+    #[error("{what}: {error}")]
+    Stdio {
+        /// Which, and how.
+        what: &'static str,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// A bug of ours; the session has been ended.
+    #[error("internal error: {0}")]
+    Panic(String),
+}
+
+/// What happens on the way and is worth a word to somebody who watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The administrator's message for everybody who connects, untrusted.
+    CustomerMessage(String),
+    /// The port does not answer.
+    FirstInputUnanswered,
+    /// The link is lost; it is being resumed.
+    Interrupted(String),
+    /// The link is back, after so long; nothing was lost.
+    Resumed(Duration),
+}
+
+/// Who is told of notes.
+pub type Notes = Box<dyn Fn(&Note)>;

@@ -1,0 +1,163 @@
+//! What AWS or the way to it said, reduced to what a user or the resume policy can act on.
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use thiserror::Error;
+
+/// Why a call of the control plane failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ApiError {
+    /// Neither flag, environment, file nor profile names a region: set one.
+    #[error("no region is configured")]
+    NoRegion,
+    /// A file of the user's settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// There are no credentials, or they cannot be loaded: log in.
+    #[error("no usable AWS credentials: {0}")]
+    NoCredentials(String),
+    /// AWS answered with an error.
+    #[error("{code} when calling {operation}: {message}")]
+    Service {
+        /// Which call.
+        operation: &'static str,
+        /// AWS's name of the error.
+        code: String,
+        /// AWS's words, untrusted.
+        message: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// No answer in time.
+    #[error("no answer to {operation} within 15 s")]
+    Timeout {
+        /// Which call.
+        operation: &'static str,
+    },
+    /// The endpoint could not be reached.
+    #[error("cannot reach the endpoint for {operation}: {cause}")]
+    Network {
+        /// Which call.
+        operation: &'static str,
+        /// The system's words.
+        cause: String,
+    },
+}
+
+/// What an error means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The user's settings must change.
+    Settings,
+    /// The credentials are missing, expired or wrong: other ones may work.
+    Credentials,
+    /// IAM says no.
+    AccessDenied,
+    /// The agent is not there.
+    TargetNotConnected,
+    /// The session is gone.
+    DoesNotExist,
+    /// Trying again may help: throttling, server faults, network.
+    Transient,
+    /// Nothing of the above.
+    Other,
+}
+
+impl ApiError {
+    /// Reduces the SDK's error for `operation`.
+    pub(super) fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(service) => Self::Service {
+                operation,
+                code: service.err().code().unwrap_or("UnknownError").to_owned(),
+                message: service.err().message().unwrap_or("no message").to_owned(),
+                status: service.raw().status().as_u16(),
+            },
+            SdkError::TimeoutError(_) => Self::Timeout { operation },
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout { operation },
+            SdkError::ConstructionFailure(_)
+            | SdkError::DispatchFailure(_)
+            | SdkError::ResponseError(_)
+            | _ => Self::Network { operation, cause: chain(error) },
+        }
+    }
+
+    /// Tells what the error means.
+    pub fn meaning(&self) -> Meaning {
+        match self {
+            Self::NoRegion | Self::Settings(_) => Meaning::Settings,
+            Self::NoCredentials(_) => Meaning::Credentials,
+            Self::Timeout { .. } | Self::Network { .. } => Meaning::Transient,
+            Self::Service { code, status, .. } => meaning_of(code, *status),
+        }
+    }
+}
+
+fn meaning_of(code: &str, status: u16) -> Meaning {
+    match code {
+        "AccessDeniedException" | "AccessDenied" => Meaning::AccessDenied,
+        "TargetNotConnected" => Meaning::TargetNotConnected,
+        "DoesNotExistException" => Meaning::DoesNotExist,
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "RequestExpired"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException" => Meaning::Credentials,
+        "ThrottlingException"
+        | "Throttling"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "InternalServerError"
+        | "InternalFailure"
+        | "ServiceUnavailable" => Meaning::Transient,
+        _ if status >= 500 || status == 429 => Meaning::Transient,
+        _ => Meaning::Other,
+    }
+}
+
+/// An error and all that caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_what_the_user_can_do() {
+        let table = [
+            ("AccessDeniedException", 400, Meaning::AccessDenied),
+            ("TargetNotConnected", 400, Meaning::TargetNotConnected),
+            ("ExpiredTokenException", 400, Meaning::Credentials),
+            ("ThrottlingException", 400, Meaning::Transient),
+            ("InternalServerError", 500, Meaning::Transient),
+            ("SomethingNew", 503, Meaning::Transient),
+            ("DoesNotExistException", 400, Meaning::DoesNotExist),
+            ("InvalidDocument", 400, Meaning::Other),
+        ];
+        for (code, status, meaning) in table {
+            assert_eq!(meaning_of(code, status), meaning, "{code}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Session Manager's calls: start, resume, terminate.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use aws_sdk_ssm::config::Builder;
+use aws_smithy_types::retry::RetryConfig;
+
+use super::{Access, ApiError};
+
+/// What to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRequest {
+    /// The instance, managed node or container.
+    pub target: String,
+    /// The session document.
+    pub document: String,
+    /// The document's parameters.
+    pub parameters: HashMap<String, Vec<String>>,
+    /// Why, for the audit trail.
+    pub reason: Option<String>,
+}
+
+/// A secret that opens one websocket; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Where a session's stream is, and what opens it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// The URL, opaque; its query is not for logs.
+    pub url: String,
+    /// The token.
+    pub token: Token,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream(..)")
+    }
+}
+
+/// A session that has been started.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Its name at the service.
+    pub session_id: String,
+    /// Its stream.
+    pub stream: Stream,
+}
+
+impl Access {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// [`ApiError`]; throttling and server faults have been retried already.
+    pub async fn start_session(&self, request: &SessionRequest) -> Result<Started, ApiError> {
+        const OPERATION: &str = "StartSession";
+        let parameters = (!request.parameters.is_empty()).then(|| request.parameters.clone());
+        let call = self.client.start_session().target(&request.target).document_name(&request.document);
+        let call = call.set_parameters(parameters).set_reason(request.reason.clone());
+        let answer = call.send().await.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
+        match (answer.session_id, stream(answer.stream_url, answer.token_value)) {
+            (Some(session_id), Some(stream)) => Ok(Started { session_id, stream }),
+            (_, _) => Err(ApiError::Service {
+                operation: OPERATION,
+                code: "IncompleteAnswer".to_owned(),
+                message: "no session id, stream URL or token".to_owned(),
+                status: 200,
+            }),
+        }
+    }
+
+    /// Asks for a new stream of a session; `None` if the session has ended. One attempt: the caller has a policy.
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn resume_session(
+        &self,
+        session_id: &str,
+        known_url: &str,
+    ) -> Result<Option<Stream>, ApiError> {
+        let call = self.client.resume_session().session_id(session_id).customize().config_override(once());
+        let answer = call.send().await.map_err(|error| ApiError::from_sdk("ResumeSession", &error))?;
+        let url = answer.stream_url.filter(|url| !url.is_empty()).unwrap_or_else(|| known_url.to_owned());
+        Ok(stream(Some(url), answer.token_value))
+    }
+
+    /// Ends a session; one that has ended already is no error. One attempt.
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn terminate_session(&self, session_id: &str) -> Result<(), ApiError> {
+        let call = self.client.terminate_session().session_id(session_id).customize().config_override(once());
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ApiError::from_sdk("TerminateSession", &error)),
+        }
+    }
+}
+
+fn once() -> Builder {
+    aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled())
+}
+
+fn stream(url: Option<String>, token: Option<String>) -> Option<Stream> {
+    let token = token.filter(|token| !token.is_empty())?;
+    Some(Stream { url: url?, token: Token(token) })
+}

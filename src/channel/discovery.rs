@@ -1,0 +1,193 @@
+//! Payload discovery: how large a message the path carries, found without risking a byte of the user's.
+//!
+//! Like PLPMTUD (RFC 8899): while bulk data waits, a whole message of the next size is sent that carries nothing
+//! (a padded `Size`, which the agent acknowledges and ignores in a Port session). Acknowledged, the size is proven.
+//! Unanswered, or when the connection dies meanwhile, the probe is replaced by a minimal message under its number;
+//! one such death may be chance, so the size gets a second try. Sizes are of whole messages, header included.
+
+use std::time::{Duration, Instant};
+
+use super::frame::OVERHEAD;
+
+/// The payload that every party is proven to use.
+pub const SAFE_PAYLOAD: usize = 1024;
+/// The largest payload that is ever sent.
+pub const LARGEST_PAYLOAD: usize = 32_768;
+
+const LADDER: [usize; 3] = [4_096, 16_384, 32_768];
+/// A size that failed once is not tried again before this has passed.
+const SECOND_TRY: Duration = Duration::from_secs(60);
+/// The least time that a probe is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A session that the far side ends this soon after a probe was ended by it.
+const BLAME: Duration = Duration::from_secs(2);
+
+/// What is known about a path, kept between sessions per stream host. Sizes of whole messages in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathKnowledge {
+    /// The largest size that was acknowledged.
+    pub proven: Option<usize>,
+    /// The smallest size that failed for good.
+    pub refused: Option<usize>,
+}
+
+/// The search.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    known: PathKnowledge,
+    cap: usize,
+    suspect: Option<(usize, Instant)>,
+    flight: Option<Flight>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    number: i64,
+    size: usize,
+    sent: Instant,
+}
+
+/// A probe that failed: its number wants a minimal message, and perhaps its size is refused for good.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub number: i64,
+    pub refused: Option<usize>,
+}
+
+impl Discovery {
+    /// Starts from what is known, with payloads of at most `max_payload` bytes.
+    pub(crate) fn new(known: PathKnowledge, max_payload: usize) -> Self {
+        let believable =
+            known.proven.is_none_or(|proven| known.refused.is_none_or(|refused| proven < refused));
+        let known = if believable { known } else { PathKnowledge::default() };
+        Self { known, cap: max_payload.min(LARGEST_PAYLOAD), suspect: None, flight: None }
+    }
+
+    /// The largest payload that may carry the user's bytes.
+    pub(crate) fn payload_limit(&self) -> usize {
+        let proven = self.known.proven.map_or(SAFE_PAYLOAD, |size| size.saturating_sub(OVERHEAD));
+        proven.max(SAFE_PAYLOAD).min(self.cap)
+    }
+
+    /// The size to probe now, if the path is fast enough to carry messages of `affordable` bytes.
+    pub(crate) fn next(&self, now: Instant, affordable: usize) -> Option<usize> {
+        if self.flight.is_some() {
+            return None;
+        }
+        let proven = self.payload_limit() + OVERHEAD;
+        let size = LADDER.iter().map(|size| (*size).min(self.cap + OVERHEAD)).find(|size| *size > proven)?;
+        let refused = self.known.refused.is_some_and(|refused| size >= refused);
+        let too_soon =
+            self.suspect.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
+        (!refused && !too_soon && size <= affordable).then_some(size)
+    }
+
+    /// Notes that a probe of `size` left under `number`; returns when it counts as lost.
+    pub(crate) fn sent(&mut self, now: Instant, number: i64, size: usize, timeout: Duration) -> Instant {
+        self.flight = Some(Flight { number, size, sent: now });
+        now + PATIENCE.max(timeout * 2)
+    }
+
+    /// Takes an acknowledgement; returns the size if it proves one.
+    pub(crate) fn acknowledged(&mut self, number: i64) -> Option<usize> {
+        let flight = self.flight.take_if(|flight| flight.number == number)?;
+        self.known.proven = Some(flight.size);
+        self.suspect = None;
+        Some(flight.size)
+    }
+
+    /// Gives up on the probe in flight: it is unanswered, or the connection died with it.
+    pub(crate) fn failed(&mut self, now: Instant) -> Option<Failure> {
+        let Flight { number, size, .. } = self.flight.take()?;
+        let again = self.suspect.is_some_and(|(suspect, _)| suspect == size);
+        if again {
+            self.known.refused = Some(size);
+        } else {
+            self.suspect = Some((size, now));
+        }
+        Some(Failure { number, refused: again.then_some(size) })
+    }
+
+    /// Tells which size to blame if the far side ends the session now.
+    pub(crate) fn to_blame(&self, now: Instant) -> Option<usize> {
+        self.flight.filter(|flight| now <= flight.sent + BLAME).map(|flight| flight.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::start;
+
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    const FAST: usize = 1 << 20;
+
+    fn discovery() -> (Discovery, Instant) {
+        (Discovery::new(PathKnowledge::default(), LARGEST_PAYLOAD), start().instant)
+    }
+
+    #[test]
+    fn proven_sizes_climb_the_ladder() {
+        let (mut discovery, now) = discovery();
+        let mut limits = vec![discovery.payload_limit()];
+        for number in 0..3 {
+            let size = discovery.next(now, FAST).unwrap();
+            discovery.sent(now, number, size, TIMEOUT);
+            assert_eq!(discovery.next(now, FAST), None, "one at a time");
+            assert_eq!(discovery.acknowledged(number), Some(size));
+            limits.push(discovery.payload_limit());
+        }
+        assert_eq!(limits, [1024, 3976, 16_264, 32_648]);
+        assert_eq!(discovery.next(now, FAST), None);
+    }
+
+    #[test]
+    fn one_death_may_be_chance_and_the_second_is_proof() {
+        let (mut discovery, now) = discovery();
+        assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PATIENCE);
+        assert_eq!(discovery.to_blame(now + PATIENCE), Some(4096));
+        assert_eq!(discovery.failed(now), Some(Failure { number: 4, refused: None }));
+        assert_eq!(discovery.acknowledged(4), None, "what replaced it proves nothing");
+        assert_eq!(discovery.next(now + Duration::from_secs(59), FAST), None);
+        let later = now + SECOND_TRY;
+        assert_eq!(discovery.next(later, FAST), Some(4096));
+        discovery.sent(later, 9, 4096, TIMEOUT);
+        assert_eq!(discovery.failed(later), Some(Failure { number: 9, refused: Some(4096) }));
+        assert_eq!(discovery.next(later + SECOND_TRY * 10, FAST), None);
+        assert_eq!(discovery.payload_limit(), 1024);
+    }
+
+    #[test]
+    fn a_slow_path_is_not_probed() {
+        let (discovery, now) = discovery();
+        assert_eq!(discovery.next(now, 4095), None);
+        assert_eq!(discovery.next(now, 4096), Some(4096));
+    }
+
+    #[test]
+    fn what_earlier_sessions_learned_is_used() {
+        let now = start().instant;
+        let known = |proven, refused| {
+            let discovery = Discovery::new(PathKnowledge { proven, refused }, LARGEST_PAYLOAD);
+            (discovery.payload_limit(), discovery.next(now, FAST))
+        };
+        assert_eq!(known(Some(16_384), Some(32_768)), (16_264, None));
+        assert_eq!(known(Some(16_384), None), (16_264, Some(32_768)));
+        assert_eq!(known(None, Some(4_096)), (1024, None));
+        assert_eq!(known(Some(32_768), Some(4_096)), (1024, Some(4096)), "a contradiction is forgotten");
+    }
+
+    #[test]
+    fn the_users_limit_caps_payloads_and_probes() {
+        let now = start().instant;
+        let capped = |cap| {
+            let discovery = Discovery::new(PathKnowledge::default(), cap);
+            (discovery.payload_limit(), discovery.next(now, FAST))
+        };
+        assert_eq!(capped(512), (512, None));
+        assert_eq!(capped(1024), (1024, None));
+        assert_eq!(capped(2000), (1024, Some(2120)));
+        let known = PathKnowledge { proven: Some(32_768), refused: None };
+        assert_eq!(Discovery::new(known, 2000).payload_limit(), 2000);
+    }
+}

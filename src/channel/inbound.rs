@@ -1,0 +1,155 @@
+//! The receiving half: what is expected next, and what came before its turn.
+//!
+//! Owns the order. Decides for each stream message whether it is delivered, kept, a duplicate or dropped; the caller
+//! acknowledges all but the dropped. Bounded: what does not fit is dropped unacknowledged, so the agent resends it.
+
+use std::collections::BTreeMap;
+
+use super::frame::Frame;
+
+/// At least what the official client keeps: ten seconds of an agent at full rate.
+const KEPT_MESSAGES: usize = 10_240;
+const KEPT_BYTES: usize = 10 << 20;
+/// A number further ahead than this is garbage, not a message that overtook others.
+const ABSURD_JUMP: i64 = 1_000_000;
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is the next one (acknowledge it), and here is what can be delivered now, itself first.
+    Deliver(Vec<Frame>),
+    /// It came early and is kept: acknowledge it.
+    Kept,
+    /// It was here before: acknowledge it again, since the agent's resending sticks to it otherwise.
+    Duplicate,
+    /// It cannot be kept, or is garbage: do not acknowledge it.
+    Dropped,
+}
+
+/// The order of what is received.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    expected: i64,
+    early: BTreeMap<i64, Frame>,
+    early_bytes: usize,
+}
+
+impl Inbound {
+    /// Takes a message whose digest is right.
+    pub(crate) fn accept(&mut self, frame: Frame) -> Verdict {
+        let number = frame.sequence_number;
+        if number < 0 || number > self.expected.saturating_add(ABSURD_JUMP) {
+            Verdict::Dropped
+        } else if number < self.expected || self.early.contains_key(&number) {
+            Verdict::Duplicate
+        } else if number == self.expected {
+            Verdict::Deliver(self.advance(frame))
+        } else if self.early.len() >= KEPT_MESSAGES || self.early_bytes + frame.payload.len() > KEPT_BYTES {
+            Verdict::Dropped
+        } else {
+            self.early_bytes += frame.payload.len();
+            self.early.insert(number, frame);
+            Verdict::Kept
+        }
+    }
+
+    /// The number of the next message to deliver.
+    pub(crate) fn expected(&self) -> i64 {
+        self.expected
+    }
+
+    /// Tells whether later messages wait for one that is missing.
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    fn advance(&mut self, frame: Frame) -> Vec<Frame> {
+        let mut ready = vec![frame];
+        self.expected += 1;
+        while let Some(frame) = self.early.remove(&self.expected) {
+            self.early_bytes -= frame.payload.len();
+            self.expected += 1;
+            ready.push(frame);
+        }
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::channel::message::{MessageType, PayloadType};
+
+    fn frame(sequence_number: i64, payload: Bytes) -> Frame {
+        Frame {
+            message_type: MessageType::OutputStreamData,
+            sequence_number,
+            flags: 0,
+            created_date: 1,
+            message_id: Uuid::nil(),
+            payload_digest: [0; 32],
+            payload_type: Some(PayloadType::Output),
+            payload,
+        }
+    }
+
+    fn small(number: i64) -> Frame {
+        frame(number, Bytes::from_static(b"x"))
+    }
+
+    fn numbers(verdict: Verdict) -> Vec<i64> {
+        match verdict {
+            Verdict::Deliver(frames) => frames.iter().map(|frame| frame.sequence_number).collect(),
+            Verdict::Kept | Verdict::Duplicate | Verdict::Dropped => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn early_messages_wait_for_the_missing_one() {
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.accept(small(2)), Verdict::Kept);
+        assert_eq!(inbound.accept(small(1)), Verdict::Kept);
+        assert!(inbound.has_gap());
+        assert_eq!(numbers(inbound.accept(small(0))), [0, 1, 2]);
+        assert!(!inbound.has_gap());
+        assert_eq!(inbound.expected(), 3);
+    }
+
+    #[test]
+    fn duplicates_are_told_from_news() {
+        let mut inbound = Inbound::default();
+        inbound.accept(small(0));
+        inbound.accept(small(2));
+        assert_eq!(inbound.accept(small(0)), Verdict::Duplicate);
+        assert_eq!(inbound.accept(small(2)), Verdict::Duplicate);
+    }
+
+    #[test]
+    fn garbage_numbers_are_dropped() {
+        let mut inbound = Inbound::default();
+        for number in [-1, i64::MIN, ABSURD_JUMP + 1, i64::MAX] {
+            assert_eq!(inbound.accept(small(number)), Verdict::Dropped, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_count_and_bytes() {
+        let mut inbound = Inbound::default();
+        for number in 1..=i64::try_from(KEPT_MESSAGES).unwrap() {
+            assert_eq!(inbound.accept(small(number)), Verdict::Kept);
+        }
+        assert_eq!(inbound.accept(small(20_000)), Verdict::Dropped);
+
+        let mut inbound = Inbound::default();
+        let megabyte = Bytes::from(vec![0; 1 << 20]);
+        for number in 1..=10 {
+            assert_eq!(inbound.accept(frame(number, megabyte.clone())), Verdict::Kept);
+        }
+        assert_eq!(inbound.accept(frame(11, megabyte.clone())), Verdict::Dropped);
+        assert_eq!(numbers(inbound.accept(frame(0, megabyte))).len(), 11);
+        assert_eq!(inbound.accept(small(12)), Verdict::Kept);
+    }
+}

@@ -1,0 +1,421 @@
+//! The sending half: numbers, what is unacknowledged, and when it is resent.
+//!
+//! Owns every message until it is acknowledged; nothing is ever evicted. A message whose timeout has passed is
+//! resent if it is the oldest (a probe of a silent path) or if a message that was sent after it has been
+//! acknowledged (evidence that it is lost, and not that the destination reads slowly): a stalled destination gets
+//! one message per timeout, not the whole window again. Times only: frames are opaque bytes here.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::mem;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::window::Sample;
+
+/// After this many resends, on a path that delivers others, an agent that does not acknowledge duplicates has lost
+/// the acknowledgement for good: stop counting the message, and ask slowly.
+const HOPELESS_RESENDS: u32 = 20;
+const HOPELESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// The messages of our stream.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// Messages from number `base` on; the first is unacknowledged.
+    sent: VecDeque<Sent>,
+    base: i64,
+    in_flight: usize,
+    deadlines: BTreeSet<(Instant, i64)>,
+    overdue: BTreeSet<i64>,
+    due: BTreeSet<i64>,
+    /// The latest time at which a message left that has since been acknowledged.
+    latest_delivered: Option<Instant>,
+    delivered: Delivered,
+}
+
+/// How much had been delivered, and when: what a delivery rate is measured from.
+#[derive(Clone, Copy, Debug)]
+struct Delivered {
+    bytes: u64,
+    at: Instant,
+    /// When the message that was acknowledged last had left.
+    left: Instant,
+}
+
+#[derive(Debug)]
+struct Sent {
+    /// Empty once acknowledged.
+    frame: Bytes,
+    first_sent: Instant,
+    last_sent: Instant,
+    resends: u32,
+    /// It left more than once, so an acknowledgement does not tell which one arrived (Karn).
+    ambiguous: bool,
+    counted: bool,
+    wait: Wait,
+    before: Delivered,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Acknowledged,
+    /// Not resent as it is: a probe, or there is no connection.
+    Held,
+    Until(Instant),
+    Overdue,
+    Due,
+}
+
+impl Outbound {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            sent: VecDeque::new(),
+            base: 0,
+            in_flight: 0,
+            deadlines: BTreeSet::new(),
+            overdue: BTreeSet::new(),
+            due: BTreeSet::new(),
+            latest_delivered: None,
+            delivered: Delivered { bytes: 0, at: now, left: now },
+        }
+    }
+
+    /// The number of the next message.
+    pub(crate) fn next_number(&self) -> i64 {
+        self.base + i64::try_from(self.sent.len()).expect("the window bounds what is in flight")
+    }
+
+    /// Enters a message that leaves now under [`Self::next_number`]; without a timeout it is not resent by itself.
+    pub(crate) fn enter(&mut self, now: Instant, frame: Bytes, timeout: Option<Duration>) {
+        if self.sent.is_empty() {
+            self.delivered.at = now;
+            self.delivered.left = now;
+        }
+        let number = self.next_number();
+        self.in_flight += frame.len();
+        self.sent.push_back(Sent {
+            frame,
+            first_sent: now,
+            last_sent: now,
+            resends: 0,
+            ambiguous: false,
+            counted: true,
+            wait: Wait::Held,
+            before: self.delivered,
+        });
+        if let Some(timeout) = timeout {
+            self.wait(number, Wait::Until(now + timeout));
+        }
+    }
+
+    /// Takes an acknowledgement; `None` if it is for nothing that is unacknowledged.
+    pub(crate) fn acknowledge(&mut self, now: Instant, number: i64) -> Option<Sample> {
+        let sent = self.get(number).filter(|sent| sent.wait != Wait::Acknowledged)?;
+        let (wire, before) = (sent.frame.len(), sent.before);
+        let (first_sent, last_sent, ambiguous) = (sent.first_sent, sent.last_sent, sent.ambiguous);
+        if sent.counted {
+            self.in_flight -= wire;
+        }
+        self.wait(number, Wait::Acknowledged);
+        self.get_mut(number)?.frame = Bytes::new();
+        self.latest_delivered = self.latest_delivered.max(Some(last_sent));
+        self.delivered = Delivered { bytes: self.delivered.bytes + wire as u64, at: now, left: last_sent };
+        let rate = self.rate_since(before, first_sent);
+        while self.sent.front().is_some_and(|sent| sent.wait == Wait::Acknowledged) {
+            self.sent.pop_front();
+            self.base += 1;
+        }
+        self.promote();
+        let rtt = (!ambiguous).then(|| now.saturating_duration_since(first_sent));
+        Some(Sample { rtt, sent_at: first_sent, rate: rate.filter(|_| !ambiguous) })
+    }
+
+    /// Finds what is overdue; true if the path has been silent for a whole timeout.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        while let Some((at, number)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.wait(number, Wait::Overdue);
+        }
+        let head = self.overdue.contains(&self.base);
+        self.promote();
+        head
+    }
+
+    /// When the next message becomes overdue.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Tells whether something waits to be resent.
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Resends the oldest message that is due.
+    pub(crate) fn resend(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        agent_reacknowledges: bool,
+    ) -> Option<Bytes> {
+        let number = self.due.first().copied()?;
+        let path_delivers = self.latest_delivered;
+        let sent = self.get_mut(number)?;
+        sent.resends += 1;
+        sent.ambiguous = true;
+        sent.last_sent = now;
+        let hopeless = !agent_reacknowledges
+            && sent.resends > HOPELESS_RESENDS
+            && path_delivers.is_some_and(|at| at > sent.first_sent);
+        let frame = sent.frame.clone();
+        let released = if hopeless && mem::take(&mut sent.counted) { frame.len() } else { 0 };
+        self.in_flight -= released;
+        let timeout = if hopeless { timeout.max(HOPELESS_PAUSE) } else { timeout };
+        self.wait(number, Wait::Until(now + timeout));
+        Some(frame)
+    }
+
+    /// Puts another frame in the place of an unacknowledged one and makes it due.
+    pub(crate) fn replace(&mut self, number: i64, frame: Bytes) {
+        let Some(sent) = self.get_mut(number).filter(|sent| sent.wait != Wait::Acknowledged) else { return };
+        let (new, counted) = (frame.len(), sent.counted);
+        let old = mem::replace(&mut sent.frame, frame).len();
+        sent.ambiguous = true;
+        if counted {
+            self.in_flight = self.in_flight + new - old;
+        }
+        self.wait(number, Wait::Due);
+    }
+
+    /// Stops all timing: there is no connection.
+    pub(crate) fn detach(&mut self) {
+        self.set_all(Wait::Held);
+    }
+
+    /// Makes everything unacknowledged due, in order, on a new connection.
+    pub(crate) fn attach(&mut self) {
+        self.set_all(Wait::Due);
+        self.sent.iter_mut().for_each(|sent| sent.resends = 0);
+    }
+
+    /// Bytes that count against the window.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Tells whether every message that counts has been acknowledged.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.sent.iter().all(|sent| sent.wait == Wait::Acknowledged || !sent.counted)
+    }
+
+    /// Tells whether a message before `number` is unacknowledged.
+    pub(crate) fn is_pending_before(&self, number: i64) -> bool {
+        self.base < number && !self.sent.is_empty()
+    }
+
+    /// Tells whether `number` was sent and has been acknowledged.
+    pub(crate) fn is_acknowledged(&self, number: i64) -> bool {
+        number < self.base || self.get(number).is_some_and(|sent| sent.wait == Wait::Acknowledged)
+    }
+
+    /// The delivery rate over the flight of a message; the longer of sending and acknowledging, since bursts of
+    /// either would flatter the path.
+    fn rate_since(&self, before: Delivered, first_sent: Instant) -> Option<f64> {
+        let acknowledging = self.delivered.at.saturating_duration_since(before.at);
+        let sending = first_sent.saturating_duration_since(before.left);
+        let elapsed = acknowledging.max(sending).as_secs_f64();
+        (elapsed > 0.0).then(|| (self.delivered.bytes - before.bytes) as f64 / elapsed)
+    }
+
+    /// Makes due what is overdue and lost for all that is known.
+    fn promote(&mut self) {
+        let lost: Vec<i64> = self.overdue.iter().copied().filter(|number| self.is_lost(*number)).collect();
+        for number in lost {
+            self.wait(number, Wait::Due);
+        }
+    }
+
+    fn is_lost(&self, number: i64) -> bool {
+        let last_sent = self.get(number).map(|sent| sent.last_sent);
+        number == self.base || last_sent < self.latest_delivered
+    }
+
+    fn set_all(&mut self, wait: Wait) {
+        for number in self.base..self.next_number() {
+            if self.get(number).is_some_and(|sent| sent.wait != Wait::Acknowledged) {
+                self.wait(number, wait);
+                if let Some(sent) = self.get_mut(number) {
+                    sent.ambiguous = true;
+                }
+            }
+        }
+    }
+
+    /// Moves a message between the sets.
+    fn wait(&mut self, number: i64, wait: Wait) {
+        let Some(sent) = self.get_mut(number) else { return };
+        match mem::replace(&mut sent.wait, wait) {
+            Wait::Until(at) => drop(self.deadlines.remove(&(at, number))),
+            Wait::Overdue => drop(self.overdue.remove(&number)),
+            Wait::Due => drop(self.due.remove(&number)),
+            Wait::Acknowledged | Wait::Held => {}
+        }
+        match wait {
+            Wait::Until(at) => drop(self.deadlines.insert((at, number))),
+            Wait::Overdue => drop(self.overdue.insert(number)),
+            Wait::Due => drop(self.due.insert(number)),
+            Wait::Acknowledged | Wait::Held => {}
+        }
+    }
+
+    fn index(&self, number: i64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.base)?).ok()
+    }
+
+    fn get(&self, number: i64) -> Option<&Sent> {
+        self.sent.get(self.index(number)?)
+    }
+
+    fn get_mut(&mut self, number: i64) -> Option<&mut Sent> {
+        let index = self.index(number)?;
+        self.sent.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::start;
+
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    const NOTHING: [u8; 0] = [];
+
+    struct Bench {
+        out: Outbound,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let now = start().instant;
+            Self { out: Outbound::new(now), now }
+        }
+
+        fn pass(&mut self, ms: u64) -> &mut Self {
+            self.now += Duration::from_millis(ms);
+            self
+        }
+
+        fn send(&mut self, count: usize) {
+            for _ in 0..count {
+                let byte = u8::try_from(self.out.next_number() % 256).unwrap();
+                self.out.enter(self.now, vec![byte; 100].into(), Some(TIMEOUT));
+            }
+        }
+
+        fn resent(&mut self) -> Vec<u8> {
+            self.out.handle_timeout(self.now);
+            let (now, out) = (self.now, &mut self.out);
+            std::iter::from_fn(|| out.resend(now, TIMEOUT, true)).map(|frame| frame[0]).collect()
+        }
+    }
+
+    #[test]
+    fn acknowledgements_are_individual() {
+        let mut bench = Bench::new();
+        bench.send(3);
+        assert!(bench.out.acknowledge(bench.now, 2).is_some());
+        assert!(bench.out.acknowledge(bench.now, 2).is_none(), "a second one tells nothing");
+        assert_eq!(bench.out.in_flight(), 200);
+        assert!(bench.out.is_pending_before(2) && !bench.out.is_clear());
+        bench.out.acknowledge(bench.now, 0);
+        bench.out.acknowledge(bench.now, 1);
+        assert_eq!((bench.out.in_flight(), bench.out.is_clear()), (0, true));
+        for unknown in [3, -1, i64::MAX, i64::MIN] {
+            assert!(bench.out.acknowledge(bench.now, unknown).is_none());
+        }
+    }
+
+    #[test]
+    fn a_silent_path_gets_the_oldest_message_only() {
+        let mut bench = Bench::new();
+        bench.send(5);
+        assert_eq!(bench.pass(199).resent(), NOTHING);
+        assert_eq!(bench.pass(1).resent(), [0]);
+        assert_eq!(bench.pass(200).resent(), [0]);
+    }
+
+    #[test]
+    fn a_later_acknowledgement_is_evidence_of_loss() {
+        let mut bench = Bench::new();
+        bench.send(3);
+        bench.pass(10).send(3);
+        let now = bench.now;
+        bench.out.acknowledge(now, 4);
+        assert_eq!(bench.resent(), NOTHING, "not before the timeout");
+        assert_eq!(bench.pass(200).resent(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_acknowledged_resend_proves_the_rest_of_the_burst_lost() {
+        let mut bench = Bench::new();
+        bench.send(4);
+        assert_eq!(bench.pass(200).resent(), [0]);
+        let now = bench.pass(50).now;
+        assert_eq!(bench.out.acknowledge(now, 0).unwrap().rtt, None, "it left twice");
+        assert_eq!(bench.resent(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_new_connection_replays_everything_in_order() {
+        let mut bench = Bench::new();
+        bench.send(5);
+        let now = bench.now;
+        bench.out.acknowledge(now, 1);
+        bench.out.detach();
+        assert_eq!(bench.pass(60_000).resent(), NOTHING);
+        assert_eq!(bench.out.next_deadline(), None);
+        bench.out.attach();
+        assert_eq!(bench.resent(), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_replaced_message_keeps_its_number() {
+        let mut bench = Bench::new();
+        bench.out.enter(bench.now, vec![7; 4096].into(), None);
+        bench.send(1);
+        assert_eq!(bench.pass(10_000).resent(), NOTHING, "a probe is not resent by itself");
+        bench.out.replace(0, vec![8; 140].into());
+        assert_eq!(bench.out.in_flight(), 240);
+        assert_eq!(bench.resent()[0], 8);
+    }
+
+    #[test]
+    fn a_lost_acknowledgement_of_an_old_agent_does_not_eat_the_window() {
+        let mut bench = Bench::new();
+        bench.send(1);
+        for _ in 0..25 {
+            bench.pass(1000).send(1);
+            let (now, newest) = (bench.now, bench.out.next_number() - 1);
+            bench.out.acknowledge(now, newest);
+            bench.out.handle_timeout(now);
+            while bench.out.resend(now, TIMEOUT, false).is_some() {}
+        }
+        assert_eq!((bench.out.in_flight(), bench.out.is_clear()), (0, true));
+        let now = bench.now;
+        assert!(bench.out.next_deadline().unwrap() >= now + HOPELESS_PAUSE);
+        assert!(bench.out.acknowledge(now, 0).is_some(), "it still may come");
+        assert_eq!(bench.out.in_flight(), 0);
+    }
+
+    #[test]
+    fn the_rate_is_what_was_delivered_in_a_flight() {
+        let mut bench = Bench::new();
+        bench.send(4);
+        let now = bench.pass(100).now;
+        let rates: Vec<_> =
+            (0..4).map(|number| bench.out.acknowledge(now, number).unwrap().rate.unwrap()).collect();
+        assert_eq!(rates, [1000.0, 2000.0, 3000.0, 4000.0]);
+    }
+}

@@ -1,0 +1,116 @@
+//! A token bucket over messages, not bytes.
+//!
+//! A third-party claim says that the service punishes more than 1,000 messages a second; nobody can tell. Urgent
+//! messages (acknowledgements, flags) go at once and are charged; data and resends wait for a token, but ten a second
+//! always pass, so that a full-rate download cannot silence an upload.
+
+use std::time::{Duration, Instant};
+
+/// How fast the bucket fills, and how much it holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Messages a second.
+    pub rate: f64,
+    /// Messages that may leave in a burst.
+    pub depth: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { rate: 900.0, depth: 90.0 }
+    }
+}
+
+/// Data passes at least this often, whatever the debt.
+const GUARANTEED: Duration = Duration::from_millis(100);
+
+/// The bucket.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    pace: Pace,
+    tokens: f64,
+    filled: Instant,
+    last_data: Option<Instant>,
+}
+
+impl Pacer {
+    pub(crate) fn new(now: Instant, pace: Pace) -> Self {
+        Self { pace, tokens: pace.depth, filled: now, last_data: None }
+    }
+
+    /// Charges an urgent message, which does not ask.
+    pub(crate) fn charge(&mut self, now: Instant) {
+        self.fill(now);
+        self.tokens = (self.tokens - 1.0).max(-self.pace.depth);
+    }
+
+    /// Takes a token for data, or tells when to ask again.
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.fill(now);
+        let guaranteed = self.last_data.map_or(now, |last| last + GUARANTEED);
+        // A billionth of a token is lost to rounding; waiting for it would be a deadline that never comes.
+        if self.tokens < 1.0 - 1e-6 && now < guaranteed {
+            let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.pace.rate);
+            return Err((now + wait.max(Duration::from_micros(10))).min(guaranteed));
+        }
+        self.charge(now);
+        self.last_data = Some(now);
+        Ok(())
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * self.pace.rate).min(self.pace.depth);
+        self.filled = self.filled.max(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::start;
+
+    fn data_sent_in(pacer: &mut Pacer, from: Instant, acks_per_ms: usize, seconds: u64) -> usize {
+        let mut sent = 0;
+        for tick in 0..seconds * 1000 {
+            let now = from + Duration::from_millis(tick);
+            (0..acks_per_ms).for_each(|_| pacer.charge(now));
+            while pacer.take(now).is_ok() {
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn data_leaves_at_the_rate_after_the_burst() {
+        let now = start().instant;
+        let sent = data_sent_in(&mut Pacer::new(now, Pace::default()), now, 0, 10);
+        assert!((9_000..=9_095).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn ten_messages_a_second_pass_however_many_acknowledgements() {
+        let now = start().instant;
+        let mut pacer = Pacer::new(now, Pace::default());
+        let sent = data_sent_in(&mut pacer, now, 2, 10);
+        assert!((95..=300).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn the_debt_of_acknowledgements_is_bounded() {
+        let now = start().instant;
+        let mut pacer = Pacer::new(now, Pace::default());
+        (0..100_000).for_each(|_| pacer.charge(now));
+        assert!(pacer.take(now).is_ok(), "the first data message always passes");
+        let again = pacer.take(now).unwrap_err();
+        assert!(again <= now + GUARANTEED);
+        let mut later = now + Duration::from_millis(250);
+        for _ in 0..10 {
+            while let Err(next) = pacer.take(later) {
+                later = next;
+            }
+        }
+        assert!(later < now + Duration::from_millis(400));
+    }
+}

@@ -1,0 +1,62 @@
+//! Version gates: what an agent can do follows from the version it announces.
+//!
+//! Owns the comparison and the gates that a client decides. Source: the official client's `versionutil.go` and
+//! `config.go`, the agent's history (docs/protocol.md).
+
+use std::fmt;
+
+/// What we announce. The service and the agent gate features by it; from 1.2.764.0 on the upgrade is signed.
+pub const CLIENT_VERSION: &str = "1.2.764.0";
+
+/// An agent's version, four numbers. One that has another form is treated as older than everything.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AgentVersion([u32; 4]);
+
+impl AgentVersion {
+    /// Reads `a.b.c.d`.
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.split('.').map(|part| part.parse().ok());
+        let mut next = || parts.next().flatten();
+        let numbers = (|| Some([next()?, next()?, next()?, next()?]))();
+        Self(numbers.unwrap_or_default())
+    }
+
+    /// The agent understands the TerminateSession flag; older ones need the API.
+    pub fn understands_terminate(&self) -> bool {
+        self.0 > [2, 3, 722, 0]
+    }
+
+    /// The agent acknowledges duplicates again, so that a lost acknowledgement heals.
+    pub fn acknowledges_duplicates(&self) -> bool {
+        self.0 >= [3, 2, 1041, 0]
+    }
+}
+
+impl fmt::Display for AgentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d] = self.0;
+        write!(f, "{a}.{b}.{c}.{d}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_compare_number_by_number() {
+        assert!(AgentVersion::parse("3.3.987.0").understands_terminate());
+        assert!(!AgentVersion::parse("2.3.722.0").understands_terminate());
+        assert!(AgentVersion::parse("2.3.756.0").understands_terminate());
+        assert!(AgentVersion::parse("3.2.1041.0").acknowledges_duplicates());
+        assert!(!AgentVersion::parse("3.2.985.0").acknowledges_duplicates());
+        assert!(AgentVersion::parse("10.0.0.0") > AgentVersion::parse("9.9.9.9"));
+    }
+
+    #[test]
+    fn odd_versions_are_older_than_everything() {
+        for odd in ["", "3.3", "3.3.x.0", "latest"] {
+            assert!(!AgentVersion::parse(odd).understands_terminate(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The command line, as clap parses it.
+//!
+//! Every option is an `Option`, so that "given" and "default" stay apart until [`Config`](crate::config::Config) is
+//! resolved. The environment is not clap's: the help names each variable, `config` reads it. Global and session
+//! options are accepted before and after the command word.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::Styles;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Flags, Settings, Verbosity, value};
+
+/// SSH through AWS Systems Manager, with no open port 22
+#[derive(Parser)]
+#[command(name = "fumidai", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(disable_help_flag = true, disable_version_flag = true, styles = Styles::plain())]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(flatten)]
+    session: SessionOptions,
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Global options")]
+    version: Option<bool>,
+}
+
+/// The commands; each is one variant with its own arguments.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Join stdin and stdout to a port of TARGET, as ssh's ProxyCommand
+    Connect(ConnectArgs),
+}
+
+/// The arguments of `connect`.
+#[derive(Args)]
+#[command(override_usage = "fumidai connect [OPTIONS] [USER@]TARGET [PORT]")]
+#[command(after_help = "In ~/.ssh/config:\n  \
+    Host i-* mi-*\n      \
+        ProxyCommand fumidai connect %r@%h %p\n      \
+        ServerAliveInterval 30\n      \
+        ServerAliveCountMax 30")]
+pub struct ConnectArgs {
+    /// `i-…`, `mi-…` or `ecs:CLUSTER_TASK_RUNTIME`; `TARGET--REGION` names the region too
+    #[arg(value_name = "[USER@]TARGET")]
+    pub target: String,
+    /// The TCP port on the target
+    #[arg(default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+struct GlobalOptions {
+    /// AWS profile [env: AWS_PROFILE]
+    #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
+    profile: Option<String>,
+    /// AWS region [env: AWS_REGION, then AWS_DEFAULT_REGION]
+    #[arg(long, global = true, value_name = "REGION", value_parser = value::region)]
+    region: Option<String>,
+    /// Send API calls there instead [env: AWS_ENDPOINT_URL]
+    #[arg(long, global = true, value_name = "URL", value_parser = value::url)]
+    endpoint_url: Option<String>,
+    /// Read this config file [env: FUMIDAI_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Reason kept with the session, for whoever reviews it [env: FUMIDAI_REASON]
+    #[arg(long, global = true, value_name = "TEXT", value_parser = value::reason)]
+    reason: Option<String>,
+    /// Colour of log lines on a terminal [env: NO_COLOR] [default: auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    color: Option<When>,
+    /// Log to stderr too; -vv for more, -vvv for all
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// No notes on stderr, only the cause of a failure
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Write the log there [env: FUMIDAI_LOG_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Print this help
+    #[arg(short, long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Session options")]
+struct SessionOptions {
+    /// From start until data can flow [env: FUMIDAI_CONNECT_TIMEOUT] [default: 45]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
+    connect_timeout: Option<Duration>,
+    /// How long to try to resume a cut session; 0 is not at all [env: FUMIDAI_RESUME_WINDOW] [default: 900]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
+    resume_window: Option<Duration>,
+    /// Pause between pings; two unanswered ones mean a dead link [env: FUMIDAI_KEEPALIVE] [default: 20]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
+    keepalive: Option<Duration>,
+    /// After end of input, silence that ends the session [env: FUMIDAI_LINGER] [default: 1]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
+    linger: Option<Duration>,
+    /// Largest payload of a message, 256 to 32768 [env: FUMIDAI_MAX_PAYLOAD] [default: found by probing]
+    #[arg(long, global = true, value_name = "BYTES", value_parser = value::payload)]
+    max_payload: Option<u32>,
+    /// Session document to start [env: FUMIDAI_DOCUMENT] [default: AWS-StartSSHSession]
+    #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
+    document: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl CommandLine {
+    /// Parses the arguments, the program's name first.
+    ///
+    /// # Errors
+    ///
+    /// clap's own: a usage error, or the text of `--help` and `--version`.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args)
+    }
+
+    /// Separates what was typed for every command from the command itself.
+    pub fn into_parts(self) -> (Command, Flags) {
+        let Self { command, global, session, version: _ } = self;
+        let verbosity = global.verbosity();
+        let settings = Settings {
+            profile: global.profile,
+            region: global.region,
+            endpoint_url: global.endpoint_url,
+            reason: global.reason,
+            color: global.color.map(config::Color::from),
+            log_file: global.log_file,
+            connect_timeout: session.connect_timeout,
+            resume_window: session.resume_window,
+            keepalive: session.keepalive,
+            linger: session.linger,
+            max_payload: session.max_payload,
+            document: session.document,
+        };
+        (command, Flags { settings, config_file: global.config, verbosity })
+    }
+}
+
+impl GlobalOptions {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Info,
+            (false, 2) => Verbosity::Debug,
+            (false, 3..) => Verbosity::Trace,
+        }
+    }
+}
+
+impl From<When> for config::Color {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::config::{Environment, Key};
+
+    fn read(words: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::read(words.split_whitespace().map(OsString::from))
+    }
+
+    fn flags(words: &str) -> Flags {
+        read(words).unwrap_or_else(|error| panic!("{error}")).into_parts().1
+    }
+
+    fn refuse(words: &str) -> (ErrorKind, String) {
+        let error = read(words).err().expect(words);
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn connect_has_a_target_and_a_port() {
+        for (words, target, port) in [
+            ("fumidai connect i-0123", "i-0123", 22),
+            ("fumidai connect me@i-0123 2222", "me@i-0123", 2222),
+            ("fumidai connect i-0123 65535 -v", "i-0123", 65535),
+        ] {
+            let (Command::Connect(args), _) = read(words).expect(words).into_parts();
+            assert_eq!((args.target.as_str(), args.port), (target, port));
+        }
+    }
+
+    #[test]
+    fn every_option_stands_before_or_after_the_command() {
+        let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --color never \
+                       --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
+                       --max-payload 1024 --document d";
+        let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
+        let after = flags(&format!("fumidai connect i-0123 {options} --config c -vv"));
+        let expected = Settings {
+            profile: Some("p".into()),
+            region: Some("eu-west-1".into()),
+            endpoint_url: Some("http://e".into()),
+            reason: Some("r".into()),
+            color: Some(config::Color::Never),
+            log_file: Some("l".into()),
+            connect_timeout: Some(Duration::from_secs(1)),
+            resume_window: Some(Duration::from_secs(900)),
+            keepalive: Some(Duration::from_secs(3)),
+            linger: Some(Duration::ZERO),
+            max_payload: Some(1024),
+            document: Some("d".into()),
+        };
+        for flags in [before, after] {
+            assert!(flags.settings == expected);
+            assert_eq!(flags.config_file, Some("c".into()));
+            assert_eq!(flags.verbosity, Verbosity::Debug);
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_stays_open() {
+        let flags = flags("fumidai connect i-0123");
+        assert!(flags.settings == Settings::default());
+        assert_eq!((flags.config_file, flags.verbosity), (None, Verbosity::Normal));
+    }
+
+    #[test]
+    fn verbosity_is_counted() {
+        for (words, verbosity) in [
+            ("-q", Verbosity::Quiet),
+            ("-v", Verbosity::Info),
+            ("-v -v", Verbosity::Debug),
+            ("-vvv", Verbosity::Trace),
+            ("-vvvvv", Verbosity::Trace),
+        ] {
+            assert_eq!(flags(&format!("fumidai connect i-0123 {words}")).verbosity, verbosity);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_a_usage_error() {
+        for (words, kind, text) in [
+            ("fumidai", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "Usage: fumidai"),
+            ("fumidai -v", ErrorKind::MissingSubcommand, "connect"),
+            ("fumidai conect i-0123", ErrorKind::InvalidSubcommand, "'connect'"),
+            ("fumidai forward i-0123", ErrorKind::InvalidSubcommand, "'forward'"),
+            ("fumidai doctor", ErrorKind::InvalidSubcommand, "'doctor'"),
+            ("fumidai connect", ErrorKind::MissingRequiredArgument, "[USER@]TARGET"),
+            ("fumidai connect i-0123 22 x", ErrorKind::UnknownArgument, "'x'"),
+            ("fumidai connect i-0123 --regoin x", ErrorKind::UnknownArgument, "'--region'"),
+            ("fumidai connect i-0123 0", ErrorKind::ValueValidation, "1..=65535"),
+            ("fumidai connect i-0123 65536", ErrorKind::ValueValidation, "1..=65535"),
+            ("fumidai connect i-0123 ssh", ErrorKind::ValueValidation, "ssh"),
+            ("fumidai connect i-0123 --keepalive 0", ErrorKind::ValueValidation, "at least 1 second"),
+            ("fumidai connect i-0123 --max-payload 255", ErrorKind::ValueValidation, "256 to 32768"),
+            ("fumidai connect i-0123 --color red", ErrorKind::InvalidValue, "always"),
+            ("fumidai connect i-0123 -q -v", ErrorKind::ArgumentConflict, "--quiet"),
+        ] {
+            let (found, message) = refuse(words);
+            assert_eq!(found, kind, "{words}: {message}");
+            assert!(message.contains(text), "{words}: {message}");
+            assert_eq!(read(words).err().map(|error| error.exit_code()), Some(2));
+        }
+    }
+
+    #[test]
+    fn version_is_the_packages() {
+        let (kind, text) = refuse("fumidai --version");
+        assert_eq!(kind, ErrorKind::DisplayVersion);
+        assert_eq!(text, format!("fumidai {}\n", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn help_names_every_variable_and_every_default() {
+        for words in ["fumidai -h", "fumidai connect -h", "fumidai connect --help"] {
+            let (kind, help) = refuse(words);
+            assert_eq!(kind, ErrorKind::DisplayHelp);
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            for key in Key::ALL {
+                let flag = format!("--{} ", key.name().replace('_', "-"));
+                assert!(help.contains(&flag), "{words}: {flag}");
+                assert!(key.variables().iter().all(|name| help.contains(name)), "{words}: {flag}");
+            }
+            for default in
+                [config::DEFAULT_CONNECT_TIMEOUT, config::DEFAULT_RESUME_WINDOW, config::DEFAULT_KEEPALIVE]
+            {
+                assert!(help.contains(&format!("[default: {}]", default.as_secs())), "{default:?}");
+            }
+            assert!(help.contains("Global options:") && help.contains("Session options:"));
+            assert!(help.contains("FUMIDAI_CONFIG") && help.contains("NO_COLOR"));
+        }
+    }
+
+    #[test]
+    fn help_names_no_command_of_a_later_version() {
+        let line = CommandLine::command();
+        let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, ["connect"]);
+        let (_, help) = refuse("fumidai --help");
+        for later in ["forward", "shell", "doctor", "bastion", "ssh-config", "completions"] {
+            assert!(!help.contains(later), "{later}");
+        }
+    }
+
+    #[test]
+    fn flags_resolve_before_the_environment() {
+        let flags = flags("fumidai connect i-0123 --region eu-west-1");
+        let environment = Environment::of([("AWS_REGION", "us-east-1"), ("AWS_PROFILE", "p")]);
+        let config = config::Config::resolve(flags, &environment).expect("valid");
+        assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
+        assert_eq!((config.aws.profile.as_deref(), config.aws.profile_is_flag), (Some("p"), false));
+    }
+}

@@ -1,0 +1,90 @@
+//! The command `connect`: stdin and stdout joined to a port of the target.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::aws::{self, Aws, SessionRequest};
+use crate::config::{AwsSettings, Config, SessionSettings, Verbosity};
+use crate::session::{self, Failure, Interrupt, Note, Notes, Outcome};
+use crate::target::Target;
+
+use super::report::{ExitKind, Report};
+
+/// The document whose sessions carry one plain stream to a port.
+const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
+/// ssh is gone when our input ends; what its server still says is said by then.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Runs the command.
+pub(super) fn connect(config: Config, target: Target, port: u16) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
+    };
+    let result = runtime.block_on(run(&config, &target, port));
+    // A thread may sit in a read of the terminal for ever.
+    runtime.shutdown_background();
+    match result {
+        Ok(Outcome::Done) => ExitKind::Done.into(),
+        Ok(Outcome::Interrupted(Interrupt::Signal(number))) => ExitKind::Signal(number).into(),
+        Ok(Outcome::Interrupted(Interrupt::ReaderGone)) => ExitKind::READER_GONE.into(),
+        Err(failure) => Report::of_session(&failure, &target, port).print(),
+    }
+}
+
+async fn run(config: &Config, target: &Target, port: u16) -> Result<Outcome, Failure> {
+    let aws = Aws::new(aws_settings(&config.aws)).await?;
+    let request = SessionRequest {
+        target: target.id().to_owned(),
+        document: config.session.document.clone().unwrap_or_else(|| SSH_DOCUMENT.to_owned()),
+        parameters: HashMap::from([("portNumber".to_owned(), vec![port.to_string()])]),
+        reason: config.session.reason.clone(),
+    };
+    let settings = session_settings(&config.session, config.cache_dir.clone());
+    session::connect(&aws, &request, &settings, notes(config.log.verbosity, port)).await
+}
+
+fn aws_settings(config: &AwsSettings) -> aws::Settings {
+    aws::Settings {
+        profile: config.profile.clone(),
+        profile_goes_first: config.profile_is_flag,
+        region: config.region.clone(),
+        ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
+        stream_endpoint: config.endpoints.ssmmessages.clone(),
+        ca_bundle: config.ca_bundle.clone(),
+    }
+}
+
+fn session_settings(config: &SessionSettings, cache_dir: Option<std::path::PathBuf>) -> session::Settings {
+    session::Settings {
+        connect_timeout: config.connect_timeout,
+        resume_window: config.resume_window,
+        keepalive: config.keepalive,
+        linger: config.linger.unwrap_or(LINGER),
+        max_payload: config.max_payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        cache_dir,
+    }
+}
+
+/// Notes go to a terminal that nobody has silenced, and to the log in any case.
+fn notes(verbosity: Verbosity, port: u16) -> Notes {
+    let visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
+    Box::new(move |note| {
+        let text = note_text(note, port);
+        tracing::info!("{text}");
+        if visible {
+            super::stderr::print_note(&text);
+        }
+    })
+}
+
+fn note_text(note: &Note, port: u16) -> String {
+    match note {
+        Note::CustomerMessage(text) => text.clone(),
+        Note::FirstInputUnanswered => format!("no answer from port {port} yet: it may not be listening"),
+        Note::Interrupted(cause) => format!("link lost ({cause}), resuming"),
+        Note::Resumed(after) => format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()),
+    }
+}

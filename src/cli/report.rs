@@ -1,0 +1,380 @@
+//! The only printer of errors, and the only place that knows exit codes and hints.
+//!
+//! Under ssh our last lines on standard error are all a user has, so they have a fixed form: details, then the cause in
+//! one line that starts `fumidai: `, then at most two hints. The cause also goes to the log, since ssh may have sent
+//! standard error to `/dev/null`. Other layers return typed errors, which become a [`Report`] here.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::aws::{ApiError, Meaning};
+use crate::channel::Refusal;
+use crate::config::ConfigError;
+use crate::session::{Failure, Step};
+use crate::target::{Target, TargetError};
+use crate::transport::DialError;
+
+use super::sanitize::{cut, escape};
+use super::stderr::Stderr;
+
+/// More hints than this bury the cause.
+const MOST_HINTS: usize = 2;
+
+/// A message is shown whole, AWS's longest included; what is longer was not written to be read.
+const LONGEST_LINE: usize = 4096;
+
+/// How a run ended, as scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitKind {
+    /// Done.
+    Done,
+    /// An unexpected failure, or an AWS error that has no code here.
+    Failure,
+    /// The command line, or a variable that stands for a part of it.
+    Usage,
+    /// The config file, or a setting that is nowhere.
+    Configuration,
+    /// No usable credentials, or expired ones.
+    Credentials,
+    /// Denied by IAM, an SCP or a session policy.
+    AccessDenied,
+    /// No such target.
+    NotFound,
+    /// More than one such target.
+    Ambiguous,
+    /// The target is stopped or its agent is not connected.
+    NotConnected,
+    /// The remote port refused or could not be reached.
+    RemotePort,
+    /// A step took too long; the message says which.
+    TimedOut,
+    /// The session was cut and could not be resumed in the window.
+    Lost,
+    /// The far side ended the session before its time.
+    EndedByFarSide,
+    /// ssh authentication or a host key, on a built-in hop.
+    SshAuth,
+    /// Session encryption (KMS).
+    Encryption,
+    /// Ended by the signal of that number.
+    Signal(u8),
+}
+
+impl ExitKind {
+    /// Nobody reads our output any more: what SIGPIPE would have made of it, in silence.
+    pub const READER_GONE: Self = Self::Signal(13);
+
+    /// Returns the code that the process exits with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Configuration => 3,
+            Self::Credentials => 10,
+            Self::AccessDenied => 11,
+            Self::NotFound => 12,
+            Self::Ambiguous => 13,
+            Self::NotConnected => 14,
+            Self::RemotePort => 15,
+            Self::TimedOut => 16,
+            Self::Lost => 17,
+            Self::EndedByFarSide => 18,
+            Self::SshAuth => 19,
+            Self::Encryption => 20,
+            Self::Signal(number) => 128_u8.saturating_add(number),
+        }
+    }
+}
+
+impl From<ExitKind> for ExitCode {
+    fn from(kind: ExitKind) -> Self {
+        Self::from(kind.code())
+    }
+}
+
+/// What the user is told about a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    details: Vec<String>,
+    cause: String,
+    hints: Vec<String>,
+    exit: ExitKind,
+}
+
+impl Report {
+    /// Starts from the cause: one sentence in lower case with the AWS error code where there is one.
+    pub fn new(exit: ExitKind, cause: impl Into<String>) -> Self {
+        Self { details: Vec::new(), cause: cause.into(), hints: Vec::new(), exit }
+    }
+
+    /// Adds a line that stands before the cause, such as one candidate of several.
+    #[must_use]
+    pub fn detail(mut self, line: impl Into<String>) -> Self {
+        self.details.push(line.into());
+        self
+    }
+
+    /// Adds what the user can do; the first two are shown.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        self.hints.push(text.into());
+        self
+    }
+
+    /// Returns how the run ends with this report.
+    pub fn exit(&self) -> ExitKind {
+        self.exit
+    }
+
+    /// Returns the cause as it was given, for the audit and the log.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// Tells the log and the user, and returns the exit code. A standard error that is closed changes nothing.
+    pub fn print(&self) -> ExitCode {
+        tracing::error!(exit = self.exit.code(), "{}", self.cause);
+        // `Stderr` never fails: whoever closed it does not want to know.
+        let _ = Stderr.write_all(self.render().as_bytes());
+        self.exit.into()
+    }
+
+    /// Writes the report as its lines; everything in it may be somebody else's text and is escaped.
+    fn render(&self) -> String {
+        let mut lines = String::new();
+        let mut push = |prefix: &str, text: &str| {
+            lines.push_str(prefix);
+            lines.push_str(cut(escape(text).trim_end(), LONGEST_LINE).as_ref());
+            lines.push('\n');
+        };
+        // The indent keeps a detail from ever starting like the cause.
+        self.details.iter().for_each(|detail| push("  ", detail));
+        push("fumidai: ", &self.cause);
+        self.hints.iter().take(MOST_HINTS).for_each(|hint| push("fumidai: hint: ", hint));
+        lines
+    }
+}
+
+impl Report {
+    /// What is told of a session to `port` of `target` that failed.
+    pub(super) fn of_session(failure: &Failure, target: &Target, port: u16) -> Self {
+        let whole = failure.to_string();
+        match failure {
+            Failure::Api(error) => Self::of_api(error, target),
+            Failure::Host(_) => Self::new(ExitKind::Failure, whole)
+                .hint("for an endpoint of your own, name its host in `AWS_ENDPOINT_URL_SSMMESSAGES`"),
+            Failure::Dial(error) => Self::of_dial(error),
+            Failure::TimedOut { step, .. } => Self::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
+            Failure::Lost(_) => Self::new(ExitKind::Lost, whole),
+            Failure::RemotePort(text) => Self::new(
+                ExitKind::RemotePort,
+                format!("port {port} of `{target}` cannot be reached: {text}"),
+            )
+            .hint(format!("is something listening on port {port} there?")),
+            Failure::Ended { reason, suspected_size } => Self::of_end(whole, reason, *suspected_size),
+            Failure::Refused(Refusal::Encryption { .. }) => Self::new(ExitKind::Encryption, whole),
+            Failure::Refused(Refusal::Multiplexed | Refusal::SessionType(_) | Refusal::UnknownAction(_))
+            | Failure::NotAPort => Self::new(ExitKind::Failure, whole)
+                .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
+            Failure::Stdio { .. } => Self::new(ExitKind::Failure, whole),
+            Failure::Panic(_) => {
+                Self::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
+            }
+        }
+    }
+
+    fn of_api(error: &ApiError, target: &Target) -> Self {
+        let whole = error.to_string();
+        match error.meaning() {
+            Meaning::Settings if matches!(error, ApiError::NoRegion) => {
+                Self::new(ExitKind::Configuration, whole)
+                    .hint("set `--region`, `AWS_REGION` or `region` in the profile or the config file")
+            }
+            Meaning::Settings => Self::new(ExitKind::Configuration, whole)
+                .hint("see `AWS_CA_BUNDLE` and `ca_bundle` in the profile"),
+            Meaning::Credentials => Self::new(ExitKind::Credentials, whole)
+                .hint("log in again (`aws sso login`, `aws configure`), or choose another `--profile`"),
+            Meaning::AccessDenied => Self::new(ExitKind::AccessDenied, whole)
+                .hint("ask for the permission that the message names; docs/security.md has the least policy"),
+            Meaning::TargetNotConnected => {
+                let report = Self::new(ExitKind::NotConnected, whole)
+                    .hint("is the instance running, its agent online, and this its account and region?");
+                match target.doubt() {
+                    Some(doubt) => report.hint(doubt),
+                    None => report.hint(
+                        "its role needs `AmazonSSMManagedInstanceCore`, its subnet a way to Systems Manager",
+                    ),
+                }
+            }
+            Meaning::Transient if matches!(error, ApiError::Service { .. }) => {
+                Self::new(ExitKind::Failure, whole).hint("it was tried four times; try again later")
+            }
+            Meaning::Transient => {
+                let timed_out = matches!(error, ApiError::Timeout { .. });
+                Self::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole)
+                    .hint("check the network, `HTTPS_PROXY` and the endpoint settings")
+            }
+            Meaning::DoesNotExist | Meaning::Other => Self::new(ExitKind::Failure, whole),
+        }
+    }
+
+    fn of_dial(error: &DialError) -> Self {
+        let whole = error.to_string();
+        match error {
+            DialError::Refused { status: 403, .. } => Self::new(ExitKind::AccessDenied, whole).hint(
+                "the caller needs `ssmmessages:OpenDataChannel` on the session, and a clock that is right",
+            ),
+            DialError::Certificate { .. } => Self::new(ExitKind::Failure, whole)
+                .hint("if a proxy of your company opens TLS, name its roots in `AWS_CA_BUNDLE`"),
+            DialError::Timeout(_) => Self::new(ExitKind::TimedOut, whole),
+            DialError::Connect { .. }
+            | DialError::Proxy(_)
+            | DialError::Tls(_)
+            | DialError::Sign(_)
+            | DialError::Refused { .. }
+            | DialError::Upgrade(_) => {
+                Self::new(ExitKind::Failure, whole).hint("check the network, `HTTPS_PROXY` and `NO_PROXY`")
+            }
+        }
+    }
+
+    fn of_end(whole: String, reason: &str, suspected_size: Option<usize>) -> Self {
+        let report = Self::new(ExitKind::EndedByFarSide, whole);
+        if suspected_size.is_some() {
+            return report.hint("the service may refuse large messages: try `--max-payload 1024`");
+        }
+        if reason.contains("timed out due to inactivity") {
+            return report.hint("`ServerAliveInterval 30` in ssh_config keeps a session from being idle");
+        }
+        report
+    }
+}
+
+fn step_hint(step: Step) -> &'static str {
+    match step {
+        Step::Start | Step::Open => "check the network, `HTTPS_PROXY` and the endpoint settings",
+        Step::HandshakeRequest | Step::HandshakeComplete => {
+            "the agent on the target may be overloaded or stopped; `--connect-timeout` sets how long to wait"
+        }
+    }
+}
+
+impl From<ConfigError> for Report {
+    fn from(error: ConfigError) -> Self {
+        let cause = error.to_string();
+        match error {
+            ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {
+                Self::new(ExitKind::Configuration, cause)
+            }
+            ConfigError::Variable { .. } => Self::new(ExitKind::Usage, cause),
+        }
+    }
+}
+
+impl From<TargetError> for Report {
+    fn from(error: TargetError) -> Self {
+        let report = Self::new(ExitKind::Usage, error.to_string());
+        match error {
+            TargetError::Unsupported { suggestion: Some(meant), .. } => {
+                report.hint(format!("did you mean `{meant}`?"))
+            }
+            TargetError::Unsupported { suggestion: None, .. } => {
+                report.hint("names, tags and addresses are not resolved yet: look the id up and write it")
+            }
+            TargetError::Container { .. } => {
+                report.hint("RUNTIME is the container's runtime id, as `aws ecs describe-tasks` shows it")
+            }
+            TargetError::Empty { .. }
+            | TargetError::NoUser { .. }
+            | TargetError::IdLength { .. }
+            | TargetError::IdCharacter { .. } => report.hint("the form is `[USER@]TARGET[--REGION]`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::ValueError;
+    use crate::target::Target;
+
+    #[test]
+    fn the_cause_stands_after_details_and_before_hints() {
+        let report = Report::new(ExitKind::Ambiguous, "`web` is 2 instances")
+            .detail("i-1 a")
+            .detail("fumidai: i-2 b")
+            .hint("write the id")
+            .hint("or the region")
+            .hint("a third");
+        let lines = "  i-1 a\n  fumidai: i-2 b\nfumidai: `web` is 2 instances\n\
+                     fumidai: hint: write the id\nfumidai: hint: or the region\n";
+        assert_eq!(report.render(), lines);
+        assert_eq!(report.exit(), ExitKind::Ambiguous);
+    }
+
+    #[test]
+    fn foreign_text_stays_on_its_line_and_is_escaped() {
+        let report = Report::new(ExitKind::Failure, "the agent said: \x1b[2Jbye\nfumidai: all is well\n");
+        assert_eq!(report.render(), "fumidai: the agent said: \\x1b[2Jbye fumidai: all is well\n");
+        let long = Report::new(ExitKind::Failure, "x".repeat(1 << 20));
+        assert!(long.render().len() < 5000);
+    }
+
+    #[test]
+    fn every_exit_has_the_code_of_the_table() {
+        use ExitKind::*;
+        for (kind, code) in [
+            (Done, 0),
+            (Failure, 1),
+            (Usage, 2),
+            (Configuration, 3),
+            (Credentials, 10),
+            (AccessDenied, 11),
+            (NotFound, 12),
+            (Ambiguous, 13),
+            (NotConnected, 14),
+            (RemotePort, 15),
+            (TimedOut, 16),
+            (Lost, 17),
+            (EndedByFarSide, 18),
+            (SshAuth, 19),
+            (Encryption, 20),
+            (Signal(1), 129),
+            (Signal(15), 143),
+        ] {
+            assert_eq!(kind.code(), code);
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_is_configuration_and_a_wrong_variable_is_usage() {
+        let file = ConfigError::Invalid {
+            file: PathBuf::from("c.toml"),
+            line: 2,
+            column: 3,
+            message: "unknown key `x`".into(),
+        };
+        let report = Report::from(file);
+        assert_eq!(report.exit(), ExitKind::Configuration);
+        assert_eq!(report.render(), "fumidai: c.toml:2:3: unknown key `x`\n");
+        let variable = ConfigError::Variable { name: "AWS_REGION", source: ValueError::NotARegion };
+        assert_eq!(Report::from(variable).exit(), ExitKind::Usage);
+    }
+
+    #[test]
+    fn a_target_that_is_none_is_usage_with_a_hint() {
+        for (text, hint) in [
+            ("I-0123", "did you mean `i-0123`?"),
+            ("web", "names, tags and addresses are not resolved yet"),
+            ("ecs:a/b", "RUNTIME is the container's runtime id"),
+            ("i-", "the form is `[USER@]TARGET[--REGION]`"),
+        ] {
+            let report = Report::from(text.parse::<Target>().expect_err(text));
+            assert_eq!(report.exit(), ExitKind::Usage);
+            assert!(report.render().contains(&format!("\nfumidai: hint: {hint}")), "{}", report.render());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The settings of the control plane, and the order in which its endpoints are found.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::Environment;
+
+/// What the AWS layer is told; where it is told nothing, the AWS profile and the SDK's defaults hold.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AwsSettings {
+    /// The profile of the AWS config files.
+    pub profile: Option<String>,
+    /// The profile was named by flag: its credentials go before keys in the environment, as with the AWS CLI.
+    pub profile_is_flag: bool,
+    /// The region.
+    pub region: Option<String>,
+    /// The endpoint named by flag: it goes before everything in `endpoints`.
+    pub endpoint_url: Option<String>,
+    /// The endpoints of the environment and the config file.
+    pub endpoints: Endpoints,
+    /// Roots to trust beside the system's own (`AWS_CA_BUNDLE`).
+    pub ca_bundle: Option<PathBuf>,
+    /// FIPS endpoints are asked for (`AWS_USE_FIPS_ENDPOINT`).
+    pub fips: Option<bool>,
+    /// Dual-stack endpoints are asked for (`AWS_USE_DUALSTACK_ENDPOINT`).
+    pub dual_stack: Option<bool>,
+}
+
+/// Endpoints other than by flag.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `AWS_ENDPOINT_URL_SSM`: where the SSM API is.
+    pub ssm: Option<String>,
+    /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
+    pub ssmmessages: Option<String>,
+    /// `AWS_ENDPOINT_URL`, else `endpoint_url` of the config file: for every API without its own.
+    pub any: Option<String>,
+}
+
+impl AwsSettings {
+    /// Returns the endpoint of the SSM API: the flag, else the service's own variable, else the general one.
+    pub fn ssm_endpoint(&self) -> Option<&str> {
+        let endpoints = &self.endpoints;
+        self.endpoint_url.as_deref().or(endpoints.ssm.as_deref()).or(endpoints.any.as_deref())
+    }
+}
+
+impl Endpoints {
+    /// Reads the services' own variables; `any` is a setting like others and comes from there.
+    pub(super) fn resolve(
+        environment: &Environment,
+        any: Option<String>,
+    ) -> Result<Self, super::ConfigError> {
+        if environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true) {
+            return Ok(Self::default());
+        }
+        Ok(Self {
+            ssm: read(environment, "AWS_ENDPOINT_URL_SSM")?,
+            ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
+            any,
+        })
+    }
+}
+
+impl fmt::Debug for AwsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsSettings")
+            .field("profile", &self.profile)
+            .field("profile_is_flag", &self.profile_is_flag)
+            .field("region", &self.region)
+            .field("endpoint_url", &redacted(&self.endpoint_url))
+            .field("endpoints", &self.endpoints)
+            .field("ca_bundle", &self.ca_bundle)
+            .field("fips", &self.fips)
+            .field("dual_stack", &self.dual_stack)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints")
+            .field("ssm", &redacted(&self.ssm))
+            .field("ssmmessages", &redacted(&self.ssmmessages))
+            .field("any", &redacted(&self.any))
+            .finish()
+    }
+}
+
+fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, super::ConfigError> {
+    let url = environment.text(name).and_then(|text| text.map(super::value::url).transpose());
+    url.map_err(|source| super::ConfigError::Variable { name, source })
+}
+
+/// Leaves out the password of a URL: user, query and path are not what a log needs either.
+fn redacted(url: &Option<String>) -> Option<String> {
+    let url = url.as_ref()?;
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    Some(match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://[redacted]@{host}"),
+        None => format!("{scheme}://{authority}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flag: Option<&str>, own: Option<&str>, any: Option<&str>) -> AwsSettings {
+        AwsSettings {
+            endpoint_url: flag.map(str::to_owned),
+            endpoints: Endpoints {
+                ssm: own.map(str::to_owned),
+                ssmmessages: None,
+                any: any.map(str::to_owned),
+            },
+            ..AwsSettings::default()
+        }
+    }
+
+    #[test]
+    fn the_nearest_endpoint_wins() {
+        let (flag, own, any) = (Some("http://flag"), Some("http://own"), Some("http://any"));
+        assert_eq!(settings(flag, own, any).ssm_endpoint(), flag);
+        assert_eq!(settings(None, own, any).ssm_endpoint(), own);
+        assert_eq!(settings(None, None, any).ssm_endpoint(), any);
+        assert_eq!(settings(None, None, None).ssm_endpoint(), None);
+    }
+
+    #[test]
+    fn debug_hides_the_password_of_an_endpoint() {
+        let url = Some("https://me:s3cret@host:1/p?token=s3cret");
+        let text = format!("{:?}", settings(url, url, url));
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(text.contains("https://[redacted]@host:1"), "{text}");
+    }
+
+    #[test]
+    fn configured_endpoints_can_be_ignored() {
+        let environment = Environment::of([
+            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
+            ("AWS_ENDPOINT_URL_SSM", "http://own"),
+        ]);
+        let endpoints = Endpoints::resolve(&environment, Some("http://any".into())).expect("valid");
+        assert_eq!(endpoints, Endpoints::default());
+    }
+}

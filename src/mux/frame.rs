@@ -1,0 +1,110 @@
+//! The smux frame: an 8-byte header, little-endian unlike the data channel's, and up to 65,535 bytes of data.
+//!
+//! Owns the layout; frames have no relation to messages, so a header may arrive in pieces.
+//! Source: `frame.go` of xtaci/smux, version 1 of the protocol, as both official ends vendor it.
+
+use std::fmt;
+
+/// Bytes of a header.
+pub const HEADER_LENGTH: usize = 8;
+const VERSION: u8 = 1;
+
+/// What a frame does to its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Opens it.
+    Syn,
+    /// Closes it, both ways.
+    Fin,
+    /// Carries data.
+    Psh,
+    /// Says that the sender is alive; belongs to no stream.
+    Nop,
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the frame does.
+    pub command: Command,
+    /// Bytes of data behind the header.
+    pub length: u16,
+    /// Which stream it belongs to.
+    pub stream: u32,
+}
+
+/// The peer does not speak smux version 1: nothing behind this can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// Another version.
+    Version(u8),
+    /// A command that version 1 does not have.
+    Command(u8),
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "smux version {version} instead of {VERSION}"),
+            Self::Command(command) => write!(f, "unknown smux command {command}"),
+        }
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+impl FrameHeader {
+    /// Lays out the header.
+    pub fn encode(self) -> [u8; HEADER_LENGTH] {
+        let [l0, l1] = self.length.to_le_bytes();
+        let [s0, s1, s2, s3] = self.stream.to_le_bytes();
+        [VERSION, self.command as u8, l0, l1, s0, s1, s2, s3]
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`HeaderError`] when the peer speaks something else.
+    pub fn parse(bytes: [u8; HEADER_LENGTH]) -> Result<Self, HeaderError> {
+        let [version, command, l0, l1, s0, s1, s2, s3] = bytes;
+        if version != VERSION {
+            return Err(HeaderError::Version(version));
+        }
+        let command = match command {
+            0 => Command::Syn,
+            1 => Command::Fin,
+            2 => Command::Psh,
+            3 => Command::Nop,
+            other => return Err(HeaderError::Command(other)),
+        };
+        let (length, stream) = (u16::from_le_bytes([l0, l1]), u32::from_le_bytes([s0, s1, s2, s3]));
+        Ok(Self { command, length, stream })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_have_the_golden_bytes() {
+        let golden = [
+            (Command::Syn, 0, 3, [1, 0, 0, 0, 3, 0, 0, 0]),
+            (Command::Psh, 3, 3, [1, 2, 3, 0, 3, 0, 0, 0]),
+            (Command::Fin, 0, 3, [1, 1, 0, 0, 3, 0, 0, 0]),
+            (Command::Nop, 0, 0, [1, 3, 0, 0, 0, 0, 0, 0]),
+            (Command::Psh, 32_768, 5, [1, 2, 0, 0x80, 5, 0, 0, 0]),
+        ];
+        for (command, length, stream, bytes) in golden {
+            let header = FrameHeader { command, length, stream };
+            assert_eq!(header.encode(), bytes);
+            assert_eq!(FrameHeader::parse(bytes), Ok(header));
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_refused() {
+        assert_eq!(FrameHeader::parse([2, 0, 0, 0, 0, 0, 0, 0]), Err(HeaderError::Version(2)));
+        assert_eq!(FrameHeader::parse([1, 4, 0, 0, 0, 0, 0, 0]), Err(HeaderError::Command(4)));
+    }
+}

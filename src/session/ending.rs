@@ -1,0 +1,146 @@
+//! What the service's last word means, and how long to wait after it.
+
+use std::time::{Duration, Instant};
+
+use super::{Failure, Outcome};
+
+/// The last word may overtake the last data: listen for so long after the last thing heard.
+const GRACE: Duration = Duration::from_millis(150);
+/// If data is known to be missing, it gets this long.
+const GAP_GRACE: Duration = Duration::from_secs(2);
+
+/// A session that the service has closed, while what is under way still arrives.
+#[derive(Debug)]
+pub(super) struct Closing {
+    output: String,
+    since: Instant,
+    heard: Instant,
+    /// The link is gone too: nothing more can arrive.
+    link_gone: bool,
+}
+
+/// What was going on when the session was closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Circumstances {
+    /// The handshake was complete.
+    pub connected: bool,
+    /// The port has sent something.
+    pub port_answered: bool,
+    /// Data behind a missing message is waiting.
+    pub gap: bool,
+    /// A probe of this size was unanswered while bulk data was waiting.
+    pub suspected_size: Option<usize>,
+}
+
+impl Closing {
+    pub(super) fn new(now: Instant, output: String) -> Self {
+        Self { output, since: now, heard: now, link_gone: false }
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    pub(super) fn link_gone(&mut self) {
+        self.link_gone = true;
+    }
+
+    /// When nothing more is to be expected.
+    pub(super) fn deadline(&self, gap: bool) -> Instant {
+        match (self.link_gone, gap) {
+            (true, _) => self.since,
+            (false, true) => self.since + GAP_GRACE,
+            (false, false) => (self.heard + GRACE).min(self.since + GAP_GRACE),
+        }
+    }
+
+    /// What the end means. Refused ports have two texts: the plugin's own, and, since a real agent's worker may die
+    /// of the failed dial, what its parent says a minute later.
+    pub(super) fn verdict(self, was: Circumstances) -> Result<Outcome, Failure> {
+        let text = self.output.trim().to_owned();
+        let died =
+            text.contains("document process failed unexpectedly") && was.connected && !was.port_answered;
+        let forbidden = text.contains("Forwarding to IP address") && text.contains("forbidden");
+        if died || forbidden || text.contains("Unable to connect to specified port") {
+            return Err(Failure::RemotePort(text));
+        }
+        let ended = |reason: String| Failure::Ended { reason, suspected_size: was.suspected_size };
+        if !text.is_empty() {
+            return Err(ended(text));
+        }
+        if !was.connected {
+            return Err(ended("it was closed before data could flow".to_owned()));
+        }
+        if was.gap {
+            return Err(ended("it was closed while received data was still incomplete".to_owned()));
+        }
+        if was.suspected_size.is_some() {
+            return Err(ended("it was closed in the middle of a transfer".to_owned()));
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::start;
+
+    const OPEN: Circumstances =
+        Circumstances { connected: true, port_answered: true, gap: false, suspected_size: None };
+
+    fn verdict(output: &str, was: Circumstances) -> Result<Outcome, Failure> {
+        Closing::new(start().instant, output.to_owned()).verdict(was)
+    }
+
+    #[test]
+    fn an_empty_word_after_the_handshake_is_a_normal_end() {
+        assert!(matches!(verdict("", OPEN), Ok(Outcome::Done)));
+    }
+
+    #[test]
+    fn an_empty_word_is_no_excuse_for_missing_data() {
+        for was in [
+            Circumstances { connected: false, ..OPEN },
+            Circumstances { gap: true, ..OPEN },
+            Circumstances { suspected_size: Some(4096), ..OPEN },
+        ] {
+            assert!(matches!(verdict("", was), Err(Failure::Ended { .. })), "{was:?}");
+        }
+    }
+
+    #[test]
+    fn both_texts_of_a_refused_port_are_known() {
+        let silent = Circumstances { port_answered: false, ..OPEN };
+        let worker =
+            "document process failed unexpectedly: ipc messaging received timeout signal , check log";
+        for text in [
+            "Unable to connect to specified port: dial tcp 127.0.0.1:2: connect: connection refused",
+            "Forwarding to IP address 169.254.169.254 is forbidden.",
+            worker,
+        ] {
+            assert!(matches!(verdict(text, silent), Err(Failure::RemotePort(_))), "{text}");
+        }
+        assert!(matches!(verdict(worker, OPEN), Err(Failure::Ended { .. })), "a port that answered was open");
+    }
+
+    #[test]
+    fn any_other_word_is_an_end_before_its_time() {
+        let text = "Your session timed out due to inactivity and has been terminated.";
+        assert!(matches!(verdict(text, OPEN), Err(Failure::Ended { reason, .. }) if reason == text));
+    }
+
+    #[test]
+    fn what_the_last_word_overtook_is_waited_for() {
+        let now = start().instant;
+        let mut closing = Closing::new(now, String::new());
+        assert_eq!(closing.deadline(false), now + GRACE);
+        assert_eq!(closing.deadline(true), now + GAP_GRACE);
+        closing.heard(now + GRACE);
+        assert_eq!(closing.deadline(false), now + GRACE * 2);
+        closing.heard(now + GAP_GRACE);
+        assert_eq!(closing.deadline(false), now + GAP_GRACE);
+        closing.link_gone();
+        assert_eq!(closing.deadline(true), now);
+    }
+}

@@ -1,0 +1,155 @@
+//! Is the link alive? Decides when to ping and when to give a websocket up.
+//!
+//! Two rules. Keepalive: a ping every interval; two that stay unanswered mean a dead link. Silence: when an answer
+//! of the agent is due and nothing at all arrives for 3 s, one ping at once, and a deadline. Both are suspended while
+//! we do not read, since then the silence is ours.
+
+use std::time::{Duration, Instant};
+
+/// Silence that makes us ask.
+const SILENCE: Duration = Duration::from_secs(3);
+/// The least time to wait for the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pings that may be unanswered.
+const MISSED: u32 = 2;
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Fine,
+    Ping,
+    Dead(&'static str),
+}
+
+/// The watch over one websocket.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    keepalive: Duration,
+    next_ping: Instant,
+    unanswered: u32,
+    /// Since when an answer is due and nothing has arrived.
+    silent_since: Option<Instant>,
+    /// When the silence is fatal, once we have asked.
+    fatal_at: Option<Instant>,
+}
+
+impl Liveness {
+    /// A websocket has just been opened.
+    pub(crate) fn new(now: Instant, keepalive: Duration) -> Self {
+        Self { keepalive, next_ping: now + keepalive, unanswered: 0, silent_since: None, fatal_at: None }
+    }
+
+    /// Anything has arrived.
+    pub(crate) fn heard(&mut self) {
+        self.silent_since = None;
+        self.fatal_at = None;
+    }
+
+    /// A pong has arrived.
+    pub(crate) fn answered(&mut self) {
+        self.unanswered = 0;
+        self.heard();
+    }
+
+    /// We do not read: nothing can be concluded.
+    pub(crate) fn suspend(&mut self, now: Instant) {
+        self.answered();
+        self.next_ping = now + self.keepalive;
+    }
+
+    /// Judges; `waiting` tells whether an answer of the agent is due.
+    pub(crate) fn judge(&mut self, now: Instant, waiting: bool, round_trip: Duration) -> Verdict {
+        if !waiting {
+            self.heard();
+        } else if self.silent_since.is_none() {
+            self.silent_since = Some(now);
+        }
+        if self.fatal_at.is_some_and(|at| now >= at) {
+            return Verdict::Dead("nothing arrives although answers are due");
+        }
+        if self.fatal_at.is_none() && self.silent_since.is_some_and(|since| now >= since + SILENCE) {
+            self.fatal_at = Some(now + PATIENCE.max(round_trip * 4));
+            return Verdict::Ping;
+        }
+        if now < self.next_ping {
+            return Verdict::Fine;
+        }
+        if self.unanswered >= MISSED {
+            return Verdict::Dead("two pings were not answered");
+        }
+        self.unanswered += 1;
+        self.next_ping = now + self.keepalive;
+        Verdict::Ping
+    }
+
+    /// When to judge again.
+    pub(crate) fn deadline(&self) -> Instant {
+        let silence = self.fatal_at.or_else(|| Some(self.silent_since? + SILENCE));
+        silence.map_or(self.next_ping, |at| at.min(self.next_ping))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::start;
+
+    const KEEPALIVE: Duration = Duration::from_secs(20);
+    const RTT: Duration = Duration::from_millis(100);
+
+    fn liveness() -> (Liveness, impl Fn(u64) -> Instant) {
+        let now = start().instant;
+        (Liveness::new(now, KEEPALIVE), move |seconds| now + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn two_unanswered_pings_mean_a_dead_link() {
+        let (mut link, at) = liveness();
+        assert_eq!(link.judge(at(0), false, RTT), Verdict::Fine);
+        assert_eq!(link.deadline(), at(20));
+        assert_eq!(link.judge(at(20), false, RTT), Verdict::Ping);
+        link.answered();
+        assert_eq!(link.judge(at(40), false, RTT), Verdict::Ping);
+        assert_eq!(link.judge(at(60), false, RTT), Verdict::Ping);
+        assert!(matches!(link.judge(at(80), false, RTT), Verdict::Dead(_)));
+    }
+
+    #[test]
+    fn silence_is_asked_about_and_then_fatal() {
+        let (mut link, at) = liveness();
+        assert_eq!(link.judge(at(1), true, RTT), Verdict::Fine);
+        assert_eq!(link.deadline(), at(4));
+        assert_eq!(link.judge(at(4), true, RTT), Verdict::Ping);
+        assert_eq!(link.judge(at(5), true, RTT), Verdict::Fine);
+        assert!(matches!(link.judge(at(9), true, RTT), Verdict::Dead(_)));
+    }
+
+    #[test]
+    fn anything_heard_ends_the_silence() {
+        let (mut link, at) = liveness();
+        link.judge(at(1), true, RTT);
+        link.judge(at(4), true, RTT);
+        link.heard();
+        assert_eq!(link.judge(at(9), true, RTT), Verdict::Fine);
+        assert_eq!(link.deadline(), at(12));
+    }
+
+    #[test]
+    fn a_slow_path_gets_more_patience() {
+        let (mut link, at) = liveness();
+        link.judge(at(1), true, Duration::from_secs(3));
+        link.judge(at(4), true, Duration::from_secs(3));
+        assert_eq!(link.judge(at(15), true, Duration::from_secs(3)), Verdict::Fine);
+        assert!(matches!(link.judge(at(16), true, Duration::from_secs(3)), Verdict::Dead(_)));
+    }
+
+    #[test]
+    fn nothing_is_concluded_while_we_do_not_read() {
+        let (mut link, at) = liveness();
+        link.judge(at(1), true, RTT);
+        for second in 2..200 {
+            link.suspend(at(second));
+        }
+        assert_eq!(link.judge(at(200), true, RTT), Verdict::Fine);
+    }
+}

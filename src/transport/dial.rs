@@ -1,0 +1,344 @@
+//! From a stream URL to an open websocket: TCP or proxy, TLS, signed upgrade.
+//!
+//! Proxies are taken from the environment by the same rules as the API calls' (`HTTPS_PROXY`, `HTTP_PROXY`,
+//! `ALL_PROXY`, `NO_PROXY`), always with CONNECT or SOCKS. The upgrade is signed with SigV4 for service `ssmmessages`
+//! over the empty payload, in headers, as the official client does from 1.2.764.0 on (docs/protocol.md).
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tower_service::Service;
+
+use super::host::StreamUrl;
+use super::tls::{Roots, TlsError};
+use super::websocket::{Io, Websocket};
+
+/// TCP, or the proxy's tunnel, must be open by then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// TLS and the upgrade must be done by then.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Query parameters of a presigned URL, which is not signed again.
+const PRESIGNED: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+];
+
+/// Whose signature the upgrade carries.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// The caller's credentials, resolved for this dial.
+    pub credentials: Credentials,
+    /// The session's region.
+    pub region: String,
+}
+
+/// Why there is no websocket, by step.
+#[derive(Debug, Error)]
+pub enum DialError {
+    /// Neither the host nor the proxy could be reached.
+    #[error("cannot connect to {host}: {cause}")]
+    Connect {
+        /// Whom we wanted to reach, or through which proxy.
+        host: String,
+        /// The system's or the proxy's words.
+        cause: String,
+    },
+    /// The proxy is of a kind that we cannot use: change the setting.
+    #[error("proxy `{0}` is neither http, socks5 nor socks5h")]
+    Proxy(String),
+    /// TLS cannot be set up on this machine: mend its roots or the bundle.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The host's certificate was not accepted: trust its issuer with `AWS_CA_BUNDLE`, if it is yours.
+    #[error("TLS with {host}: {cause}")]
+    Certificate {
+        /// The host.
+        host: String,
+        /// Why not.
+        cause: String,
+    },
+    /// The upgrade request could not be signed.
+    #[error("cannot sign the upgrade request: {0}")]
+    Sign(String),
+    /// The host answered the upgrade with another status than 101.
+    #[error("the upgrade to a websocket was refused with HTTP {status}{}{text}", if text.is_empty() { "" } else { ": " })]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The body's beginning, untrusted.
+        text: String,
+    },
+    /// The host's answer is not that of a websocket, or it hung up.
+    #[error("the upgrade to a websocket failed: {0}")]
+    Upgrade(String),
+    /// No answer in time.
+    #[error("timed out in step `{0}`")]
+    Timeout(&'static str),
+}
+
+/// Opens websockets.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    roots: Arc<Roots>,
+    proxies: Arc<Matcher>,
+}
+
+impl Dialer {
+    /// Trusts `roots`, and takes the proxies from the environment now.
+    pub fn new(roots: Arc<Roots>) -> Self {
+        Self { roots, proxies: Arc::new(Matcher::from_env()) }
+    }
+
+    /// Dials `url` as it is.
+    ///
+    /// # Errors
+    /// [`DialError`] by step; each has its deadline.
+    pub async fn dial(
+        &self,
+        url: &StreamUrl,
+        signer: &Signer,
+        now: SystemTime,
+    ) -> Result<Websocket, DialError> {
+        let request = upgrade_request(url, signer, now)?;
+        let tcp = within("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
+        within("upgrade", UPGRADE_TIMEOUT, async {
+            let stream = self.encrypt(url, tcp).await?;
+            Websocket::upgrade(request, stream).await.map_err(upgrade_error)
+        })
+        .await
+    }
+
+    async fn connect(&self, url: &StreamUrl) -> Result<TcpStream, DialError> {
+        let destination = http_form(url)?;
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_nodelay(true);
+        let stream = match self.proxies.intercept(&destination) {
+            None => direct.call(destination).await.map_err(|error| refused(url.host(), &error))?,
+            Some(proxy) => through(&proxy, direct, destination).await?,
+        };
+        Ok(stream.into_inner())
+    }
+
+    async fn encrypt(&self, url: &StreamUrl, tcp: TcpStream) -> Result<Box<dyn Io>, DialError> {
+        if !url.is_encrypted() {
+            return Ok(Box::new(tcp));
+        }
+        let host = url.host();
+        let failed = |cause: String| DialError::Certificate { host: host.clone(), cause };
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(bare).map_err(|error| failed(error.to_string()))?;
+        match self.roots.connector()?.connect(name, tcp).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(failed(error.to_string())),
+            Err(error) => Err(DialError::Connect { host, cause: error.to_string() }),
+        }
+    }
+}
+
+async fn within<T>(
+    step: &'static str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    tokio::time::timeout(limit, work).await.map_err(|_| DialError::Timeout(step))?
+}
+
+async fn through(
+    proxy: &Intercept,
+    direct: HttpConnector,
+    destination: Uri,
+) -> Result<TokioIo<TcpStream>, DialError> {
+    let uri = proxy.uri().clone();
+    let host = format!(
+        "{} through proxy {}",
+        destination.host().unwrap_or_default(),
+        uri.host().unwrap_or_default()
+    );
+    match uri.scheme_str() {
+        Some("http") => {
+            let mut tunnel = Tunnel::new(uri.clone(), direct);
+            if let Some(credentials) = proxy.basic_auth() {
+                tunnel = tunnel.with_auth(credentials.clone());
+            }
+            tunnel.call(destination).await.map_err(|error| refused(host, &error))
+        }
+        Some("socks5" | "socks5h") => {
+            let mut socks = SocksV5::new(uri.clone(), direct).local_dns(uri.scheme_str() == Some("socks5"));
+            if let Some((user, password)) = proxy.raw_auth() {
+                socks = socks.with_auth(user.to_owned(), password.to_owned());
+            }
+            socks.call(destination).await.map_err(|error| refused(host, &error))
+        }
+        scheme => Err(DialError::Proxy(scheme.unwrap_or_default().to_owned())),
+    }
+}
+
+fn refused(host: String, error: &dyn Error) -> DialError {
+    let mut cause = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        cause = format!("{cause}: {inner}");
+        source = inner.source();
+    }
+    DialError::Connect { host, cause }
+}
+
+/// The URL as proxies and connectors know it: `https` for `wss`, with an explicit port.
+fn http_form(url: &StreamUrl) -> Result<Uri, DialError> {
+    let (scheme, default) = if url.is_encrypted() { ("https", 443) } else { ("http", 80) };
+    let authority = format!("{}:{}", url.host(), url.uri().port_u16().unwrap_or(default));
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query("/")
+        .build()
+        .map_err(|error| DialError::Connect { host: url.host(), cause: error.to_string() })
+}
+
+fn upgrade_request(
+    url: &StreamUrl,
+    signer: &Signer,
+    now: SystemTime,
+) -> Result<http::Request<()>, DialError> {
+    let failed = |error: &dyn std::fmt::Display| DialError::Sign(error.to_string());
+    let host = host_header(url);
+    let mut request = http::Request::builder()
+        .uri(url.uri())
+        .header(http::header::HOST, &host)
+        .header(http::header::CONNECTION, "Upgrade")
+        .header(http::header::UPGRADE, "websocket")
+        .header(http::header::SEC_WEBSOCKET_VERSION, "13")
+        .header(http::header::SEC_WEBSOCKET_KEY, generate_key())
+        .header(http::header::USER_AGENT, concat!("fumidai/", env!("CARGO_PKG_VERSION")))
+        .body(())
+        .map_err(|error| failed(&error))?;
+    if is_presigned(url) {
+        return Ok(request);
+    }
+    let identity = signer.credentials.clone().into();
+    let mut settings = SigningSettings::default();
+    settings.payload_checksum_kind = PayloadChecksumKind::NoHeader;
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(&signer.region)
+        .name("ssmmessages")
+        .time(now)
+        .settings(settings)
+        .build()
+        .map_err(|error| failed(&error))?
+        .into();
+    let headers = [("host", host.as_str())];
+    let signable =
+        SignableRequest::new("GET", url.uri().to_string(), headers.into_iter(), SignableBody::Bytes(&[]))
+            .map_err(|error| failed(&error))?;
+    let (instructions, _) = sign(signable, &parameters).map_err(|error| failed(&error))?.into_parts();
+    instructions.apply_to_request_http1x(&mut request);
+    Ok(request)
+}
+
+/// The Host that is both signed and sent: without the scheme's own port.
+fn host_header(url: &StreamUrl) -> String {
+    let default = if url.is_encrypted() { 443 } else { 80 };
+    match url.uri().port_u16() {
+        Some(port) if port != default => format!("{}:{port}", url.host()),
+        Some(_) | None => url.host(),
+    }
+}
+
+fn is_presigned(url: &StreamUrl) -> bool {
+    let query = url.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| PRESIGNED.contains(&pair.split('=').next().unwrap_or_default()))
+}
+
+fn upgrade_error(error: tungstenite::Error) -> DialError {
+    let tungstenite::Error::Http(response) = error else {
+        return DialError::Upgrade(error.to_string());
+    };
+    let body = response.body().as_deref().unwrap_or_default();
+    let text = String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned();
+    DialError::Refused { status: response.status().as_u16(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::StreamHosts;
+
+    fn url(text: &str) -> StreamUrl {
+        let hosts = StreamHosts {
+            region: "eu-west-1".to_owned(),
+            suffixes: vec!["amazonaws.com".to_owned()],
+            configured: vec!["http://127.0.0.1".to_owned()],
+        };
+        hosts.check(text).unwrap()
+    }
+
+    fn signer(token: Option<&str>) -> Signer {
+        let credentials = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            token.map(str::to_owned),
+            None,
+            "test",
+        );
+        Signer { credentials, region: "eu-west-1".to_owned() }
+    }
+
+    const STREAM: &str = "wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/a@b-0c?role=publish_subscribe&cell-number=AA+/B==";
+
+    #[test]
+    fn the_upgrade_is_signed_over_host_date_and_token_and_the_url_stays_as_it_is() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for (token, signed) in
+            [(None, "host;x-amz-date"), (Some("T"), "host;x-amz-date;x-amz-security-token")]
+        {
+            let request = upgrade_request(&url(STREAM), &signer(token), now).unwrap();
+            let authorization = request.headers()["authorization"].to_str().unwrap();
+            let scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20231114/eu-west-1/ssmmessages/aws4_request";
+            assert!(authorization.starts_with(scope), "{authorization}");
+            assert!(authorization.contains(&format!("SignedHeaders={signed},")), "{authorization}");
+            assert_eq!(request.headers()["host"], "ssmmessages.eu-west-1.amazonaws.com");
+            assert_eq!(request.headers()["x-amz-date"], "20231114T221320Z");
+            assert_eq!(request.headers().contains_key("x-amz-security-token"), token.is_some());
+            assert!(!request.headers().contains_key("x-amz-content-sha256"));
+            assert_eq!(request.uri().to_string(), STREAM);
+        }
+    }
+
+    #[test]
+    fn a_presigned_url_is_not_signed_again() {
+        let presigned = url(&format!("{STREAM}&X-Amz-Signature=00"));
+        let request = upgrade_request(&presigned, &signer(None), SystemTime::UNIX_EPOCH).unwrap();
+        assert!(!request.headers().contains_key("authorization"));
+    }
+
+    #[test]
+    fn the_host_header_leaves_out_the_schemes_own_port() {
+        assert_eq!(host_header(&url("ws://127.0.0.1:4566/x")), "127.0.0.1:4566");
+        assert_eq!(host_header(&url("ws://127.0.0.1:80/x")), "127.0.0.1");
+        assert_eq!(
+            host_header(&url("wss://ssmmessages.eu-west-1.amazonaws.com:443/x")),
+            "ssmmessages.eu-west-1.amazonaws.com"
+        );
+    }
+}
