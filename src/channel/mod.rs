@@ -32,7 +32,7 @@ use self::frame::{Frame, Header};
 use self::inbound::{Inbound, Verdict};
 use self::message::{Acknowledge, ChannelClosed, Flag, MessageType, OpenDataChannelInput, PayloadType};
 use self::outbound::Outbound;
-use self::pacer::Pacer;
+use self::pacer::{Load, Pacer};
 use self::rtt::Rtt;
 use self::timer::TimerTable;
 use self::window::Window;
@@ -437,7 +437,7 @@ impl Channel {
     }
 
     fn next_resend(&mut self, now: Now) -> Option<Bytes> {
-        if !self.outbound.has_due() || !self.take_token(now.instant) {
+        if !self.outbound.has_due() || !self.take_token(now.instant, Load::Full) {
             return None;
         }
         let reacknowledges = self.agent.as_ref().is_none_or(AgentVersion::acknowledges_duplicates);
@@ -449,13 +449,15 @@ impl Channel {
         if !matches!(self.phase, Phase::Open) || self.buffer.is_empty() || paused {
             return None;
         }
-        let payload = self.buffer.len().min(self.payload_limit());
+        let limit = self.payload_limit();
+        let payload = self.buffer.len().min(limit);
         let wire = payload + frame::OVERHEAD;
         let in_flight = self.outbound.in_flight();
         if in_flight > 0 && in_flight + wire > self.window.size(wire) {
             return None;
         }
-        if !self.take_token(now.instant) {
+        let load = if payload < limit && in_flight > 0 { Load::Partial } else { Load::Full };
+        if !self.take_token(now.instant, load) {
             return None;
         }
         if let Some(probe) = self.next_probe(now) {
@@ -519,8 +521,8 @@ impl Channel {
         header.encode(payload)
     }
 
-    fn take_token(&mut self, now: Instant) -> bool {
-        match self.pacer.take(now) {
+    fn take_token(&mut self, now: Instant, load: Load) -> bool {
+        match self.pacer.take(now, load) {
             Ok(()) => true,
             Err(at) => {
                 self.timers.set(Timer::Pace, at);

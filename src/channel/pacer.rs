@@ -21,6 +21,13 @@ impl Default for Pace {
     }
 }
 
+/// Whether a message carries all that it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    Full,
+    Partial,
+}
+
 /// Data passes at least this often, whatever the debt.
 const GUARANTEED: Duration = Duration::from_millis(100);
 
@@ -44,13 +51,18 @@ impl Pacer {
         self.tokens = (self.tokens - 1.0).max(-self.pace.depth);
     }
 
-    /// Takes a token for data, or tells when to ask again.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    /// Takes a token for data, or tells when to ask again. A message that could be fuller leaves at once from a
+    /// bucket that is half full, but does not take the tokens of fuller ones when there are few.
+    pub(crate) fn take(&mut self, now: Instant, load: Load) -> Result<(), Instant> {
         self.fill(now);
+        let wanted = match load {
+            Load::Full => 1.0,
+            Load::Partial => (self.pace.depth / 2.0).max(1.0),
+        };
         let guaranteed = self.last_data.map_or(now, |last| last + GUARANTEED);
-        // A billionth of a token is lost to rounding; waiting for it would be a deadline that never comes.
-        if self.tokens < 1.0 - 1e-6 && now < guaranteed {
-            let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.pace.rate);
+        // A millionth of a token is lost to rounding; waiting for it would be a deadline that never comes.
+        if self.tokens < wanted - 1e-6 && now < guaranteed {
+            let wait = Duration::from_secs_f64((wanted - self.tokens) / self.pace.rate);
             return Err((now + wait.max(Duration::from_micros(10))).min(guaranteed));
         }
         self.charge(now);
@@ -75,7 +87,7 @@ mod tests {
         for tick in 0..seconds * 1000 {
             let now = from + Duration::from_millis(tick);
             (0..acks_per_ms).for_each(|_| pacer.charge(now));
-            while pacer.take(now).is_ok() {
+            while pacer.take(now, Load::Full).is_ok() {
                 sent += 1;
             }
         }
@@ -87,6 +99,21 @@ mod tests {
         let now = start().instant;
         let sent = data_sent_in(&mut Pacer::new(now, Pace::default()), now, 0, 10);
         assert!((9_000..=9_095).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_message_that_could_be_fuller_waits_only_where_tokens_are_few() {
+        let now = start().instant;
+        let mut pacer = Pacer::new(now, Pace::default());
+        assert!(pacer.take(now, Load::Partial).is_ok());
+        while pacer.take(now, Load::Full).is_ok() {}
+        let at = pacer.take(now, Load::Partial).unwrap_err();
+        assert!(
+            at > now + Duration::from_millis(40) && at <= now + Duration::from_millis(51),
+            "{:?}",
+            at - now
+        );
+        assert!(pacer.take(at, Load::Partial).is_ok());
     }
 
     #[test]
@@ -102,12 +129,12 @@ mod tests {
         let now = start().instant;
         let mut pacer = Pacer::new(now, Pace::default());
         (0..100_000).for_each(|_| pacer.charge(now));
-        assert!(pacer.take(now).is_ok(), "the first data message always passes");
-        let again = pacer.take(now).unwrap_err();
+        assert!(pacer.take(now, Load::Full).is_ok(), "the first data message always passes");
+        let again = pacer.take(now, Load::Full).unwrap_err();
         assert!(again <= now + GUARANTEED);
         let mut later = now + Duration::from_millis(250);
         for _ in 0..10 {
-            while let Err(next) = pacer.take(later) {
+            while let Err(next) = pacer.take(later, Load::Full) {
                 later = next;
             }
         }
