@@ -1,1 +1,9 @@
-fn main() {}
+//! A simulated AWS Session Manager, for trying and testing fumidai without an AWS account.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fumidai::sim::cli::run(std::env::args_os().collect(), |arguments| fumidai::cli::run(arguments))
+}

@@ -641,12 +641,16 @@ impl Channel {
             return self.dropped(Dropped::Body("acknowledge"));
         };
         let number = body.acknowledged_message_sequence_number;
-        let Some(sample) = self.outbound.acknowledge(now.instant, number) else { return };
+        let shortest = self.window.shortest_round_trip();
+        let Some(sample) = self.outbound.acknowledge(now.instant, number, shortest) else { return };
         if let Some(rtt) = sample.rtt {
             self.rtt.sample(rtt);
         }
         let wire = self.payload_limit() + frame::OVERHEAD;
         self.window.sample(now.instant, sample, self.outbound.in_flight(), wire);
+        if self.outbound.in_flight() == 0 && self.buffer.is_empty() {
+            self.window.idle();
+        }
         if let Some(size) = self.discovery.acknowledged(number) {
             self.timers.stop(Timer::Probe);
             self.events.push_back(Event::SizeProven(size));

@@ -1,9 +1,9 @@
 //! The sending half: numbers, what is unacknowledged, and when it is resent.
 //!
 //! Owns every message until it is acknowledged; nothing is ever evicted. A message whose timeout has passed is
-//! resent if it is the oldest (a probe of a silent path) or if a message that was sent after it has been
-//! acknowledged (evidence that it is lost, and not that the destination reads slowly): a stalled destination gets
-//! one message per timeout, not the whole window again. Times only: frames are opaque bytes here.
+//! resent if one that was sent after it has been acknowledged (evidence that it is lost, and not that the path or the
+//! destination is slow), or if it is the oldest and nothing at all has been acknowledged for a timeout: a stalled
+//! destination gets one message per timeout, not the whole window again. Frames are opaque bytes here.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -30,6 +30,8 @@ pub(crate) struct Outbound {
     due: BTreeSet<i64>,
     /// The latest time at which a message left that has since been acknowledged.
     latest_delivered: Option<Instant>,
+    /// When anything was last acknowledged.
+    progress: Instant,
     delivered: Delivered,
 }
 
@@ -53,6 +55,7 @@ struct Sent {
     ambiguous: bool,
     counted: bool,
     wait: Wait,
+    timeout: Duration,
     before: Delivered,
 }
 
@@ -76,6 +79,7 @@ impl Outbound {
             overdue: BTreeSet::new(),
             due: BTreeSet::new(),
             latest_delivered: None,
+            progress: now,
             delivered: Delivered { bytes: 0, at: now, left: now },
         }
     }
@@ -101,6 +105,7 @@ impl Outbound {
             ambiguous: false,
             counted: true,
             wait: Wait::Held,
+            timeout: timeout.unwrap_or_default(),
             before: self.delivered,
         });
         if let Some(timeout) = timeout {
@@ -108,8 +113,9 @@ impl Outbound {
         }
     }
 
-    /// Takes an acknowledgement; `None` if it is for nothing that is unacknowledged.
-    pub(crate) fn acknowledge(&mut self, now: Instant, number: i64) -> Option<Sample> {
+    /// Takes an acknowledgement; `None` if it is for nothing that is unacknowledged. One that returns sooner after a
+    /// resend than the shortest round trip is for what was sent before.
+    pub(crate) fn acknowledge(&mut self, now: Instant, number: i64, shortest: Duration) -> Option<Sample> {
         let sent = self.get(number).filter(|sent| sent.wait != Wait::Acknowledged)?;
         let (wire, before) = (sent.frame.len(), sent.before);
         let (first_sent, last_sent, ambiguous) = (sent.first_sent, sent.last_sent, sent.ambiguous);
@@ -118,16 +124,19 @@ impl Outbound {
         }
         self.wait(number, Wait::Acknowledged);
         self.get_mut(number)?.frame = Bytes::new();
-        self.latest_delivered = self.latest_delivered.max(Some(last_sent));
+        let resend_arrived = now.saturating_duration_since(last_sent) >= shortest;
+        let delivered = if ambiguous && !resend_arrived { first_sent } else { last_sent };
+        self.latest_delivered = self.latest_delivered.max(Some(delivered));
         self.delivered = Delivered { bytes: self.delivered.bytes + wire as u64, at: now, left: last_sent };
         let rate = self.rate_since(before, first_sent);
         while self.sent.front().is_some_and(|sent| sent.wait == Wait::Acknowledged) {
             self.sent.pop_front();
             self.base += 1;
         }
-        self.promote();
+        self.progress = now;
+        self.find_lost(now);
         let rtt = (!ambiguous).then(|| now.saturating_duration_since(first_sent));
-        Some(Sample { rtt, sent_at: first_sent, rate: rate.filter(|_| !ambiguous) })
+        Some(Sample { bytes: wire, rtt, sent_at: first_sent, rate: rate.filter(|_| !ambiguous) })
     }
 
     /// Finds what is overdue; true if the path has been silent for a whole timeout.
@@ -137,9 +146,7 @@ impl Outbound {
         {
             self.wait(number, Wait::Overdue);
         }
-        let head = self.overdue.contains(&self.base);
-        self.promote();
-        head
+        self.find_lost(now)
     }
 
     /// When the next message becomes overdue.
@@ -160,18 +167,17 @@ impl Outbound {
         agent_reacknowledges: bool,
     ) -> Option<Bytes> {
         let number = self.due.first().copied()?;
-        let path_delivers = self.latest_delivered;
+        let progress = self.progress;
         let sent = self.get_mut(number)?;
         sent.resends += 1;
         sent.ambiguous = true;
         sent.last_sent = now;
-        let hopeless = !agent_reacknowledges
-            && sent.resends > HOPELESS_RESENDS
-            && path_delivers.is_some_and(|at| at > sent.first_sent);
+        let hopeless = !agent_reacknowledges && sent.resends > HOPELESS_RESENDS && progress > sent.first_sent;
         let frame = sent.frame.clone();
         let released = if hopeless && mem::take(&mut sent.counted) { frame.len() } else { 0 };
-        self.in_flight -= released;
         let timeout = if hopeless { timeout.max(HOPELESS_PAUSE) } else { timeout };
+        sent.timeout = timeout;
+        self.in_flight -= released;
         self.wait(number, Wait::Until(now + timeout));
         Some(frame)
     }
@@ -228,17 +234,21 @@ impl Outbound {
         (elapsed > 0.0).then(|| (self.delivered.bytes - before.bytes) as f64 / elapsed)
     }
 
-    /// Makes due what is overdue and lost for all that is known.
-    fn promote(&mut self) {
-        let lost: Vec<i64> = self.overdue.iter().copied().filter(|number| self.is_lost(*number)).collect();
+    /// Makes due what is overdue and lost for all that is known; true if that is the oldest for want of any news.
+    fn find_lost(&mut self, now: Instant) -> bool {
+        let lost = |number: &i64| self.get(*number).map(|sent| sent.last_sent) < self.latest_delivered;
+        let lost: Vec<i64> = self.overdue.iter().copied().filter(lost).collect();
         for number in lost {
             self.wait(number, Wait::Due);
         }
-    }
-
-    fn is_lost(&self, number: i64) -> bool {
-        let last_sent = self.get(number).map(|sent| sent.last_sent);
-        number == self.base || last_sent < self.latest_delivered
+        let mut pending = (self.base..).zip(&self.sent);
+        let oldest = pending.find(|(_, sent)| sent.wait != Wait::Acknowledged && sent.counted);
+        let Some((number, oldest)) = oldest.filter(|(_, oldest)| oldest.wait == Wait::Overdue) else {
+            return false;
+        };
+        let silent_at = self.progress + oldest.timeout;
+        self.wait(number, if now >= silent_at { Wait::Due } else { Wait::Until(silent_at) });
+        now >= silent_at
     }
 
     fn set_all(&mut self, wait: Wait) {
@@ -289,6 +299,7 @@ mod tests {
     use crate::channel::tests::start;
 
     const TIMEOUT: Duration = Duration::from_millis(200);
+    const SHORTEST: Duration = Duration::from_millis(40);
     const NOTHING: [u8; 0] = [];
 
     struct Bench {
@@ -314,6 +325,10 @@ mod tests {
             }
         }
 
+        fn acknowledge(&mut self, number: i64) -> Option<Sample> {
+            self.out.acknowledge(self.now, number, SHORTEST)
+        }
+
         fn resent(&mut self) -> Vec<u8> {
             self.out.handle_timeout(self.now);
             let (now, out) = (self.now, &mut self.out);
@@ -325,15 +340,15 @@ mod tests {
     fn acknowledgements_are_individual() {
         let mut bench = Bench::new();
         bench.send(3);
-        assert!(bench.out.acknowledge(bench.now, 2).is_some());
-        assert!(bench.out.acknowledge(bench.now, 2).is_none(), "a second one tells nothing");
+        assert!(bench.acknowledge(2).is_some());
+        assert!(bench.acknowledge(2).is_none(), "a second one tells nothing");
         assert_eq!(bench.out.in_flight(), 200);
         assert!(bench.out.is_pending_before(2) && !bench.out.is_clear());
-        bench.out.acknowledge(bench.now, 0);
-        bench.out.acknowledge(bench.now, 1);
+        bench.acknowledge(0);
+        bench.acknowledge(1);
         assert_eq!((bench.out.in_flight(), bench.out.is_clear()), (0, true));
         for unknown in [3, -1, i64::MAX, i64::MIN] {
-            assert!(bench.out.acknowledge(bench.now, unknown).is_none());
+            assert!(bench.acknowledge(unknown).is_none());
         }
     }
 
@@ -351,8 +366,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.send(3);
         bench.pass(10).send(3);
-        let now = bench.now;
-        bench.out.acknowledge(now, 4);
+        bench.acknowledge(4);
         assert_eq!(bench.resent(), NOTHING, "not before the timeout");
         assert_eq!(bench.pass(200).resent(), [0, 1, 2]);
     }
@@ -362,17 +376,27 @@ mod tests {
         let mut bench = Bench::new();
         bench.send(4);
         assert_eq!(bench.pass(200).resent(), [0]);
-        let now = bench.pass(50).now;
-        assert_eq!(bench.out.acknowledge(now, 0).unwrap().rtt, None, "it left twice");
+        bench.pass(50);
+        assert_eq!(bench.acknowledge(0).unwrap().rtt, None, "it left twice");
         assert_eq!(bench.resent(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_acknowledgement_too_early_for_the_resend_proves_nothing_lost() {
+        let mut bench = Bench::new();
+        bench.send(4);
+        assert_eq!(bench.pass(200).resent(), [0]);
+        bench.pass(39).acknowledge(0);
+        assert_eq!(bench.resent(), NOTHING, "the path is slow, and not silent");
+        assert_eq!(bench.pass(199).resent(), NOTHING);
+        assert_eq!(bench.pass(1).resent(), [1]);
     }
 
     #[test]
     fn a_new_connection_replays_everything_in_order() {
         let mut bench = Bench::new();
         bench.send(5);
-        let now = bench.now;
-        bench.out.acknowledge(now, 1);
+        bench.acknowledge(1);
         bench.out.detach();
         assert_eq!(bench.pass(60_000).resent(), NOTHING);
         assert_eq!(bench.out.next_deadline(), None);
@@ -398,14 +422,14 @@ mod tests {
         for _ in 0..25 {
             bench.pass(1000).send(1);
             let (now, newest) = (bench.now, bench.out.next_number() - 1);
-            bench.out.acknowledge(now, newest);
+            bench.acknowledge(newest);
             bench.out.handle_timeout(now);
             while bench.out.resend(now, TIMEOUT, false).is_some() {}
         }
         assert_eq!((bench.out.in_flight(), bench.out.is_clear()), (0, true));
         let now = bench.now;
         assert!(bench.out.next_deadline().unwrap() >= now + HOPELESS_PAUSE);
-        assert!(bench.out.acknowledge(now, 0).is_some(), "it still may come");
+        assert!(bench.acknowledge(0).is_some(), "it still may come");
         assert_eq!(bench.out.in_flight(), 0);
     }
 
@@ -413,9 +437,8 @@ mod tests {
     fn the_rate_is_what_was_delivered_in_a_flight() {
         let mut bench = Bench::new();
         bench.send(4);
-        let now = bench.pass(100).now;
-        let rates: Vec<_> =
-            (0..4).map(|number| bench.out.acknowledge(now, number).unwrap().rate.unwrap()).collect();
+        bench.pass(100);
+        let rates: Vec<_> = (0..4).map(|number| bench.acknowledge(number).unwrap().rate.unwrap()).collect();
         assert_eq!(rates, [1000.0, 2000.0, 3000.0, 4000.0]);
     }
 }

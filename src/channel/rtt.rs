@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Below this a resend would race the acknowledgement.
 const FLOOR: Duration = Duration::from_millis(200);
+/// The first input may be resent as early as this.
+const EAGER_FLOOR: Duration = Duration::from_millis(50);
 /// A path slower than this is lost, not slow.
 const CEILING: Duration = Duration::from_secs(10);
 /// Backoff stops doubling here, unless the path itself is slower.
@@ -22,20 +24,20 @@ const INITIAL_TIMEOUT: Duration = Duration::from_millis(200);
 pub(crate) struct Rtt {
     smoothed: Duration,
     variation: Duration,
-    sampled: bool,
+    latest: Option<Duration>,
     backoff: u32,
 }
 
 impl Rtt {
     pub(crate) fn new() -> Self {
-        Self { smoothed: INITIAL, variation: Duration::ZERO, sampled: false, backoff: 0 }
+        Self { smoothed: INITIAL, variation: Duration::ZERO, latest: None, backoff: 0 }
     }
 
     /// Takes the time between sending a message once and its acknowledgement; ends backoff.
     pub(crate) fn sample(&mut self, rtt: Duration) {
         self.variation = self.variation * 3 / 4 + self.smoothed.abs_diff(rtt) / 4;
         self.smoothed = self.smoothed * 7 / 8 + rtt / 8;
-        self.sampled = true;
+        self.latest = Some(rtt);
         self.backoff = 0;
     }
 
@@ -56,23 +58,19 @@ impl Rtt {
 
     /// How long to wait for an acknowledgement before resending.
     pub(crate) fn timeout(&self) -> Duration {
-        self.with_floor(FLOOR)
-    }
-
-    /// The timeout of the first input: the agent often is not ready for it (it dials only then), so that an early
-    /// resend is worth its price.
-    pub(crate) fn eager_timeout(&self) -> Duration {
-        self.with_floor(Duration::from_millis(50))
-    }
-
-    fn with_floor(&self, floor: Duration) -> Duration {
-        let base = self.estimate().clamp(floor, CEILING);
+        let base = self.estimate().clamp(FLOOR, CEILING);
         let doubled = base.saturating_mul(1 << self.backoff.min(16));
         doubled.min(base.max(BACKOFF_CEILING))
     }
 
+    /// The timeout of the first input, by the latest sample alone: the agent often is not ready for it (it dials only
+    /// then), so that an early resend is worth its price.
+    pub(crate) fn eager_timeout(&self) -> Duration {
+        self.latest.map_or(self.timeout(), |latest| (latest * 3).max(EAGER_FLOOR).min(self.timeout()))
+    }
+
     fn estimate(&self) -> Duration {
-        if !self.sampled {
+        if self.latest.is_none() {
             return INITIAL_TIMEOUT;
         }
         self.smoothed + (self.variation * 4).max(GRANULARITY)

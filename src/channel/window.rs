@@ -2,6 +2,7 @@
 //!
 //! window = 2 × delivery rate × minimum round-trip time + 4 messages. The factor two lets the estimate double each
 //! round trip until the path is full, and then keeps at most one round trip's worth queued. Loss changes nothing.
+//! A window that has grown is used as acknowledgements come, two messages for one, so that no burst queues more.
 //! The minimum goes stale under a queue of our own making; then the window dips until the queue has drained and an
 //! honest sample came back (as in BBR, draft-ietf-ccwg-bbr, "ProbeRTT").
 
@@ -22,6 +23,8 @@ const RATE_LIFE_FLOOR: Duration = Duration::from_millis(100);
 /// What an acknowledgement told about the path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
+    /// How much was acknowledged.
+    pub bytes: usize,
     /// Round-trip time, of a message that was sent once.
     pub rtt: Option<Duration>,
     /// When that message was sent.
@@ -37,6 +40,8 @@ pub(crate) struct Window {
     rates: VecDeque<(Instant, f64)>,
     minimum: Option<(Instant, Duration)>,
     dip: Option<Dip>,
+    /// How much of the window may be used by now.
+    opened: usize,
 }
 
 #[derive(Debug, Default)]
@@ -55,10 +60,22 @@ impl Window {
             self.take_rtt(now, rtt, in_flight > ALLOWANCE * message);
         }
         self.follow_dip(now, sample, in_flight, message);
+        let opened = if self.dip.is_some() { 0 } else { self.opened + sample.bytes };
+        self.opened = opened.min(self.limit(message));
+    }
+
+    /// Nothing is in flight: what comes next must not leave in one burst.
+    pub(crate) fn idle(&mut self) {
+        self.opened = self.opened.min(self.product() as usize);
     }
 
     /// Bytes that may be unacknowledged, for messages of `message` bytes.
     pub(crate) fn size(&self, message: usize) -> usize {
+        let limit = self.limit(message);
+        if self.dip.is_some() { limit } else { self.opened.max(ALLOWANCE * message).min(limit) }
+    }
+
+    fn limit(&self, message: usize) -> usize {
         let product = self.product();
         let size = match self.dip {
             None => product * 2.0 + (ALLOWANCE * message) as f64,
@@ -72,6 +89,11 @@ impl Window {
         (self.rate() * MESSAGE_TIME) as usize
     }
 
+    /// The shortest round trip of late; zero before there is any.
+    pub(crate) fn shortest_round_trip(&self) -> Duration {
+        self.minimum.map_or(Duration::ZERO, |(_, rtt)| rtt)
+    }
+
     /// Forgets the path: it may be another one after a reconnect.
     pub(crate) fn restart(&mut self) {
         self.minimum = None;
@@ -80,7 +102,7 @@ impl Window {
 
     /// The bandwidth-delay product in bytes.
     fn product(&self) -> f64 {
-        self.rate() * self.minimum.map_or(0.0, |(_, rtt)| rtt.as_secs_f64())
+        self.rate() * self.shortest_round_trip().as_secs_f64()
     }
 
     fn rate(&self) -> f64 {
@@ -115,7 +137,7 @@ impl Window {
     }
 
     fn follow_dip(&mut self, now: Instant, sample: Sample, in_flight: usize, message: usize) {
-        let target = self.size(message);
+        let target = self.limit(message);
         let Some(dip) = &mut self.dip else { return };
         if let Some(rtt) = sample.rtt {
             dip.best = Some(dip.best.map_or(rtt, |best| best.min(rtt)));
@@ -139,12 +161,12 @@ mod tests {
     const MESSAGE: usize = 1144;
 
     fn sample(sent_at: Instant, rtt_ms: u64, rate: f64) -> Sample {
-        Sample { rtt: Some(Duration::from_millis(rtt_ms)), sent_at, rate: Some(rate) }
+        Sample { bytes: 0, rtt: Some(Duration::from_millis(rtt_ms)), sent_at, rate: Some(rate) }
     }
 
     #[test]
     fn an_unknown_path_gets_four_messages() {
-        assert_eq!(Window::default().size(MESSAGE), 4 * MESSAGE);
+        assert_eq!(Window::default().limit(MESSAGE), 4 * MESSAGE);
     }
 
     #[test]
@@ -153,10 +175,25 @@ mod tests {
         let mut window = Window::default();
         window.sample(now, sample(now, 100, 1_000_000.0), 0, MESSAGE);
         window.sample(now, sample(now, 100, 1_000_000.0), 0, MESSAGE);
-        assert_eq!(window.size(MESSAGE), 200_000 + 4 * MESSAGE);
+        assert_eq!(window.limit(MESSAGE), 200_000 + 4 * MESSAGE);
         assert_eq!(window.message_size(), 20_000);
         window.sample(now, sample(now, 100, 1e9), 0, MESSAGE);
-        assert_eq!(window.size(MESSAGE), CEILING);
+        assert_eq!(window.limit(MESSAGE), CEILING);
+    }
+
+    #[test]
+    fn a_window_that_has_grown_opens_as_acknowledgements_come() {
+        let now = start().instant;
+        let mut window = Window::default();
+        let acknowledged = |bytes| Sample { bytes, ..sample(now, 100, 1_000_000.0) };
+        window.sample(now, acknowledged(MESSAGE), 0, MESSAGE);
+        assert_eq!(window.size(MESSAGE), 4 * MESSAGE);
+        window.sample(now, acknowledged(50_000), 0, MESSAGE);
+        assert_eq!(window.size(MESSAGE), 50_000 + MESSAGE);
+        window.sample(now, acknowledged(500_000), 0, MESSAGE);
+        assert_eq!(window.size(MESSAGE), window.limit(MESSAGE));
+        window.idle();
+        assert_eq!(window.size(MESSAGE), 100_000, "one product, not two, after a pause");
     }
 
     #[test]
@@ -177,13 +214,13 @@ mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut window = Window::default();
         window.sample(at(0), sample(at(0), 100, 1e6), 0, MESSAGE);
-        let full = window.size(MESSAGE);
+        let full = window.limit(MESSAGE);
         window.sample(at(10_001), sample(at(9_801), 200, 1e6), full, MESSAGE);
-        assert!(window.size(MESSAGE) <= full / 4);
+        assert!(window.limit(MESSAGE) <= full / 4);
         window.sample(at(10_300), sample(at(10_100), 190, 1e6), 1000, MESSAGE);
         window.sample(at(10_410), sample(at(10_301), 109, 1e6), 1000, MESSAGE);
         assert_eq!(window.minimum.unwrap().1, Duration::from_millis(109));
-        assert!(window.size(MESSAGE) > full);
+        assert!(window.limit(MESSAGE) > full);
     }
 
     #[test]

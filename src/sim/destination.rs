@@ -131,13 +131,14 @@ async fn connect(address: Address) -> Result<TcpStream, String> {
 
 /// Words an error as the agent's runtime does.
 fn as_the_agent_says(address: &Address, error: &io::Error) -> String {
-    let text = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::TimedOut => "connect: connection timed out".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        _ => error.to_string(),
-    };
+    let known = [
+        (io::ErrorKind::ConnectionRefused, "connect: connection refused"),
+        (io::ErrorKind::TimedOut, "connect: connection timed out"),
+        (io::ErrorKind::HostUnreachable, "connect: no route to host"),
+        (io::ErrorKind::NetworkUnreachable, "connect: network is unreachable"),
+    ];
+    let known = known.into_iter().find(|(kind, _)| *kind == error.kind());
+    let text = known.map_or_else(|| error.to_string(), |(_, text)| text.to_owned());
     match address {
         Address::Mapped(address) => format!("dial tcp {address}: {text}"),
         Address::Named(host, port) => format!("dial tcp {host}:{port}: {text}"),

@@ -19,7 +19,7 @@ use crate::sim::clock;
 use crate::sim::faults::{CutKind, CutWhen, Limits, Oversized, Step};
 use crate::sim::http::{Request, respond};
 use crate::sim::journal::{Detach, Event};
-use crate::sim::relay::{Client, Control, Order, Outgoing, RelayHandle};
+use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayHandle};
 use crate::sim::sessions::TokenRules;
 use crate::sim::shared::{Shared, lock};
 use crate::sim::sigv4::{Signed, verify};
@@ -227,7 +227,7 @@ async fn attend(shared: &Shared, socket: Socket, relay: &RelayHandle, budget_cut
     let Ok(mut socket) = stream.reunite(sink) else { return };
     let exit = match exit {
         Exit::Client if socket.get_ref().is_exhausted() => Exit::Cut(budget_cut.unwrap_or(CutKind::Reset)),
-        other => other,
+        exit @ (Exit::Client | Exit::Order(_) | Exit::Cut(_) | Exit::Limit(_)) => exit,
     };
     match exit {
         Exit::Client => leave(relay, id, Detach::Client),

@@ -7,25 +7,32 @@
 
 pub mod agent;
 mod api;
+pub mod cli;
 mod clock;
 pub mod config;
 mod destination;
 pub mod dice;
 pub mod faults;
 mod gateway;
+pub mod host;
 mod http;
 pub mod journal;
 pub mod link;
 mod listing;
+mod mailbox;
 mod relay;
+mod scratch;
+mod service_messages;
 pub mod sessions;
 mod shared;
 pub mod sigv4;
 pub mod simulator;
+mod stage;
 mod tap;
 
 pub use self::config::{OFFLINE_TARGET, ONLINE_TARGET, SimConfig, SimTarget, TlsIdentity};
 pub use self::faults::Faults;
+pub use self::host::Host;
 pub use self::journal::{Detach, Event, Journal};
 pub use self::sessions::{SessionInfo, SessionState};
 pub use self::sigv4::Credentials;

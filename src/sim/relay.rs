@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::sim::agent::frame::{Frame, MessageType, payload_type, type_of};
+use crate::sim::agent::frame::{Frame, MessageType, type_of};
 use crate::sim::agent::{Action, Agent, AgentConfig, Status};
 use crate::sim::clock;
 use crate::sim::destination::{Destination, Happened};
@@ -18,6 +18,8 @@ use crate::sim::dice::Dice;
 use crate::sim::faults::{Absent, ClosedForm, CutKind, CutWhen, PathFaults, Step};
 use crate::sim::journal::{Detach, Event};
 use crate::sim::link::Link;
+use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayInputs};
+use crate::sim::service_messages::{agent_step, client_step, publication};
 use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
 
@@ -25,70 +27,6 @@ use crate::sim::shared::Shared;
 const MOST_IN_FLIGHT: usize = 4 * 1024 * 1024;
 /// Messages that may wait behind the agent's blocked reader.
 const MOST_BACKLOG: usize = 256;
-const CHANNEL: usize = 256;
-
-/// What others use to reach a relay.
-#[derive(Clone, Debug)]
-pub(super) struct RelayHandle {
-    pub control: mpsc::UnboundedSender<Control>,
-    pub messages: mpsc::Sender<Bytes>,
-}
-
-/// The relay's ends of these.
-#[derive(Debug)]
-pub(super) struct RelayInputs {
-    control: mpsc::UnboundedReceiver<Control>,
-    messages: mpsc::Receiver<Bytes>,
-}
-
-impl RelayHandle {
-    pub fn channel() -> (Self, RelayInputs) {
-        let (control, control_inputs) = mpsc::unbounded_channel();
-        let (messages, message_inputs) = mpsc::channel(CHANNEL);
-        (Self { control, messages }, RelayInputs { control: control_inputs, messages: message_inputs })
-    }
-}
-
-/// An order to a relay.
-#[derive(Debug)]
-pub(super) enum Control {
-    /// A client has opened its websocket.
-    Attach(Client),
-    /// A client's websocket is gone.
-    Detach { client: u64, why: Detach },
-    /// Cut the client's websocket now.
-    Cut(CutKind),
-    /// End the session, with a text for the client.
-    Terminate { output: String },
-    /// Send this to the client as it is.
-    Inject(Bytes),
-}
-
-/// The relay's end of a client's websocket.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub id: u64,
-    pub outgoing: mpsc::Sender<Outgoing>,
-    pub order: watch::Sender<Option<Order>>,
-}
-
-/// What is written to a client's websocket, in order.
-#[derive(Debug)]
-pub(super) enum Outgoing {
-    /// A binary message.
-    Message(Bytes),
-    /// A cut, once everything before it was written.
-    Cut(CutKind),
-}
-
-/// What a client's websocket is told out of order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Be cut.
-    Cut(CutKind),
-    /// Leave; a newer one has come.
-    Replaced,
-}
 
 pub(super) struct Relay {
     shared: Arc<Shared>,
@@ -158,8 +96,8 @@ impl Relay {
             match self.wait().await {
                 Woken::Control(None) | Woken::Message(None) => return,
                 Woken::Control(Some(control)) => self.obey(control),
-                Woken::Message(Some(message)) => self.from_client(message),
-                Woken::Destination(happened) => self.from_destination(happened),
+                Woken::Message(Some(message)) => self.take_message(message),
+                Woken::Destination(happened) => self.take_happening(happened),
                 Woken::Writable => {}
                 Woken::Time => {
                     let now = clock::now();
@@ -221,7 +159,7 @@ impl Relay {
         let (start_first, absent) =
             self.shared.with_faults(|faults| (faults.start_publication, faults.absent));
         if start_first {
-            self.hand_over(start_publication());
+            self.hand_over(publication(MessageType::StartPublication));
         }
         if absent == Absent::Pause {
             self.publish(MessageType::StartPublication);
@@ -259,7 +197,7 @@ impl Relay {
         self.detach(Detach::Cut(kind));
     }
 
-    fn from_client(&mut self, message: Bytes) {
+    fn take_message(&mut self, message: Bytes) {
         let faults = self.shared.with_faults(|faults| faults.to_agent);
         self.to_agent.set_config(faults.link);
         if let Some(message) = self.mangle(message, &faults) {
@@ -267,7 +205,7 @@ impl Relay {
         }
     }
 
-    fn from_destination(&mut self, happened: Happened) {
+    fn take_happening(&mut self, happened: Happened) {
         let now = clock::now();
         match happened {
             Happened::Connected => self.with_agent(|agent| agent.destination_connected(now)),
@@ -468,65 +406,5 @@ async fn writable(outgoing: Option<&mpsc::Sender<Outgoing>>) {
             }
         }
         None => std::future::pending().await,
-    }
-}
-
-fn start_publication() -> Bytes {
-    publication(MessageType::StartPublication)
-}
-
-/// A publication message as it was seen: header length 112, NUL padding, no digest, padded to 120 bytes.
-fn publication(message_type: MessageType) -> Bytes {
-    let frame = Frame::new(message_type, clock::unix_ms(), uuid::Uuid::nil(), Bytes::from_static(&[0; 4]));
-    let mut raw = frame.encode_service().to_vec();
-    raw[80..112].fill(0);
-    raw.into()
-}
-
-fn client_step(message: &[u8]) -> Option<Step> {
-    match stream_payload(message, MessageType::InputStreamData.as_str())? {
-        payload_type::HANDSHAKE_RESPONSE => Some(Step::HandshakeResponse),
-        payload_type::OUTPUT => Some(Step::ClientOutput),
-        payload_type::FLAG => Some(Step::ClientFlag),
-        _ => None,
-    }
-}
-
-fn agent_step(message: &[u8]) -> Option<Step> {
-    match stream_payload(message, MessageType::OutputStreamData.as_str())? {
-        payload_type::HANDSHAKE_REQUEST => Some(Step::HandshakeRequest),
-        payload_type::HANDSHAKE_COMPLETE => Some(Step::HandshakeComplete),
-        payload_type::OUTPUT => Some(Step::AgentOutput),
-        _ => None,
-    }
-}
-
-fn stream_payload(message: &[u8], message_type: &str) -> Option<u32> {
-    let payload_type = message.get(112..116)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-    payload_type.filter(|_| type_of(message) == message_type)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_are_read_off_the_messages() {
-        let message = |message_type, payload_type| {
-            let mut frame = Frame::new(message_type, 1, uuid::Uuid::nil(), Bytes::from_static(b"x"));
-            frame.payload_type = payload_type;
-            frame.encode()
-        };
-        assert_eq!(client_step(&message(MessageType::InputStreamData, 6)), Some(Step::HandshakeResponse));
-        assert_eq!(client_step(&message(MessageType::Acknowledge, 1)), None);
-        assert_eq!(agent_step(&message(MessageType::OutputStreamData, 7)), Some(Step::HandshakeComplete));
-        assert_eq!(agent_step(b"short"), None);
-    }
-
-    #[test]
-    fn a_publication_message_is_120_bytes_without_a_digest() {
-        let message = start_publication();
-        assert_eq!((message.len(), &message[..4]), (120, &[0, 0, 0, 112][..]));
-        assert_eq!(message[80..112], [0; 32]);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::sim::agent::{Agent, Record, Status};
 use crate::sim::dice::Dice;
-use crate::sim::relay::RelayHandle;
+use crate::sim::mailbox::RelayHandle;
 
 /// What a session is doing, in the API's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::sim::faults::{CutKind, Faults};
 use crate::sim::gateway;
 use crate::sim::http::{read_request, respond};
 use crate::sim::journal::{Event, Journal};
-use crate::sim::relay::Control;
+use crate::sim::mailbox::Control;
 use crate::sim::sessions::{SessionInfo, SessionState};
 use crate::sim::shared::{Shared, lock};
 use crate::sim::sigv4::Credentials;

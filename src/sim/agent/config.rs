@@ -16,7 +16,8 @@ pub struct AgentConfig {
     pub agent_version: String,
     /// The size of its reads of the destination, and so of its data messages.
     pub payload_size: usize,
-    /// The pause between two reads of the destination; zero is unpaced.
+    /// The mean time between two reads of the destination; zero is unpaced. The real agent sleeps 1 ms after each, and
+    /// with the work around it was seen to reach 0.57 to 0.68 MB/s.
     pub read_interval: Duration,
     /// How long it waits for the answer to its handshake request.
     pub handshake_timeout: Duration,
@@ -52,7 +53,7 @@ impl Default for AgentConfig {
             properties: json!({ "portNumber": "22" }),
             agent_version: "3.3.987.0".to_owned(),
             payload_size: 1024,
-            read_interval: Duration::from_millis(1),
+            read_interval: Duration::from_micros(1600),
             handshake_timeout: Duration::from_secs(15),
             complete_window: Duration::ZERO,
             not_ready_for: Duration::ZERO,

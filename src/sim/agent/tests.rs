@@ -222,6 +222,8 @@ fn reads_are_paced_and_cut_to_the_payload_size() {
     let second = bench.next().unwrap();
     assert_eq!((second.sequence, second.flags, second.payload.len()), (3, 0, 476));
     bench.wait(1);
+    assert!(!bench.agent.ready_for_data());
+    bench.wait(1);
     assert!(bench.agent.ready_for_data());
 }
 

@@ -1,0 +1,101 @@
+//! The command line of `fumidai-sim`.
+//!
+//! `serve` runs a simulator until it is stopped, `demo` shows a tunnel at work, and the hidden first word `fumidai` hands
+//! the rest to fumidai's own command line, so that one build has both.
+
+mod demo;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// fumidai's own command line, as the binary passes it in.
+pub type Fumidai = fn(Vec<OsString>) -> ExitCode;
+
+/// A simulated AWS Session Manager, for trying and testing fumidai without an AWS account.
+#[derive(Debug, Parser)]
+#[command(name = "fumidai-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show ssh and scp through a simulated tunnel, with a cut in the middle.
+    Demo,
+    /// Run the simulator until Ctrl-C and print the environment that leads to it.
+    Serve(Box<serve::Options>),
+}
+
+/// Runs the program.
+pub fn run(arguments: Vec<OsString>, fumidai: Fumidai) -> ExitCode {
+    if arguments.get(1).is_some_and(|word| word == "fumidai") {
+        return fumidai(arguments.into_iter().skip(1).collect());
+    }
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to stdout and mistakes to stderr; if neither can be written, nobody is there to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match execute(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("fumidai-sim: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(async {
+        match command {
+            Command::Demo => demo::run().await,
+            Command::Serve(options) => serve::run(&options).await,
+        }
+    });
+    runtime.shutdown_background();
+    code
+}
+
+/// Writes a line to stdout.
+fn say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// Writes a line to stderr; there is nowhere to complain if that fails.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_hidden_word_hands_the_rest_over() {
+        let fumidai: Fumidai =
+            |arguments| ExitCode::from(if arguments == ["fumidai", "connect", "i-1", "22"] { 7 } else { 1 });
+        let code = run(strings(&["fumidai-sim", "fumidai", "connect", "i-1", "22"]), fumidai);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(7)));
+    }
+
+    #[test]
+    fn the_arguments_are_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

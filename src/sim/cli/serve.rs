@@ -1,0 +1,268 @@
+//! `fumidai-sim serve`: a simulator for anything that speaks to AWS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::sim::cli::{complain, say};
+use crate::sim::config::{SimConfig, SimTarget};
+use crate::sim::faults::{CutKind, CutWhen};
+use crate::sim::simulator::CLEARED_VARIABLES;
+use crate::sim::stage::{NAME, Stage};
+
+/// How often a repeated fault happens at most.
+const ALWAYS: u32 = u32::MAX;
+
+#[derive(Args, Debug)]
+#[command(after_help = "The environment is printed when the simulator is ready:\n\n    \
+    fumidai-sim serve > sim.env &     # then: . ./sim.env\n    \
+    eval \"$(fumidai-sim serve &)\"     # and: kill $FUMIDAI_SIM_PID")]
+pub(super) struct Options {
+    /// Listen on this loopback port; 0 takes a free one.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    port: u16,
+    /// Lead port 22 of the target to this address instead of the built-in host.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    sshd: Option<SocketAddr>,
+    /// Lead a port of the target to an address; without it a port is dialled on loopback.
+    #[arg(long = "map", value_name = "PORT=ADDRESS:PORT")]
+    maps: Vec<PortMap>,
+    /// Add a target that is online.
+    #[arg(long = "target", value_name = "ID")]
+    targets: Vec<String>,
+    /// The region that signatures must name.
+    #[arg(long, default_value = "eu-central-1")]
+    region: String,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Do not pause 1 ms between two reads of the destination, as the real agent does.
+    #[arg(long)]
+    unpaced: bool,
+    /// Delay of each direction.
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    delay: u64,
+    /// Random extra delay of each direction.
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    jitter: u64,
+    /// Share of messages that vanish, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    loss: f64,
+    /// Share of messages that arrive twice, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    duplicate: f64,
+    /// Share of messages that others overtake, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    reorder: f64,
+    /// Share of acknowledgements that vanish, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    lost_acks: f64,
+    /// Bytes per second of each direction.
+    #[arg(long, value_name = "BYTES")]
+    bandwidth: Option<u64>,
+    /// Cut every websocket after so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    cut_after: Option<u64>,
+    /// Cut every websocket at this age.
+    #[arg(long, value_name = "SECONDS")]
+    cut_every: Option<f64>,
+    /// How a websocket is cut.
+    #[arg(long, value_enum, default_value_t = How::Reset)]
+    cut_how: How,
+    /// Answer API calls with an error, as `StartSession=AccessDeniedException` or `ResumeSession=ThrottlingException:3`.
+    #[arg(long = "fail", value_name = "OPERATION=ERROR[:TIMES]")]
+    fails: Vec<Fail>,
+    /// Close the websocket of a client that sends more for 2 s.
+    #[arg(long, value_name = "MESSAGES")]
+    max_per_second: Option<u32>,
+    /// Close the websocket of a client that sends a longer message.
+    #[arg(long, value_name = "BYTES")]
+    max_message: Option<usize>,
+    /// Print what happens to stderr.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum How {
+    Reset,
+    Bye,
+    BlackHole,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PortMap(u16, SocketAddr);
+
+impl FromStr for PortMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (port, address) = text.split_once('=').ok_or("write PORT=ADDRESS:PORT")?;
+        let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+        let address = address.parse().map_err(|_| format!("`{address}` is not an address with a port"))?;
+        Ok(Self(port, address))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fail {
+    operation: String,
+    code: String,
+    times: u32,
+}
+
+impl FromStr for Fail {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (operation, error) =
+            text.split_once('=').ok_or("write OPERATION=ERROR or OPERATION=ERROR:TIMES")?;
+        let (code, times) = match error.split_once(':') {
+            Some((code, times)) => (code, times.parse().map_err(|_| format!("`{times}` is not a number"))?),
+            None => (error, ALWAYS),
+        };
+        Ok(Self { operation: operation.to_owned(), code: code.to_owned(), times })
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share is between 0 and 1".to_owned()) }
+}
+
+/// Serves until the process is told to stop.
+pub(super) async fn run(options: &Options) -> io::Result<ExitCode> {
+    if options.verbose {
+        let filter = tracing_subscriber::EnvFilter::new("fumidai::sim=debug");
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    }
+    let stage = Stage::start(config(options), options.sshd).await?;
+    explain(&stage, options);
+    print_environment(&stage)?;
+    stopped().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(options: &Options) -> SimConfig {
+    let mut config = SimConfig {
+        seed: options.seed,
+        port: options.port,
+        region: options.region.clone(),
+        ports: options.maps.iter().map(|PortMap(port, address)| (*port, *address)).collect(),
+        ..SimConfig::default()
+    };
+    config.targets.extend(options.targets.iter().map(|id| SimTarget::new(id, id, true)));
+    if options.unpaced {
+        config.agent = config.agent.unpaced();
+    }
+    for path in [&mut config.faults.to_agent, &mut config.faults.to_client] {
+        path.link.delay = Duration::from_millis(options.delay);
+        path.link.jitter = Duration::from_millis(options.jitter);
+        path.link.loss = options.loss;
+        path.link.duplicate = options.duplicate;
+        path.link.reorder = options.reorder;
+        path.link.reorder_depth = 50;
+        path.link.bandwidth = options.bandwidth;
+        path.lost_acks = options.lost_acks;
+    }
+    let how = match options.cut_how {
+        How::Reset => CutKind::Reset,
+        How::Bye => CutKind::Bye,
+        How::BlackHole => CutKind::BlackHole,
+    };
+    if let Some(bytes) = options.cut_after {
+        config.faults.cut(CutWhen::Bytes(bytes), how, ALWAYS);
+    }
+    if let Some(age) = options.cut_every.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        config.faults.cut(CutWhen::After(age), how, ALWAYS);
+    }
+    for fail in &options.fails {
+        config.faults.fail_api(&fail.operation, &fail.code, "scripted by fumidai-sim", fail.times);
+    }
+    config.faults.limits.messages_per_second = options.max_per_second;
+    config.faults.limits.message_size = options.max_message;
+    config
+}
+
+fn explain(stage: &Stage, options: &Options) {
+    complain(&format!("fumidai-sim: serving on {}; Ctrl-C ends it", stage.simulator.endpoint()));
+    for target in config(options).targets {
+        complain(&format!(
+            "  target {} ({})",
+            target.id,
+            if target.online { "online" } else { "not connected" }
+        ));
+    }
+    match &stage.identity {
+        Some(identity) => {
+            complain(&format!("  port 22 is the built-in host; its identity file: {}", identity.display()))
+        }
+        None => complain("  port 22 is the sshd that was named"),
+    }
+    complain(&format!(
+        "  try, in a shell with this environment: ssh -F {} {NAME}",
+        stage.ssh_config.display()
+    ));
+}
+
+fn print_environment(stage: &Stage) -> io::Result<()> {
+    let mut lines = vec![format!("unset {};", CLEARED_VARIABLES.join(" "))];
+    let mut environment = stage.simulator.environment();
+    environment.push(("FUMIDAI_SIM_PID".to_owned(), std::process::id().to_string()));
+    lines.extend(environment.iter().map(|(name, value)| format!("export {name}='{value}';")));
+    say(&lines.join("\n"))?;
+    release_stdout()
+}
+
+/// Lets go of stdout, so that a command substitution around a background process ends.
+#[cfg(unix)]
+fn release_stdout() -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdout(null)?)
+}
+
+#[cfg(not(unix))]
+fn release_stdout() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+async fn stopped() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stopped() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripted_failures_are_read_with_and_without_a_count() {
+        let fail =
+            |code: &str, times| Fail { operation: "StartSession".to_owned(), code: code.to_owned(), times };
+        assert_eq!("StartSession=Throttling:3".parse(), Ok(fail("Throttling", 3)));
+        assert_eq!("StartSession=Throttling".parse(), Ok(fail("Throttling", ALWAYS)));
+        assert!("StartSession".parse::<Fail>().is_err());
+    }
+
+    #[test]
+    fn port_maps_and_shares_are_checked() {
+        assert!("5432=127.0.0.1:15432".parse::<PortMap>().is_ok());
+        assert!("x=127.0.0.1:1".parse::<PortMap>().is_err());
+        assert!(share("0.5").is_ok() && share("1.5").is_err() && share("x").is_err());
+    }
+}

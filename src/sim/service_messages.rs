@@ -1,0 +1,65 @@
+//! The messages that the service itself makes, and the steps that it reads off the messages of others.
+
+use bytes::Bytes;
+
+use crate::sim::agent::frame::{Frame, MessageType, payload_type, type_of};
+use crate::sim::clock;
+use crate::sim::faults::Step;
+
+/// A publication message as it was seen: header length 112, NUL padding, no digest, padded to 120 bytes.
+pub(super) fn publication(message_type: MessageType) -> Bytes {
+    let frame = Frame::new(message_type, clock::unix_ms(), uuid::Uuid::nil(), Bytes::from_static(&[0; 4]));
+    let mut raw = frame.encode_service().to_vec();
+    raw[80..112].fill(0);
+    raw.into()
+}
+
+/// Returns the step that a message from a client is.
+pub(super) fn client_step(message: &[u8]) -> Option<Step> {
+    match stream_payload(message, MessageType::InputStreamData.as_str())? {
+        payload_type::HANDSHAKE_RESPONSE => Some(Step::HandshakeResponse),
+        payload_type::OUTPUT => Some(Step::ClientOutput),
+        payload_type::FLAG => Some(Step::ClientFlag),
+        _ => None,
+    }
+}
+
+/// Returns the step that a message from an agent is.
+pub(super) fn agent_step(message: &[u8]) -> Option<Step> {
+    match stream_payload(message, MessageType::OutputStreamData.as_str())? {
+        payload_type::HANDSHAKE_REQUEST => Some(Step::HandshakeRequest),
+        payload_type::HANDSHAKE_COMPLETE => Some(Step::HandshakeComplete),
+        payload_type::OUTPUT => Some(Step::AgentOutput),
+        _ => None,
+    }
+}
+
+fn stream_payload(message: &[u8], message_type: &str) -> Option<u32> {
+    let payload_type = message.get(112..116)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+    payload_type.filter(|_| type_of(message) == message_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_off_the_messages() {
+        let message = |message_type, payload_type| {
+            let mut frame = Frame::new(message_type, 1, uuid::Uuid::nil(), Bytes::from_static(b"x"));
+            frame.payload_type = payload_type;
+            frame.encode()
+        };
+        assert_eq!(client_step(&message(MessageType::InputStreamData, 6)), Some(Step::HandshakeResponse));
+        assert_eq!(client_step(&message(MessageType::Acknowledge, 1)), None);
+        assert_eq!(agent_step(&message(MessageType::OutputStreamData, 7)), Some(Step::HandshakeComplete));
+        assert_eq!(agent_step(b"short"), None);
+    }
+
+    #[test]
+    fn a_publication_message_is_120_bytes_without_a_digest() {
+        let message = publication(MessageType::StartPublication);
+        assert_eq!((message.len(), &message[..4]), (120, &[0, 0, 0, 112][..]));
+        assert_eq!(message[80..112], [0; 32]);
+    }
+}

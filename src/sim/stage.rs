@@ -1,0 +1,121 @@
+//! A simulator with the built-in host behind port 22, and the ssh configuration that leads there.
+//!
+//! Everything is below one temporary folder: keys, known hosts, configuration and the home of the child processes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::sim::config::{ONLINE_TARGET, SimConfig};
+use crate::sim::host::Host;
+use crate::sim::scratch::Scratch;
+use crate::sim::simulator::{CLEARED_VARIABLES, Simulator};
+
+/// The ssh name of the simulated instance.
+pub(super) const NAME: &str = "demo";
+
+/// The running parts.
+pub(super) struct Stage {
+    pub simulator: Simulator,
+    pub ssh_config: PathBuf,
+    pub identity: Option<PathBuf>,
+    pub files: PathBuf,
+    home: PathBuf,
+    _host: Option<Host>,
+    scratch: Scratch,
+}
+
+impl Stage {
+    /// Starts a simulator; port 22 leads to `sshd`, or to the built-in host if there is none.
+    ///
+    /// # Errors
+    /// A port, a key or a file cannot be had.
+    pub async fn start(mut config: SimConfig, sshd: Option<SocketAddr>) -> io::Result<Self> {
+        let scratch = Scratch::new()?;
+        let (files, home) = (scratch.folder("host")?, scratch.folder("home")?);
+        let (host, address, identity) = match sshd {
+            Some(address) => (None, address, None),
+            None => {
+                let host = Host::start(&files).await?;
+                let (address, identity) = (host.address(), scratch.write("identity", host.identity()?)?);
+                (Some(host), address, Some(identity))
+            }
+        };
+        config.ports.entry(22).or_insert(address);
+        let known_hosts = match &host {
+            Some(host) => host.known_hosts_line(ONLINE_TARGET)?,
+            None => String::new(),
+        };
+        let known_hosts = scratch.write("known_hosts", known_hosts)?;
+        let text = ssh_config(&std::env::current_exe()?, identity.as_deref(), &known_hosts);
+        let ssh_config = scratch.write("ssh_config", text)?;
+        let simulator = Simulator::start(config).await?;
+        Ok(Self { simulator, ssh_config, identity, files, home, _host: host, scratch })
+    }
+
+    /// Returns the folder that everything is in.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Prepares a child process that sees the simulator and nothing of the user's configuration.
+    pub fn command(&self, program: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program);
+        for name in CLEARED_VARIABLES.iter().chain(&["SSH_AUTH_SOCK"]) {
+            command.env_remove(name);
+        }
+        command.envs(self.simulator.environment());
+        for name in ["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"] {
+            command.env(name, &self.home);
+        }
+        command.current_dir(self.scratch.path()).kill_on_drop(true);
+        command
+    }
+}
+
+/// Writes the configuration of the simulated instance; `program` carries fumidai's own command line.
+fn ssh_config(program: &Path, identity: Option<&Path>, known_hosts: &Path) -> String {
+    let program = program.display().to_string().replace('%', "%%");
+    let mut lines = vec![
+        format!("Host {NAME} {ONLINE_TARGET}"),
+        format!("    HostName {ONLINE_TARGET}"),
+        format!("    ProxyCommand \"{program}\" fumidai connect %h %p"),
+    ];
+    if let Some(identity) = identity {
+        lines.push("    User demo".to_owned());
+        lines.push(format!("    IdentityFile \"{}\"", identity.display()));
+        lines.push("    IdentitiesOnly yes".to_owned());
+        lines.push("    IdentityAgent none".to_owned());
+        lines.push(format!("    UserKnownHostsFile \"{}\"", known_hosts.display()));
+        lines.push("    GlobalKnownHostsFile none".to_owned());
+        lines.push("    StrictHostKeyChecking yes".to_owned());
+        lines.push("    BatchMode yes".to_owned());
+    }
+    lines.push("    ServerAliveInterval 30".to_owned());
+    lines.push("    ServerAliveCountMax 30".to_owned());
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_stage_has_a_host_and_a_configuration_that_names_it() {
+        let stage = Stage::start(SimConfig::default(), None).await.unwrap();
+        let text = std::fs::read_to_string(&stage.ssh_config).unwrap();
+        assert!(
+            text.contains("fumidai connect %h %p") && text.contains("StrictHostKeyChecking yes"),
+            "{text}"
+        );
+        assert!(stage.identity.as_ref().is_some_and(|identity| identity.starts_with(stage.folder())));
+    }
+
+    #[tokio::test]
+    async fn an_sshd_of_the_users_is_left_to_the_users_keys() {
+        let sshd = SocketAddr::from(([127, 0, 0, 1], 2222));
+        let stage = Stage::start(SimConfig::default(), Some(sshd)).await.unwrap();
+        assert_eq!(stage.identity, None);
+        assert!(!std::fs::read_to_string(&stage.ssh_config).unwrap().contains("IdentityFile"));
+    }
+}
