@@ -1,0 +1,281 @@
+//! The papers agree with the code and with each other, and the layers keep their arrows.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use fumidai::cli::report::ExitKind;
+use fumidai::config::Key;
+
+/// Layers from the top; a file may name its own layer and those behind it.
+const LAYERS: [&str; 8] = ["cli", "config", "session", "target", "aws", "transport", "channel", "mux"];
+
+/// What the protocol may import of other crates.
+const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
+
+/// The README's command lines, the file that has each run, and the words there that do it.
+const COMMANDS_RUN: [(&str, &str, &str); 4] = [
+    (
+        "cargo run --features sim --bin fumidai-sim -- demo",
+        "tests/run",
+        "cargo run --features sim --bin fumidai-sim -- demo",
+    ),
+    ("cargo install --locked --path .", ".github/workflows/ci.yml", "cargo install --locked --path ."),
+    ("tests/run --install", ".ci/run", "tests/run\" --install"),
+    ("tests/run --install", ".github/workflows/ci.yml", "tests/run --install"),
+];
+
+/// Command lines that wait for the end-to-end tests; each moves to [`COMMANDS_RUN`] with the test that runs it.
+const COMMANDS_WAITING: [&str; 4] = [
+    "ssh ec2-user@i-0123456789abcdef0",
+    "scp ec2-user@i-0123456789abcdef0:/tmp/test.txt .",
+    "rsync -a ec2-user@i-0123456789abcdef0:/var/log/app/ logs/",
+    "ssh -N -L 13306:orders.cluster-abc.ap-northeast-1.rds.amazonaws.com:3306 ec2-user@i-0123456789abcdef0",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The files of a folder, and of those within it, whose names end so.
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn papers() -> Vec<PathBuf> {
+    let top = fs::read_dir(root()).expect("the project").map(|entry| entry.expect("an entry").path());
+    let top = top.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    top.chain(files("docs", ".md")).chain(files("contrib", ".md")).collect()
+}
+
+/// The contents of the fenced blocks of that language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let starts = text.match_indices(&fence).map(|(at, _)| at + fence.len());
+    starts.map(|at| text[at..].split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Text without its fenced blocks.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+#[test]
+fn the_readmes_ssh_config_is_the_contributed_one() {
+    let blocks = blocks(&read("README.md"), "sshconfig");
+    assert_eq!(blocks.first(), Some(&read("contrib/ssh_config")));
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    for paper in papers() {
+        let text = prose(&fs::read_to_string(&paper).expect("a paper"));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { paper.clone() } else { paper.with_file_name("").join(file) };
+            assert!(target.is_file(), "{}: {link}", paper.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).expect("a paper");
+                let headings: Vec<String> = prose(&text).lines().filter_map(anchor).collect();
+                assert!(headings.iter().any(|known| known == heading), "{}: {link}", paper.display());
+            }
+        }
+    }
+}
+
+/// A heading's name in links, as hosts of repositories make it.
+fn anchor(line: &str) -> Option<String> {
+    let heading = line.starts_with('#').then(|| line.trim_start_matches('#').trim())?;
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    Some(kept.collect::<String>().to_lowercase().replace(' ', "-"))
+}
+
+#[test]
+fn every_command_of_the_readme_is_run_somewhere() {
+    let shown: BTreeSet<String> = blocks(&read("README.md"), "sh")
+        .iter()
+        .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let run = COMMANDS_RUN.iter().map(|(command, _, _)| *command);
+    let known: BTreeSet<String> = run.chain(COMMANDS_WAITING).map(str::to_owned).collect();
+    assert_eq!(shown, known);
+    for (command, file, words) in COMMANDS_RUN {
+        assert!(read(file).contains(words), "`{command}` is not run by {file}");
+    }
+}
+
+#[test]
+fn policies_are_json_and_allow_what_is_named() {
+    let policies = files("contrib/iam", ".json");
+    assert!(!policies.is_empty());
+    for path in policies {
+        let text = fs::read_to_string(&path).expect("a policy");
+        let policy: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(policy["Version"], "2012-10-17", "{}", path.display());
+        let allowed: BTreeSet<&str> = policy["Statement"]
+            .as_array()
+            .expect("statements")
+            .iter()
+            .flat_map(|statement| {
+                assert_eq!(statement["Effect"], "Allow", "{}", path.display());
+                let actions = &statement["Action"];
+                actions.as_array().map_or(vec![actions], |many| many.iter().collect())
+            })
+            .filter_map(serde_json::Value::as_str)
+            .collect();
+        let needed =
+            ["ssm:ResumeSession", "ssm:StartSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"];
+        assert_eq!(allowed, BTreeSet::from(needed), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_setting_has_a_row() {
+    let text = read("docs/config.md");
+    for key in Key::ALL {
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{}` |", key.name())));
+        let row = row.unwrap_or_else(|| panic!("docs/config.md has no row for `{}`", key.name()));
+        for variable in key.variables() {
+            assert!(row.contains(&format!("`{variable}`")), "`{}`: {variable}", key.name());
+        }
+    }
+    let rows = text.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5);
+    assert_eq!(rows.count(), Key::ALL.len(), "a row for a setting that does not exist");
+}
+
+#[test]
+fn every_exit_code_has_a_row() {
+    let text = read("docs/errors.md");
+    let kinds = [
+        ExitKind::Done,
+        ExitKind::Failure,
+        ExitKind::Usage,
+        ExitKind::Configuration,
+        ExitKind::Credentials,
+        ExitKind::AccessDenied,
+        ExitKind::NotFound,
+        ExitKind::Ambiguous,
+        ExitKind::NotConnected,
+        ExitKind::RemotePort,
+        ExitKind::TimedOut,
+        ExitKind::Lost,
+        ExitKind::EndedByFarSide,
+        ExitKind::SshAuth,
+        ExitKind::Encryption,
+    ];
+    for kind in kinds {
+        let row = format!("\n| {} | ", kind.code());
+        assert_eq!(text.matches(&row).count(), 1, "exit code {}", kind.code());
+    }
+    for signal in [1, 2, 13, 15] {
+        let code = ExitKind::Signal(signal).code().to_string();
+        assert!(text.contains(&code), "exit code {code}");
+    }
+}
+
+/// A source file's code without its comments and its tests, which may lean on anything.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a source file");
+    let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
+    code.filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+fn sources(layer: &str) -> impl Iterator<Item = PathBuf> {
+    let is_test = |path: &PathBuf| {
+        path.components().any(|part| part.as_os_str() == "tests")
+            || path.file_name().is_some_and(|name| name == "tests.rs")
+    };
+    let found = files(&format!("src/{layer}"), ".rs");
+    found.into_iter().filter(move |path| !is_test(&path.strip_prefix(root()).unwrap_or(path).to_owned()))
+}
+
+/// The layers that a file names, as `crate::LAYER`.
+fn layers_named(code: &str) -> BTreeSet<String> {
+    assert!(!code.contains("crate::{"), "one `use` for each layer, so that this test sees it");
+    let paths = code.split("crate::").skip(1);
+    paths.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()).collect()
+}
+
+#[test]
+fn arrows_only_go_down() {
+    for (place, layer) in LAYERS.into_iter().enumerate() {
+        let allowed = if layer == "target" { &LAYERS[place..=place] } else { &LAYERS[place..] };
+        for path in sources(layer) {
+            for named in layers_named(&code(&path)) {
+                assert!(allowed.contains(&named.as_str()), "{} names `{named}`", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_simulator_shares_nothing_with_the_protocol() {
+    for path in sources("sim") {
+        assert!(!layers_named(&code(&path)).contains("channel"), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_protocol_imports_next_to_nothing() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let dependencies = manifest["dependencies"].as_table().expect("a table");
+    let names = dependencies.keys().map(|name| name.replace('-', "_"));
+    let forbidden: Vec<String> = names.filter(|name| !PROTOCOL_IMPORTS.contains(&name.as_str())).collect();
+    assert!(forbidden.contains(&"tokio".to_owned()));
+    for path in sources("channel").chain(sources("mux")) {
+        let code = code(&path);
+        for name in &forbidden {
+            let is_named = code.match_indices(&format!("{name}::")).any(|(at, _)| {
+                !code[..at].ends_with(|before: char| before.is_alphanumeric() || matches!(before, '_' | ':'))
+            });
+            assert!(!is_named, "{} names `{name}`", path.display());
+        }
+    }
+}
+
+fn tree_of(package: &str, features: &[&str]) -> Output {
+    Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal", "--invert", package])
+        .args(features)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs")
+}
+
+#[test]
+fn one_crypto_stack_is_in_the_tree() {
+    for features in [&[][..], &["--features", "sim"]] {
+        let aws_lc = tree_of("aws-lc-rs", features);
+        assert!(aws_lc.status.success() && !aws_lc.stdout.is_empty(), "{aws_lc:?}");
+        for other in ["ring", "openssl-sys", "native-tls"] {
+            let tree = tree_of(other, features);
+            assert!(tree.stdout.is_empty(), "{}", String::from_utf8_lossy(&tree.stdout));
+            let words = String::from_utf8_lossy(&tree.stderr);
+            let is_absent =
+                words.contains("did not match any packages") || words.contains("nothing to print");
+            assert!(is_absent, "{words}");
+        }
+    }
+}
