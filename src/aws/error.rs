@@ -86,6 +86,11 @@ impl ApiError {
         }
     }
 
+    /// Tells whether AWS gave this name to the error.
+    pub fn has_code(&self, name: &str) -> bool {
+        matches!(self, Self::Service { code, .. } if code == name)
+    }
+
     /// Tells what the error means.
     pub fn meaning(&self) -> Meaning {
         match self {

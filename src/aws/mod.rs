@@ -94,7 +94,8 @@ impl Aws {
     /// [`ApiError::NoRegion`] or [`ApiError::NoCredentials`].
     pub async fn access(&self) -> Result<Access, ApiError> {
         let config = self.load().await;
-        let region = config.region().map(|region| region.as_ref().to_owned()).ok_or(ApiError::NoRegion)?;
+        let region = config.region().map(|region| region.as_ref().to_owned());
+        let region = region.filter(|region| !region.is_empty()).ok_or(ApiError::NoRegion)?;
         let credentials = resolve_credentials(&config).await?;
         let hosts = self.stream_hosts(&config, &region).await;
         let mut client =

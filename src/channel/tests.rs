@@ -1,5 +1,7 @@
 //! The channel against hand-made frames; against a whole agent over a bad link it is tested in `tests/pair`.
 
+use serde_json::{Value, json};
+
 use super::*;
 
 /// Where virtual time starts.
@@ -9,4 +11,286 @@ use super::*;
 )]
 pub(crate) fn start() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
+}
+
+/// A channel, the time, and the agent's numbers.
+struct Bench {
+    channel: Channel,
+    now: Now,
+    next: i64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = start();
+        let mut seed = 0u8;
+        let random = move |bytes: &mut [u8]| {
+            seed = seed.wrapping_add(1);
+            bytes.fill(seed);
+        };
+        let mut channel = Channel::new(now, Settings::default(), Box::new(random));
+        channel.attach(now, "first token");
+        Self { channel, now, next: 0 }
+    }
+
+    /// A channel whose handshake is complete, with everything sent so far forgotten.
+    fn open() -> Self {
+        let mut bench = Self::new();
+        bench.agent_sends(PayloadType::HandshakeRequest, REQUEST);
+        bench.agent_sends(PayloadType::HandshakeComplete, b"{}");
+        bench.agent_sends(PayloadType::Output, b"banner");
+        bench.transmits();
+        bench.acknowledge(0);
+        bench.events();
+        bench
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.channel.handle_timeout(self.now);
+    }
+
+    fn agent_sends(&mut self, payload_type: PayloadType, payload: &[u8]) {
+        let number = self.next;
+        self.next += 1;
+        self.agent_sends_as(number, payload_type, payload);
+    }
+
+    fn agent_sends_as(&mut self, sequence_number: i64, payload_type: PayloadType, payload: &[u8]) {
+        self.deliver(MessageType::OutputStreamData, sequence_number, payload_type, payload);
+    }
+
+    fn acknowledge(&mut self, number: i64) {
+        let body = json!({ "AcknowledgedMessageType": "input_stream_data", "AcknowledgedMessageId": "x",
+            "AcknowledgedMessageSequenceNumber": number, "IsSequentialMessage": true });
+        self.deliver(MessageType::Acknowledge, 0, PayloadType::None, body.to_string().as_bytes());
+    }
+
+    fn deliver(
+        &mut self,
+        message_type: MessageType,
+        sequence_number: i64,
+        payload_type: PayloadType,
+        payload: &[u8],
+    ) {
+        let message_id = Uuid::from_u128(sequence_number.cast_unsigned().into());
+        let header =
+            Header { message_type, sequence_number, flags: 0, created_date: 1, message_id, payload_type };
+        self.channel.handle_frame(self.now, &header.encode(payload));
+    }
+
+    fn transmits(&mut self) -> Vec<Frame> {
+        let (channel, now) = (&mut self.channel, self.now);
+        std::iter::from_fn(|| channel.poll_transmit(now))
+            .filter_map(|transmit| match transmit {
+                Transmit::Text(_) => None,
+                Transmit::Binary(frame) => Some(Frame::parse(&frame).unwrap()),
+            })
+            .collect()
+    }
+
+    /// Payloads of the stream data that is sent now.
+    fn sent(&mut self) -> Vec<Bytes> {
+        let stream = |frame: &Frame| frame.message_type == MessageType::InputStreamData;
+        self.transmits().into_iter().filter(stream).map(|frame| frame.payload).collect()
+    }
+
+    /// Numbers that are acknowledged now.
+    fn acknowledged(&mut self) -> Vec<i64> {
+        let number = |frame: &Frame| {
+            let body: Value = serde_json::from_slice(&frame.payload).ok()?;
+            body["AcknowledgedMessageSequenceNumber"].as_i64()
+        };
+        self.transmits()
+            .iter()
+            .filter(|frame| frame.message_type == MessageType::Acknowledge)
+            .filter_map(number)
+            .collect()
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.channel.poll_event()).collect()
+    }
+}
+
+const REQUEST: &[u8] = br#"{"AgentVersion":"3.3.987.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}"#;
+
+fn data(bytes: &'static [u8]) -> Event {
+    Event::Data(Bytes::from_static(bytes))
+}
+
+#[test]
+fn every_websocket_is_opened_with_its_own_token_and_the_same_client() {
+    let mut bench = Bench::new();
+    let open = |bench: &mut Bench| match bench.channel.poll_transmit(bench.now) {
+        Some(Transmit::Text(text)) => serde_json::from_str::<Value>(&text).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let first = open(&mut bench);
+    bench.channel.detach(bench.now);
+    assert_eq!(bench.channel.poll_transmit(bench.now), None);
+    bench.channel.attach(bench.now, "second token");
+    let second = open(&mut bench);
+    assert_eq!(
+        (&first["TokenValue"], &second["TokenValue"]),
+        (&json!("first token"), &json!("second token"))
+    );
+    assert_eq!(first["ClientId"], second["ClientId"]);
+    assert_ne!(first["RequestId"], second["RequestId"]);
+    assert_eq!(
+        (&first["MessageSchemaVersion"], &first["ClientVersion"]),
+        (&json!("1.0"), &json!("1.2.764.0"))
+    );
+    assert_eq!(first.as_object().unwrap().len(), 5);
+}
+
+#[test]
+fn input_waits_for_the_first_output_or_a_moment_after_the_handshake() {
+    for speaks_first in [true, false] {
+        let mut bench = Bench::new();
+        assert_eq!(bench.channel.write(b"input"), 5);
+        bench.agent_sends(PayloadType::HandshakeRequest, REQUEST);
+        assert_eq!(bench.sent().len(), 1, "the handshake's response alone");
+        bench.agent_sends(
+            PayloadType::HandshakeComplete,
+            br#"{"HandshakeTimeToComplete":1,"CustomerMessage":"hi"}"#,
+        );
+        let connected =
+            Event::Connected { agent: AgentVersion::parse("3.3.987.0"), customer_message: "hi".to_owned() };
+        assert_eq!(bench.events(), [connected]);
+        assert!(bench.sent().is_empty());
+        if speaks_first {
+            bench.agent_sends(PayloadType::Output, b"banner");
+        } else {
+            assert_eq!(bench.channel.poll_timeout().unwrap().1, Timer::HoldInput);
+            bench.pass(Duration::from_millis(10));
+        }
+        assert_eq!(bench.sent(), [&b"input"[..]]);
+    }
+}
+
+#[test]
+fn stream_messages_are_acknowledged_one_by_one_and_again() {
+    let mut bench = Bench::open();
+    bench.agent_sends_as(5, PayloadType::Output, b"late");
+    bench.agent_sends_as(4, PayloadType::Output, b"also");
+    assert_eq!(bench.acknowledged(), [5, 4], "early ones when they are kept");
+    assert!(bench.events().is_empty());
+    bench.agent_sends_as(3, PayloadType::Output, b"first");
+    assert_eq!(bench.acknowledged(), [3]);
+    assert_eq!(bench.events(), [data(b"first"), data(b"also"), data(b"late")]);
+    bench.agent_sends_as(4, PayloadType::Output, b"also");
+    assert_eq!(
+        bench.acknowledged(),
+        [4],
+        "or a lost acknowledgement would stop the agent's resending for good"
+    );
+    assert!(bench.events().is_empty());
+}
+
+#[test]
+fn what_is_damaged_or_unknown_is_dropped_without_acknowledgement() {
+    let mut bench = Bench::open();
+    let good = Header {
+        message_type: MessageType::OutputStreamData,
+        sequence_number: 3,
+        flags: 0,
+        created_date: 1,
+        message_id: Uuid::nil(),
+        payload_type: PayloadType::Output,
+    };
+    let mut damaged = good.encode(b"payload").to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    bench.channel.handle_frame(bench.now, &damaged.into());
+    bench.channel.handle_frame(bench.now, &Bytes::from_static(b"short"));
+    bench.agent_sends_as(-1, PayloadType::Output, b"negative");
+    bench.deliver(MessageType::InputStreamData, 3, PayloadType::Output, b"an echo of our own");
+    assert!(bench.transmits().is_empty());
+    assert!(bench.events().iter().all(|event| matches!(event, Event::Dropped(_))));
+    bench.agent_sends_as(3, PayloadType::Other(4711), b"from the future");
+    assert_eq!(bench.acknowledged(), [3], "an unknown payload takes its number all the same");
+    bench.agent_sends_as(4, PayloadType::Output, b"goes on");
+    assert!(bench.events().contains(&data(b"goes on")));
+}
+
+#[test]
+fn a_lone_newline_passes_unchanged_both_ways() {
+    let mut bench = Bench::open();
+    bench.channel.write(b"\n");
+    assert_eq!(bench.sent(), [&b"\n"[..]]);
+    bench.agent_sends(PayloadType::Output, b"\n");
+    assert_eq!(bench.events(), [data(b"\n")]);
+}
+
+#[test]
+fn a_pause_holds_new_data_back_and_neither_acknowledgements_nor_resends() {
+    let mut bench = Bench::open();
+    bench.channel.write(b"before");
+    assert_eq!(bench.sent().len(), 1);
+    bench.deliver(MessageType::PausePublication, 0, PayloadType::None, b"x");
+    bench.channel.write(b"after");
+    assert!(bench.sent().is_empty());
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.sent(), [&b"before"[..]], "a resend");
+    bench.deliver(MessageType::StartPublication, 0, PayloadType::None, b"x");
+    assert_eq!(bench.sent(), [&b"after"[..]]);
+    bench.deliver(MessageType::PausePublication, 0, PayloadType::None, b"x");
+    bench.channel.write(b"at last");
+    bench.pass(PAUSE);
+    assert!(bench.sent().contains(&Bytes::from_static(b"at last")), "a pause that nobody takes back ends");
+}
+
+#[test]
+fn a_new_websocket_repeats_acknowledgements_and_what_is_unacknowledged() {
+    let mut bench = Bench::open();
+    bench.channel.write(b"unacknowledged");
+    assert_eq!(bench.sent().len(), 1);
+    bench.channel.detach(bench.now);
+    assert_eq!(bench.channel.poll_timeout(), None, "no timer runs while there is no connection");
+    bench.pass(Duration::from_secs(300));
+    bench.channel.attach(bench.now, "token");
+    let frames = bench.transmits();
+    let kinds: Vec<_> = frames.iter().map(|frame| frame.message_type).collect();
+    use MessageType::{Acknowledge, InputStreamData};
+    assert_eq!(kinds, [Acknowledge, Acknowledge, Acknowledge, InputStreamData]);
+    assert_eq!((frames[3].sequence_number, &frames[3].payload[..]), (1, &b"unacknowledged"[..]));
+}
+
+#[test]
+fn a_resend_is_the_same_message_to_the_byte() {
+    let mut bench = Bench::open();
+    bench.channel.write(b"data");
+    let first = bench.transmits();
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.transmits(), first);
+}
+
+#[test]
+fn the_last_word_of_the_service_is_an_event_and_data_before_it_counts() {
+    let mut bench = Bench::open();
+    bench.agent_sends(PayloadType::Output, b"tail");
+    let body = br#"{"MessageType":"channel_closed","Output":"because"}"#;
+    bench.deliver(MessageType::ChannelClosed, 0, PayloadType::None, body);
+    assert_eq!(bench.events(), [data(b"tail"), Event::Closed { output: "because".to_owned() }]);
+    assert_eq!(bench.channel.capacity(), 0);
+    bench.agent_sends(PayloadType::Output, b"overtaken");
+    assert_eq!(bench.events(), [data(b"overtaken")], "the last word may overtake data");
+}
+
+#[test]
+fn output_without_a_handshake_is_a_shell_and_not_a_port() {
+    let mut bench = Bench::new();
+    bench.agent_sends(PayloadType::Output, b"sh-4.2$ ");
+    assert_eq!(bench.events(), [Event::Failed(Failure::NotAPort)]);
+}
+
+#[test]
+fn writing_takes_what_fits_and_the_writer_waits() {
+    let mut bench = Bench::open();
+    let much = vec![7; BUFFER + 1];
+    assert_eq!(bench.channel.write(&much), BUFFER);
+    assert_eq!(bench.channel.write(&much), 0);
+    let sent: usize = bench.sent().iter().map(Bytes::len).sum();
+    assert_eq!(bench.channel.capacity(), sent);
+    assert!(sent > 0 && !bench.channel.is_flushed());
 }

@@ -68,14 +68,12 @@ fn session_settings(config: &SessionSettings, cache_dir: Option<std::path::PathB
     }
 }
 
-/// Notes go to a terminal that nobody has silenced, and to the log in any case.
+/// Notes go to a terminal that nobody has silenced; the log has its own words for them.
 fn notes(verbosity: Verbosity, port: u16) -> Notes {
     let visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Box::new(move |note| {
-        let text = note_text(note, port);
-        tracing::info!("{text}");
         if visible {
-            super::stderr::print_note(&text);
+            super::stderr::print_note(&note_text(note, port));
         }
     })
 }

@@ -215,6 +215,8 @@ impl Report {
                 Self::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole)
                     .hint("check the network, `HTTPS_PROXY` and the endpoint settings")
             }
+            Meaning::Other if error.has_code("InvalidDocument") => Self::new(ExitKind::Failure, whole)
+                .hint("`--document` must name a session document of this account and region"),
             Meaning::DoesNotExist | Meaning::Other => Self::new(ExitKind::Failure, whole),
         }
     }

@@ -363,11 +363,15 @@ impl<'a> Driver<'a> {
                 self.phase = Phase::Connected;
                 self.outage = Resume::new(now.instant);
                 if !customer_message.is_empty() {
+                    tracing::info!(customer_message);
                     (self.parts.notes)(&Note::CustomerMessage(customer_message));
                 }
             }
             Event::Data(bytes) => self.data(bytes),
-            Event::FirstInputUnanswered => (self.parts.notes)(&Note::FirstInputUnanswered),
+            Event::FirstInputUnanswered => {
+                tracing::info!(session_id = self.session_id, "the first input is not acknowledged");
+                (self.parts.notes)(&Note::FirstInputUnanswered);
+            }
             Event::SizeProven(size) => {
                 tracing::debug!(size, "message size proven");
                 self.path.proven(wall(), size);
@@ -492,8 +496,9 @@ fn final_failure(error: AttemptError) -> Failure {
     }
 }
 
+/// The system's source and not the TLS library's, which takes 60 ms to seed: identifiers need no more.
 fn fill_random(bytes: &mut [u8]) {
-    aws_lc_rs::rand::fill(bytes).expect("the system has a random source");
+    getrandom::fill(bytes).expect("the system has a random source");
 }
 
 /// A random number from 0 to 1.

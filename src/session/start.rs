@@ -30,6 +30,8 @@ pub async fn connect(
     let stdio = |what| move |error| Failure::Stdio { what, error };
     let deadline = Instant::now() + settings.connect_timeout;
     let mut interrupts = Interrupts::listen().map_err(stdio("cannot listen to signals"))?;
+    let roots = aws.roots();
+    tokio::task::spawn_blocking(move || roots.preload());
     let (access, started) = match start(aws, request, settings, deadline, &mut interrupts).await? {
         Start::Started(started) => *started,
         Start::Left(outcome) => return Ok(outcome),

@@ -40,6 +40,11 @@ impl Roots {
         self.bundle.as_deref()
     }
 
+    /// Reads the certificates ahead of need, on a thread that has nothing better to do.
+    pub fn preload(&self) {
+        let _ = self.connector();
+    }
+
     /// What encrypts a connection; the certificates are read at the first call.
     pub(super) fn connector(&self) -> Result<TlsConnector, TlsError> {
         if let Some(config) = self.config.get() {

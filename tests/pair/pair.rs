@@ -186,9 +186,10 @@ impl Pair {
         }
         while let Some(event) = self.channel.poll_event() {
             moved = true;
-            match event {
-                Event::Data(bytes) => self.received.extend_from_slice(&bytes),
-                other => self.events.push(other),
+            if let Event::Data(bytes) = event {
+                self.received.extend_from_slice(&bytes);
+            } else {
+                self.events.push(event);
             }
         }
         while let Some(message) = self.agent.poll_transmit() {
