@@ -38,6 +38,8 @@ pub(crate) struct Discovery {
     cap: usize,
     suspect: Option<(usize, Instant)>,
     flight: Option<Flight>,
+    /// The latest probe, as long as nothing has acknowledged it.
+    unproven: Option<Flight>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,7 @@ impl Discovery {
         let believable =
             known.proven.is_none_or(|proven| known.refused.is_none_or(|refused| proven < refused));
         let known = if believable { known } else { PathKnowledge::default() };
-        Self { known, cap: max_payload.min(LARGEST_PAYLOAD), suspect: None, flight: None }
+        Self { known, cap: max_payload.min(LARGEST_PAYLOAD), suspect: None, flight: None, unproven: None }
     }
 
     /// The largest payload that may carry the user's bytes.
@@ -85,6 +87,7 @@ impl Discovery {
     /// Notes that a probe of `size` left under `number`; returns when it counts as lost.
     pub(crate) fn sent(&mut self, now: Instant, number: i64, size: usize, timeout: Duration) -> Instant {
         self.flight = Some(Flight { number, size, sent: now });
+        self.unproven = self.flight;
         now + PATIENCE.max(timeout * 2)
     }
 
@@ -93,6 +96,7 @@ impl Discovery {
         let flight = self.flight.take_if(|flight| flight.number == number)?;
         self.known.proven = Some(flight.size);
         self.suspect = None;
+        self.unproven = None;
         Some(flight.size)
     }
 
@@ -110,7 +114,7 @@ impl Discovery {
 
     /// Tells which size to blame if the far side ends the session now.
     pub(crate) fn to_blame(&self, now: Instant) -> Option<usize> {
-        self.flight.filter(|flight| now <= flight.sent + BLAME).map(|flight| flight.size)
+        self.unproven.filter(|probe| now <= probe.sent + BLAME).map(|probe| probe.size)
     }
 }
 
@@ -147,6 +151,12 @@ mod tests {
         assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PATIENCE);
         assert_eq!(discovery.to_blame(now + PATIENCE), Some(4096));
         assert_eq!(discovery.failed(now), Some(Failure { number: 4, refused: None }));
+        assert_eq!(
+            discovery.to_blame(now + BLAME),
+            Some(4096),
+            "also if the session is gone only a moment later"
+        );
+        assert_eq!(discovery.to_blame(now + BLAME * 2), None);
         assert_eq!(discovery.acknowledged(4), None, "what replaced it proves nothing");
         assert_eq!(discovery.next(now + Duration::from_secs(59), FAST), None);
         let later = now + SECOND_TRY;

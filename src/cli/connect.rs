@@ -82,6 +82,7 @@ fn note_text(note: &Note, port: u16) -> String {
     match note {
         Note::CustomerMessage(text) => text.clone(),
         Note::FirstInputUnanswered => format!("no answer from port {port} yet: it may not be listening"),
+        Note::Retrying(cause) => format!("{cause}; trying again"),
         Note::Interrupted(cause) => format!("link lost ({cause}), resuming"),
         Note::Resumed(after) => format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()),
     }

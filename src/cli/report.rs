@@ -20,6 +20,9 @@ use super::stderr::Stderr;
 /// More hints than this bury the cause.
 const MOST_HINTS: usize = 2;
 
+/// What is told when the far side ended a session right after a probe of a larger message size.
+const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
+
 /// A message is shown whole, AWS's longest included; what is longer was not written to be read.
 const LONGEST_LINE: usize = 4096;
 
@@ -166,7 +169,10 @@ impl Report {
                 .hint("for an endpoint of your own, name its host in `AWS_ENDPOINT_URL_SSMMESSAGES`"),
             Failure::Dial(error) => Self::of_dial(error),
             Failure::TimedOut { step, .. } => Self::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
-            Failure::Lost(_) => Self::new(ExitKind::Lost, whole),
+            Failure::Lost { suspected_size: Some(_), .. } => {
+                Self::new(ExitKind::Lost, whole).hint(SMALLER_MESSAGES)
+            }
+            Failure::Lost { suspected_size: None, .. } => Self::new(ExitKind::Lost, whole),
             Failure::RemotePort(text) => Self::new(
                 ExitKind::RemotePort,
                 format!("port {port} of `{target}` cannot be reached: {text}"),
@@ -244,7 +250,7 @@ impl Report {
     fn of_end(whole: String, reason: &str, suspected_size: Option<usize>) -> Self {
         let report = Self::new(ExitKind::EndedByFarSide, whole);
         if suspected_size.is_some() {
-            return report.hint("the service may refuse large messages: try `--max-payload 1024`");
+            return report.hint(SMALLER_MESSAGES);
         }
         if reason.contains("timed out due to inactivity") {
             return report.hint("`ServerAliveInterval 30` in ssh_config keeps a session from being idle");

@@ -25,6 +25,8 @@ use super::{Failure, Note, Notes, Outcome, Settings, Step};
 const RECEIVED_LIMIT: usize = 8 << 20;
 /// How long the terminate flag may go unconfirmed before the API is asked too.
 const FLAG_PATIENCE: Duration = Duration::from_millis(500);
+/// Input is read in pieces of at least this many bytes of room: crumbs cost a system call each.
+const ROOM: usize = 16 << 10;
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
 
@@ -144,11 +146,12 @@ impl<'a> Driver<'a> {
         let deadline = self.deadline(self.clock.now().instant);
         let read = self.reads();
         let room = if self.input_ended { 0 } else { self.channel.capacity() };
+        let wants_input = room >= ROOM;
         let Parts { input, output, interrupts, .. } = &mut self.parts;
         tokio::select! {
             interrupt = interrupts.next() => Wake::Interrupt(interrupt),
             event = self.link.next(read) => Wake::Link(event),
-            read = input.read(room), if room > 0 => Wake::Input(read),
+            read = input.read(room), if wants_input => Wake::Input(read),
             written = output.write() => Wake::Output(written),
             () = sleep_until(deadline.into()) => Wake::Deadline,
         }
@@ -257,12 +260,15 @@ impl<'a> Driver<'a> {
                 (self.parts.notes)(&Note::Interrupted(error.to_string()));
             }
         } else {
-            tracing::debug!(session_id = self.session_id, %error, "cannot open the link");
+            tracing::info!(session_id = self.session_id, %error, "cannot open the link");
+            if self.phase != Phase::Connected {
+                (self.parts.notes)(&Note::Retrying(error.to_string()));
+            }
         }
         let established = self.phase == Phase::Connected;
         self.last_error = Some(error.to_string());
         if established && self.parts.settings.resume_window.is_zero() {
-            return Err(Failure::Lost(error.to_string()));
+            return Err(self.failure_lost(now, error.to_string()));
         }
         match self.outage.after(error, established, random_fraction()) {
             Next::RetryAfter(delay) => {
@@ -271,7 +277,7 @@ impl<'a> Driver<'a> {
             }
             Next::GiveUp(error) => {
                 self.ended = error.says_gone();
-                Err(final_failure(error))
+                Err(self.final_failure(now, error))
             }
         }
     }
@@ -302,7 +308,7 @@ impl<'a> Driver<'a> {
         if outage && self.closing.is_none() && now.instant >= self.resume_deadline() {
             let window = self.parts.settings.resume_window.as_secs();
             let last = self.last_error.take().unwrap_or_default();
-            return Err(Failure::Lost(format!("not resumed within {window} s: {last}")));
+            return Err(self.failure_lost(now, format!("not resumed within {window} s: {last}")));
         }
         Ok(())
     }
@@ -334,13 +340,18 @@ impl<'a> Driver<'a> {
 
     /// Empties the channel: events to us, messages to the websocket.
     fn drain(&mut self, now: Now) -> Result<(), Failure> {
+        self.drain_or_lose(now)?;
         while let Some(event) = self.channel.poll_event() {
             self.event(now, event)?;
         }
-        if let Err(error) = self.drain_to_link(now) {
-            self.lost(now, error)?;
+        self.drain_or_lose(now)
+    }
+
+    fn drain_or_lose(&mut self, now: Now) -> Result<(), Failure> {
+        match self.drain_to_link(now) {
+            Ok(()) => Ok(()),
+            Err(error) => self.lost(now, error),
         }
-        Ok(())
     }
 
     fn drain_to_link(&mut self, now: Now) -> Result<(), AttemptError> {
@@ -385,7 +396,7 @@ impl<'a> Driver<'a> {
                 self.ended = true;
                 self.closing.get_or_insert_with(|| Closing::new(now.instant, output));
             }
-            Event::Failed(failure) => return Err(self.channel_failure(failure)),
+            Event::Failed(failure) => return Err(self.channel_failure(now, failure)),
         }
         Ok(())
     }
@@ -396,7 +407,7 @@ impl<'a> Driver<'a> {
         self.parts.output.push(bytes);
     }
 
-    fn channel_failure(&self, failure: channel::Failure) -> Failure {
+    fn channel_failure(&self, now: Now, failure: channel::Failure) -> Failure {
         let timed_out = |step| Failure::TimedOut { step, after: Duration::from_secs(30), last: None };
         match failure {
             channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
@@ -404,9 +415,34 @@ impl<'a> Driver<'a> {
             channel::Failure::Refused(refusal) => Failure::Refused(refusal),
             channel::Failure::NotAPort => Failure::NotAPort,
             channel::Failure::Gap { missing } => {
-                Failure::Lost(format!("message {missing} of the agent did not arrive for 120 s"))
+                self.failure_lost(now, format!("message {missing} of the agent did not arrive for 120 s"))
             }
         }
+    }
+
+    /// What a final answer to an attempt means for the user.
+    fn final_failure(&self, now: Now, error: AttemptError) -> Failure {
+        match error {
+            AttemptError::Api(error) if error.meaning() == Meaning::AccessDenied => Failure::Api(error),
+            AttemptError::Api(error) => self.failure_lost(now, error.to_string()),
+            AttemptError::Gone => self.failure_lost(now, "it has ended meanwhile".to_owned()),
+            AttemptError::Host(error) => Failure::Host(error),
+            AttemptError::Dial(error) => Failure::Dial(error),
+            AttemptError::Lost(cause) => self.failure_lost(now, cause),
+        }
+    }
+
+    fn failure_lost(&self, now: Now, cause: String) -> Failure {
+        Failure::Lost { cause, suspected_size: self.suspected_size(now) }
+    }
+
+    /// The message size that is to blame if the far side has just ended the session in the middle of a transfer; later
+    /// sessions will not try it.
+    fn suspected_size(&self, now: Now) -> Option<usize> {
+        let busy = !self.input_ended && !self.channel.is_flushed();
+        let suspect = self.channel.suspected_size(now).filter(|_| busy)?;
+        self.path.refused(wall(), suspect);
+        Some(suspect)
     }
 
     /// Tells whether everything is over, once all that can be done now is done.
@@ -429,12 +465,11 @@ impl<'a> Driver<'a> {
     }
 
     fn circumstances(&self, now: Now) -> Circumstances {
-        let busy = !self.input_ended && !self.channel.is_flushed();
         Circumstances {
             connected: self.phase == Phase::Connected,
             port_answered: self.port_answered,
             gap: self.channel.has_gap(),
-            suspected_size: self.channel.suspected_size(now).filter(|_| busy),
+            suspected_size: self.suspected_size(now),
         }
     }
 
@@ -446,26 +481,26 @@ impl<'a> Driver<'a> {
         let (leave_at, ask_at) = (begun.instant + LEAVE, begun.instant + FLAG_PATIENCE);
         let (aws, session_id) = (self.parts.aws, self.session_id.clone());
         let mut api = Box::pin(end(aws, &session_id));
-        let mut confirmed = false;
-        let mut flagged = self.channel.terminate() && self.drain_to_link(begun).is_ok();
+        let flagged = self.channel.terminate();
+        let mut linked = self.link.websocket().is_some() && self.drain_to_link(begun).is_ok();
         if hurried {
             self.parts.output.clear();
         }
         loop {
-            confirmed = confirmed || self.ended || self.channel.is_termination_acknowledged();
+            self.ended |= self.channel.is_termination_acknowledged();
             let now = self.clock.now().instant;
-            if now >= leave_at || (confirmed && self.parts.output.queued() == 0) {
+            if now >= leave_at || (self.ended && self.parts.output.queued() == 0) {
                 return;
             }
-            let asks =
-                !confirmed && (!flagged || self.channel.is_termination_queued_behind_data() || now >= ask_at);
-            let next = if asks || confirmed { leave_at } else { ask_at };
+            let heard = flagged && linked && !self.channel.is_termination_queued_behind_data();
+            let asks = !self.ended && (!heard || now >= ask_at);
+            let next = if asks || self.ended { leave_at } else { ask_at };
             let deadline = self.channel.poll_timeout().map_or(next, |(at, _)| at.min(next));
             tokio::select! {
-                () = &mut api, if asks => confirmed = true,
-                event = self.link.next(true), if flagged => match event {
+                () = &mut api, if asks => self.ended = true,
+                event = self.link.next(true), if linked => match event {
                     LinkEvent::Incoming(incoming) => self.incoming(self.clock.now(), incoming),
-                    LinkEvent::Opened(_) | LinkEvent::Failed(_) => flagged = false,
+                    LinkEvent::Opened(_) | LinkEvent::Failed(_) => linked = false,
                 },
                 written = self.parts.output.write() => {
                     if written.is_err() {
@@ -476,23 +511,11 @@ impl<'a> Driver<'a> {
             }
             let now = self.clock.now();
             self.channel.handle_timeout(now);
-            flagged = flagged && self.drain_to_link(now).is_ok();
+            linked = linked && self.drain_to_link(now).is_ok();
             while let Some(event) = self.channel.poll_event() {
                 self.ended |= matches!(event, Event::Closed { .. });
             }
         }
-    }
-}
-
-/// What a final answer to an attempt means for the user.
-fn final_failure(error: AttemptError) -> Failure {
-    match error {
-        AttemptError::Api(error) if error.meaning() == Meaning::AccessDenied => Failure::Api(error),
-        AttemptError::Api(error) => Failure::Lost(error.to_string()),
-        AttemptError::Gone => Failure::Lost("it has ended meanwhile".to_owned()),
-        AttemptError::Host(error) => Failure::Host(error),
-        AttemptError::Dial(error) => Failure::Dial(error),
-        AttemptError::Lost(cause) => Failure::Lost(cause),
     }
 }
 

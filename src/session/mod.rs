@@ -100,8 +100,13 @@ pub enum Failure {
         last: Option<String>,
     },
     /// The session was lost and cannot be resumed.
-    #[error("session lost: {0}")]
-    Lost(String),
+    #[error("session lost: {cause}")]
+    Lost {
+        /// Why it cannot be resumed.
+        cause: String,
+        /// The message size that may be to blame.
+        suspected_size: Option<usize>,
+    },
     /// The port on the far side refused, or cannot be reached.
     #[error("{0}")]
     RemotePort(String),
@@ -139,6 +144,8 @@ pub enum Note {
     CustomerMessage(String),
     /// The port does not answer.
     FirstInputUnanswered,
+    /// The link cannot be opened yet; it is tried again.
+    Retrying(String),
     /// The link is lost; it is being resumed.
     Interrupted(String),
     /// The link is back, after so long; nothing was lost.
