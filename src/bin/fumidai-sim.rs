@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    fumidai::sim::cli::run(std::env::args_os().collect(), |arguments| fumidai::cli::run(arguments))
+    fumidai::sim::cli::run(std::env::args_os().collect(), fumidai::cli::run)
 }

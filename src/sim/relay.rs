@@ -23,8 +23,10 @@ use crate::sim::service_messages::{agent_step, client_step, publication};
 use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
 
-/// Messages that may wait in a path before its source is no longer read.
-const MOST_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Bytes on their way to the agent before the client is no longer read.
+const MOST_TO_AGENT: usize = 8 * 1024 * 1024;
+/// Bytes on their way to the client before the destination is no longer read.
+const MOST_TO_CLIENT: usize = 1024 * 1024;
 /// Messages that may wait behind the agent's blocked reader.
 const MOST_BACKLOG: usize = 256;
 
@@ -116,8 +118,8 @@ impl Relay {
             let reads = agent.ready_for_data().then(|| agent.payload_size());
             (reads, agent.backlog(), agent.poll_timeout())
         });
-        let reads = reads.filter(|_| self.to_client.in_flight() < MOST_IN_FLIGHT);
-        let takes_messages = backlog < MOST_BACKLOG && self.to_agent.in_flight() < MOST_IN_FLIGHT;
+        let reads = reads.filter(|_| self.to_client.in_flight() < MOST_TO_CLIENT);
+        let takes_messages = backlog < MOST_BACKLOG && self.to_agent.in_flight() < MOST_TO_AGENT;
         let blocked =
             self.client.as_ref().filter(|client| client.outgoing.capacity() < 2).map(|c| c.outgoing.clone());
         let to_client = self.to_client.poll_timeout().filter(|_| blocked.is_none());

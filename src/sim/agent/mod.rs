@@ -116,7 +116,7 @@ impl Agent {
             ids: Dice::new(seed),
             phase: Phase::Handshaking { deadline: now + config.handshake_timeout },
             attached: true,
-            outbound: Outbound::new(now, config.outgoing_capacity, config.bookkeeping_delay),
+            outbound: Outbound::new(now, &config),
             expected: 0,
             early: BTreeMap::new(),
             reader: Reader::Free,
@@ -175,11 +175,11 @@ impl Agent {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
-        if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended)
-            && let Some(message) = self.outbound.scan(now)
-        {
-            self.record.resent += 1;
-            self.send(message);
+        if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended) {
+            for message in self.outbound.scan(now) {
+                self.record.resent += 1;
+                self.send(message);
+            }
         }
         self.read_inbox(now);
     }
