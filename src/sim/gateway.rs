@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -39,6 +39,18 @@ struct OpenDataChannelInput {
     token_value: String,
     client_id: String,
     client_version: String,
+}
+
+/// The cut after so many bytes: how it is done, and the news that they have passed, if they pass without breaking.
+struct Budget {
+    cut: Option<CutKind>,
+    spent: Arc<Notify>,
+}
+
+impl Budget {
+    fn kind(&self) -> CutKind {
+        self.cut.unwrap_or(CutKind::Reset)
+    }
 }
 
 /// Why a websocket is left, and by whom.
@@ -84,12 +96,15 @@ pub(super) async fn serve(
         }
         faults.take_byte_cut()
     });
-    if let Some((bytes, _)) = budget {
-        tap.set_budget(bytes);
+    let spent = Arc::new(Notify::new());
+    match budget {
+        Some((bytes, CutKind::Bye)) => tap.set_milestone(bytes, spent.clone()),
+        Some((bytes, CutKind::Reset | CutKind::BlackHole)) => tap.set_budget(bytes),
+        None => {}
     }
     let rest = tap.filter(&rest);
     let socket = WebSocketStream::from_partially_read(tap, rest, Role::Server, None).await;
-    converse(shared, socket, &session, budget.map(|(_, kind)| kind)).await;
+    converse(shared, socket, &session, Budget { cut: budget.map(|(_, kind)| kind), spent }).await;
     Ok(())
 }
 
@@ -131,7 +146,7 @@ fn authenticate(shared: &Shared, request: &Request) -> Result<(), String> {
 }
 
 /// Takes the first message, then pumps until one side has enough.
-async fn converse(shared: &Arc<Shared>, mut socket: Socket, session: &str, budget_cut: Option<CutKind>) {
+async fn converse(shared: &Arc<Shared>, mut socket: Socket, session: &str, budget: Budget) {
     if let Some(kind) = cut_at(shared, Step::Upgraded) {
         shared.note(Event::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
         return cut(socket, kind).await;
@@ -139,7 +154,7 @@ async fn converse(shared: &Arc<Shared>, mut socket: Socket, session: &str, budge
     let opened = match first_message(&mut socket).await {
         Some(text) => open(shared, session, &text),
         None if socket.get_ref().is_exhausted() => {
-            let kind = budget_cut.unwrap_or(CutKind::Reset);
+            let kind = budget.kind();
             shared.note(Event::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
             return cut(socket, kind).await;
         }
@@ -158,7 +173,7 @@ async fn converse(shared: &Arc<Shared>, mut socket: Socket, session: &str, budge
         shared.note(Event::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
         return cut(socket, kind).await;
     }
-    attend(shared, socket, &relay, budget_cut).await;
+    attend(shared, socket, &relay, &budget).await;
 }
 
 fn cut_at(shared: &Shared, step: Step) -> Option<CutKind> {
@@ -209,7 +224,7 @@ fn open(shared: &Shared, session: &str, text: &str) -> Result<RelayHandle, Strin
     Ok(relay)
 }
 
-async fn attend(shared: &Shared, socket: Socket, relay: &RelayHandle, budget_cut: Option<CutKind>) {
+async fn attend(shared: &Shared, socket: Socket, relay: &RelayHandle, budget: &Budget) {
     let id = lock(&shared.dice).roll();
     let (outgoing, outgoing_inputs) = mpsc::channel(OUTGOING);
     let (order, mut orders) = watch::channel(None);
@@ -223,10 +238,11 @@ async fn attend(shared: &Shared, socket: Socket, relay: &RelayHandle, budget_cut
         exit = write(&mut sink, outgoing_inputs, shared.config.ping_interval) => exit,
         exit = read(&mut stream, &relay.messages, limits) => exit,
         kind = timed_cut(shared, age) => Exit::Cut(kind),
+        () = budget.spent.notified() => Exit::Cut(budget.kind()),
     };
     let Ok(mut socket) = stream.reunite(sink) else { return };
     let exit = match exit {
-        Exit::Client if socket.get_ref().is_exhausted() => Exit::Cut(budget_cut.unwrap_or(CutKind::Reset)),
+        Exit::Client if socket.get_ref().is_exhausted() => Exit::Cut(budget.kind()),
         exit @ (Exit::Client | Exit::Order(_) | Exit::Cut(_) | Exit::Limit(_)) => exit,
     };
     match exit {
@@ -307,7 +323,7 @@ async fn write(
 }
 
 async fn read(stream: &mut SplitStream<Socket>, messages: &mpsc::Sender<Bytes>, limits: Limits) -> Exit {
-    let mut rate = Rate::default();
+    let mut rate = Rate::new(clock::now());
     while let Some(message) = stream.next().await {
         let bytes = match message {
             Ok(Message::Binary(bytes)) => bytes,
@@ -316,7 +332,7 @@ async fn read(stream: &mut SplitStream<Socket>, messages: &mpsc::Sender<Bytes>, 
             Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => break,
             Err(_) => return Exit::Client,
         };
-        if limits.messages_per_second.is_some_and(|limit| rate.exceeds(limit)) {
+        if limits.messages_per_second.is_some_and(|limit| rate.exceeds(clock::now(), limit)) {
             return Exit::Limit("too many messages");
         }
         if limits.message_size.is_some_and(|limit| bytes.len() > limit) {
@@ -335,20 +351,17 @@ async fn read(stream: &mut SplitStream<Socket>, messages: &mpsc::Sender<Bytes>, 
 
 /// Counts messages per second; exceeding is two full seconds above the limit in a row.
 struct Rate {
-    second: std::time::Instant,
+    second: Instant,
     count: u32,
     seconds_above: u32,
 }
 
-impl Default for Rate {
-    fn default() -> Self {
-        Self { second: clock::now(), count: 0, seconds_above: 0 }
-    }
-}
-
 impl Rate {
-    fn exceeds(&mut self, limit: u32) -> bool {
-        let now = clock::now();
+    fn new(now: Instant) -> Self {
+        Self { second: now, count: 0, seconds_above: 0 }
+    }
+
+    fn exceeds(&mut self, now: Instant, limit: u32) -> bool {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             self.seconds_above = if self.count > limit { self.seconds_above + 1 } else { 0 };
             (self.second, self.count) = (now, 0);
@@ -369,5 +382,24 @@ async fn cut(mut socket: Socket, kind: CutKind) {
         }
         // The connection stays open until the simulator stops.
         CutKind::BlackHole => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_seconds_above_the_limit_are_too_many() {
+        let start = clock::now();
+        for (per_second, exceeds) in [(1001, true), (1000, false)] {
+            let mut rate = Rate::new(start);
+            let mut exceeded = false;
+            for message in 0..per_second * 3 {
+                let now = start + Duration::from_secs(1) * message / per_second;
+                exceeded |= rate.exceeds(now, 1000);
+            }
+            assert_eq!(exceeded, exceeds, "{per_second} per second");
+        }
     }
 }

@@ -10,21 +10,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::sim::agent::frame::{Frame, MessageType, type_of};
+use crate::sim::agent::frame::{MessageType, type_of};
 use crate::sim::agent::{Action, Agent, AgentConfig, Status};
 use crate::sim::clock;
 use crate::sim::destination::{Destination, Happened};
 use crate::sim::dice::Dice;
-use crate::sim::faults::{Absent, ClosedForm, CutKind, CutWhen, PathFaults, Step};
+use crate::sim::faults::{Absent, CutKind, CutWhen, PathFaults, Step};
 use crate::sim::journal::{Detach, Event};
 use crate::sim::link::Link;
 use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayInputs};
-use crate::sim::service_messages::{agent_step, client_step, publication};
+use crate::sim::service_messages::{agent_step, channel_closed, client_step, publication};
 use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
 
-/// Messages that may wait in a path before its source is no longer read.
-const MOST_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Bytes on their way to the agent before the client is no longer read.
+const MOST_TO_AGENT: usize = 8 * 1024 * 1024;
+/// Bytes on their way to the client before the destination is no longer read.
+const MOST_TO_CLIENT: usize = 1024 * 1024;
 /// Messages that may wait behind the agent's blocked reader.
 const MOST_BACKLOG: usize = 256;
 
@@ -35,6 +37,7 @@ pub(super) struct Relay {
     inputs: RelayInputs,
     agent: SharedAgent,
     destination: Destination,
+    dialled: u16,
     to_agent: Link,
     to_client: Link,
     dice: Dice,
@@ -70,6 +73,7 @@ impl Relay {
             inputs,
             agent,
             destination: Destination::default(),
+            dialled: 0,
             to_agent: Link::new(to_agent, dice.roll()),
             to_client: Link::new(to_client, dice.roll()),
             dice,
@@ -116,8 +120,8 @@ impl Relay {
             let reads = agent.ready_for_data().then(|| agent.payload_size());
             (reads, agent.backlog(), agent.poll_timeout())
         });
-        let reads = reads.filter(|_| self.to_client.in_flight() < MOST_IN_FLIGHT);
-        let takes_messages = backlog < MOST_BACKLOG && self.to_agent.in_flight() < MOST_IN_FLIGHT;
+        let reads = reads.filter(|_| self.to_client.in_flight() < MOST_TO_CLIENT);
+        let takes_messages = backlog < MOST_BACKLOG && self.to_agent.in_flight() < MOST_TO_AGENT;
         let blocked =
             self.client.as_ref().filter(|client| client.outgoing.capacity() < 2).map(|c| c.outgoing.clone());
         let to_client = self.to_client.poll_timeout().filter(|_| blocked.is_none());
@@ -208,8 +212,14 @@ impl Relay {
     fn take_happening(&mut self, happened: Happened) {
         let now = clock::now();
         match happened {
-            Happened::Connected => self.with_agent(|agent| agent.destination_connected(now)),
-            Happened::Failed(why) => self.with_agent(|agent| agent.destination_failed(now, &why)),
+            Happened::Connected => {
+                self.note_dial(None);
+                self.with_agent(|agent| agent.destination_connected(now));
+            }
+            Happened::Failed(why) => {
+                self.note_dial(Some(why.clone()));
+                self.with_agent(|agent| agent.destination_failed(now, &why));
+            }
             Happened::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
             Happened::Eof => self.with_agent(|agent| agent.destination_eof(now)),
             Happened::Reset => self.with_agent(|agent| agent.destination_reset(now)),
@@ -274,7 +284,8 @@ impl Relay {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Dial { host, port } => {
-                self.destination.dial(self.shared.config.address_of(host.as_deref(), port))
+                self.dialled = port;
+                self.destination.dial(self.shared.config.address_of(host.as_deref(), port));
             }
             Action::Write(bytes) => self.destination.write(bytes),
             Action::CloseDestination => self.destination.close(),
@@ -309,7 +320,9 @@ impl Relay {
         if self.client.is_none() || self.cut_at(CutWhen::Before(Step::ChannelClosed)) {
             return;
         }
-        let message = self.channel_closed(&output);
+        let form = self.shared.with_faults(|faults| faults.closed_form);
+        let target = self.shared.target_of(&self.session);
+        let message = channel_closed(self.dice.uuid(), &self.session, &target, &output, form);
         self.hand_over(message);
         self.reach(Step::ChannelClosed);
         self.cut_past(Step::ChannelClosed);
@@ -369,27 +382,13 @@ impl Relay {
         self.with_agent(|agent| agent.handle_message(now, &message));
     }
 
-    fn channel_closed(&mut self, output: &str) -> Bytes {
-        let id = self.dice.uuid();
-        let json = serde_json::json!({
-            "MessageId": id.to_string(),
-            "CreatedDate": "2023-11-14T22:13:20.000Z",
-            "DestinationId": self.shared.target_of(&self.session),
-            "SessionId": self.session,
-            "MessageType": "channel_closed",
-            "SchemaVersion": 1,
-            "Output": output,
-        });
-        let frame = Frame::new(MessageType::ChannelClosed, clock::unix_ms(), id, json.to_string().into());
-        match self.shared.with_faults(|faults| faults.closed_form) {
-            ClosedForm::Service => frame.encode_service(),
-            ClosedForm::Agent => frame.encode(),
-        }
-    }
-
     fn with_agent<T: Default>(&self, use_it: impl FnOnce(&mut Agent) -> T) -> T {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         agent.as_mut().map(use_it).unwrap_or_default()
+    }
+
+    fn note_dial(&self, error: Option<String>) {
+        self.note(|session| Event::Dialed { session, port: self.dialled, error });
     }
 
     fn note(&self, event: impl FnOnce(String) -> Event) {

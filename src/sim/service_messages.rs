@@ -1,17 +1,37 @@
 //! The messages that the service itself makes, and the steps that it reads off the messages of others.
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::sim::agent::frame::{Frame, MessageType, payload_type, type_of};
 use crate::sim::clock;
-use crate::sim::faults::Step;
+use crate::sim::faults::{ClosedForm, Step};
 
 /// A publication message as it was seen: header length 112, NUL padding, no digest, padded to 120 bytes.
 pub(super) fn publication(message_type: MessageType) -> Bytes {
-    let frame = Frame::new(message_type, clock::unix_ms(), uuid::Uuid::nil(), Bytes::from_static(&[0; 4]));
+    let frame = Frame::new(message_type, clock::unix_ms(), Uuid::nil(), Bytes::from_static(&[0; 4]));
     let mut raw = frame.encode_service().to_vec();
     raw[80..112].fill(0);
     raw.into()
+}
+
+/// The message that ends a session for its client.
+pub(super) fn channel_closed(id: Uuid, session: &str, target: &str, output: &str, form: ClosedForm) -> Bytes {
+    let created = clock::unix_ms();
+    let json = serde_json::json!({
+        "MessageId": id.to_string(),
+        "CreatedDate": clock::date(created),
+        "DestinationId": target,
+        "SessionId": session,
+        "MessageType": "channel_closed",
+        "SchemaVersion": 1,
+        "Output": output,
+    });
+    let frame = Frame::new(MessageType::ChannelClosed, created, id, json.to_string().into());
+    match form {
+        ClosedForm::Service => frame.encode_service(),
+        ClosedForm::Agent => frame.encode(),
+    }
 }
 
 /// Returns the step that a message from a client is.
@@ -46,7 +66,7 @@ mod tests {
     #[test]
     fn steps_are_read_off_the_messages() {
         let message = |message_type, payload_type| {
-            let mut frame = Frame::new(message_type, 1, uuid::Uuid::nil(), Bytes::from_static(b"x"));
+            let mut frame = Frame::new(message_type, 1, Uuid::nil(), Bytes::from_static(b"x"));
             frame.payload_type = payload_type;
             frame.encode()
         };
@@ -54,6 +74,18 @@ mod tests {
         assert_eq!(client_step(&message(MessageType::Acknowledge, 1)), None);
         assert_eq!(agent_step(&message(MessageType::OutputStreamData, 7)), Some(Step::HandshakeComplete));
         assert_eq!(agent_step(b"short"), None);
+    }
+
+    #[test]
+    fn channel_closed_comes_in_both_header_forms() {
+        for (form, header_length) in [(ClosedForm::Service, 112), (ClosedForm::Agent, 116)] {
+            let message = channel_closed(Uuid::nil(), "alice-1", "i-1", "over", form);
+            assert_eq!(message[..4], u32::to_be_bytes(header_length));
+            let frame = Frame::parse(&message).unwrap();
+            assert!(frame.digest_matches());
+            let json: serde_json::Value = serde_json::from_slice(&frame.payload).unwrap();
+            assert_eq!((&json["Output"], &json["DestinationId"]), (&"over".into(), &"i-1".into()));
+        }
     }
 
     #[test]

@@ -5,10 +5,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
 const PING: u8 = 0x9;
@@ -18,6 +20,7 @@ const PING: u8 = 0x9;
 pub struct Tap {
     io: Io,
     budget: Option<u64>,
+    spent: Option<Arc<Notify>>,
     pings: Option<PingFilter>,
 }
 
@@ -30,17 +33,22 @@ enum Io {
 impl Tap {
     /// Wraps a plain connection.
     pub fn plain(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), budget: None, pings: None }
+        Self { io: Io::Plain(stream), budget: None, spent: None, pings: None }
     }
 
     /// Wraps a TLS connection.
     pub fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), budget: None, pings: None }
+        Self { io: Io::Tls(Box::new(stream)), budget: None, spent: None, pings: None }
     }
 
     /// Breaks after so many more bytes, both directions together.
     pub fn set_budget(&mut self, bytes: u64) {
         self.budget = Some(bytes);
+    }
+
+    /// Reports it when so many more bytes have passed, and goes on.
+    pub fn set_milestone(&mut self, bytes: u64, spent: Arc<Notify>) {
+        (self.budget, self.spent) = (Some(bytes), Some(spent));
     }
 
     /// Hides the client's ping frames from the reader; to be called where a frame begins.
@@ -83,6 +91,12 @@ impl Tap {
     fn spend(&mut self, count: usize) {
         if let Some(left) = &mut self.budget {
             *left = left.saturating_sub(count as u64);
+        }
+        if self.budget == Some(0)
+            && let Some(spent) = self.spent.take()
+        {
+            self.budget = None;
+            spent.notify_one();
         }
     }
 

@@ -22,7 +22,7 @@ use super::agent::frame::{Frame, MessageType, flag, payload_type};
 use super::agent::{AgentConfig, Status};
 use super::config::dummy_credentials;
 use super::dice::Dice;
-use super::faults::{CutKind, CutWhen, Step, UpgradeFault};
+use super::faults::{Absent, CutKind, CutWhen, Step, UpgradeFault};
 use super::*;
 
 const SSH: &str = "AWS-StartSSHSession";
@@ -397,7 +397,47 @@ async fn a_silent_agent_never_speaks_and_a_deaf_service_never_pongs() {
 }
 
 #[tokio::test]
-async fn too_many_messages_close_the_websocket() {
+async fn a_black_hole_is_silent_and_the_session_can_be_resumed() {
+    let simulator = simulator(|_| ()).await;
+    let session = start(&simulator).await;
+    let mut client = Client::open(&simulator, &session).await;
+    client.handshake().await;
+    simulator.cut_all(CutKind::BlackHole);
+    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. })).await;
+    client.socket.send(Message::Ping(Bytes::new())).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(200), client.socket.next()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let mut resumed = Client::open(&simulator, &resume(&simulator, &session).await).await;
+    resumed.send_surely(1, b"still there").await;
+}
+
+#[tokio::test]
+async fn messages_for_an_absent_client_are_dropped_queued_or_held_back() {
+    for absent in [Absent::Drop, Absent::Queue, Absent::Pause] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let simulator = simulator(|config| {
+            config.ports = HashMap::from([(22, address)]);
+            config.faults.absent = absent;
+        })
+        .await;
+        let session = start(&simulator).await;
+        let mut client = Client::open(&simulator, &session).await;
+        client.handshake().await;
+        let (mut destination, _) = listener.accept().await.unwrap();
+        simulator.wait_for(|event| matches!(event, Event::Dialed { port: 22, error: None, .. })).await;
+        let expected = client.expected;
+        drop(client);
+        simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Client, .. })).await;
+        destination.write_all(b"late").await.unwrap();
+        let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
+        client.expected = expected;
+        assert_eq!(client.stream().await.payload, "late", "{absent:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_oversized_message_closes_the_websocket() {
     let simulator = simulator(|config| config.faults.limits.message_size = Some(1000)).await;
     let session = start(&simulator).await;
     let mut client = Client::open(&simulator, &session).await;

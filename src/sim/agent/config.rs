@@ -32,6 +32,10 @@ pub struct AgentConfig {
     pub bookkeeping_delay: Duration,
     /// Whether duplicates are acknowledged again; agents before 3.2.1041.0 do not.
     pub acks_duplicates: bool,
+    /// How often it looks for messages to send again.
+    pub resend_interval: Duration,
+    /// How many of the oldest messages it looks at then; the real agent looks at one.
+    pub resend_depth: usize,
     /// How many unacknowledged messages it keeps; more are sent and forgotten.
     pub outgoing_capacity: usize,
     /// How many early messages it keeps; more are dropped.
@@ -60,6 +64,8 @@ impl Default for AgentConfig {
             refusal_delay: Duration::ZERO,
             bookkeeping_delay: Duration::ZERO,
             acks_duplicates: true,
+            resend_interval: Duration::from_millis(100),
+            resend_depth: 1,
             outgoing_capacity: 100_000,
             incoming_capacity: 100_000,
             denied_hosts: ["169.254.169.254", "fd00:ec2::254", "169.254.169.253", "fd00:ec2::253"]
@@ -77,6 +83,12 @@ impl AgentConfig {
     #[must_use]
     pub fn unpaced(self) -> Self {
         Self { read_interval: Duration::ZERO, ..self }
+    }
+
+    /// The same agent mending losses quickly, for tests that lose more than the real one could mend in their time.
+    #[must_use]
+    pub fn quick_to_resend(self) -> Self {
+        Self { resend_interval: Duration::from_millis(10), resend_depth: usize::MAX, ..self }
     }
 }
 

@@ -31,8 +31,6 @@ use crate::sim::dice::Dice;
 
 /// How long an ending agent waits for its last messages to be acknowledged.
 const FLUSH: Duration = Duration::from_secs(2);
-/// How much of the interval lies between two reads at least, when the one before was late.
-const LEAST_SHARE_OF_INTERVAL: f64 = 0.5625;
 
 /// The agent's side of one session.
 #[derive(Debug)]
@@ -116,7 +114,7 @@ impl Agent {
             ids: Dice::new(seed),
             phase: Phase::Handshaking { deadline: now + config.handshake_timeout },
             attached: true,
-            outbound: Outbound::new(now, config.outgoing_capacity, config.bookkeeping_delay),
+            outbound: Outbound::new(now, &config),
             expected: 0,
             early: BTreeMap::new(),
             reader: Reader::Free,
@@ -175,11 +173,11 @@ impl Agent {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
-        if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended)
-            && let Some(message) = self.outbound.scan(now)
-        {
-            self.record.resent += 1;
-            self.send(message);
+        if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended) {
+            for message in self.outbound.scan(now) {
+                self.record.resent += 1;
+                self.send(message);
+            }
         }
         self.read_inbox(now);
     }
@@ -208,11 +206,11 @@ impl Agent {
     pub fn destination_data(&mut self, now: Instant, data: &[u8]) {
         let interval = self.config.read_interval;
         let Phase::Connected { next_read, readable } = &mut self.phase else { return };
-        // Keeping to the schedule when a coarse timer was late is what makes the mean speed right.
-        let on_time = now.saturating_duration_since(*next_read) < interval;
-        let scheduled = if on_time { *next_read + interval } else { now + interval };
-        *next_read = scheduled.max(now + interval.mul_f64(LEAST_SHARE_OF_INTERVAL));
-        *readable = interval.is_zero();
+        // A read that a coarse timer made late does not delay the next one: the mean speed is kept, as long as the
+        // destination has data.
+        let on_schedule = now.saturating_duration_since(*next_read) < 2 * interval;
+        *next_read = if on_schedule { *next_read + interval } else { now + interval };
+        *readable = *next_read <= now;
         for chunk in data.chunks(self.config.payload_size.max(1)) {
             self.record.bytes_sent += chunk.len() as u64;
             self.send_stream(now, payload_type::OUTPUT, Bytes::copy_from_slice(chunk));

@@ -1,15 +1,15 @@
-//! What the agent has sent and not yet seen acknowledged: the list, its head-only resend and the pause.
+//! What the agent has sent and not yet seen acknowledged: the list, its resend and the pause.
 //!
-//! Like the real agent it looks every 100 ms at the oldest entry only, so that a burst of losses takes long to mend.
+//! The real agent looks every 100 ms at the oldest entry only, so that a burst of losses takes long to mend; a test with
+//! much data in flight may configure a faster one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::sim::agent::AgentConfig;
 use crate::sim::agent::rtt::RoundTrip;
-
-const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The list of unacknowledged messages and the clock of its resends.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Outbound {
     unacked: VecDeque<Sent>,
     capacity: usize,
     bookkeeping_delay: Duration,
+    scan_interval: Duration,
+    scan_depth: usize,
     round_trip: RoundTrip,
     next_scan: Instant,
     paused: bool,
@@ -32,15 +34,17 @@ struct Sent {
 }
 
 impl Outbound {
-    /// Starts with the sequence number 0 and the first scan in 100 ms.
-    pub fn new(now: Instant, capacity: usize, bookkeeping_delay: Duration) -> Self {
+    /// Starts with the sequence number 0 and the first scan after one interval.
+    pub fn new(now: Instant, config: &AgentConfig) -> Self {
         Self {
             next: 0,
             unacked: VecDeque::new(),
-            capacity,
-            bookkeeping_delay,
+            capacity: config.outgoing_capacity,
+            bookkeeping_delay: config.bookkeeping_delay,
+            scan_interval: config.resend_interval,
+            scan_depth: config.resend_depth,
             round_trip: RoundTrip::default(),
-            next_scan: now + SCAN_INTERVAL,
+            next_scan: now + config.resend_interval,
             paused: false,
         }
     }
@@ -91,22 +95,24 @@ impl Outbound {
         self.unacked.len()
     }
 
-    /// Looks at the oldest message if a scan is due; returns it when it is to be sent again.
-    pub fn scan(&mut self, now: Instant) -> Option<Bytes> {
+    /// Looks at the oldest messages if a scan is due; returns those that are to be sent again.
+    pub fn scan(&mut self, now: Instant) -> Vec<Bytes> {
         if now < self.next_scan {
-            return None;
+            return Vec::new();
         }
         let scan = self.align(now);
-        let timeout = self.round_trip.timeout();
         if self.paused {
-            return None;
+            return Vec::new();
         }
-        let head = self.unacked.front_mut()?;
-        if scan.saturating_duration_since(head.last_sent) <= timeout {
-            return None;
-        }
-        head.last_sent = now;
-        Some(head.message.clone())
+        let timeout = self.round_trip.timeout();
+        let looked_at = self.unacked.iter_mut().take(self.scan_depth);
+        let overdue = looked_at.filter(|sent| scan.saturating_duration_since(sent.last_sent) > timeout);
+        overdue
+            .map(|sent| {
+                sent.last_sent = now;
+                sent.message.clone()
+            })
+            .collect()
     }
 
     /// Returns the next scan that could send something.
@@ -115,18 +121,22 @@ impl Outbound {
         let overdue = head.last_sent + self.round_trip.timeout();
         let mut scan = self.next_scan;
         if overdue >= scan {
-            let scans = (overdue - scan).as_millis() / SCAN_INTERVAL.as_millis() + 1;
-            scan += SCAN_INTERVAL * u32::try_from(scans).unwrap_or(u32::MAX);
+            scan += self.scan_interval * (self.scans_in(overdue - scan) + 1);
         }
         Some(scan)
     }
 
     /// Moves the next scan past `now` and returns the one that was due last.
     fn align(&mut self, now: Instant) -> Instant {
-        let behind = now.saturating_duration_since(self.next_scan).as_millis() / SCAN_INTERVAL.as_millis();
-        let due = self.next_scan + SCAN_INTERVAL * u32::try_from(behind).unwrap_or(u32::MAX);
-        self.next_scan = due + SCAN_INTERVAL;
+        let behind = self.scans_in(now.saturating_duration_since(self.next_scan));
+        let due = self.next_scan + self.scan_interval * behind;
+        self.next_scan = due + self.scan_interval;
         due
+    }
+
+    fn scans_in(&self, time: Duration) -> u32 {
+        let scans = time.as_micros() / self.scan_interval.as_micros().max(1);
+        u32::try_from(scans).unwrap_or(u32::MAX - 1)
     }
 }
 
@@ -140,37 +150,54 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
+    fn outbound(now: Instant, config: AgentConfig) -> Outbound {
+        Outbound::new(now, &config)
+    }
+
+    fn nothing() -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    #[test]
+    fn a_deeper_scan_resends_everything_overdue() {
+        let start = Instant::now();
+        let mut outbound = outbound(start, AgentConfig::default().quick_to_resend());
+        outbound.push(start, Bytes::from_static(b"a"));
+        outbound.push(start, Bytes::from_static(b"b"));
+        assert_eq!(outbound.scan(start + ms(210)), [Bytes::from_static(b"a"), Bytes::from_static(b"b")]);
+    }
+
     #[test]
     fn only_the_head_is_resent_one_per_scan() {
         let start = Instant::now();
-        let mut outbound = Outbound::new(start, 10, Duration::ZERO);
+        let mut outbound = outbound(start, AgentConfig::default());
         outbound.push(start, Bytes::from_static(b"a"));
         outbound.push(start, Bytes::from_static(b"b"));
-        assert_eq!(outbound.scan(start + ms(100)), None);
-        assert_eq!(outbound.scan(start + ms(200)), None, "the timeout must be exceeded");
+        assert_eq!(outbound.scan(start + ms(100)), nothing());
+        assert_eq!(outbound.scan(start + ms(200)), nothing(), "the timeout must be exceeded");
         assert_eq!(outbound.next_scan(), Some(start + ms(300)));
-        assert_eq!(outbound.scan(start + ms(300)), Some(Bytes::from_static(b"a")));
-        assert_eq!(outbound.scan(start + ms(400)), None);
+        assert_eq!(outbound.scan(start + ms(300)), [Bytes::from_static(b"a")]);
+        assert_eq!(outbound.scan(start + ms(400)), nothing());
         assert!(outbound.acknowledge(start + ms(410), 0));
-        assert_eq!(outbound.scan(start + ms(500)), Some(Bytes::from_static(b"b")));
+        assert_eq!(outbound.scan(start + ms(500)), [Bytes::from_static(b"b")]);
     }
 
     #[test]
     fn a_pause_stops_sends_and_resends() {
         let start = Instant::now();
-        let mut outbound = Outbound::new(start, 10, Duration::ZERO);
+        let mut outbound = outbound(start, AgentConfig::default());
         outbound.set_paused(true);
         assert!(!outbound.push(start, Bytes::from_static(b"a")));
         assert_eq!(outbound.next_scan(), None);
-        assert_eq!(outbound.scan(start + ms(900)), None);
+        assert_eq!(outbound.scan(start + ms(900)), nothing());
         outbound.set_paused(false);
-        assert_eq!(outbound.scan(start + ms(1000)), Some(Bytes::from_static(b"a")));
+        assert_eq!(outbound.scan(start + ms(1000)), [Bytes::from_static(b"a")]);
     }
 
     #[test]
     fn a_full_list_sends_without_keeping() {
         let start = Instant::now();
-        let mut outbound = Outbound::new(start, 1, Duration::ZERO);
+        let mut outbound = outbound(start, AgentConfig { outgoing_capacity: 1, ..AgentConfig::default() });
         assert!(outbound.push(start, Bytes::from_static(b"a")));
         assert!(outbound.push(start, Bytes::from_static(b"b")));
         assert_eq!((outbound.len(), outbound.next_sequence()), (1, 2));
@@ -179,7 +206,8 @@ mod tests {
     #[test]
     fn an_acknowledgement_may_overtake_the_bookkeeping() {
         let start = Instant::now();
-        let mut outbound = Outbound::new(start, 10, ms(1));
+        let mut outbound =
+            outbound(start, AgentConfig { bookkeeping_delay: ms(1), ..AgentConfig::default() });
         outbound.push(start, Bytes::from_static(b"a"));
         assert!(!outbound.acknowledge(start, 0));
         assert!(outbound.acknowledge(start + ms(1), 0));

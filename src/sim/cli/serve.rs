@@ -43,6 +43,9 @@ pub(super) struct Options {
     /// Do not pause 1 ms between two reads of the destination, as the real agent does.
     #[arg(long)]
     unpaced: bool,
+    /// Resend everything overdue every 10 ms, where the real agent resends one message every 100 ms.
+    #[arg(long)]
+    quick_resend: bool,
     /// Delay of each direction.
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
     delay: u64,
@@ -158,6 +161,9 @@ fn config(options: &Options) -> SimConfig {
     config.targets.extend(options.targets.iter().map(|id| SimTarget::new(id, id, true)));
     if options.unpaced {
         config.agent = config.agent.unpaced();
+    }
+    if options.quick_resend {
+        config.agent = config.agent.quick_to_resend();
     }
     for path in [&mut config.faults.to_agent, &mut config.faults.to_client] {
         path.link.delay = Duration::from_millis(options.delay);
