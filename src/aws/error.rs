@@ -104,7 +104,7 @@ impl ApiError {
 
 fn meaning_of(code: &str, status: u16) -> Meaning {
     match code {
-        "AccessDeniedException" | "AccessDenied" => Meaning::AccessDenied,
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => Meaning::AccessDenied,
         "TargetNotConnected" => Meaning::TargetNotConnected,
         "DoesNotExistException" => Meaning::DoesNotExist,
         "ExpiredTokenException"
@@ -114,6 +114,7 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
         | "InvalidSignatureException"
         | "InvalidClientTokenId"
         | "InvalidAccessKeyId"
+        | "AuthFailure"
         | "SignatureDoesNotMatch"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
@@ -123,6 +124,8 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
         | "Throttling"
         | "TooManyRequestsException"
         | "RequestLimitExceeded"
+        | "InternalError"
+        | "Unavailable"
         | "InternalServerError"
         | "InternalFailure"
         | "ServiceUnavailable" => Meaning::Transient,
@@ -160,6 +163,9 @@ mod tests {
             ("SomethingNew", 503, Meaning::Transient),
             ("DoesNotExistException", 400, Meaning::DoesNotExist),
             ("InvalidDocument", 400, Meaning::Other),
+            ("UnauthorizedOperation", 403, Meaning::AccessDenied),
+            ("AuthFailure", 401, Meaning::Credentials),
+            ("Unavailable", 503, Meaning::Transient),
         ];
         for (code, status, meaning) in table {
             assert_eq!(meaning_of(code, status), meaning, "{code}");

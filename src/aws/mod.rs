@@ -1,10 +1,14 @@
-//! The control plane: credentials, region and endpoints by the SDK's own rules, and the calls of Session Manager.
+//! The control plane: credentials, region and endpoints by the SDK's own rules, and the calls of SSM, EC2 and ECS.
 //!
 //! [`Aws`] lives as long as the process; an [`Access`] is one fresh look at the user's credentials and serves one
 //! attempt (a call and the dial that follows it), since a provider or client that is kept returns what it cached
 //! although the user has logged in again meanwhile.
 
+mod ec2;
+mod ecs;
+mod endpoint;
 mod error;
+mod query;
 mod ssm;
 
 use std::path::PathBuf;
@@ -15,20 +19,20 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use aws_types::service_config::ServiceConfigKey;
 
 use crate::transport::{Roots, Signer, StreamHosts};
 
+pub use self::ec2::{Filter, Instance};
+pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
-pub use self::ssm::{SessionRequest, Started, Stream, Token};
+pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
 
 /// How long one attempt of a call may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,6 +50,10 @@ pub struct Settings {
     pub region: Option<String>,
     /// The endpoint of the SSM API.
     pub ssm_endpoint: Option<String>,
+    /// The endpoint of the EC2 API.
+    pub ec2_endpoint: Option<String>,
+    /// The endpoint of the ECS API.
+    pub ecs_endpoint: Option<String>,
     /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
     pub stream_endpoint: Option<String>,
     /// Further root certificates, PEM.
@@ -64,6 +72,10 @@ pub struct Aws {
 #[derive(Debug)]
 pub struct Access {
     client: aws_sdk_ssm::Client,
+    config: SdkConfig,
+    http: SharedHttpClient,
+    ec2_endpoint: Result<String, ApiError>,
+    ecs_endpoint: Option<String>,
     signer: Signer,
     hosts: StreamHosts,
 }
@@ -97,14 +109,27 @@ impl Aws {
         let region = config.region().map(|region| region.as_ref().to_owned());
         let region = region.filter(|region| !region.is_empty()).ok_or(ApiError::NoRegion)?;
         let credentials = resolve_credentials(&config).await?;
+        let provider = SharedCredentialsProvider::new(credentials.clone());
+        let config = config.into_builder().credentials_provider(provider).build();
         let hosts = self.stream_hosts(&config, &region).await;
-        let mut client =
-            aws_sdk_ssm::config::Builder::from(&config).credentials_provider(credentials.clone());
+        let mut client = aws_sdk_ssm::config::Builder::from(&config);
         if let Some(url) = &self.settings.ssm_endpoint {
             client = client.endpoint_url(url);
         }
         let client = aws_sdk_ssm::Client::from_conf(client.build());
-        Ok(Access { client, signer: Signer { credentials, region }, hosts })
+        let ec2_endpoint = match &self.settings.ec2_endpoint {
+            Some(url) => Ok(url.clone()),
+            None => endpoint::of_ec2(&config, &region).await,
+        };
+        Ok(Access {
+            client,
+            config,
+            http: self.http.clone(),
+            ec2_endpoint,
+            ecs_endpoint: self.settings.ecs_endpoint.clone(),
+            signer: Signer { credentials, region },
+            hosts,
+        })
     }
 
     async fn load(&self) -> SdkConfig {
@@ -132,20 +157,30 @@ impl Aws {
     async fn stream_hosts(&self, config: &SdkConfig, region: &str) -> StreamHosts {
         let mut suffixes = Vec::new();
         for dual_stack in [false, true] {
-            suffixes.extend(endpoint_suffix(region, dual_stack).await);
+            suffixes.extend(endpoint::suffix(region, dual_stack).await);
         }
         let chosen = self.settings.ssm_endpoint.clone();
         let ssm = chosen
-            .or_else(|| endpoint_setting(config, "SSM"))
+            .or_else(|| endpoint::setting(config, "SSM"))
             .or_else(|| config.endpoint_url().map(str::to_owned));
         let streams =
-            self.settings.stream_endpoint.clone().or_else(|| endpoint_setting(config, "SSMMESSAGES"));
+            self.settings.stream_endpoint.clone().or_else(|| endpoint::setting(config, "SSMMESSAGES"));
         let configured = ssm.into_iter().chain(streams).collect();
         StreamHosts { region: region.to_owned(), suffixes, configured }
     }
 }
 
 impl Access {
+    /// The region that calls go to.
+    pub fn region(&self) -> &str {
+        &self.signer.region
+    }
+
+    /// The id of the key that signs: who has another one may see other things.
+    pub fn access_key_id(&self) -> &str {
+        self.signer.credentials.access_key_id()
+    }
+
     /// The identity to sign an upgrade with.
     pub fn signer(&self) -> &Signer {
         &self.signer
@@ -180,24 +215,6 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
     resolved.map_err(|error| ApiError::NoCredentials(error::chain(&error)))
 }
 
-/// `amazonaws.com` out of `https://ssm.eu-west-1.amazonaws.com`.
-async fn endpoint_suffix(region: &str, dual_stack: bool) -> Option<String> {
-    let parameters = Params::builder().region(region).use_dual_stack(dual_stack).build().ok()?;
-    let endpoint = DefaultResolver::new().resolve_endpoint(&parameters).await.ok()?;
-    let host = endpoint.url().strip_prefix("https://")?.trim_end_matches('/');
-    Some(host.strip_prefix(&format!("ssm.{region}."))?.to_owned())
-}
-
-/// A service's endpoint in the environment or the profile's `services` section.
-fn endpoint_setting(config: &SdkConfig, service: &'static str) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id(service)
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build();
-    config.service_config()?.load_config(key.ok()?)
-}
-
 /// The `ca_bundle` of the profile, which the SDK does not read.
 async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
     use aws_types::os_shim_internal::{Env, Fs};
@@ -210,23 +227,4 @@ async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
 fn read_bundle(path: &std::path::Path) -> Result<Vec<u8>, ApiError> {
     std::fs::read(path)
         .map_err(|error| ApiError::Settings(format!("CA bundle `{}`: {error}", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn suffixes_come_from_the_sdks_own_partitions() {
-        let table = [
-            ("eu-west-1", false, "amazonaws.com"),
-            ("eu-west-1", true, "api.aws"),
-            ("cn-north-1", false, "amazonaws.com.cn"),
-            ("cn-north-1", true, "api.amazonwebservices.com.cn"),
-            ("us-gov-west-1", false, "amazonaws.com"),
-        ];
-        for (region, dual_stack, suffix) in table {
-            assert_eq!(endpoint_suffix(region, dual_stack).await.as_deref(), Some(suffix), "{region}");
-        }
-    }
 }

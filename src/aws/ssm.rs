@@ -1,9 +1,10 @@
-//! Session Manager's calls: start, resume, terminate.
+//! SSM's calls: start, resume and end a session; which machines have an agent.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use aws_sdk_ssm::config::Builder;
+use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter};
 use aws_smithy_types::retry::RetryConfig;
 
 use super::{Access, ApiError};
@@ -62,7 +63,76 @@ pub struct Started {
     pub stream: Stream,
 }
 
+/// The most that DescribeInstanceInformation gives at once (SSM API reference).
+const PAGE: i32 = 50;
+
+/// A machine whose agent has registered, as SSM tells of it; every text may be somebody else's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ManagedNode {
+    /// Its id, `i-…` or `mi-…`.
+    pub id: String,
+    /// The name that it was given when it was registered.
+    pub name: Option<String>,
+    /// Its host name, as its agent reports it.
+    pub computer_name: Option<String>,
+    /// Its address, as its agent reports it.
+    pub address: Option<String>,
+    /// Its system, as `Amazon Linux 2023`.
+    pub platform: Option<String>,
+    /// The agent's version.
+    pub agent_version: Option<String>,
+    /// `Online`, `ConnectionLost` or `Inactive`, in SSM's words.
+    pub ping: Option<String>,
+}
+
+/// What SSM is to leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeFilter {
+    /// All but machines that were registered by activation, `mi-…`.
+    Activated,
+    /// All without that tag.
+    Tag {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+}
+
+impl NodeFilter {
+    fn key_and_value(&self) -> (String, &str) {
+        match self {
+            Self::Activated => ("ResourceType".to_owned(), "ManagedInstance"),
+            Self::Tag { key, value } => (format!("tag:{key}"), value),
+        }
+    }
+}
+
 impl Access {
+    /// Lists the machines with an agent that pass the filter, page after page.
+    ///
+    /// # Errors
+    /// [`ApiError`]; throttling and server faults have been retried already.
+    pub async fn describe_instance_information(
+        &self,
+        filter: Option<&NodeFilter>,
+    ) -> Result<Vec<ManagedNode>, ApiError> {
+        let mut call = self.client.describe_instance_information().max_results(PAGE);
+        if let Some((key, value)) = filter.map(NodeFilter::key_and_value) {
+            let filter = InstanceInformationStringFilter::builder().key(key).values(value).build();
+            let invalid =
+                |error: aws_smithy_types::error::operation::BuildError| ApiError::Settings(error.to_string());
+            call = call.filters(filter.map_err(invalid)?);
+        }
+        let mut pages = call.into_paginator().send();
+        let mut nodes = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ApiError::from_sdk("DescribeInstanceInformation", &error))?;
+            nodes.extend(page.instance_information_list.unwrap_or_default().into_iter().filter_map(node));
+        }
+        Ok(nodes)
+    }
+
     /// Starts a session.
     ///
     /// # Errors
@@ -110,6 +180,21 @@ impl Access {
             Err(error) => Err(ApiError::from_sdk("TerminateSession", &error)),
         }
     }
+}
+
+fn node(item: InstanceInformation) -> Option<ManagedNode> {
+    let platform = [item.platform_name, item.platform_version].into_iter().flatten().collect::<Vec<_>>();
+    let system = item.platform_type.map(|platform| platform.as_str().to_owned());
+    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    Some(ManagedNode {
+        id: item.instance_id?,
+        name: filled(item.name),
+        computer_name: filled(item.computer_name),
+        address: filled(item.ip_address),
+        platform: filled(Some(platform.join(" "))).or(system),
+        agent_version: filled(item.agent_version),
+        ping: item.ping_status.map(|status| status.as_str().to_owned()),
+    })
 }
 
 fn once() -> Builder {

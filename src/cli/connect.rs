@@ -46,12 +46,14 @@ async fn run(config: &Config, target: &Target, port: u16) -> Result<Outcome, Fai
     session::connect(&aws, &request, &settings, notes(config.log.verbosity, port)).await
 }
 
-fn aws_settings(config: &AwsSettings) -> aws::Settings {
+pub(super) fn aws_settings(config: &AwsSettings) -> aws::Settings {
     aws::Settings {
         profile: config.profile.clone(),
         profile_goes_first: config.profile_is_flag,
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
+        ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
+        ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
         ca_bundle: config.ca_bundle.clone(),
     }

@@ -31,6 +31,10 @@ pub struct AwsSettings {
 pub struct Endpoints {
     /// `AWS_ENDPOINT_URL_SSM`: where the SSM API is.
     pub ssm: Option<String>,
+    /// `AWS_ENDPOINT_URL_EC2`: where the EC2 API is.
+    pub ec2: Option<String>,
+    /// `AWS_ENDPOINT_URL_ECS`: where the ECS API is.
+    pub ecs: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
     pub ssmmessages: Option<String>,
     /// `AWS_ENDPOINT_URL`, else `endpoint_url` of the config file: for every API without its own.
@@ -40,8 +44,21 @@ pub struct Endpoints {
 impl AwsSettings {
     /// Returns the endpoint of the SSM API: the flag, else the service's own variable, else the general one.
     pub fn ssm_endpoint(&self) -> Option<&str> {
-        let endpoints = &self.endpoints;
-        self.endpoint_url.as_deref().or(endpoints.ssm.as_deref()).or(endpoints.any.as_deref())
+        self.endpoint(&self.endpoints.ssm)
+    }
+
+    /// Returns the endpoint of the EC2 API, by the same rank.
+    pub fn ec2_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.ec2)
+    }
+
+    /// Returns the endpoint of the ECS API, by the same rank.
+    pub fn ecs_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.ecs)
+    }
+
+    fn endpoint<'a>(&'a self, own: &'a Option<String>) -> Option<&'a str> {
+        self.endpoint_url.as_deref().or(own.as_deref()).or(self.endpoints.any.as_deref())
     }
 }
 
@@ -56,6 +73,8 @@ impl Endpoints {
         }
         Ok(Self {
             ssm: read(environment, "AWS_ENDPOINT_URL_SSM")?,
+            ec2: read(environment, "AWS_ENDPOINT_URL_EC2")?,
+            ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
             any,
         })
@@ -81,6 +100,8 @@ impl fmt::Debug for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoints")
             .field("ssm", &redacted(&self.ssm))
+            .field("ec2", &redacted(&self.ec2))
+            .field("ecs", &redacted(&self.ecs))
             .field("ssmmessages", &redacted(&self.ssmmessages))
             .field("any", &redacted(&self.any))
             .finish()
@@ -112,8 +133,9 @@ mod tests {
             endpoint_url: flag.map(str::to_owned),
             endpoints: Endpoints {
                 ssm: own.map(str::to_owned),
-                ssmmessages: None,
+                ec2: own.map(|own| format!("{own}/ec2")),
                 any: any.map(str::to_owned),
+                ..Endpoints::default()
             },
             ..AwsSettings::default()
         }
@@ -124,6 +146,8 @@ mod tests {
         let (flag, own, any) = (Some("http://flag"), Some("http://own"), Some("http://any"));
         assert_eq!(settings(flag, own, any).ssm_endpoint(), flag);
         assert_eq!(settings(None, own, any).ssm_endpoint(), own);
+        assert_eq!(settings(None, own, any).ec2_endpoint(), Some("http://own/ec2"));
+        assert_eq!(settings(None, own, any).ecs_endpoint(), any);
         assert_eq!(settings(None, None, any).ssm_endpoint(), any);
         assert_eq!(settings(None, None, None).ssm_endpoint(), None);
     }

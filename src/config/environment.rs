@@ -11,8 +11,10 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// Read beside the variables of [`Key`].
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 12] = [
     "AWS_CA_BUNDLE",
+    "AWS_ENDPOINT_URL_EC2",
+    "AWS_ENDPOINT_URL_ECS",
     "AWS_ENDPOINT_URL_SSM",
     "AWS_ENDPOINT_URL_SSMMESSAGES",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",

@@ -1,0 +1,105 @@
+//! ECS's calls: the running tasks of a service, and what is in a task.
+
+use aws_sdk_ecs::types::{DesiredStatus, ManagedAgentName};
+
+use super::{Access, ApiError};
+
+/// The most that DescribeTasks takes at once (ECS API reference).
+const BATCH: usize = 100;
+
+/// A task, as ECS tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// Its id, the last part of its ARN.
+    pub id: String,
+    /// Its cluster's name, the last part of that ARN.
+    pub cluster: String,
+    /// `RUNNING`, `PENDING` and so on, in ECS's words.
+    pub status: String,
+    /// It was started with execute-command enabled.
+    pub execute_command: bool,
+    /// Unix time in seconds when it was started; 0 if it has not been.
+    pub started: i64,
+    /// What is in it.
+    pub containers: Vec<Container>,
+}
+
+/// A container of a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its name in the task definition.
+    pub name: String,
+    /// Its id at the container runtime, which is a part of its target's id.
+    pub runtime_id: Option<String>,
+    /// `RUNNING`, `PENDING` and so on, in ECS's words.
+    pub status: String,
+    /// The status of its ExecuteCommandAgent, if it has one.
+    pub agent: Option<String>,
+}
+
+impl Access {
+    /// Lists the tasks of a service that are to run, page after page.
+    ///
+    /// # Errors
+    /// [`ApiError`]; throttling and server faults have been retried already.
+    pub async fn list_tasks(&self, cluster: &str, service: &str) -> Result<Vec<String>, ApiError> {
+        let call = self.ecs().list_tasks().cluster(cluster).service_name(service);
+        let mut pages = call.desired_status(DesiredStatus::Running).into_paginator().send();
+        let mut arns = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ApiError::from_sdk("ListTasks", &error))?;
+            arns.extend(page.task_arns.unwrap_or_default());
+        }
+        Ok(arns)
+    }
+
+    /// Describes tasks by id or ARN; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// [`ApiError`]; throttling and server faults have been retried already.
+    pub async fn describe_tasks(&self, cluster: &str, tasks: &[String]) -> Result<Vec<Task>, ApiError> {
+        let client = self.ecs();
+        let mut described = Vec::with_capacity(tasks.len());
+        for batch in tasks.chunks(BATCH) {
+            let call = client.describe_tasks().cluster(cluster).set_tasks(Some(batch.to_vec()));
+            let answer = call.send().await.map_err(|error| ApiError::from_sdk("DescribeTasks", &error))?;
+            described.extend(answer.tasks.unwrap_or_default().into_iter().map(task));
+        }
+        Ok(described)
+    }
+
+    fn ecs(&self) -> aws_sdk_ecs::Client {
+        let mut client = aws_sdk_ecs::config::Builder::from(&self.config);
+        if let Some(url) = &self.ecs_endpoint {
+            client = client.endpoint_url(url);
+        }
+        aws_sdk_ecs::Client::from_conf(client.build())
+    }
+}
+
+fn task(item: aws_sdk_ecs::types::Task) -> Task {
+    Task {
+        id: last_part(item.task_arn.as_deref().unwrap_or_default()),
+        cluster: last_part(item.cluster_arn.as_deref().unwrap_or_default()),
+        status: item.last_status.unwrap_or_default(),
+        execute_command: item.enable_execute_command,
+        started: item.started_at.map(|time| time.secs()).unwrap_or_default(),
+        containers: item.containers.unwrap_or_default().into_iter().map(container).collect(),
+    }
+}
+
+fn container(item: aws_sdk_ecs::types::Container) -> Container {
+    let is_exec = |name: &ManagedAgentName| *name == ManagedAgentName::ExecuteCommandAgent;
+    let agents = item.managed_agents.unwrap_or_default();
+    let agent = agents.into_iter().find(|agent| agent.name.as_ref().is_some_and(is_exec));
+    Container {
+        name: item.name.unwrap_or_default(),
+        runtime_id: item.runtime_id.filter(|id| !id.is_empty()),
+        status: item.last_status.unwrap_or_default(),
+        agent: agent.map(|agent| agent.last_status.unwrap_or_default()),
+    }
+}
+
+fn last_part(arn: &str) -> String {
+    arn.rsplit('/').next().unwrap_or_default().to_owned()
+}
