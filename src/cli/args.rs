@@ -35,6 +35,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Join stdin and stdout to a port of TARGET, as ssh's ProxyCommand
     Connect(ConnectArgs),
+    /// List what can be reached, and its state
+    List(ListArgs),
 }
 
 /// The arguments of `connect`.
@@ -46,12 +48,27 @@ pub enum Command {
         ServerAliveInterval 30\n      \
         ServerAliveCountMax 30")]
 pub struct ConnectArgs {
-    /// `i-…`, `mi-…` or `ecs:CLUSTER_TASK_RUNTIME`; `TARGET--REGION` names the region too
+    /// An id (`i-…`, `mi-…`), a Name tag, `tag:KEY=VALUE`, an address, a DNS name or
+    /// `ecs:CLUSTER/SERVICE[/CONTAINER]`; `TARGET--REGION` names the region too
     #[arg(value_name = "[USER@]TARGET")]
     pub target: String,
     /// The TCP port on the target
     #[arg(default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+}
+
+/// The arguments of `list`.
+#[derive(Args)]
+pub struct ListArgs {
+    /// Show only what has this text in a column, this `tag:KEY=VALUE` or this `state:STATE`; all of several
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Print one JSON array with all that is known
+    #[arg(long)]
+    pub json: bool,
+    /// Ask AWS even if it was asked within the last minute
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 #[derive(Args)]
@@ -206,7 +223,9 @@ mod tests {
             ("fumidai connect me@i-0123 2222", "me@i-0123", 2222),
             ("fumidai connect i-0123 65535 -v", "i-0123", 65535),
         ] {
-            let (Command::Connect(args), _) = read(words).expect(words).into_parts();
+            let (Command::Connect(args), _) = read(words).expect(words).into_parts() else {
+                panic!("{words}")
+            };
             assert_eq!((args.target.as_str(), args.port), (target, port));
         }
     }
@@ -317,7 +336,7 @@ mod tests {
     fn help_names_no_command_of_a_later_version() {
         let line = CommandLine::command();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, ["connect"]);
+        assert_eq!(names, ["connect", "list"]);
         let (_, help) = refuse("fumidai --help");
         for later in ["forward", "shell", "doctor", "bastion", "ssh-config", "completions"] {
             assert!(!help.contains(later), "{later}");

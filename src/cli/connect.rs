@@ -5,11 +5,14 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::aws::{self, Aws, SessionRequest};
 use crate::config::{AwsSettings, Config, SessionSettings, Verbosity};
-use crate::session::{self, Failure, Interrupt, Note, Notes, Outcome};
-use crate::target::Target;
+use crate::session::{self, Interrupt, Note, Notes, Outcome};
+use crate::target::Destination;
 
+use super::locate::locate;
 use super::report::{ExitKind, Report};
 
 /// The document whose sessions carry one plain stream to a port.
@@ -18,32 +21,37 @@ const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs the command.
-pub(super) fn connect(config: Config, target: Target, port: u16) -> ExitCode {
+pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
     };
-    let result = runtime.block_on(run(&config, &target, port));
+    let result = runtime.block_on(run(&config, destination, port));
     // A thread may sit in a read of the terminal for ever.
     runtime.shutdown_background();
     match result {
         Ok(Outcome::Done) => ExitKind::Done.into(),
         Ok(Outcome::Interrupted(Interrupt::Signal(number))) => ExitKind::Signal(number).into(),
         Ok(Outcome::Interrupted(Interrupt::ReaderGone)) => ExitKind::READER_GONE.into(),
-        Err(failure) => Report::of_session(&failure, &target, port).print(),
+        Err(report) => report.print(),
     }
 }
 
-async fn run(config: &Config, target: &Target, port: u16) -> Result<Outcome, Failure> {
-    let aws = Aws::new(aws_settings(&config.aws)).await?;
+async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
+    let started = Instant::now();
+    let aws = Aws::new(aws_settings(&config.aws)).await.map_err(|error| Report::of_api(&error, None))?;
+    let mut settings = session_settings(&config.session, config.cache_dir.clone());
+    let target = locate(&aws, destination, settings.connect_timeout).await?;
+    settings.connect_timeout = settings.connect_timeout.saturating_sub(started.elapsed());
     let request = SessionRequest {
         target: target.id().to_owned(),
         document: config.session.document.clone().unwrap_or_else(|| SSH_DOCUMENT.to_owned()),
         parameters: HashMap::from([("portNumber".to_owned(), vec![port.to_string()])]),
         reason: config.session.reason.clone(),
     };
-    let settings = session_settings(&config.session, config.cache_dir.clone());
-    session::connect(&aws, &request, &settings, notes(config.log.verbosity, port)).await
+    let notes = notes(config.log.verbosity, port);
+    let ended = session::connect(&aws, &request, &settings, notes).await;
+    ended.map_err(|failure| Report::of_session(&failure, destination, &target, port))
 }
 
 pub(super) fn aws_settings(config: &AwsSettings) -> aws::Settings {

@@ -5,11 +5,15 @@
 
 mod args;
 mod connect;
+mod list;
+mod locate;
 mod log;
 mod log_file;
+mod name_cache;
 pub mod report;
 pub mod sanitize;
 mod stderr;
+mod stdout;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,7 +21,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings};
-use crate::target::{Region, Target};
+use crate::target::{Destination, Region};
 
 use args::{Command, CommandLine, ConnectArgs};
 use report::{ExitKind, Report};
@@ -39,12 +43,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, config: Config) -> ExitCode {
     match command {
         Command::Connect(args) => run_connect(&args, config),
+        Command::List(args) => list::list(&config, &args),
     }
 }
 
 fn run_connect(args: &ConnectArgs, config: Config) -> ExitCode {
-    match args.target.parse::<Target>() {
-        Ok(target) => connect::connect(in_region(config, target.region()), target, args.port),
+    match args.target.parse::<Destination>() {
+        Ok(destination) => connect::connect(in_region(config, destination.region()), &destination, args.port),
         Err(error) => Report::from(error).print(),
     }
 }
@@ -116,7 +121,7 @@ mod tests {
         let config = Config::resolve(flags, &Environment::default()).expect("valid");
         let same = in_region(config.clone(), None);
         assert_eq!(same.aws.region.as_deref(), Some("us-east-1"));
-        let target: Target = "i-0123--eu-central-1".parse().expect("valid");
+        let target: Destination = "i-0123--eu-central-1".parse().expect("valid");
         assert_eq!(in_region(config, target.region()).aws.region.as_deref(), Some("eu-central-1"));
     }
 

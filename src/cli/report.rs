@@ -11,7 +11,9 @@ use crate::aws::{ApiError, Meaning};
 use crate::channel::Refusal;
 use crate::config::ConfigError;
 use crate::session::{Failure, Step};
-use crate::target::{Target, TargetError};
+use crate::target::ecs::EcsError;
+use crate::target::lookup::LookupError;
+use crate::target::{Candidate, Destination, ResolveError, Target, TargetError};
 use crate::transport::DialError;
 
 use super::sanitize::{cut, escape};
@@ -22,6 +24,10 @@ const MOST_HINTS: usize = 2;
 
 /// What is told when the far side ended a session right after a probe of a larger message size.
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
+
+/// What is told where something does not exist.
+const ELSEWHERE: &str =
+    "is it in another region or account? `NAME--REGION`, `--region` and `--profile` say where";
 
 /// A message is shown whole, AWS's longest included; what is longer was not written to be read.
 const LONGEST_LINE: usize = 4096;
@@ -160,11 +166,16 @@ impl Report {
 }
 
 impl Report {
-    /// What is told of a session to `port` of `target` that failed.
-    pub(super) fn of_session(failure: &Failure, target: &Target, port: u16) -> Self {
+    /// What is told of a session to `port` of `target` that failed; the user called it `destination`.
+    pub(super) fn of_session(
+        failure: &Failure,
+        destination: &Destination,
+        target: &Target,
+        port: u16,
+    ) -> Self {
         let whole = failure.to_string();
         match failure {
-            Failure::Api(error) => Self::of_api(error, target),
+            Failure::Api(error) => Self::of_api(error, Some(target)),
             Failure::Host(_) => Self::new(ExitKind::Failure, whole)
                 .hint("for an endpoint of your own, name its host in `AWS_ENDPOINT_URL_SSMMESSAGES`"),
             Failure::Dial(error) => Self::of_dial(error),
@@ -175,7 +186,7 @@ impl Report {
             Failure::Lost { suspected_size: None, .. } => Self::new(ExitKind::Lost, whole),
             Failure::RemotePort(text) => Self::new(
                 ExitKind::RemotePort,
-                format!("port {port} of `{target}` cannot be reached: {text}"),
+                format!("port {port} of `{destination}` cannot be reached: {text}"),
             )
             .hint(format!("is something listening on port {port} there?")),
             Failure::Ended { reason, suspected_size } => Self::of_end(whole, reason, *suspected_size),
@@ -190,7 +201,7 @@ impl Report {
         }
     }
 
-    fn of_api(error: &ApiError, target: &Target) -> Self {
+    pub(super) fn of_api(error: &ApiError, target: Option<&Target>) -> Self {
         let whole = error.to_string();
         match error.meaning() {
             Meaning::Settings if matches!(error, ApiError::NoRegion) => {
@@ -206,7 +217,7 @@ impl Report {
             Meaning::TargetNotConnected => {
                 let report = Self::new(ExitKind::NotConnected, whole)
                     .hint("is the instance running, its agent online, and this its account and region?");
-                match target.doubt() {
+                match target.and_then(Target::doubt) {
                     Some(doubt) => report.hint(doubt),
                     None => report.hint(
                         "its role needs `AmazonSSMManagedInstanceCore`, its subnet a way to Systems Manager",
@@ -223,8 +234,75 @@ impl Report {
             }
             Meaning::Other if error.has_code("InvalidDocument") => Self::new(ExitKind::Failure, whole)
                 .hint("`--document` must name a session document of this account and region"),
+            Meaning::Other
+                if error.has_code("ClusterNotFoundException")
+                    || error.has_code("ServiceNotFoundException") =>
+            {
+                Self::new(ExitKind::NotFound, whole).hint(ELSEWHERE)
+            }
             Meaning::DoesNotExist | Meaning::Other => Self::new(ExitKind::Failure, whole),
         }
+    }
+
+    /// What is told of a name that could not be made a target in `region`.
+    pub(super) fn of_lookup(error: &LookupError, region: &str) -> Self {
+        let whole = error.to_string();
+        match error {
+            LookupError::Api(error) => Self::of_api(error, None),
+            LookupError::Ecs(error) => Self::of_ecs(error),
+            LookupError::Denied { .. } => Self::new(ExitKind::AccessDenied, whole)
+                .hint("allow `ec2:DescribeInstances` or `ssm:DescribeInstanceInformation`")
+                .hint("an id needs neither: write `i-…` or `mi-…`"),
+            LookupError::Resolve { error: ResolveError::Ambiguous { candidates, .. }, .. } => {
+                let report = Self::new(ExitKind::Ambiguous, format!("{whole} in {region}"))
+                    .hint("write the id of the one you mean");
+                candidates.iter().fold(report, |report, one| report.detail(candidate_line(one)))
+            }
+            LookupError::Resolve { error: ResolveError::NotFound { near, .. }, unseen } => {
+                let mut report = Self::new(ExitKind::NotFound, format!("{whole} in {region}"));
+                if !near.is_empty() {
+                    let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                    report = report.hint(format!("did you mean {}?", near.join(", ")));
+                }
+                match unseen {
+                    Some(error) => report.hint(format!("not all could be seen: {error}")),
+                    None => report.hint(ELSEWHERE),
+                }
+            }
+        }
+    }
+
+    fn of_ecs(error: &EcsError) -> Self {
+        let whole = error.to_string();
+        let listed = |names: &[String]| format!("it has {}", names.join(", "));
+        match error {
+            EcsError::NoSuchTask { .. } => Self::new(ExitKind::NotFound, whole).hint(ELSEWHERE),
+            EcsError::NoSuchContainer { known, .. } => {
+                Self::new(ExitKind::NotFound, whole).hint(listed(known))
+            }
+            EcsError::WhichContainer { known, .. } => {
+                let report = Self::new(ExitKind::Ambiguous, whole)
+                    .hint("name the container: `ecs:CLUSTER/SERVICE/CONTAINER`");
+                known.iter().fold(report, |report, name| report.detail(name))
+            }
+            EcsError::NothingRuns { .. } => Self::new(ExitKind::NotConnected, whole)
+                .hint("is its desired count zero, or do its tasks fail to start?"),
+            EcsError::NotRunning { .. } | EcsError::NoRuntimeId { .. } => {
+                Self::new(ExitKind::NotConnected, whole).hint("it may still be starting; try again")
+            }
+            EcsError::NoExecuteCommand { .. } => Self::new(ExitKind::NotConnected, whole).hint(
+                "`aws ecs update-service --enable-execute-command --force-new-deployment` starts tasks with it",
+            ),
+            EcsError::NoAgent { .. } => Self::new(ExitKind::NotConnected, whole)
+                .hint("the task's role needs `ssmmessages:*Channel`, its network a way to Systems Manager"),
+        }
+    }
+
+    /// What is told of a target that EC2 says is stopped.
+    pub(super) fn of_stopped(destination: &Destination, target: &Target, region: &str) -> Self {
+        let id = target.id();
+        Self::new(ExitKind::NotConnected, format!("`{destination}` is stopped ({id} in {region})"))
+            .hint(format!("start it: `aws ec2 start-instances --region {region} --instance-ids {id}`"))
     }
 
     fn of_dial(error: &DialError) -> Self {
@@ -259,6 +337,12 @@ impl Report {
     }
 }
 
+fn candidate_line(candidate: &Candidate) -> String {
+    let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let Candidate { id, name, address, state } = candidate;
+    format!("{id}  {}  {}  {}", shown(name), shown(address), shown(state))
+}
+
 fn step_hint(step: Step) -> &'static str {
     match step {
         Step::Start | Step::Open => "check the network, `HTTPS_PROXY` and the endpoint settings",
@@ -284,16 +368,12 @@ impl From<TargetError> for Report {
     fn from(error: TargetError) -> Self {
         let report = Self::new(ExitKind::Usage, error.to_string());
         match error {
-            TargetError::Unsupported { suggestion: Some(meant), .. } => {
-                report.hint(format!("did you mean `{meant}`?"))
-            }
-            TargetError::Unsupported { suggestion: None, .. } => {
-                report.hint("names, tags and addresses are not resolved yet: look the id up and write it")
-            }
+            TargetError::NearMiss { meant, .. } => report.hint(format!("did you mean `{meant}`?")),
             TargetError::Container { .. } => {
                 report.hint("RUNTIME is the container's runtime id, as `aws ecs describe-tasks` shows it")
             }
             TargetError::Empty { .. }
+            | TargetError::Tag { .. }
             | TargetError::NoUser { .. }
             | TargetError::IdLength { .. }
             | TargetError::IdCharacter { .. } => report.hint("the form is `[USER@]TARGET[--REGION]`"),
@@ -307,7 +387,7 @@ mod tests {
 
     use super::*;
     use crate::config::ValueError;
-    use crate::target::Target;
+    use crate::target::Destination;
 
     #[test]
     fn the_cause_stands_after_details_and_before_hints() {
@@ -376,13 +456,66 @@ mod tests {
     fn a_target_that_is_none_is_usage_with_a_hint() {
         for (text, hint) in [
             ("I-0123", "did you mean `i-0123`?"),
-            ("web", "names, tags and addresses are not resolved yet"),
-            ("ecs:a/b", "RUNTIME is the container's runtime id"),
+            ("ecs:a", "RUNTIME is the container's runtime id"),
+            ("tag:web", "the form is `[USER@]TARGET[--REGION]`"),
             ("i-", "the form is `[USER@]TARGET[--REGION]`"),
         ] {
-            let report = Report::from(text.parse::<Target>().expect_err(text));
+            let report = Report::from(text.parse::<Destination>().expect_err(text));
             assert_eq!(report.exit(), ExitKind::Usage);
             assert!(report.render().contains(&format!("\nfumidai: hint: {hint}")), "{}", report.render());
+        }
+    }
+
+    fn denied(operation: &'static str) -> ApiError {
+        ApiError::Service {
+            operation,
+            code: "UnauthorizedOperation".into(),
+            message: "no".into(),
+            status: 403,
+        }
+    }
+
+    #[test]
+    fn an_ambiguous_name_lists_its_candidates_before_the_cause() {
+        let one = |id: &str, name: Option<&str>| Candidate {
+            id: id.into(),
+            name: name.map(str::to_owned),
+            address: Some("10.0.0.1".into()),
+            state: Some("running".into()),
+        };
+        let candidates = vec![one("i-1", Some("web\nfumidai: \u{202e}")), one("i-2", None)];
+        let error = ResolveError::Ambiguous { name: "web".into(), candidates };
+        let report = Report::of_lookup(&LookupError::Resolve { error, unseen: None }, "eu-west-1");
+        assert_eq!(report.exit(), ExitKind::Ambiguous);
+        assert_eq!(
+            report.render(),
+            "  i-1  web fumidai: \\u{202e}  10.0.0.1  running\n  i-2  -  10.0.0.1  running\n\
+             fumidai: `web` is 2 instances in eu-west-1\nfumidai: hint: write the id of the one you mean\n"
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_suggests_and_says_what_was_not_seen() {
+        let error = ResolveError::NotFound { name: "wbe".into(), near: vec!["web".into(), "wb".into()] };
+        let unseen = Some(denied("DescribeInstances"));
+        let report = Report::of_lookup(&LookupError::Resolve { error, unseen }, "eu-west-1");
+        assert_eq!(report.exit(), ExitKind::NotFound);
+        assert_eq!(
+            report.render(),
+            "fumidai: nothing is called `wbe` in eu-west-1\nfumidai: hint: did you mean `web`, `wb`?\n\
+             fumidai: hint: not all could be seen: UnauthorizedOperation when calling DescribeInstances: no\n"
+        );
+    }
+
+    #[test]
+    fn two_denied_calls_name_both_actions() {
+        let (ec2, ssm) = (denied("DescribeInstances"), denied("DescribeInstanceInformation"));
+        let report = Report::of_lookup(&LookupError::Denied { ec2, ssm }, "eu-west-1");
+        assert_eq!(report.exit(), ExitKind::AccessDenied);
+        for words in
+            ["calling DescribeInstances", "calling DescribeInstanceInformation", "an id needs neither"]
+        {
+            assert!(report.render().contains(words), "{}", report.render());
         }
     }
 }

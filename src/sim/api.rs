@@ -71,6 +71,9 @@ struct OneTarget {
 
 /// Answers a call.
 pub(super) fn answer(shared: &Arc<Shared>, request: &Request) -> Answer {
+    if request.body.starts_with(b"Action=") {
+        return refuse_query(shared, &request.body);
+    }
     let target = request.header("x-amz-target").unwrap_or_default();
     let operation = target.strip_prefix("AmazonSSM.").unwrap_or(&target).to_owned();
     let effect = shared.with_faults(|faults| faults.take_api(&operation));
@@ -89,6 +92,19 @@ pub(super) fn answer(shared: &Arc<Shared>, request: &Request) -> Answer {
             send(result, Duration::ZERO)
         }
     }
+}
+
+/// Answers a call of EC2's protocol: it is not simulated, and says no as if the caller had no permission.
+fn refuse_query(shared: &Shared, body: &[u8]) -> Answer {
+    const CODE: &str = "UnauthorizedOperation";
+    let words = String::from_utf8_lossy(body);
+    let action = words.split('&').next().and_then(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
+    shared.note(Event::Api { operation: action.to_owned(), session: None, error: Some(CODE.to_owned()) });
+    let body = format!(
+        "<Response><Errors><Error><Code>{CODE}</Code><Message>fumidai-sim plays no EC2</Message></Error></Errors>\
+         <RequestID>0</RequestID></Response>"
+    );
+    Answer::Send { status: 403, body, after: Duration::ZERO }
 }
 
 fn send(result: Result<Value, ApiError>, after: Duration) -> Answer {

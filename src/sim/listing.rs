@@ -102,12 +102,14 @@ fn node_matches(target: &SimTarget, filter: &InstanceFilter) -> bool {
         "InstanceIds" => has(&target.id),
         "PingStatus" => has(ping_status(target)),
         "tag:Name" => has(&target.name),
+        "ResourceType" => has(resource_type(target)),
+        // A simulated node has no other tag.
+        key if key.starts_with("tag:") => false,
         _ => true,
     }
 }
 
 fn describe_node(target: &SimTarget, version: &str) -> Value {
-    let resource = if target.id.starts_with("mi-") { "ManagedInstance" } else { "EC2Instance" };
     json!({
         "InstanceId": target.id,
         "PingStatus": ping_status(target),
@@ -117,10 +119,14 @@ fn describe_node(target: &SimTarget, version: &str) -> Value {
         "PlatformType": "Linux",
         "PlatformName": "fumidai-sim",
         "PlatformVersion": "1",
-        "ResourceType": resource,
+        "ResourceType": resource_type(target),
         "IPAddress": "127.0.0.1",
         "ComputerName": target.name,
     })
+}
+
+fn resource_type(target: &SimTarget) -> &'static str {
+    if target.id.starts_with("mi-") { "ManagedInstance" } else { "EC2Instance" }
 }
 
 fn ping_status(target: &SimTarget) -> &'static str {
@@ -159,5 +165,7 @@ mod tests {
         assert!(!node_matches(&node, &filter("InstanceIds", "i-2")));
         assert!(!node_matches(&node, &filter("PingStatus", "ConnectionLost")));
         assert!(node_matches(&node, &filter("tag:Name", "web")));
+        assert!(!node_matches(&node, &filter("ResourceType", "ManagedInstance")));
+        assert!(!node_matches(&node, &filter("tag:Role", "web")));
     }
 }

@@ -111,6 +111,9 @@ impl Simulator {
         let endpoint = self.endpoint();
         let mut environment = vec![
             ("AWS_ENDPOINT_URL_SSM", endpoint.clone()),
+            // Nothing may leave the machine: other services are refused here.
+            ("AWS_ENDPOINT_URL_EC2", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_SSMMESSAGES", endpoint),
             ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),

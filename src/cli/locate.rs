@@ -1,0 +1,38 @@
+//! From what the user typed to a target, for every command that opens a session.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::aws::Aws;
+use crate::target::lookup::{self, LookupError};
+use crate::target::{Destination, Name, Target};
+
+use super::report::{ExitKind, Report};
+
+/// Finds what is meant, asking AWS afresh unless it is an id; one that is stopped is a failure.
+pub(super) async fn locate(aws: &Aws, destination: &Destination, within: Duration) -> Result<Target, Report> {
+    if let Name::Id(target) = destination.name() {
+        return Ok(target.clone());
+    }
+    match timeout(within, look_up(aws, destination)).await {
+        Ok(found) => found,
+        Err(_) => {
+            let cause = format!("timed out after {} s in step `looking up the name`", within.as_secs());
+            let hint =
+                "check the network, `HTTPS_PROXY` and the endpoint settings; an id needs no looking up";
+            Err(Report::new(ExitKind::TimedOut, cause).hint(hint))
+        }
+    }
+}
+
+async fn look_up(aws: &Aws, destination: &Destination) -> Result<Target, Report> {
+    let access = aws.access().await.map_err(|error| Report::of_api(&error, None))?;
+    let found = lookup::find(&access, destination.name()).await;
+    let target = found.map_err(|error: LookupError| Report::of_lookup(&error, access.region()))?;
+    tracing::debug!(id = target.id(), "the name is known");
+    if target.is_stopped() {
+        return Err(Report::of_stopped(destination, &target, access.region()));
+    }
+    Ok(target)
+}

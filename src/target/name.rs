@@ -1,0 +1,507 @@
+//! The forms in which a target may be named: `[USER@]NAME[--REGION]` as a type.
+//!
+//! What parses is well-formed and nothing more; whether it exists is for AWS to say. Called by `cli` and `config`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::{Target, TargetKind};
+
+/// The longest run of letters and digits that is taken for an instance id.
+const LONGEST_ID: usize = 40;
+
+/// What the user named, and how to get in there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    name: Name,
+    user: Option<String>,
+    region: Option<Region>,
+}
+
+/// The forms in which a target may be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// An id, which needs no looking up.
+    Id(Target),
+    /// A container of an ECS service or task.
+    Container(ContainerName),
+    /// The value of a tag.
+    Tag {
+        /// The tag's key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// An address, private or public.
+    Address(IpAddr),
+    /// A DNS name, private or public; a Name tag may look like one.
+    Dns(String),
+    /// Anything else is a Name tag.
+    Named(String),
+}
+
+/// A container by names that stay the same when its task is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerName {
+    /// The cluster.
+    pub cluster: String,
+    /// Which tasks of it.
+    pub tasks: TaskName,
+    /// The container; `None` is the only one.
+    pub container: Option<String>,
+}
+
+/// Which tasks of a cluster are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskName {
+    /// Any running one of that service.
+    Service(String),
+    /// The one with that id.
+    Task(String),
+}
+
+impl Destination {
+    /// Returns what is to be found.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns the user before the last `@`.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Returns the region of a `--REGION` suffix; it overrides every other setting.
+    pub fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
+    }
+}
+
+impl FromStr for Destination {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let (user, rest) = match text.rsplit_once('@') {
+            Some(("", _)) => return Err(TargetError::NoUser { text: text.to_owned() }),
+            Some((user, rest)) => (Some(user.to_owned()), rest),
+            None => (None, text),
+        };
+        let (name, region) = split_region(rest);
+        if name.is_empty() {
+            return Err(TargetError::Empty { text: text.to_owned() });
+        }
+        Ok(Self { name: name_of(name)?, user, region })
+    }
+}
+
+impl fmt::Display for Destination {
+    /// Writes the form that parses back to the same destination.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        write!(f, "{}", self.name)?;
+        match &self.region {
+            Some(region) => write!(f, "--{region}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(target) => f.write_str(&target.id),
+            Self::Container(name) => write!(f, "{name}"),
+            Self::Tag { key, value } => write!(f, "tag:{key}={value}"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Dns(name) | Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for ContainerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (TaskName::Service(tasks) | TaskName::Task(tasks)) = &self.tasks;
+        write!(f, "ecs:{}/{tasks}", self.cluster)?;
+        self.container.iter().try_for_each(|container| write!(f, "/{container}"))
+    }
+}
+
+/// The name of an AWS region, such as `eu-central-1` or `us-gov-west-1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region(String);
+
+impl Region {
+    /// Takes the text if it has a region's form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let [area, middle @ .., number] = parts.as_slice() else { return None };
+        let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+        let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+        let is_region = (2..=4).contains(&area.len())
+            && is_word(area)
+            && !middle.is_empty()
+            && middle.iter().all(is_word)
+            && is_number;
+        is_region.then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no target; every one is the user's to correct.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TargetError {
+    /// Nothing is left for the id: write one.
+    #[error("`{text}` names no target")]
+    Empty {
+        /// What was typed.
+        text: String,
+    },
+    /// There is an `@` and nothing before it: name the user or leave out the `@`.
+    #[error("`{text}` has no user before the `@`")]
+    NoUser {
+        /// What was typed.
+        text: String,
+    },
+    /// An instance id is too short or too long.
+    #[error(
+        "`{id}` is no instance id: 1 to {LONGEST_ID} letters and digits follow `{prefix}`, here are {count}"
+    )]
+    IdLength {
+        /// The id, without user and region.
+        id: String,
+        /// `i-` or `mi-`.
+        prefix: &'static str,
+        /// How many characters follow the prefix.
+        count: usize,
+    },
+    /// An instance id holds something else than letters and digits.
+    #[error("`{id}` is no instance id: only letters and digits follow `{prefix}`, not `{found}`")]
+    IdCharacter {
+        /// The id, without user and region.
+        id: String,
+        /// `i-` or `mi-`.
+        prefix: &'static str,
+        /// The first character that does not belong.
+        found: char,
+    },
+    /// It starts with `ecs:` but is none of a container's forms.
+    #[error("`{id}` is no container: {ECS_FORMS}")]
+    Container {
+        /// The name, without user and region.
+        id: String,
+    },
+    /// It starts with `tag:` but has no key, or no `=`.
+    #[error("`{name}` is no tag: the form is `tag:KEY=VALUE`")]
+    Tag {
+        /// The name, without user and region.
+        name: String,
+    },
+    /// What was probably meant is an id in another form: write that.
+    #[error("`{name}` is no id, `{meant}` would be one")]
+    NearMiss {
+        /// The name, without user and region.
+        name: String,
+        /// The id that was probably meant.
+        meant: String,
+    },
+}
+
+/// How a container is named.
+const ECS_FORMS: &str = "the forms are `ecs:CLUSTER/SERVICE[/CONTAINER]`, `ecs:CLUSTER/TASK/CONTAINER` and \
+                         `ecs:CLUSTER_TASK_RUNTIME`";
+
+fn split_region(text: &str) -> (&str, Option<Region>) {
+    let Some((id, suffix)) = text.rsplit_once("--") else { return (text, None) };
+    match Region::parse(suffix) {
+        Some(region) => (id, Some(region)),
+        None => (text, None),
+    }
+}
+
+fn name_of(text: &str) -> Result<Name, TargetError> {
+    if let Some(tag) = text.strip_prefix("tag:") {
+        return match tag.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Name::Tag { key: key.into(), value: value.into() }),
+            Some(_) | None => Err(TargetError::Tag { name: text.to_owned() }),
+        };
+    }
+    if let Some(parts) = text.strip_prefix("ecs:") {
+        return if parts.contains('/') { container(text, parts) } else { raw_container(text, parts) };
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Name::Address(address));
+    }
+    if is_dns_name(text) {
+        return Ok(Name::Dns(text.to_owned()));
+    }
+    let kinds = [("i-", TargetKind::Instance), ("mi-", TargetKind::ManagedInstance)];
+    for (prefix, kind) in kinds {
+        if let Some(digits) = text.strip_prefix(prefix) {
+            return check_digits(text, prefix, digits).map(|()| Name::Id(Target::new(text, kind)));
+        }
+    }
+    match near_miss(text) {
+        Some(meant) => Err(TargetError::NearMiss { name: text.to_owned(), meant }),
+        None => Ok(Name::Named(text.to_owned())),
+    }
+}
+
+/// Labels of letters, digits and dashes with dots between; one that starts with `i-` may well be a resource name.
+fn is_dns_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    text.contains('.') && text.trim_end_matches('.').split('.').all(is_label)
+}
+
+fn container(text: &str, parts: &str) -> Result<Name, TargetError> {
+    let parts: Vec<&str> = parts.split('/').collect();
+    let (cluster, tasks, container) = match parts.as_slice() {
+        [cluster, tasks] => (cluster, tasks, None),
+        [cluster, tasks, container] => (cluster, tasks, Some((*container).to_owned())),
+        [..] => return Err(TargetError::Container { id: text.to_owned() }),
+    };
+    if !parts.iter().all(is_ecs_name) {
+        return Err(TargetError::Container { id: text.to_owned() });
+    }
+    let tasks = (*tasks).to_owned();
+    let tasks = if is_task_id(&tasks) { TaskName::Task(tasks) } else { TaskName::Service(tasks) };
+    Ok(Name::Container(ContainerName { cluster: (*cluster).to_owned(), tasks, container }))
+}
+
+/// Task ids are 32 hexadecimal digits; the older ones have a UUID's dashes. No sane service has such a name.
+fn is_task_id(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
+    digits == 32 && (text.len() == 32 || (text.len() == 36 && text.matches('-').count() == 4))
+}
+
+fn is_ecs_name(part: &&str) -> bool {
+    !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+fn check_digits(id: &str, prefix: &'static str, digits: &str) -> Result<(), TargetError> {
+    if let Some(found) = digits.chars().find(|c| !c.is_ascii_alphanumeric()) {
+        return Err(TargetError::IdCharacter { id: id.to_owned(), prefix, found });
+    }
+    let count = digits.len();
+    if !(1..=LONGEST_ID).contains(&count) {
+        return Err(TargetError::IdLength { id: id.to_owned(), prefix, count });
+    }
+    Ok(())
+}
+
+/// A cluster's name may hold underscores itself, so the parts are counted from the right.
+fn raw_container(id: &str, parts: &str) -> Result<Name, TargetError> {
+    let parts: Vec<&str> = parts.rsplitn(3, '_').collect();
+    if parts.len() == 3 && parts.iter().all(is_ecs_name) {
+        return Ok(Name::Id(Target::new(id, TargetKind::Container)));
+    }
+    Err(TargetError::Container { id: id.to_owned() })
+}
+
+/// Knows what people paste in place of an id: the wrong case, or an ARN. Neither is looked up as a Name tag.
+fn near_miss(text: &str) -> Option<String> {
+    let from_arn = text.strip_prefix("arn:").and_then(|rest| rest.rsplit(['/', ':']).next());
+    let candidate = from_arn.map_or_else(|| lower_prefix(text), str::to_owned);
+    let prefixes = ["i-", "mi-", "ecs:"];
+    let is_id = candidate != text
+        && prefixes.iter().any(|prefix| candidate.starts_with(prefix))
+        && matches!(name_of(&candidate), Ok(Name::Id(_) | Name::Container(_)));
+    let is_plain = prefixes[..2].iter().all(|prefix| !candidate.starts_with(prefix))
+        || candidate.bytes().skip(3).all(|b| b.is_ascii_hexdigit());
+    (is_id && is_plain).then_some(candidate)
+}
+
+fn lower_prefix(name: &str) -> String {
+    let end = name.find(['-', ':']).unwrap_or(name.len());
+    let (prefix, rest) = name.split_at(end);
+    match prefix.to_ascii_lowercase().as_str() {
+        "ecs" => format!("ecs{rest}"),
+        _ => name.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Destination {
+        text.parse().unwrap_or_else(|error| panic!("`{text}`: {error}"))
+    }
+
+    fn target(text: &str) -> Target {
+        match parse(text).name {
+            Name::Id(target) => target,
+            other => panic!("`{text}`: {other:?}"),
+        }
+    }
+
+    fn refuse(text: &str) -> TargetError {
+        text.parse::<Destination>().expect_err(text)
+    }
+
+    #[test]
+    fn every_id_has_its_kind() {
+        for (text, kind) in [
+            ("i-01234567", TargetKind::Instance),
+            ("i-0123456789abcdef0", TargetKind::Instance),
+            ("i-1", TargetKind::Instance),
+            ("i-0123456789abcdef0123456789abcdef01234567", TargetKind::Instance),
+            ("mi-0123456789abcdef0", TargetKind::ManagedInstance),
+            ("ecs:prod_0123456789abcdef_0123456789abcdef-265927825", TargetKind::Container),
+            ("ecs:my_prod_cluster_0123_0123-1", TargetKind::Container),
+        ] {
+            assert_eq!(target(text).kind(), kind, "{text}");
+            assert_eq!(target(text).id(), text);
+        }
+    }
+
+    #[test]
+    fn every_other_form_is_a_name() {
+        const TASK: &str = "0123456789abcdef0123456789abcdef";
+        let named = |text: &str| Name::Named(text.to_owned());
+        let dns = |text: &str| Name::Dns(text.to_owned());
+        let tag = |key: &str, value: &str| Name::Tag { key: key.into(), value: value.into() };
+        let ecs = |tasks: TaskName, container: Option<&str>| {
+            let container = container.map(str::to_owned);
+            Name::Container(ContainerName { cluster: "prod".into(), tasks, container })
+        };
+        let service = || TaskName::Service("web".into());
+        let old = "01234567-89ab-cdef-0123-456789abcdef";
+        for (text, name) in [
+            ("web-prod", named("web-prod")),
+            ("Web Server (1)", named("Web Server (1)")),
+            ("web--blue", named("web--blue")),
+            ("踏み台", named("踏み台")),
+            ("I am a server", named("I am a server")),
+            ("mind", named("mind")),
+            ("I-love-tags", named("I-love-tags")),
+            ("tag:Name=web", tag("Name", "web")),
+            ("tag:a:b=c=d", tag("a:b", "c=d")),
+            ("tag:Empty=", tag("Empty", "")),
+            ("10.0.0.115", Name::Address([10, 0, 0, 115].into())),
+            ("198.51.100.7", Name::Address([198, 51, 100, 7].into())),
+            ("2001:db8::7", Name::Address("2001:db8::7".parse().expect("IPv6"))),
+            ("ip-10-0-0-1.eu-central-1.compute.internal", dns("ip-10-0-0-1.eu-central-1.compute.internal")),
+            ("i-0123.eu-central-1.compute.internal", dns("i-0123.eu-central-1.compute.internal")),
+            ("ec2-198-51-100-7.compute-1.amazonaws.com", dns("ec2-198-51-100-7.compute-1.amazonaws.com")),
+            ("ecs:prod/web", ecs(service(), None)),
+            ("ecs:prod/web/nginx", ecs(service(), Some("nginx"))),
+            (&format!("ecs:prod/{TASK}/nginx"), ecs(TaskName::Task(TASK.into()), Some("nginx"))),
+            (&format!("ecs:prod/{old}/nginx"), ecs(TaskName::Task(old.into()), Some("nginx"))),
+        ] {
+            assert_eq!(parse(text).name, name, "{text}");
+            assert_eq!(parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn case_of_an_id_is_kept() {
+        assert_eq!(target("i-0123456789ABCDEF0").id(), "i-0123456789ABCDEF0");
+        assert_eq!(target("ecs:Prod_aB_c-1").id(), "ecs:Prod_aB_c-1");
+    }
+
+    #[test]
+    fn user_is_what_stands_before_the_last_at() {
+        assert_eq!(parse("ec2-user@i-01234567").user(), Some("ec2-user"));
+        assert_eq!(parse("me@corp.example@web").user(), Some("me@corp.example"));
+        assert_eq!(parse("i-01234567").user(), None);
+        assert_eq!(refuse("@i-01234567"), TargetError::NoUser { text: "@i-01234567".into() });
+    }
+
+    #[test]
+    fn a_suffix_with_a_regions_form_is_the_region() {
+        for (text, name, region) in [
+            ("i-0123--eu-central-1", "i-0123", "eu-central-1"),
+            ("mi-0123--us-gov-west-1", "mi-0123", "us-gov-west-1"),
+            ("u@i-0123--cn-north-1", "i-0123", "cn-north-1"),
+            ("ecs:a_b_c--ap-southeast-2", "ecs:a_b_c", "ap-southeast-2"),
+            ("ecs:a/b--ap-southeast-2", "ecs:a/b", "ap-southeast-2"),
+            ("i-0123--eusc-de-east-1", "i-0123", "eusc-de-east-1"),
+            ("web--prod--eu-west-1", "web--prod", "eu-west-1"),
+            ("tag:Name=web--eu-west-1", "tag:Name=web", "eu-west-1"),
+            ("10.0.0.1--eu-west-1", "10.0.0.1", "eu-west-1"),
+        ] {
+            let found = parse(text);
+            assert_eq!(found.name().to_string(), name);
+            assert_eq!(found.region().map(Region::as_str), Some(region));
+        }
+    }
+
+    #[test]
+    fn another_suffix_stays_in_the_name() {
+        for suffix in
+            ["", "prod", "eu-central", "eu-central-100", "EU-central-1", "europe-central-1", "eu--1"]
+        {
+            assert_eq!(Region::parse(suffix), None, "{suffix}");
+        }
+        let error = refuse("i-0123--prod");
+        assert_eq!(error, TargetError::IdCharacter { id: "i-0123--prod".into(), prefix: "i-", found: '-' });
+    }
+
+    #[test]
+    fn display_parses_back() {
+        for text in
+            ["i-0123", "u@i-0123", "a@b@mi-0123--eu-west-3", "ecs:a_b_c-1--us-east-1", "u@web--eu-west-1"]
+        {
+            assert_eq!(parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_says_what_is_wrong() {
+        for (text, message) in [
+            ("", "`` names no target"),
+            ("me@", "`me@` names no target"),
+            ("me@--eu-west-1", "`me@--eu-west-1` names no target"),
+            ("i-", "`i-` is no instance id: 1 to 40 letters and digits follow `i-`, here are 0"),
+            ("i-01 23", "`i-01 23` is no instance id: only letters and digits follow `i-`, not ` `"),
+            ("mi-01é", "`mi-01é` is no instance id: only letters and digits follow `mi-`, not `é`"),
+            ("tag:Name", "`tag:Name` is no tag: the form is `tag:KEY=VALUE`"),
+            ("tag:=x", "`tag:=x` is no tag: the form is `tag:KEY=VALUE`"),
+        ] {
+            assert_eq!(refuse(text).to_string(), message);
+        }
+        for text in ["ecs:a_b", "ecs:_b_c", "ecs:", "ecs:a", "ecs:a/", "ecs:/b", "ecs:a/b/c/d", "ecs:a/b c"] {
+            assert_eq!(refuse(text), TargetError::Container { id: text.into() });
+        }
+    }
+
+    #[test]
+    fn an_id_in_another_form_is_not_looked_up() {
+        for (text, meant) in [
+            ("I-0123456789ABCDEF0", "i-0123456789abcdef0"),
+            ("MI-0123", "mi-0123"),
+            ("ECS:Prod_b_c", "ecs:Prod_b_c"),
+            ("ECS:Prod/web", "ecs:Prod/web"),
+            ("arn:aws:ec2:eu-west-1:1:instance/i-0123", "i-0123"),
+        ] {
+            assert_eq!(refuse(text), TargetError::NearMiss { name: text.into(), meant: meant.into() });
+        }
+    }
+
+    #[test]
+    fn an_odd_id_is_doubted_but_taken() {
+        assert_eq!(target("i-0123456789abcdef0").doubt(), None);
+        assert_eq!(target("i-01234567").doubt(), None);
+        let short = target("i-0123").doubt().expect("too short");
+        assert_eq!(short, "AWS writes `i-` and 8 or 17 digits, here are 4");
+        let upper = target("mi-0123456789ABCDEF0").doubt().expect("upper case");
+        assert_eq!(upper, "AWS writes `mi-` and 17 digits `0-9a-f`, in lower case");
+    }
+}

@@ -1,0 +1,548 @@
+//! Names by the real program: every spelling, every denial, lists of thousands, values that mean harm.
+//!
+//! The simulator plays SSM and carries the sessions; EC2 is moto's server, which `tests/run --install` puts into
+//! `target/test-venv` (`FUMIDAI_TEST_VENV` names another one). A stub in this file plays what moto lacks: ECS with
+//! runtime ids and managed agents, denials, and 5,000 instances in a time worth waiting for.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use fumidai::sim::faults::{ApiEffect, ApiFault};
+use fumidai::sim::simulator::CLEARED_VARIABLES;
+use fumidai::sim::{SimConfig, SimTarget, Simulator};
+
+const BANNER: &str = "SSH-2.0-names\r\n";
+const REGION: &str = "eu-central-1";
+
+/// A server of few words: each request's headers and body become a status and a body.
+struct Stub {
+    url: String,
+    calls: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stub {
+    fn new(answer: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let log = calls.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let Some((head, body)) = read_request(&stream) else { continue };
+                let (status, text) = answer(&head, &body);
+                log.lock().expect("no panic").push(format!("{head}\n{body}"));
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                    text.len()
+                );
+                let _ = (&stream).write_all(answer.as_bytes());
+            }
+        });
+        Self { url, calls }
+    }
+
+    /// EC2 that has these instances, a thousand a page.
+    fn ec2(instances: Vec<String>) -> Self {
+        Self::new(move |_, body| {
+            let from = parameter(body, "NextToken").and_then(|token| token.parse().ok()).unwrap_or(0);
+            let to = (from + 1000).min(instances.len());
+            let next =
+                if to < instances.len() { format!("<nextToken>{to}</nextToken>") } else { String::new() };
+            let items = instances[from..to].concat();
+            let set =
+                format!("<reservationSet><item><instancesSet>{items}</instancesSet></item></reservationSet>");
+            (200, format!("<DescribeInstancesResponse>{set}{next}</DescribeInstancesResponse>"))
+        })
+    }
+
+    /// EC2 that denies everything.
+    fn denied() -> Self {
+        let body = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized to \
+                    perform this operation.</Message></Error></Errors><RequestID>1</RequestID></Response>";
+        Self::new(move |_, _| (403, body.to_owned()))
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls.lock().expect("no panic").clone()
+    }
+}
+
+fn read_request(stream: &TcpStream) -> Option<(String, String)> {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        head.push_str(&lower);
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+fn parameter<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    body.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn instance(id: &str, name: &str, address: &str, state: &str) -> String {
+    format!(
+        "<item><instanceId>{id}</instanceId><instanceState><code>16</code><name>{state}</name></instanceState>\
+         <privateIpAddress>{address}</privateIpAddress>\
+         <tagSet><item><key>Name</key><value>{name}</value></item></tagSet></item>"
+    )
+}
+
+/// moto's server, ended when dropped.
+struct Moto {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Moto {
+    /// `None` where it is not installed; where the tests were told of a folder for it, it must be there.
+    fn start() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
+        let named = std::env::var_os("FUMIDAI_TEST_VENV").map(PathBuf::from);
+        let is_named = named.is_some();
+        let venv = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv"));
+        let program = venv.join("bin/moto_server");
+        if !program.exists() {
+            assert!(!is_named, "{} is missing", program.display());
+            eprintln!("not run without {}: tests/run --install", program.display());
+            return None;
+        }
+        let mut child = Command::new(program)
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("moto starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let address = loop {
+            let line = lines.next().expect("moto says where it runs").expect("text");
+            if let Some(address) = line.split("Running on http://").nth(1) {
+                break address.trim().parse().expect("an address");
+            }
+        };
+        // Its log must not fill the pipe.
+        thread::spawn(move || lines.for_each(drop));
+        Some(Self { child, address })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn call(&self, form: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).expect("moto listens");
+        let scope = format!("AKID/20260101/{REGION}/ec2/aws4_request");
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: ec2.{REGION}.amazonaws.com\r\nconnection: close\r\n\
+             authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{form}: {answer}");
+        answer
+    }
+
+    /// Runs an instance with a Name and an address; returns its id and private DNS name.
+    fn run(&self, name: &str, address: &str) -> (String, String) {
+        let answer = self.call(&format!(
+            "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1\
+             &PrivateIpAddress={address}&TagSpecification.1.ResourceType=instance\
+             &TagSpecification.1.Tag.1.Key=Name&TagSpecification.1.Tag.1.Value={name}\
+             &TagSpecification.1.Tag.2.Key=Role&TagSpecification.1.Tag.2.Value=role-of-{name}"
+        ));
+        (element(&answer, "instanceId"), element(&answer, "privateDnsName"))
+    }
+
+    fn described(&self, id: &str, element_name: &str) -> String {
+        let answer = self.call(&format!("Action=DescribeInstances&Version=2016-11-15&InstanceId.1={id}"));
+        element(&answer, element_name)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn element(xml: &str, name: &str) -> String {
+    let rest = xml.split(&format!("<{name}>")).nth(1).unwrap_or_else(|| panic!("no {name} in {xml}"));
+    rest.split('<').next().expect("an end").to_owned()
+}
+
+/// A simulated SSM, and somewhere for the program's files.
+struct Stage {
+    simulator: Simulator,
+    home: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(targets: &[(&str, &str)]) -> Self {
+        let targets = targets.iter().map(|(id, name)| SimTarget::new(id, name, true)).collect();
+        let ports = [(22, greeter())].into();
+        let config = SimConfig { targets, ports, ..SimConfig::default() };
+        let simulator = Simulator::spawn(config).expect("the simulator starts");
+        Self { simulator, home: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// Runs the program with EC2 and ECS at that URL.
+    fn run(&self, url: &str, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fumidai"));
+        for name in CLEARED_VARIABLES {
+            command.env_remove(name);
+        }
+        for folder in ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "HOME"] {
+            command.env(folder, self.home.path());
+        }
+        command.envs(self.simulator.environment());
+        command.env("AWS_ENDPOINT_URL_EC2", url).env("AWS_ENDPOINT_URL_ECS", url);
+        command.args(args).stdin(Stdio::null()).output().expect("the program runs")
+    }
+
+    fn deny_ssm(&self) {
+        let effect =
+            ApiEffect::Error { code: "AccessDeniedException".to_owned(), message: "not you".to_owned() };
+        let operation = "DescribeInstanceInformation".to_owned();
+        self.simulator.change_faults(|faults| faults.api.push(ApiFault { operation, effect, times: 100 }));
+    }
+
+    /// Connects, and returns the target of the session.
+    fn reach(&self, url: &str, name: &str) -> String {
+        let before: Vec<String> = self.simulator.sessions().into_iter().map(|session| session.id).collect();
+        let output = self.run(url, &["connect", name]);
+        assert_eq!(text(&output.stdout), BANNER, "`{name}`: {}", text(&output.stderr));
+        assert!(output.status.success() && output.stderr.is_empty(), "`{name}`: {output:?}");
+        let mut new = self.simulator.sessions();
+        new.retain(|session| !before.contains(&session.id));
+        assert_eq!(new.len(), 1, "`{name}`");
+        new.remove(0).target
+    }
+
+    /// Fails to connect; returns the exit code and what was said.
+    fn refuse(&self, url: &str, name: &str) -> (i32, String) {
+        let output = self.run(url, &["connect", name]);
+        assert!(output.stdout.is_empty(), "`{name}`: {output:?}");
+        assert!(self.simulator.open_sessions().is_empty());
+        (output.status.code().expect("no signal"), text(&output.stderr))
+    }
+}
+
+/// A server that says its banner and closes.
+fn greeter() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(BANNER.as_bytes());
+        }
+    });
+    address
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn assert_said(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn every_spelling_reaches_the_instance() {
+    let Some(moto) = Moto::start() else { return };
+    let (web, dns) = moto.run("web-prod", "10.1.2.3");
+    let (other, _) = moto.run("db-prod", "10.1.2.4");
+    let stage = Stage::new(&[(&web, "a"), (&other, "b"), ("mi-0123456789abcdef0", "rack-7")]);
+    let (public, public_dns) = (moto.described(&web, "ipAddress"), moto.described(&web, "dnsName"));
+    let tag = "tag:Role=role-of-web-prod";
+    let suffixed = format!("web-prod--{REGION}");
+    let spellings = [
+        &web,
+        "web-prod",
+        "tag:Name=web-prod",
+        tag,
+        "10.1.2.3",
+        &public,
+        &dns,
+        &public_dns,
+        "me@web-prod",
+        &suffixed,
+    ];
+    for spelling in spellings {
+        assert_eq!(stage.reach(&moto.url(), spelling), web, "{spelling}");
+    }
+    assert_eq!(stage.reach(&moto.url(), "db-prod"), other);
+    assert_eq!(stage.reach(&moto.url(), "rack-7"), "mi-0123456789abcdef0");
+}
+
+#[test]
+fn twins_strangers_and_the_stopped_are_refused_with_reasons() {
+    let Some(moto) = Moto::start() else { return };
+    let (one, _) = moto.run("web", "10.1.2.3");
+    let (two, _) = moto.run("web", "10.1.2.4");
+    let (gone, _) = moto.run("db", "10.1.2.5");
+    let (stopped, _) = moto.run("db", "10.1.2.6");
+    moto.call(&format!("Action=TerminateInstances&Version=2016-11-15&InstanceId.1={gone}"));
+    moto.call(&format!("Action=StopInstances&Version=2016-11-15&InstanceId.1={stopped}"));
+    let stage = Stage::new(&[(&one, "a"), (&two, "b"), (&gone, "c"), (&stopped, "d")]);
+
+    let (code, said) = stage.refuse(&moto.url(), "web");
+    assert_eq!(code, 13, "{said}");
+    assert_said(
+        &said,
+        &[&one, &two, "10.1.2.3", "10.1.2.4", "running", "fumidai: `web` is 2 instances in eu-"],
+    );
+    assert!(said.find(&one) < said.find("fumidai: "), "details come first: {said}");
+
+    let (code, said) = stage.refuse(&moto.url(), "webb");
+    assert_eq!(code, 12, "{said}");
+    assert_said(&said, &["fumidai: nothing is called `webb` in eu-central-1\n", "did you mean `web`?"]);
+
+    let (code, said) = stage.refuse(&moto.url(), "db");
+    assert_eq!(code, 14, "{said}");
+    assert_said(&said, &["fumidai: `db` is stopped", &stopped, "aws ec2 start-instances"]);
+    assert!(stage.simulator.sessions().is_empty());
+}
+
+#[test]
+fn one_denied_call_is_tolerated() {
+    let stage = Stage::new(&[("i-0123456789abcdef0", "web"), ("mi-0123456789abcdef0", "rack")]);
+    let denied = Stub::denied();
+    assert_eq!(stage.reach(&denied.url, "web"), "i-0123456789abcdef0");
+    assert_eq!(stage.reach(&denied.url, "tag:Name=web"), "i-0123456789abcdef0");
+    assert_eq!(stage.reach(&denied.url, "rack"), "mi-0123456789abcdef0");
+    let (code, said) = stage.refuse(&denied.url, "wbe");
+    assert_eq!(code, 12, "{said}");
+    assert_said(&said, &["not all could be seen: UnauthorizedOperation when calling DescribeInstances"]);
+
+    stage.deny_ssm();
+    let ec2 = Stub::ec2(vec![instance("i-0123456789abcdef0", "web", "10.0.0.1", "running")]);
+    assert_eq!(stage.reach(&ec2.url, "web"), "i-0123456789abcdef0");
+}
+
+#[test]
+fn both_denied_names_both_actions_and_an_id_needs_neither() {
+    let stage = Stage::new(&[("i-0123456789abcdef0", "web")]);
+    stage.deny_ssm();
+    let denied = Stub::denied();
+    let (code, said) = stage.refuse(&denied.url, "web");
+    assert_eq!(code, 11, "{said}");
+    let actions =
+        ["UnauthorizedOperation when calling DescribeInstances", "calling DescribeInstanceInformation"];
+    assert_said(&said, &actions);
+    assert_said(
+        &said,
+        &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation", "fumidai: hint: an id needs"],
+    );
+
+    let before = denied.calls().len();
+    assert_eq!(stage.reach(&denied.url, "i-0123456789abcdef0"), "i-0123456789abcdef0");
+    assert_eq!(denied.calls().len(), before, "an id is not looked up");
+
+    let output = stage.run(&denied.url, &["list"]);
+    assert_eq!(output.status.code(), Some(11), "{output:?}");
+    assert_said(&text(&output.stderr), &actions);
+}
+
+#[test]
+fn calls_of_ec2_are_signed_and_ask_for_what_is_needed() {
+    let stage = Stage::new(&[("i-1", "x")]);
+    let ec2 = Stub::ec2(vec![instance("i-1", "a*b c", "10.0.0.1", "running")]);
+    assert_eq!(stage.reach(&ec2.url, "a*b c"), "i-1");
+    let calls = ec2.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_said(
+        &calls[0],
+        &[
+            "Action=DescribeInstances&Version=2016-11-15",
+            "Filter.1.Name=tag%3AName&Filter.1.Value.1=a%5C%2Ab%20c",
+            "authorization: aws4-hmac-sha256 credential=",
+            "/eu-central-1/ec2/aws4_request",
+        ],
+    );
+}
+
+#[test]
+fn throttling_is_tried_again() {
+    let stage = Stage::new(&[("i-1", "x")]);
+    let throttled = Arc::new(Mutex::new(2));
+    let ec2 = Stub::new(move |_, _| {
+        let mut left = throttled.lock().expect("no panic");
+        if *left > 0 {
+            *left -= 1;
+            let error =
+                "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>";
+            return (503, error.to_owned());
+        }
+        let item = instance("i-1", "web", "10.0.0.1", "running");
+        let set =
+            format!("<reservationSet><item><instancesSet>{item}</instancesSet></item></reservationSet>");
+        (200, format!("<DescribeInstancesResponse>{set}</DescribeInstancesResponse>"))
+    });
+    assert_eq!(stage.reach(&ec2.url, "web"), "i-1");
+    assert_eq!(ec2.calls().len(), 3);
+}
+
+#[test]
+fn five_thousand_instances_are_listed() {
+    let instances = (0..5000).map(|number| {
+        instance(&format!("i-{number:017x}"), &format!("node-{number}"), "10.0.0.1", "running")
+    });
+    let ec2 = Stub::ec2(instances.collect());
+    let managed: Vec<String> = (0..120).map(|number| format!("mi-{number:017x}")).collect();
+    let stage = Stage::new(&managed.iter().map(|id| (id.as_str(), "rack")).collect::<Vec<_>>());
+    let output = stage.run(&ec2.url, &["list", "--json"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a JSON array");
+    assert_eq!(rows.len(), 5120);
+    assert_eq!(ec2.calls().len(), 5);
+
+    let output = stage.run(&ec2.url, &["list", "node-4999"]);
+    let table = text(&output.stdout);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert_said(&table, &["ID ", "i-00000000000001387  node-4999  10.0.0.1", "running"]);
+    assert_eq!(ec2.calls().len(), 5, "the list of a moment ago is used");
+    let output = stage.run(&ec2.url, &["list", "--no-cache", "state:online"]);
+    assert_eq!(text(&output.stdout).lines().count(), 121);
+    assert_eq!(ec2.calls().len(), 10);
+    let file = stage.home.path().join("fumidai/names.json");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&file).expect("the cache").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    assert!(file.exists() || cfg!(target_os = "macos"));
+}
+
+#[test]
+fn a_list_with_nothing_in_it_says_why() {
+    let stage = Stage::new(&[]);
+    let ec2 = Stub::ec2(Vec::new());
+    let output = stage.run(&ec2.url, &["list"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert_eq!(text(&output.stderr).lines().count(), 1);
+    assert_said(&text(&output.stderr), &["fumidai: there is nothing to be seen in eu-central-1"]);
+    let output = stage.run(&ec2.url, &["list", "--json"]);
+    assert_eq!(text(&output.stdout), "[]\n");
+
+    let denied = Stub::denied();
+    let output = stage.run(&denied.url, &["list", "--no-cache"]);
+    assert_said(&text(&output.stderr), &["UnauthorizedOperation when calling DescribeInstances", "nothing"]);
+}
+
+#[test]
+fn hostile_values_are_printed_safely_and_kept_raw_in_json() {
+    let evil = "&#x1b;[2J&#x1b;]0;pwned&#7;a&#10;fumidai: all is well\u{202e}txt &lt;b&gt;";
+    let ec2 = Stub::ec2(vec![
+        instance("i-1", evil, "10.0.0.1", "running"),
+        instance("i-2", "web", "10.0.0.2", "running&#x9b;31m"),
+        instance("i-3", "web", "10.0.0.3", "running"),
+    ]);
+    let stage = Stage::new(&[]);
+    let table = text(&stage.run(&ec2.url, &["list"]).stdout);
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(!table.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{table:?}");
+    let json = stage.run(&ec2.url, &["list", "--json"]).stdout;
+    let rows: Vec<Value> = serde_json::from_slice(&json).expect("a JSON array");
+    assert_eq!(rows[0]["name"], "\x1b[2J\x1b]0;pwned\x07a\nfumidai: all is well\u{202e}txt <b>");
+    let (code, said) = stage.refuse(&ec2.url, "web");
+    assert_eq!(code, 13, "{said}");
+    assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+}
+
+/// ECS that has one service `web` in the cluster `prod`, with this task; moto has neither runtime ids nor agents.
+fn ecs(task: Value) -> Stub {
+    const ARN: &str = "arn:aws:ecs:eu-central-1:123456789012:task/prod/0123456789abcdef0123456789abcdef";
+    Stub::new(move |head, body| {
+        let request: Value = serde_json::from_str(body).expect("JSON");
+        let error = |code: &str| (400, json!({ "__type": code, "message": "not here" }).to_string());
+        if request["cluster"] != "prod" {
+            return error("ClusterNotFoundException");
+        }
+        if head.contains("x-amz-target: amazonec2containerservicev20141113.listtasks") {
+            return match request["serviceName"].as_str() {
+                Some("web") => (200, json!({ "taskArns": [ARN] }).to_string()),
+                _ => error("ServiceNotFoundException"),
+            };
+        }
+        let mut task = task.clone();
+        task["taskArn"] = ARN.into();
+        task["clusterArn"] = "arn:aws:ecs:eu-central-1:123456789012:cluster/prod".into();
+        let known = request["tasks"][0].as_str().is_some_and(|task| ARN.ends_with(task));
+        (200, json!({ "tasks": if known { vec![task] } else { vec![] }, "failures": [] }).to_string())
+    })
+}
+
+fn container(name: &str, agent: &str) -> Value {
+    let agents = json!([{ "name": "ExecuteCommandAgent", "lastStatus": agent }]);
+    json!({ "name": name, "lastStatus": "RUNNING", "runtimeId": format!("{name}-1"), "managedAgents": agents })
+}
+
+#[test]
+fn a_container_is_reached_by_service_or_task() {
+    let task = "0123456789abcdef0123456789abcdef";
+    let id = format!("ecs:prod_{task}_nginx-1");
+    let stage = Stage::new(&[(&id, "x")]);
+    let containers = json!([container("nginx", "RUNNING"), container("log", "RUNNING")]);
+    let several =
+        ecs(json!({ "lastStatus": "RUNNING", "enableExecuteCommand": true, "containers": containers }));
+    assert_eq!(stage.reach(&several.url, "ecs:prod/web/nginx"), id);
+    assert_eq!(stage.reach(&several.url, &format!("ecs:prod/{task}/nginx")), id);
+    assert_eq!(stage.reach(&several.url, &id), id);
+    for (name, code, words) in [
+        ("ecs:prod/web", 13, "has 2 containers"),
+        ("ecs:prod/web/ngin", 12, "has no container `ngin`"),
+        ("ecs:prod/wbe", 12, "ServiceNotFoundException when calling ListTasks"),
+        ("ecs:test/web", 12, "ClusterNotFoundException when calling ListTasks"),
+        ("ecs:prod/00000000000000000000000000000000/nginx", 12, "cluster `prod` has no task"),
+    ] {
+        let (found, said) = stage.refuse(&several.url, name);
+        assert_eq!(found, code, "{name}: {said}");
+        assert_said(&said, &[words]);
+    }
+    let containers = json!([container("nginx", "RUNNING")]);
+    let one = ecs(json!({ "lastStatus": "RUNNING", "enableExecuteCommand": true, "containers": containers }));
+    assert_eq!(stage.reach(&one.url, "ecs:prod/web"), id);
+}
+
+#[test]
+fn a_container_without_its_agent_says_what_is_missing() {
+    let stage = Stage::new(&[]);
+    let run = |enabled: bool, agent: &str| {
+        let containers = json!([container("nginx", agent)]);
+        let stub = ecs(
+            json!({ "lastStatus": "RUNNING", "enableExecuteCommand": enabled, "containers": containers }),
+        );
+        stage.refuse(&stub.url, "ecs:prod/web")
+    };
+    let (code, said) = run(false, "RUNNING");
+    assert_eq!(code, 14, "{said}");
+    assert_said(&said, &["was started without execute-command", "--enable-execute-command"]);
+    let (code, said) = run(true, "STOPPED");
+    assert_eq!(code, 14, "{said}");
+    assert_said(&said, &["ExecuteCommandAgent of container `nginx`", "is STOPPED", "ssmmessages:"]);
+}
