@@ -28,6 +28,11 @@ struct Stub {
 
 impl Stub {
     fn new(answer: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> Self {
+        Self::dated("", answer)
+    }
+
+    /// With that header line in every answer.
+    fn dated(date: &'static str, answer: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let calls = Arc::new(Mutex::new(Vec::new()));
@@ -38,7 +43,7 @@ impl Stub {
                 let (status, text) = answer(&head, &body);
                 log.lock().expect("no panic").push(format!("{head}\n{body}"));
                 let answer = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n{date}\r\n{text}",
                     text.len()
                 );
                 let _ = (&stream).write_all(answer.as_bytes());
@@ -113,6 +118,7 @@ struct Moto {
 
 impl Moto {
     /// `None` where it is not installed; where the tests were told of a folder for it, it must be there.
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests is told what is not tested")]
     fn start() -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
         let named = std::env::var_os("FUMIDAI_TEST_VENV").map(PathBuf::from);
@@ -162,15 +168,15 @@ impl Moto {
         answer
     }
 
-    /// Runs an instance with a Name and an address; returns its id and private DNS name.
-    fn run(&self, name: &str, address: &str) -> (String, String) {
+    /// Runs an instance with a Name and an address; returns its id.
+    fn run(&self, name: &str, address: &str) -> String {
         let answer = self.call(&format!(
             "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1\
              &PrivateIpAddress={address}&TagSpecification.1.ResourceType=instance\
              &TagSpecification.1.Tag.1.Key=Name&TagSpecification.1.Tag.1.Value={name}\
              &TagSpecification.1.Tag.2.Key=Role&TagSpecification.1.Tag.2.Value=role-of-{name}"
         ));
-        (element(&answer, "instanceId"), element(&answer, "privateDnsName"))
+        element(&answer, "instanceId")
     }
 
     fn described(&self, id: &str, element_name: &str) -> String {
@@ -186,8 +192,9 @@ impl Drop for Moto {
     }
 }
 
+/// The last one: those before it are of the instance's interfaces.
 fn element(xml: &str, name: &str) -> String {
-    let rest = xml.split(&format!("<{name}>")).nth(1).unwrap_or_else(|| panic!("no {name} in {xml}"));
+    let (_, rest) = xml.rsplit_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {xml}"));
     rest.split('<').next().expect("an end").to_owned()
 }
 
@@ -273,10 +280,10 @@ fn assert_said(said: &str, words: &[&str]) {
 #[test]
 fn every_spelling_reaches_the_instance() {
     let Some(moto) = Moto::start() else { return };
-    let (web, dns) = moto.run("web-prod", "10.1.2.3");
-    let (other, _) = moto.run("db-prod", "10.1.2.4");
+    let (web, other) = (moto.run("web-prod", "10.1.2.3"), moto.run("db-prod", "10.1.2.4"));
     let stage = Stage::new(&[(&web, "a"), (&other, "b"), ("mi-0123456789abcdef0", "rack-7")]);
-    let (public, public_dns) = (moto.described(&web, "ipAddress"), moto.described(&web, "dnsName"));
+    let [public, dns, public_dns] =
+        ["ipAddress", "privateDnsName", "dnsName"].map(|name| moto.described(&web, name));
     let tag = "tag:Role=role-of-web-prod";
     let suffixed = format!("web-prod--{REGION}");
     let spellings = [
@@ -301,10 +308,8 @@ fn every_spelling_reaches_the_instance() {
 #[test]
 fn twins_strangers_and_the_stopped_are_refused_with_reasons() {
     let Some(moto) = Moto::start() else { return };
-    let (one, _) = moto.run("web", "10.1.2.3");
-    let (two, _) = moto.run("web", "10.1.2.4");
-    let (gone, _) = moto.run("db", "10.1.2.5");
-    let (stopped, _) = moto.run("db", "10.1.2.6");
+    let (one, two) = (moto.run("web", "10.1.2.3"), moto.run("web", "10.1.2.4"));
+    let (gone, stopped) = (moto.run("db", "10.1.2.5"), moto.run("db", "10.1.2.6"));
     moto.call(&format!("Action=TerminateInstances&Version=2016-11-15&InstanceId.1={gone}"));
     moto.call(&format!("Action=StopInstances&Version=2016-11-15&InstanceId.1={stopped}"));
     let stage = Stage::new(&[(&one, "a"), (&two, "b"), (&gone, "c"), (&stopped, "d")]);
@@ -334,6 +339,7 @@ fn one_denied_call_is_tolerated() {
     assert_eq!(stage.reach(&denied.url, "web"), "i-0123456789abcdef0");
     assert_eq!(stage.reach(&denied.url, "tag:Name=web"), "i-0123456789abcdef0");
     assert_eq!(stage.reach(&denied.url, "rack"), "mi-0123456789abcdef0");
+    assert_eq!(stage.reach(&stage.simulator.endpoint(), "web"), "i-0123456789abcdef0", "it plays no EC2");
     let (code, said) = stage.refuse(&denied.url, "wbe");
     assert_eq!(code, 12, "{said}");
     assert_said(&said, &["not all could be seen: UnauthorizedOperation when calling DescribeInstances"]);
@@ -404,6 +410,23 @@ fn throttling_is_tried_again() {
     });
     assert_eq!(stage.reach(&ec2.url, "web"), "i-1");
     assert_eq!(ec2.calls().len(), 3);
+}
+
+#[test]
+fn a_wrong_clock_is_corrected_by_the_services() {
+    let stage = Stage::new(&[("i-1", "x")]);
+    let ec2 = Stub::dated("date: Mon, 01 Mar 2032 00:00:00 GMT\r\n", |head, _| {
+        if !head.contains("x-amz-date: 20320301t") {
+            let error = "<Response><Errors><Error><Code>RequestExpired</Code></Error></Errors></Response>";
+            return (400, error.to_owned());
+        }
+        let item = instance("i-1", "web", "10.0.0.1", "running");
+        let set =
+            format!("<reservationSet><item><instancesSet>{item}</instancesSet></item></reservationSet>");
+        (200, format!("<DescribeInstancesResponse>{set}</DescribeInstancesResponse>"))
+    });
+    assert_eq!(stage.reach(&ec2.url, "web"), "i-1");
+    assert_eq!(ec2.calls().len(), 2);
 }
 
 #[test]

@@ -497,7 +497,7 @@ mod tests {
     #[test]
     fn an_unknown_name_suggests_and_says_what_was_not_seen() {
         let error = ResolveError::NotFound { name: "wbe".into(), near: vec!["web".into(), "wb".into()] };
-        let unseen = Some(denied("DescribeInstances"));
+        let unseen = Some(Box::new(denied("DescribeInstances")));
         let report = Report::of_lookup(&LookupError::Resolve { error, unseen }, "eu-west-1");
         assert_eq!(report.exit(), ExitKind::NotFound);
         assert_eq!(
@@ -509,7 +509,8 @@ mod tests {
 
     #[test]
     fn two_denied_calls_name_both_actions() {
-        let (ec2, ssm) = (denied("DescribeInstances"), denied("DescribeInstanceInformation"));
+        let [ec2, ssm] =
+            ["DescribeInstances", "DescribeInstanceInformation"].map(|name| Box::new(denied(name)));
         let report = Report::of_lookup(&LookupError::Denied { ec2, ssm }, "eu-west-1");
         assert_eq!(report.exit(), ExitKind::AccessDenied);
         for words in

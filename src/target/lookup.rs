@@ -21,7 +21,7 @@ pub enum LookupError {
         /// Why.
         error: ResolveError,
         /// A service that did not answer: it may know better.
-        unseen: Option<ApiError>,
+        unseen: Option<Box<ApiError>>,
     },
     /// The answers do not lead to a container.
     #[error(transparent)]
@@ -33,9 +33,9 @@ pub enum LookupError {
     #[error("{ec2}; {ssm}")]
     Denied {
         /// EC2's answer.
-        ec2: ApiError,
+        ec2: Box<ApiError>,
         /// SSM's answer.
-        ssm: ApiError,
+        ssm: Box<ApiError>,
     },
 }
 
@@ -92,6 +92,7 @@ async fn find_container(access: &Access, name: &ContainerName) -> Result<Target,
 }
 
 /// What the two services answered; at least one did.
+#[derive(Debug)]
 struct Answers {
     instances: Option<Vec<Instance>>,
     nodes: Option<Vec<ManagedNode>>,
@@ -140,7 +141,7 @@ impl Answers {
     }
 
     fn because(&self, error: ResolveError) -> LookupError {
-        LookupError::Resolve { error, unseen: self.unseen.clone() }
+        LookupError::Resolve { error, unseen: self.unseen.clone().map(Box::new) }
     }
 }
 
@@ -163,7 +164,7 @@ fn settle(
     let unseen = match (&instances, &nodes) {
         (Ok(_), Ok(_)) => None,
         (Err(ec2), Err(ssm)) if is_denied(ec2) && is_denied(ssm) => {
-            return Err(LookupError::Denied { ec2: ec2.clone(), ssm: ssm.clone() });
+            return Err(LookupError::Denied { ec2: Box::new(ec2.clone()), ssm: Box::new(ssm.clone()) });
         }
         (Err(ec2), Err(ssm)) => {
             let cause = if is_denied(ec2) { ssm } else { ec2 };
@@ -244,15 +245,15 @@ mod tests {
 
     #[test]
     fn one_denied_call_is_tolerated_and_remembered() {
-        let answers = settle(Ok(Vec::new()), Err(ssm())).ok().expect("EC2 answered");
+        let answers = settle(Ok(Vec::new()), Err(ssm())).expect("EC2 answered");
         assert_eq!((answers.nodes, answers.unseen), (None, Some(ssm())));
-        let answers = settle(Err(ec2()), Ok(Vec::new())).ok().expect("SSM answered");
+        let answers = settle(Err(ec2()), Ok(Vec::new())).expect("SSM answered");
         assert_eq!((answers.instances, answers.unseen), (None, Some(ec2())));
     }
 
     #[test]
     fn both_denied_names_both_actions() {
-        let error = settle(Err(ec2()), Err(ssm())).err().expect("denied");
+        let error = settle(Err(ec2()), Err(ssm())).expect_err("denied");
         let text = error.to_string();
         assert!(
             text.contains("DescribeInstances: ") && text.contains("DescribeInstanceInformation: "),

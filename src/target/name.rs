@@ -345,10 +345,8 @@ mod tests {
     }
 
     fn target(text: &str) -> Target {
-        match parse(text).name {
-            Name::Id(target) => target,
-            other => panic!("`{text}`: {other:?}"),
-        }
+        let Name::Id(target) = parse(text).name else { panic!("`{text}` is no id") };
+        target
     }
 
     fn refuse(text: &str) -> TargetError {
