@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fumidai::sim::agent::AgentConfig;
 use fumidai::sim::faults::{CutKind, CutWhen};
 use fumidai::sim::link::LinkConfig;
 use fumidai::sim::{Detach, Event, Faults};
@@ -11,10 +12,15 @@ use crate::services::{MIB, digest, noise};
 
 const LARGE: usize = 64 * MIB;
 
-/// The bench of the large transfers: an agent with a larger read buffer, since a small one costs a debug build a minute.
+/// The bench of the large transfers. Its agent reads more at once than the real one, since small messages cost a debug
+/// build a minute; and it has a pace, since after a cut it resends only one message in 100 ms, as the real one does.
 async fn bench(options: &[&str], faults: impl FnOnce(&mut Faults)) -> Bench {
     let bench = Bench::new().sshd().options(options).faults(faults);
-    bench.agent(|agent| agent.payload_size = 16 << 10).start().await
+    let pace = |agent: &mut AgentConfig| {
+        agent.payload_size = 16 << 10;
+        agent.read_interval = Duration::from_micros(500);
+    };
+    bench.agent(pace).start().await
 }
 
 /// One ssh process sends it all; the far side's digest must be ours.

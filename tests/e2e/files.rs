@@ -72,14 +72,15 @@ async fn rsync_copies_a_tree_and_then_only_what_has_changed() {
     fs::copy(bench.path("original"), tree.join("deep/er/file")).unwrap();
     let there = remote(&bench, "there");
     let from = format!("{}/", tree.display());
-    for (change, sent) in [("one", "small\n"), ("two", "small\n")] {
-        fs::write(tree.join("small"), change).unwrap();
+    let everything = "./\nsmall\ndeep/\ndeep/er/\ndeep/er/file\n";
+    for (content, sent) in [("old", everything), ("newer", "small\n")] {
+        fs::write(tree.join("small"), content).unwrap();
         let args = ["-a", "--out-format=%n", "-e", &bench.ssh_command(), &from, &there];
         let output = bench.run(&tool("rsync")).args(args).finish().await.exits(0).silent();
-        assert!(output.text().ends_with(sent), "{}", output.text());
+        assert_eq!(output.text(), sent);
     }
     assert_eq!(digest_of(&bench.path("there/deep/er/file")), expected);
-    assert_eq!(fs::read_to_string(bench.path("there/small")).unwrap(), "two");
+    assert_eq!(fs::read_to_string(bench.path("there/small")).unwrap(), "newer");
     bench.settle().await;
 }
 

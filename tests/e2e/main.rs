@@ -7,10 +7,13 @@
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod bench;
+mod connect;
 mod cuts;
 mod files;
+mod resume;
 mod run;
 mod services;
+mod signals;
 mod ssh;
 mod sshd;
 mod tools;
