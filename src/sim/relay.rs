@@ -35,6 +35,7 @@ pub(super) struct Relay {
     inputs: RelayInputs,
     agent: SharedAgent,
     destination: Destination,
+    dialed_port: u16,
     to_agent: Link,
     to_client: Link,
     dice: Dice,
@@ -70,6 +71,7 @@ impl Relay {
             inputs,
             agent,
             destination: Destination::default(),
+            dialed_port: 0,
             to_agent: Link::new(to_agent, dice.roll()),
             to_client: Link::new(to_client, dice.roll()),
             dice,
@@ -208,8 +210,14 @@ impl Relay {
     fn take_happening(&mut self, happened: Happened) {
         let now = clock::now();
         match happened {
-            Happened::Connected => self.with_agent(|agent| agent.destination_connected(now)),
-            Happened::Failed(why) => self.with_agent(|agent| agent.destination_failed(now, &why)),
+            Happened::Connected => {
+                self.note_dial(None);
+                self.with_agent(|agent| agent.destination_connected(now));
+            }
+            Happened::Failed(why) => {
+                self.note_dial(Some(why.clone()));
+                self.with_agent(|agent| agent.destination_failed(now, &why));
+            }
             Happened::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
             Happened::Eof => self.with_agent(|agent| agent.destination_eof(now)),
             Happened::Reset => self.with_agent(|agent| agent.destination_reset(now)),
@@ -274,7 +282,8 @@ impl Relay {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Dial { host, port } => {
-                self.destination.dial(self.shared.config.address_of(host.as_deref(), port))
+                self.dialed_port = port;
+                self.destination.dial(self.shared.config.address_of(host.as_deref(), port));
             }
             Action::Write(bytes) => self.destination.write(bytes),
             Action::CloseDestination => self.destination.close(),
@@ -390,6 +399,11 @@ impl Relay {
     fn with_agent<T: Default>(&self, use_it: impl FnOnce(&mut Agent) -> T) -> T {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         agent.as_mut().map(use_it).unwrap_or_default()
+    }
+
+    fn note_dial(&self, error: Option<String>) {
+        let port = self.dialed_port;
+        self.note(|session| Event::Dialed { session, port, error });
     }
 
     fn note(&self, event: impl FnOnce(String) -> Event) {
