@@ -60,9 +60,9 @@ async fn a_signal_behind_data_that_nobody_takes_ends_the_session() {
     });
     let bench = Bench::new().port(ECHO, deaf.await).start().await;
     let mut connect = bench.connect(ECHO, &[]).start();
-    let fill = connect.say(&vec![0; 64 * MIB]);
-    // It never takes all of this.
-    let _ = tokio::time::timeout(Duration::from_secs(2), fill).await;
+    let more_than_it_takes = vec![0; 64 * MIB];
+    let filled = tokio::time::timeout(Duration::from_secs(2), connect.say(&more_than_it_takes)).await;
+    assert!(filled.is_err(), "it takes only what can be sent");
     let asked = Instant::now();
     connect.signal(Signal::TERM);
     leaves(&bench, connect, asked).await.exits(143).silent();
