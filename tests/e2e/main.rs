@@ -9,11 +9,17 @@
 mod bench;
 mod connect;
 mod cuts;
+mod errors;
 mod files;
+mod hostile;
+mod programs;
 mod resume;
 mod run;
+mod secrets;
 mod services;
 mod signals;
 mod ssh;
 mod sshd;
+mod tls;
 mod tools;
+mod wiretap;
