@@ -35,6 +35,14 @@ pub enum ApiError {
         /// Which call.
         operation: &'static str,
     },
+    /// The endpoint's certificate was not accepted: trust its issuer with `AWS_CA_BUNDLE`, if it is yours.
+    #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
+    Certificate {
+        /// Which call.
+        operation: &'static str,
+        /// Why not.
+        cause: String,
+    },
     /// The endpoint could not be reached.
     #[error("cannot reach the endpoint for {operation}: {cause}")]
     Network {
@@ -82,7 +90,10 @@ impl ApiError {
             SdkError::ConstructionFailure(_)
             | SdkError::DispatchFailure(_)
             | SdkError::ResponseError(_)
-            | _ => Self::Network { operation, cause: chain(error) },
+            | _ => match certificate_error(error) {
+                Some(refusal) => Self::Certificate { operation, cause: refusal.to_string() },
+                None => Self::Network { operation, cause: chain(error) },
+            },
         }
     }
 
@@ -91,7 +102,8 @@ impl ApiError {
         match self {
             Self::NoRegion | Self::Settings(_) => Meaning::Settings,
             Self::NoCredentials(_) => Meaning::Credentials,
-            Self::Timeout { .. } | Self::Network { .. } => Meaning::Transient,
+            // A certificate may be a captive portal's, and so pass.
+            Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),
         }
     }
@@ -123,6 +135,18 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
         | "ServiceUnavailable" => Meaning::Transient,
         _ if status >= 500 || status == 429 => Meaning::Transient,
         _ => Meaning::Other,
+    }
+}
+
+/// TLS's refusal of a certificate, if that is the cause somewhere below.
+fn certificate_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(refusal @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+        return Some(refusal);
+    }
+    // What an `io::Error` wraps is not its source.
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => certificate_error(wrapped),
+        None => certificate_error(error.source()?),
     }
 }
 
