@@ -32,7 +32,7 @@ pub struct Builder {
 /// The running parts.
 pub struct Bench {
     pub simulator: Simulator,
-    pub sshd: Option<Sshd>,
+    _sshd: Option<Sshd>,
     folder: TempDir,
 }
 
@@ -84,7 +84,7 @@ impl Builder {
         fs::create_dir(folder.path().join("home")).unwrap();
         // On a thread of its own: it must not wait for a test, nor a test for it.
         let simulator = tokio::task::spawn_blocking(|| Simulator::spawn(self.config)).await.unwrap().unwrap();
-        Bench { simulator, sshd, folder }
+        Bench { simulator, _sshd: sshd, folder }
     }
 }
 

@@ -139,7 +139,8 @@ async fn an_upgrade_that_keeps_failing_times_out_with_its_cause() {
 #[tokio::test]
 async fn two_forbidden_upgrades_are_access_denied() {
     let bench = bench().await;
-    let forbid = |times| move |faults: &mut Faults| faults.upgrades = vec![UpgradeFault { status: 403, times }];
+    let forbid =
+        |times| move |faults: &mut Faults| faults.upgrades = vec![UpgradeFault { status: 403, times }];
     bench.simulator.change_faults(forbid(2));
     let finished = bench.connect(ECHO, &[]).finish().await.exits(11);
     assert_eq!(finished.cause(), "the upgrade to a websocket was refused with HTTP 403: scripted");
@@ -205,5 +206,8 @@ async fn failures_reach_the_log_when_stderr_does_not() {
     bench.connect(ECHO, &[]).finish().await.exits(11);
     let log = std::fs::read_to_string(bench.path("home/fumidai/fumidai.log")).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
-    assert!(log.contains("ERROR") && log.contains("AccessDeniedException when calling StartSession: no"), "{log}");
+    assert!(
+        log.contains("ERROR") && log.contains("AccessDeniedException when calling StartSession: no"),
+        "{log}"
+    );
 }

@@ -11,7 +11,6 @@ use crate::services::{MIB, digest, echo, noise};
 const ECHO: u16 = 7;
 const HEADER_LENGTH: usize = 0;
 const MESSAGE_TYPE: usize = 4;
-const SEQUENCE: usize = 48;
 const DIGEST: usize = 80;
 
 /// Data that must never be seen.
@@ -45,7 +44,8 @@ async fn survives_at(moments: &[Moment], messages: Vec<Bytes>) {
         .iter()
         .flat_map(|when| messages.iter().map(|message| Injection { when: *when, message: message.clone() }));
     let injections = injections.collect();
-    let bench = Bench::new().port(ECHO, echo().await).agent(|agent| agent.injections = injections).start().await;
+    let bench =
+        Bench::new().port(ECHO, echo().await).agent(|agent| agent.injections = injections).start().await;
     let data = noise(1, MIB / 2);
     let mut connect = bench.connect(ECHO, &[]).start();
     for part in data.chunks(MIB / 16) {
@@ -135,7 +135,8 @@ async fn damaged_digests_and_lost_acknowledgements_cost_time_and_no_bytes() {
         }
     });
     let bench = bench.agent(|agent| agent.payload_size = 8 << 10).start().await;
-    let finished = bench.connect(ECHO, &["--linger", "5"]).input(data.clone()).finish().await.exits(0).silent();
+    let finished =
+        bench.connect(ECHO, &["--linger", "5"]).input(data.clone()).finish().await.exits(0).silent();
     assert_eq!(digest(&finished.stdout), digest(&data));
     bench.settle().await;
 }

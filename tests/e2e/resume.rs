@@ -61,7 +61,12 @@ async fn a_session_that_is_gone_is_final() {
     let connect = talking(&bench, &[]).await;
     let session = bench.session();
     bench.simulator.change_faults(|faults| {
-        faults.fail_api("ResumeSession", "DoesNotExistException", &format!("Session {session} is not there"), 1);
+        faults.fail_api(
+            "ResumeSession",
+            "DoesNotExistException",
+            &format!("Session {session} is not there"),
+            1,
+        );
     });
     bench.simulator.cut_all(CutKind::Reset);
     let finished = connect.finish().await.exits(17);

@@ -102,7 +102,9 @@ async fn tunnel(client: TcpStream, expected: &str, kept: &Mutex<Vec<Request>>) -
     }
     kept.lock().unwrap().push((target.clone(), is_allowed));
     if !is_allowed {
-        return client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
+        return client
+            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+            .await;
     }
     let mut service = TcpStream::connect(&target).await?;
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
