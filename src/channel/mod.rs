@@ -53,6 +53,8 @@ const BUFFER: usize = 256 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The agent says that the handshake is complete a moment before it stops throwing input away.
 const HOLD_INPUT: Duration = Duration::from_millis(10);
+/// A first input that is unacknowledged for so long means that the port may not be listening.
+const FIRST_INPUT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A missing message that has not come for so long, on a working link, will not come.
 const GAP_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -98,6 +100,8 @@ pub struct Channel {
     pacer: Pacer,
     discovery: Discovery,
     paused_until: Option<Instant>,
+    /// False while the caller does not read: silence is the caller's own then.
+    reading: bool,
     timers: TimerTable,
     events: VecDeque<Event>,
 }
@@ -125,6 +129,7 @@ impl Channel {
             pacer: Pacer::new(now.instant, settings.pace),
             discovery: Discovery::new(settings.path, settings.max_payload),
             paused_until: None,
+            reading: true,
             timers: TimerTable::default(),
             events: VecDeque::new(),
         }
@@ -156,6 +161,22 @@ impl Channel {
         self.probe_failed(now);
         self.outbound.detach();
         self.timers.stop_all();
+    }
+
+    /// The caller stops or goes on reading: while it does not, nothing is concluded from what does not arrive.
+    pub fn set_reading(&mut self, now: Now, reading: bool) {
+        if reading == self.reading {
+            return;
+        }
+        self.reading = reading;
+        if reading {
+            self.arm_for_arrivals(now.instant);
+        } else {
+            for timer in [Timer::Gap, Timer::Probe, Timer::Resend, Timer::FirstInput] {
+                self.timers.stop(timer);
+            }
+        }
+        self.rearm(now.instant);
     }
 
     /// Acts on every deadline that has passed.
@@ -241,6 +262,16 @@ impl Channel {
         self.inbound.has_gap()
     }
 
+    /// How far both directions have come: grows with every message that is delivered or newly acknowledged.
+    pub fn progress(&self) -> u64 {
+        self.inbound.expected().unsigned_abs() + self.outbound.acknowledged()
+    }
+
+    /// The size in bytes of the largest message that is unacknowledged, if it is larger than every path carries.
+    pub fn oversized(&self) -> Option<usize> {
+        self.outbound.largest().filter(|size| *size > SAFE_PAYLOAD + frame::OVERHEAD)
+    }
+
     /// The smoothed round-trip time.
     pub fn round_trip_time(&self) -> Duration {
         self.rtt.smoothed()
@@ -286,14 +317,25 @@ impl Channel {
             Phase::Holding => self.timers.set(Timer::HoldInput, now + HOLD_INPUT),
             Phase::Open | Phase::Ending => {}
         }
+        self.arm_for_arrivals(now);
+    }
+
+    /// Starts what waits for something to arrive.
+    fn arm_for_arrivals(&mut self, now: Instant) {
         if self.inbound.has_gap() {
             self.timers.set(Timer::Gap, now + GAP_TIMEOUT);
+        }
+        if let Some(lost_at) = self.discovery.lost_at(now, self.rtt.timeout()) {
+            self.timers.set(Timer::Probe, lost_at);
+        }
+        if self.first_input.is_some_and(|number| !self.outbound.is_acknowledged(number)) {
+            self.timers.set(Timer::FirstInput, now + FIRST_INPUT_TIMEOUT);
         }
     }
 
     /// Follows what the other parts want to wait for.
     fn rearm(&mut self, now: Instant) {
-        match self.outbound.next_deadline() {
+        match self.outbound.next_deadline().filter(|_| self.reading) {
             Some(at) => self.timers.set(Timer::Resend, at),
             None => self.timers.stop(Timer::Resend),
         }

@@ -54,7 +54,7 @@ impl Channel {
                 }
             }
         }
-        if self.inbound.has_gap() && !self.timers.is_set(Timer::Gap) {
+        if self.inbound.has_gap() && self.reading && !self.timers.is_set(Timer::Gap) {
             self.timers.set(Timer::Gap, now.instant + GAP_TIMEOUT);
         }
     }

@@ -11,10 +11,7 @@ use super::message::{self, Acknowledge, MessageType, PayloadType};
 use super::pacer::Load;
 use super::timer::Timer;
 use super::version::AgentVersion;
-use super::{Channel, Phase, Receipt, uuid4};
-
-/// A first input that is unacknowledged for so long means that the port may not be listening.
-const FIRST_INPUT_TIMEOUT: Duration = Duration::from_secs(3);
+use super::{Channel, FIRST_INPUT_TIMEOUT, Phase, Receipt, uuid4};
 
 impl Channel {
     /// The next message to send: opening, acknowledgements, urgent, resends, new data.

@@ -1,6 +1,7 @@
 //! The loop: drain everything to empty, wait, make one mutation, drain again.
 
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,18 +18,21 @@ use super::liveness::{Liveness, Verdict};
 use super::path_cache::PathCache;
 use super::resume::{AttemptError, Next, Resume};
 use super::signals::{Interrupt, Interrupts};
-use super::start::{LEAVE, end};
 use super::stdio::{Input, Output};
-use super::{Failure, Note, Notes, Outcome, Settings, Step};
+use super::{Failure, Note, Notes, Outcome, Settings, Step, random};
 
 /// Received data that standard output has not taken; beyond it the websocket is not read.
 const RECEIVED_LIMIT: usize = 8 << 20;
-/// How long the terminate flag may go unconfirmed before the API is asked too.
-const FLAG_PATIENCE: Duration = Duration::from_millis(500);
 /// Input is read in pieces of at least this many bytes of room: crumbs cost a system call each.
 const ROOM: usize = 16 << 10;
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
+/// A wake-up that comes so much later than asked for means that the machine has slept, where the clocks do not tell.
+const OVERSLEPT: Duration = Duration::from_secs(10);
+/// A websocket that lived for so long was a working one.
+const LIFE: Duration = Duration::from_secs(5);
+/// So many websockets in a row that die at once, with a large message unacknowledged, died of it.
+const STILLBORN: u32 = 7;
 
 /// What a driver is made of.
 pub(super) struct Parts<'a> {
@@ -43,25 +47,31 @@ pub(super) struct Parts<'a> {
 
 /// One session between its start and its end.
 pub(super) struct Driver<'a> {
-    parts: Parts<'a>,
-    session_id: String,
+    pub(super) parts: Parts<'a>,
+    pub(super) session_id: String,
     stream_url: String,
+    /// The credentials and endpoints that worked last.
+    pub(super) access: Rc<Access>,
     path: PathCache,
-    clock: Clock,
-    channel: Channel,
-    link: Link<'a>,
+    pub(super) clock: Clock,
+    pub(super) channel: Channel,
+    pub(super) link: Link<'a>,
     liveness: Liveness,
     outage: Resume,
     phase: Phase,
     port_answered: bool,
     input_ended: bool,
-    /// Something has arrived since the websocket was opened, so the path works.
-    link_proven: bool,
+    /// When the websocket was opened, and how far the channel had come.
+    opened_at: (Instant, u64),
+    /// Websockets in a row that died without progress while a large message was unacknowledged.
+    stillborn: u32,
+    /// When the loop wanted to wake up at the latest.
+    wake_by: Instant,
     /// Since when our input has ended, everything is acknowledged and the peer is silent.
     quiet_since: Option<Instant>,
     closing: Option<Closing>,
     /// The session is no more at the service.
-    ended: bool,
+    pub(super) ended: bool,
     last_error: Option<String>,
 }
 
@@ -82,7 +92,7 @@ enum Wake {
 }
 
 impl<'a> Driver<'a> {
-    pub(super) fn new(parts: Parts<'a>, access: Access, started: Started, deadline: Instant) -> Self {
+    pub(super) fn new(parts: Parts<'a>, access: Rc<Access>, started: Started, deadline: Instant) -> Self {
         let clock = Clock::start();
         let now = clock.now();
         let host = access.stream_hosts().check(&started.stream.url).map(|url| url.host()).unwrap_or_default();
@@ -92,20 +102,23 @@ impl<'a> Driver<'a> {
             pace: Pace::default(),
             path: path.load(wall()),
         };
-        let opening = link::open(access, parts.dialer.clone(), started.stream.clone());
+        let opening = link::open(access.clone(), parts.dialer.clone(), started.stream.clone());
         Self {
             session_id: started.session_id,
             stream_url: started.stream.url,
+            access,
             path,
             clock,
-            channel: Channel::new(now, settings, Box::new(fill_random)),
+            channel: Channel::new(now, settings, Box::new(random::fill)),
             link: Link::Opening(Box::pin(opening)),
             liveness: Liveness::new(now.instant, parts.settings.keepalive),
             outage: Resume::new(now.instant),
             phase: Phase::Connecting { deadline },
             port_answered: false,
             input_ended: false,
-            link_proven: false,
+            opened_at: (now.instant, 0),
+            stillborn: 0,
+            wake_by: now.instant + SLEEP_CHECK,
             quiet_since: None,
             closing: None,
             ended: false,
@@ -123,9 +136,12 @@ impl<'a> Driver<'a> {
                 Err(failure) => break Err(failure),
             }
         };
+        let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
         if !self.ended {
-            let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
             self.leave(hurried).await;
+        }
+        if !hurried {
+            self.write_out().await;
         }
         result
     }
@@ -144,6 +160,7 @@ impl<'a> Driver<'a> {
 
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline(self.clock.now().instant);
+        self.wake_by = deadline;
         let read = self.reads();
         let room = if self.input_ended { 0 } else { self.channel.capacity() };
         let wants_input = room >= ROOM;
@@ -171,7 +188,8 @@ impl<'a> Driver<'a> {
             consider(Some(deadline));
         }
         consider(self.quiet_since.map(|since| since + self.parts.settings.linger));
-        consider(self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap())));
+        let closing = self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap()));
+        consider(closing.filter(|at| *at > now || self.parts.output.queued() == 0));
         deadline
     }
 
@@ -209,30 +227,26 @@ impl<'a> Driver<'a> {
         Ok(None)
     }
 
-    fn incoming(&mut self, now: Now, incoming: Incoming) {
+    pub(super) fn incoming(&mut self, now: Now, incoming: Incoming) {
         match incoming {
             Incoming::Message(message) => {
                 self.liveness.heard();
-                self.link_proven = true;
                 self.channel.handle_frame(now, &message);
                 if let Some(closing) = &mut self.closing {
                     closing.heard(now.instant);
                 }
             }
-            Incoming::Pong => {
-                self.liveness.answered();
-                self.link_proven = true;
-            }
-            Incoming::Ping => self.liveness.heard(),
+            Incoming::Pong | Incoming::Ping => self.liveness.heard(),
             Incoming::Flushed => {}
         }
     }
 
     fn opened(&mut self, now: Now, opened: Opened) {
-        let Opened { websocket, stream: Stream { url, token } } = opened;
+        let Opened { websocket, stream: Stream { url, token }, access } = opened;
         self.stream_url = url;
+        self.access = access;
         self.link = Link::Up(websocket);
-        self.link_proven = false;
+        self.opened_at = (now.instant, self.channel.progress());
         self.liveness = Liveness::new(now.instant, self.parts.settings.keepalive);
         self.channel.attach(now, token.reveal());
         if self.phase == Phase::Connected {
@@ -251,10 +265,8 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         if self.link.websocket().is_some() {
+            self.judge_life(now)?;
             self.channel.detach(now);
-            if self.link_proven {
-                self.outage = Resume::new(now.instant);
-            }
             if self.phase == Phase::Connected {
                 tracing::info!(session_id = self.session_id, cause = %error, "link lost");
                 (self.parts.notes)(&Note::Interrupted(error.to_string()));
@@ -268,9 +280,9 @@ impl<'a> Driver<'a> {
         let established = self.phase == Phase::Connected;
         self.last_error = Some(error.to_string());
         if established && self.parts.settings.resume_window.is_zero() {
-            return Err(self.failure_lost(now, error.to_string()));
+            return Err(lost(error.to_string()));
         }
-        match self.outage.after(error, established, random_fraction()) {
+        match self.outage.after(error, established, random::fraction()) {
             Next::RetryAfter(delay) => {
                 self.link = Link::Opening(self.attempt(delay));
                 Ok(())
@@ -282,6 +294,25 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Tells whether the websocket that is lost was a working one: then the outage begins now. If too many in a row
+    /// were not, and a large message is what they have in common, the path has come to refuse its size.
+    fn judge_life(&mut self, now: Now) -> Result<(), Failure> {
+        let (opened, progress) = self.opened_at;
+        if self.channel.progress() != progress || now.instant >= opened + LIFE {
+            self.outage = Resume::new(now.instant);
+            self.stillborn = 0;
+            return Ok(());
+        }
+        let Some(size) = self.channel.oversized() else { return Ok(()) };
+        self.stillborn += 1;
+        if self.stillborn < STILLBORN {
+            return Ok(());
+        }
+        self.path.refused(wall(), size);
+        let cause = format!("every connection dies of a message of {size} bytes");
+        Err(Failure::Lost { cause, suspected_size: Some(size) })
+    }
+
     fn attempt(&self, delay: Duration) -> link::Attempt<'a> {
         let (aws, dialer) = (self.parts.aws, self.parts.dialer.clone());
         let (session_id, url) = (self.session_id.clone(), self.stream_url.clone());
@@ -290,13 +321,9 @@ impl<'a> Driver<'a> {
 
     /// Acts on the deadlines that have passed.
     fn expire(&mut self, now: Now) -> Result<(), Failure> {
+        self.channel.set_reading(now, self.reads());
         self.channel.handle_timeout(now);
-        if let Some(slept) = self.clock.slept() {
-            tracing::info!(?slept, "the machine has slept");
-            if self.link.websocket().is_some() {
-                self.lost(now, AttemptError::Lost("the machine has slept".to_owned()))?;
-            }
-        }
+        self.check_sleep(now)?;
         self.check_link(now)?;
         if let Phase::Connecting { deadline } = self.phase
             && now.instant >= deadline
@@ -308,7 +335,22 @@ impl<'a> Driver<'a> {
         if outage && self.closing.is_none() && now.instant >= self.resume_deadline() {
             let window = self.parts.settings.resume_window.as_secs();
             let last = self.last_error.take().unwrap_or_default();
-            return Err(self.failure_lost(now, format!("not resumed within {window} s: {last}")));
+            return Err(lost(format!("not resumed within {window} s: {last}")));
+        }
+        Ok(())
+    }
+
+    /// After sleep the websocket is dead and whatever was begun is stale: start over at once.
+    fn check_sleep(&mut self, now: Now) -> Result<(), Failure> {
+        let overslept = now.instant.saturating_duration_since(self.wake_by);
+        let Some(slept) = self.clock.slept().or((overslept > OVERSLEPT).then_some(overslept)) else {
+            return Ok(());
+        };
+        tracing::info!(?slept, "the machine has slept");
+        if self.link.websocket().is_some() {
+            self.lost(now, AttemptError::Lost("the machine has slept".to_owned()))?;
+        } else if self.phase == Phase::Connected && self.closing.is_none() {
+            self.link = Link::Opening(self.attempt(Duration::ZERO));
         }
         Ok(())
     }
@@ -354,7 +396,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn drain_to_link(&mut self, now: Now) -> Result<(), AttemptError> {
+    pub(super) fn drain_to_link(&mut self, now: Now) -> Result<(), AttemptError> {
         while let Some(websocket) = self.link.websocket().filter(|websocket| websocket.has_room())
             && let Some(transmit) = self.channel.poll_transmit(now)
         {
@@ -394,9 +436,12 @@ impl<'a> Driver<'a> {
             Event::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
             Event::Closed { output } => {
                 self.ended = true;
-                self.closing.get_or_insert_with(|| Closing::new(now.instant, output));
+                if self.closing.is_none() {
+                    let suspected_size = self.suspected_size(now);
+                    self.closing = Some(Closing::new(now.instant, output, suspected_size));
+                }
             }
-            Event::Failed(failure) => return Err(self.channel_failure(now, failure)),
+            Event::Failed(failure) => return Err(self.channel_failure(failure)),
         }
         Ok(())
     }
@@ -404,10 +449,10 @@ impl<'a> Driver<'a> {
     fn data(&mut self, bytes: Bytes) {
         self.port_answered = true;
         self.quiet_since = None;
-        self.parts.output.push(bytes);
+        self.parts.output.push(&bytes);
     }
 
-    fn channel_failure(&self, now: Now, failure: channel::Failure) -> Failure {
+    fn channel_failure(&self, failure: channel::Failure) -> Failure {
         let timed_out = |step| Failure::TimedOut { step, after: Duration::from_secs(30), last: None };
         match failure {
             channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
@@ -415,7 +460,7 @@ impl<'a> Driver<'a> {
             channel::Failure::Refused(refusal) => Failure::Refused(refusal),
             channel::Failure::NotAPort => Failure::NotAPort,
             channel::Failure::Gap { missing } => {
-                self.failure_lost(now, format!("message {missing} of the agent did not arrive for 120 s"))
+                lost(format!("message {missing} of the agent did not arrive for 120 s"))
             }
         }
     }
@@ -424,16 +469,18 @@ impl<'a> Driver<'a> {
     fn final_failure(&self, now: Now, error: AttemptError) -> Failure {
         match error {
             AttemptError::Api(error) if error.meaning() == Meaning::AccessDenied => Failure::Api(error),
-            AttemptError::Api(error) => self.failure_lost(now, error.to_string()),
-            AttemptError::Gone => self.failure_lost(now, "it has ended meanwhile".to_owned()),
+            AttemptError::Api(error) if error.meaning() == Meaning::DoesNotExist => {
+                Failure::Lost { cause: error.to_string(), suspected_size: self.suspected_size(now) }
+            }
+            AttemptError::Gone => {
+                let cause = "it has ended meanwhile".to_owned();
+                Failure::Lost { cause, suspected_size: self.suspected_size(now) }
+            }
+            AttemptError::Api(error) => lost(error.to_string()),
             AttemptError::Host(error) => Failure::Host(error),
             AttemptError::Dial(error) => Failure::Dial(error),
-            AttemptError::Lost(cause) => self.failure_lost(now, cause),
+            AttemptError::Lost(cause) => lost(cause),
         }
-    }
-
-    fn failure_lost(&self, now: Now, cause: String) -> Failure {
-        Failure::Lost { cause, suspected_size: self.suspected_size(now) }
     }
 
     /// The message size that is to blame if the far side has just ended the session in the middle of a transfer; later
@@ -452,11 +499,14 @@ impl<'a> Driver<'a> {
             if !over || self.parts.output.queued() > 0 {
                 return Ok(None);
             }
-            let circumstances = self.circumstances(now);
+            let circumstances = self.circumstances();
             return self.closing.take().map(|closing| closing.verdict(circumstances)).transpose();
         }
         let said = self.input_ended && self.channel.is_flushed() && self.phase == Phase::Connected;
-        if !said || self.parts.output.queued() > 0 {
+        // What the peer still says may be on its way while the link is down or a message is missing.
+        let heard =
+            matches!(self.link, Link::Up(_)) && !self.channel.has_gap() && self.parts.output.queued() == 0;
+        if !said || !heard {
             self.quiet_since = None;
             return Ok(None);
         }
@@ -464,69 +514,15 @@ impl<'a> Driver<'a> {
         Ok((now.instant >= since + self.parts.settings.linger).then_some(Outcome::Done))
     }
 
-    fn circumstances(&self, now: Now) -> Circumstances {
+    fn circumstances(&self) -> Circumstances {
         Circumstances {
             connected: self.phase == Phase::Connected,
             port_answered: self.port_answered,
             gap: self.channel.has_gap(),
-            suspected_size: self.suspected_size(now),
-        }
-    }
-
-    /// Ends the session at the service: by the flag if the agent can hear it, by the API if that is not confirmed
-    /// soon. Returns at the first confirmation, at the latest after two seconds; what was received is still written
-    /// unless somebody waits for us to go.
-    async fn leave(&mut self, hurried: bool) {
-        let begun = self.clock.now();
-        let (leave_at, ask_at) = (begun.instant + LEAVE, begun.instant + FLAG_PATIENCE);
-        let (aws, session_id) = (self.parts.aws, self.session_id.clone());
-        let mut api = Box::pin(end(aws, &session_id));
-        let flagged = self.channel.terminate();
-        let mut linked = self.link.websocket().is_some() && self.drain_to_link(begun).is_ok();
-        if hurried {
-            self.parts.output.clear();
-        }
-        loop {
-            self.ended |= self.channel.is_termination_acknowledged();
-            let now = self.clock.now().instant;
-            if now >= leave_at || (self.ended && self.parts.output.queued() == 0) {
-                return;
-            }
-            let heard = flagged && linked && !self.channel.is_termination_queued_behind_data();
-            let asks = !self.ended && (!heard || now >= ask_at);
-            let next = if asks || self.ended { leave_at } else { ask_at };
-            let deadline = self.channel.poll_timeout().map_or(next, |(at, _)| at.min(next));
-            tokio::select! {
-                () = &mut api, if asks => self.ended = true,
-                event = self.link.next(true), if linked => match event {
-                    LinkEvent::Incoming(incoming) => self.incoming(self.clock.now(), incoming),
-                    LinkEvent::Opened(_) | LinkEvent::Failed(_) => linked = false,
-                },
-                written = self.parts.output.write() => {
-                    if written.is_err() {
-                        self.parts.output.clear();
-                    }
-                }
-                () = sleep_until(deadline.into()) => {}
-            }
-            let now = self.clock.now();
-            self.channel.handle_timeout(now);
-            linked = linked && self.drain_to_link(now).is_ok();
-            while let Some(event) = self.channel.poll_event() {
-                self.ended |= matches!(event, Event::Closed { .. });
-            }
         }
     }
 }
 
-/// The system's source and not the TLS library's, which takes 60 ms to seed: identifiers need no more.
-fn fill_random(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the system has a random source");
-}
-
-/// A random number from 0 to 1.
-fn random_fraction() -> f64 {
-    let mut bytes = [0; 4];
-    fill_random(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+fn lost(cause: String) -> Failure {
+    Failure::Lost { cause, suspected_size: None }
 }

@@ -7,9 +7,11 @@
 mod clock;
 mod driver;
 mod ending;
+mod leave;
 mod link;
 mod liveness;
 mod path_cache;
+mod random;
 mod resume;
 mod signals;
 mod start;
