@@ -296,3 +296,19 @@ fn writing_takes_what_fits_and_the_writer_waits() {
     assert_eq!(bench.channel.capacity(), sent);
     assert!(sent > 0 && !bench.channel.is_flushed());
 }
+
+#[test]
+fn nothing_is_concluded_from_silence_while_the_caller_does_not_read() {
+    let mut bench = Bench::open();
+    bench.channel.write(b"unacknowledged");
+    assert_eq!(bench.sent().len(), 1);
+    bench.agent_sends_as(5, PayloadType::Output, b"after a gap");
+    bench.channel.set_reading(bench.now, false);
+    bench.pass(Duration::from_secs(500));
+    assert!(bench.sent().is_empty() && bench.events().is_empty());
+    bench.channel.set_reading(bench.now, true);
+    bench.pass(Duration::from_secs(119));
+    assert!(!bench.events().iter().any(|event| matches!(event, Event::Failed(_))));
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.events().contains(&Event::Failed(Failure::Gap { missing: 3 })));
+}

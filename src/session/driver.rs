@@ -29,10 +29,12 @@ const ROOM: usize = 16 << 10;
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
 /// A wake-up that comes so much later than asked for means that the machine has slept, where the clocks do not tell.
 const OVERSLEPT: Duration = Duration::from_secs(10);
+/// Silence on a websocket that was resumed means nothing for so long: the agent resends what was lost after a second.
+const AFTER_RESUME: Duration = Duration::from_secs(3);
 /// A websocket that lived for so long was a working one.
 const LIFE: Duration = Duration::from_secs(5);
 /// So many websockets in a row that die at once, with a large message unacknowledged, died of it.
-const STILLBORN: u32 = 7;
+const STILLBORN: u32 = 6;
 
 /// What a driver is made of.
 pub(super) struct Parts<'a> {
@@ -60,6 +62,7 @@ pub(super) struct Driver<'a> {
     outage: Resume,
     phase: Phase,
     port_answered: bool,
+    resumed: bool,
     input_ended: bool,
     /// When the websocket was opened, and how far the channel had come.
     opened_at: (Instant, u64),
@@ -115,6 +118,7 @@ impl<'a> Driver<'a> {
             outage: Resume::new(now.instant),
             phase: Phase::Connecting { deadline },
             port_answered: false,
+            resumed: false,
             input_ended: false,
             opened_at: (now.instant, 0),
             stillborn: 0,
@@ -187,7 +191,7 @@ impl<'a> Driver<'a> {
         if let Phase::Connecting { deadline } = self.phase {
             consider(Some(deadline));
         }
-        consider(self.quiet_since.map(|since| since + self.parts.settings.linger));
+        consider(self.quiet_since.map(|since| self.silent_at(since)));
         let closing = self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap()));
         consider(closing.filter(|at| *at > now || self.parts.output.queued() == 0));
         deadline
@@ -250,6 +254,7 @@ impl<'a> Driver<'a> {
         self.liveness = Liveness::new(now.instant, self.parts.settings.keepalive);
         self.channel.attach(now, token.reveal());
         if self.phase == Phase::Connected {
+            self.resumed = true;
             let outage = now.instant.saturating_duration_since(self.outage.since());
             tracing::info!(session_id = self.session_id, ?outage, "resumed");
             (self.parts.notes)(&Note::Resumed(outage));
@@ -511,7 +516,13 @@ impl<'a> Driver<'a> {
             return Ok(None);
         }
         let since = *self.quiet_since.get_or_insert(now.instant);
-        Ok((now.instant >= since + self.parts.settings.linger).then_some(Outcome::Done))
+        Ok((now.instant >= self.silent_at(since)).then_some(Outcome::Done))
+    }
+
+    /// When a silence since then has lasted long enough to end the session.
+    fn silent_at(&self, since: Instant) -> Instant {
+        let lingered = since + self.parts.settings.linger;
+        if self.resumed { lingered.max(self.opened_at.0 + AFTER_RESUME) } else { lingered }
     }
 
     fn circumstances(&self) -> Circumstances {

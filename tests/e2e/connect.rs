@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bench::Bench;
-use crate::services::{MIB, digest, digester, echo, nobody, noise, serve, source};
+use crate::services::{MIB, digest, digester, echo, generous, nobody, noise, serve, source};
 
 const PORT: u16 = 7777;
 
@@ -104,18 +104,7 @@ async fn the_request_names_document_port_and_reason() {
     bench.settle().await;
 }
 
-/// A service that sends it all and then waits until the client has gone.
-async fn generous(data: Vec<u8>) -> std::net::SocketAddr {
-    serve(move |mut stream| {
-        let data = data.clone();
-        async move {
-            let _ = stream.write_all(&data).await;
-            let _ = stream.read(&mut [0]).await;
-        }
-    })
-    .await
-}
-
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_slow_reader_costs_no_memory_and_loses_nothing() {
     const LENGTH: usize = 64 * MIB;
@@ -135,6 +124,7 @@ async fn a_slow_reader_costs_no_memory_and_loses_nothing() {
     bench.settle().await;
 }
 
+#[cfg(target_os = "linux")]
 /// Waits until the agent has sent nothing for a second: everything between it and the reader is full.
 async fn until_nothing_moves(bench: &Bench) {
     let session = bench.session();
@@ -149,6 +139,7 @@ async fn until_nothing_moves(bench: &Bench) {
     }
 }
 
+#[cfg(target_os = "linux")]
 /// The most memory that a process has had, in bytes.
 fn peak_memory(process: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();

@@ -9,12 +9,14 @@
 mod bench;
 mod connect;
 mod cuts;
+mod endings;
 mod errors;
 mod files;
 mod hostile;
 mod programs;
 mod resume;
 mod run;
+#[cfg(target_os = "linux")]
 mod secrets;
 mod services;
 mod signals;

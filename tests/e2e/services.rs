@@ -48,6 +48,18 @@ pub async fn source(bytes: Vec<u8>) -> SocketAddr {
     .await
 }
 
+/// Sends bytes and then waits until the client has gone.
+pub async fn generous(data: Vec<u8>) -> SocketAddr {
+    serve(move |mut stream| {
+        let data = data.clone();
+        async move {
+            let _ = stream.write_all(&data).await;
+            let _ = stream.read(&mut [0]).await;
+        }
+    })
+    .await
+}
+
 /// Takes so many bytes, answers with their digest, then closes.
 pub async fn digester(length: usize) -> SocketAddr {
     serve(move |mut stream| async move {
