@@ -14,6 +14,7 @@ mod errors;
 mod files;
 mod hostile;
 mod programs;
+mod readme;
 mod resume;
 mod run;
 #[cfg(target_os = "linux")]
