@@ -12,6 +12,7 @@ mod link;
 mod liveness;
 mod path_cache;
 mod random;
+mod repair;
 mod resume;
 mod signals;
 mod start;
