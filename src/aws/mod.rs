@@ -27,7 +27,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::transport::{Roots, Signer, StreamHosts};
+use crate::transport::{Bundle, Roots, Signer, StreamHosts};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
@@ -91,7 +91,7 @@ impl Aws {
             None => profile_bundle(settings.profile.as_deref()).await,
         };
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
-        let http = http_client(bundle.clone());
+        let http = http_client(bundle.as_ref());
         Ok(Self { settings, roots: Arc::new(Roots::new(bundle)), http })
     }
 
@@ -144,13 +144,11 @@ impl Aws {
         if let Some(region) = &self.settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        if let Some(profile) = self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
-            let environment = ProviderConfig::default().with_http_client(self.http.clone());
-            let provider =
-                ProfileFileCredentialsProvider::builder().configure(&environment).profile_name(profile);
-            loader = loader.credentials_provider(provider.build());
+        let config = loader.load().await;
+        match self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
+            Some(profile) => with_profile_first(config, profile),
+            None => config,
         }
-        loader.load().await
     }
 
     /// Which hosts a stream URL may name.
@@ -192,10 +190,26 @@ impl Access {
     }
 }
 
+/// Takes credentials from the profile alone, whatever keys the environment has.
+fn with_profile_first(config: SdkConfig, profile: &str) -> SdkConfig {
+    let mut environment = ProviderConfig::default()
+        .with_region(config.region().cloned())
+        .with_use_fips(config.use_fips())
+        .with_use_dual_stack(config.use_dual_stack());
+    if let Some(http) = config.http_client() {
+        environment = environment.with_http_client(http);
+    }
+    let provider =
+        ProfileFileCredentialsProvider::builder().configure(&environment).profile_name(profile).build();
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
 /// The proxies are the environment's, by the same rules as the websocket's.
-fn http_client(bundle: Option<Vec<u8>>) -> SharedHttpClient {
-    let trust = TrustStore::default();
-    let trust = bundle.map_or(trust.clone(), |pem| trust.with_pem_certificate(pem));
+fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
+    let mut trust = TrustStore::default();
+    if let Some(bundle) = bundle {
+        trust.add_pem_certificate(bundle.pem());
+    }
     let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
     Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector =
@@ -224,7 +238,10 @@ async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
     profiles.get("ca_bundle").map(PathBuf::from)
 }
 
-fn read_bundle(path: &std::path::Path) -> Result<Vec<u8>, ApiError> {
-    std::fs::read(path)
-        .map_err(|error| ApiError::Settings(format!("CA bundle `{}`: {error}", path.display())))
+fn read_bundle(path: &std::path::Path) -> Result<Bundle, ApiError> {
+    let refused = |error: &dyn std::fmt::Display| {
+        ApiError::Settings(format!("cannot use the CA bundle `{}`: {error}", path.display()))
+    };
+    let pem = std::fs::read(path).map_err(|error| refused(&error))?;
+    Bundle::parse(pem).map_err(|error| refused(&error))
 }
