@@ -38,11 +38,10 @@ pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> E
 }
 
 async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
-    let started = Instant::now();
+    let began = Instant::now();
     let aws = Aws::new(aws_settings(&config.aws)).await.map_err(|error| Report::of_api(&error, None))?;
-    let mut settings = session_settings(&config.session, config.cache_dir.clone());
+    let settings = session_settings(&config.session, began, config.cache_dir.clone());
     let target = locate(&aws, destination, settings.connect_timeout).await?;
-    settings.connect_timeout = settings.connect_timeout.saturating_sub(started.elapsed());
     let request = SessionRequest {
         target: target.id().to_owned(),
         document: config.session.document.clone().unwrap_or_else(|| SSH_DOCUMENT.to_owned()),
@@ -67,8 +66,13 @@ pub(super) fn aws_settings(config: &AwsSettings) -> aws::Settings {
     }
 }
 
-fn session_settings(config: &SessionSettings, cache_dir: Option<std::path::PathBuf>) -> session::Settings {
+fn session_settings(
+    config: &SessionSettings,
+    began: Instant,
+    cache_dir: Option<std::path::PathBuf>,
+) -> session::Settings {
     session::Settings {
+        began,
         connect_timeout: config.connect_timeout,
         resume_window: config.resume_window,
         keepalive: config.keepalive,

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::aws::ApiError;
 use crate::channel::Refusal;
@@ -33,7 +34,9 @@ pub use self::start::connect;
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// From the start until data can flow.
+    /// When the run began: a name may have been looked up before the session is started.
+    pub began: Instant,
+    /// From there until data can flow.
     pub connect_timeout: Duration,
     /// How long a lost link is tried to be resumed; zero is not at all.
     pub resume_window: Duration,

@@ -34,7 +34,7 @@ pub async fn connect(
     notes: Notes,
 ) -> Result<Outcome, Failure> {
     let failed = |what| move |error| Failure::Stdio { what, error };
-    let deadline = Instant::now() + settings.connect_timeout;
+    let deadline = settings.began + settings.connect_timeout;
     let mut interrupts = Interrupts::listen().map_err(failed("cannot listen to signals"))?;
     let roots = aws.roots();
     tokio::task::spawn_blocking(move || roots.preload());
