@@ -14,6 +14,9 @@ pub enum ApiError {
     /// A file of the user's settings cannot be used.
     #[error("{0}")]
     Settings(String),
+    /// The profile that was named is nowhere: choose one of those that exist.
+    #[error("the profile `{0}` is in no AWS config file")]
+    NoProfile(String),
     /// There are no credentials, or they cannot be loaded: log in.
     #[error("no usable AWS credentials: {0}")]
     NoCredentials(String),
@@ -111,7 +114,7 @@ impl ApiError {
     pub fn meaning(&self) -> Meaning {
         match self {
             Self::NoRegion | Self::Settings(_) => Meaning::Settings,
-            Self::NoCredentials(_) => Meaning::Credentials,
+            Self::NoCredentials(_) | Self::NoProfile(_) => Meaning::Credentials,
             // A certificate may be a captive portal's, and so pass.
             Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),

@@ -19,6 +19,7 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -86,10 +87,8 @@ impl Aws {
     /// # Errors
     /// [`ApiError::Settings`] when the bundle cannot be read.
     pub async fn new(settings: Settings) -> Result<Self, ApiError> {
-        let bundle = match &settings.ca_bundle {
-            Some(path) => Some(path.clone()),
-            None => profile_bundle(settings.profile.as_deref()).await,
-        };
+        let of_profile = profile_bundle(settings.profile.as_deref()).await?;
+        let bundle = settings.ca_bundle.clone().or(of_profile);
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
         let http = http_client(bundle.as_ref());
         Ok(Self { settings, roots: Arc::new(Roots::new(bundle)), http })
@@ -226,16 +225,29 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
     let resolved = tokio::time::timeout(ATTEMPT_TIMEOUT, provider.provide_credentials()).await;
     let resolved =
         resolved.map_err(|_| ApiError::NoCredentials("their provider did not answer in 15 s".to_owned()))?;
-    resolved.map_err(|error| ApiError::NoCredentials(error::chain(&error)))
+    resolved.map_err(|error| {
+        let whole = error::chain(&error);
+        if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+            tracing::debug!(whole, "no credentials");
+            return ApiError::NoCredentials("none in environment, profile, container or metadata".to_owned());
+        }
+        ApiError::NoCredentials(whole)
+    })
 }
 
-/// The `ca_bundle` of the profile, which the SDK does not read.
-async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
+/// The `ca_bundle` of the profile, which the SDK does not read; a profile that was named must exist.
+async fn profile_bundle(profile: Option<&str>) -> Result<Option<PathBuf>, ApiError> {
     use aws_types::os_shim_internal::{Env, Fs};
     let files = aws_runtime::env_config::file::EnvConfigFiles::default();
-    let profile = profile.map(|name| name.to_owned().into());
-    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await.ok()?;
-    profiles.get("ca_bundle").map(PathBuf::from)
+    let chosen = profile.map(|name| name.to_owned().into());
+    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, chosen).await;
+    let profiles = profiles.map_err(|error| ApiError::Settings(error::chain(&error)))?;
+    match profile {
+        Some(name) if name != "default" && profiles.get_profile(name).is_none() => {
+            Err(ApiError::NoProfile(name.to_owned()))
+        }
+        Some(_) | None => Ok(profiles.get("ca_bundle").map(PathBuf::from)),
+    }
 }
 
 fn read_bundle(path: &std::path::Path) -> Result<Bundle, ApiError> {

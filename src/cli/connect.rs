@@ -1,7 +1,7 @@
 //! The command `connect`: stdin and stdout joined to a port of the target.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,6 +49,9 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
         reason: config.session.reason.clone(),
     };
     let notes = notes(config.log.verbosity, port);
+    if stdin().is_terminal() && stdout().is_terminal() && config.log.verbosity != Verbosity::Quiet {
+        super::stderr::print_note(&format!("this carries bytes for ssh; to log in: ssh {destination}"));
+    }
     let ended = session::connect(&aws, &request, &settings, notes).await;
     ended.map_err(|failure| Report::of_session(&failure, destination, &target, port))
 }

@@ -212,10 +212,14 @@ impl Report {
             }
             Meaning::Settings => Self::new(ExitKind::Configuration, whole)
                 .hint("see `AWS_CA_BUNDLE` and `ca_bundle` in the profile"),
+            Meaning::Credentials if matches!(error, ApiError::NoProfile(_)) => {
+                Self::new(ExitKind::Credentials, whole)
+                    .hint("`aws configure list-profiles` names those that are there")
+            }
             Meaning::Credentials => Self::new(ExitKind::Credentials, whole)
                 .hint("log in again (`aws sso login`, `aws configure`), or choose another `--profile`"),
             Meaning::AccessDenied => Self::new(ExitKind::AccessDenied, whole)
-                .hint("ask for the permission that the message names; docs/security.md has the least policy"),
+                .hint("ask for the permission that the message names; contrib/iam has the least policy"),
             Meaning::TargetNotConnected => {
                 let report = Self::new(ExitKind::NotConnected, whole)
                     .hint("is the instance running, its agent online, and this its account and region?");

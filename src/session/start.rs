@@ -44,7 +44,7 @@ pub async fn connect(
     };
     let access = Rc::new(access);
     let session_id = started.session_id.clone();
-    tracing::debug!(session_id, "session started");
+    tracing::info!(session_id, target = request.target, document = request.document, "session started");
     let run = async {
         let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
         let dialer = Dialer::new(aws.roots());
