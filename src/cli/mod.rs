@@ -3,13 +3,19 @@
 //! [`run`] is the whole program: arguments, configuration, log, command, exit code. Everything below gets plain values
 //! and returns typed errors; only [`report`] prints them.
 
+mod aim;
 mod args;
+mod completion;
 mod connect;
 mod log;
 mod log_file;
+mod man;
 pub mod report;
 pub mod sanitize;
+mod ssh_config;
+mod ssh_files;
 mod stderr;
+mod stdout;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -25,26 +31,37 @@ use report::{ExitKind, Report};
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     forbid_core_dumps();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = completion::answer(&args) {
+        return exit;
+    }
     let environment = Environment::from_process();
     let (command, flags) = match CommandLine::read(args) {
         Ok(line) => line.into_parts(),
         Err(error) => return print_usage(&error, &environment),
     };
     match configure(flags, &environment) {
-        Ok(config) => dispatch(command, config),
+        Ok(config) => dispatch(command, config, &environment),
         Err(error) => Report::from(error).print(),
     }
 }
 
-fn dispatch(command: Command, config: Config) -> ExitCode {
+fn dispatch(command: Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
         Command::Connect(args) => run_connect(&args, config),
+        Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
+        Command::Completions(args) => completion::print_script(args.shell),
+        Command::Man(args) => man::print(args.command.as_deref()),
     }
 }
 
 fn run_connect(args: &ConnectArgs, config: Config) -> ExitCode {
-    match args.target.parse::<Target>() {
-        Ok(target) => connect::connect(in_region(config, target.region()), target, args.port),
+    let aim = match aim::aim(&args.target, args.port, config) {
+        Ok(aim) => aim,
+        Err(report) => return report.print(),
+    };
+    match aim.target.parse::<Target>() {
+        Ok(target) => connect::connect(in_region(aim.config, target.region()), target, aim.port),
         Err(error) => Report::from(error).print(),
     }
 }

@@ -11,7 +11,7 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// Read beside the variables of [`Key`].
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "AWS_CA_BUNDLE",
     "AWS_ENDPOINT_URL_SSM",
     "AWS_ENDPOINT_URL_SSMMESSAGES",
@@ -20,6 +20,7 @@ const OTHERS: [&str; 10] = [
     "AWS_USE_FIPS_ENDPOINT",
     "FUMIDAI_CONFIG",
     "NO_COLOR",
+    "PATH",
     "RUST_LOG",
     "TERM",
 ];

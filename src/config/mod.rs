@@ -11,6 +11,7 @@ mod forward;
 mod host;
 mod parse;
 mod settings;
+pub mod ssh_config;
 pub mod value;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,16 @@
+//! Standard output, for what was asked for and nothing else.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use super::report::{ExitKind, Report};
+
+/// Prints a text that was asked for.
+pub(super) fn print(text: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitKind::Done.into(),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitKind::READER_GONE.into(),
+        Err(error) => Report::new(ExitKind::Failure, format!("standard output: {error}")).print(),
+    }
+}
