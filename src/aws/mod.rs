@@ -5,13 +5,16 @@
 //! although the user has logged in again meanwhile.
 
 mod error;
+mod human;
+mod mfa;
 mod ssm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -23,11 +26,16 @@ use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::os_shim_internal::Env;
 use aws_types::service_config::ServiceConfigKey;
+use tokio::sync::Mutex;
 
 use crate::transport::{Roots, Signer, StreamHosts};
 
+use self::mfa::{Means, Roles};
+
 pub use self::error::{ApiError, Meaning};
+pub use self::human::{AskCode, Human, NoCode};
 pub use self::ssm::{SessionRequest, Started, Stream, Token};
 
 /// How long one attempt of a call may take.
@@ -48,8 +56,12 @@ pub struct Settings {
     pub ssm_endpoint: Option<String>,
     /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
     pub stream_endpoint: Option<String>,
+    /// The endpoint of APIs that have none of their own.
+    pub any_endpoint: Option<String>,
     /// Further root certificates, PEM.
     pub ca_bundle: Option<PathBuf>,
+    /// Where the AWS CLI keeps the credentials of roles.
+    pub cli_cache: Option<PathBuf>,
 }
 
 /// The way to AWS for the life of a process.
@@ -58,6 +70,11 @@ pub struct Aws {
     settings: Settings,
     roots: Arc<Roots>,
     http: SharedHttpClient,
+    human: Human,
+    /// Only the first look may ask: later ssh has the terminal.
+    has_looked: AtomicBool,
+    /// What was assumed with a second factor, for as long as it lasts.
+    assumed: Mutex<Option<(Roles, Credentials)>>,
 }
 
 /// One fresh look at credentials, region and endpoints.
@@ -80,7 +97,20 @@ impl Aws {
         };
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
         let http = http_client(bundle.clone());
-        Ok(Self { settings, roots: Arc::new(Roots::new(bundle)), http })
+        let roots = Arc::new(Roots::new(bundle));
+        let (human, has_looked, assumed) = Default::default();
+        Ok(Self { settings, roots, http, human, has_looked, assumed })
+    }
+
+    /// Gives somebody to ask for the code of a second factor.
+    #[must_use]
+    pub fn with_human(self, human: Human) -> Self {
+        Self { human, ..self }
+    }
+
+    /// Whoever is asked.
+    pub fn human(&self) -> &Human {
+        &self.human
     }
 
     /// The roots that streams are to trust.
@@ -96,7 +126,7 @@ impl Aws {
         let config = self.load().await;
         let region = config.region().map(|region| region.as_ref().to_owned());
         let region = region.filter(|region| !region.is_empty()).ok_or(ApiError::NoRegion)?;
-        let credentials = resolve_credentials(&config).await?;
+        let credentials = self.credentials(&config).await?;
         let hosts = self.stream_hosts(&config, &region).await;
         let mut client =
             aws_sdk_ssm::config::Builder::from(&config).credentials_provider(credentials.clone());
@@ -120,12 +150,69 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
-            let environment = ProviderConfig::default().with_http_client(self.http.clone());
-            let provider =
-                ProfileFileCredentialsProvider::builder().configure(&environment).profile_name(profile);
+            let provider = ProfileFileCredentialsProvider::builder()
+                .configure(&self.provider_config(None))
+                .profile_name(profile);
             loader = loader.credentials_provider(provider.build());
         }
         loader.load().await
+    }
+
+    fn provider_config(&self, region: Option<Region>) -> ProviderConfig {
+        ProviderConfig::default().with_http_client(self.http.clone()).with_region(region)
+    }
+
+    /// Resolves the credentials: by the SDK, unless a role asks for a second factor.
+    async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, ApiError> {
+        let may_ask = !self.has_looked.swap(true, Ordering::Relaxed);
+        let profiles =
+            if self.keys_go_first() { None } else { profiles(self.settings.profile.as_deref()).await };
+        let Some(profiles) = profiles else { return resolve_credentials(config).await };
+        let name = self.settings.profile.as_deref().unwrap_or(profiles.selected_profile());
+        if let Some(roles) = Roles::with_mfa(&profiles, name) {
+            return self.assume(roles, &profiles, config, may_ask).await;
+        }
+        let resolved = resolve_credentials(config).await;
+        resolved.map_err(|error| match (error, mfa::sso_profile(&profiles, name)) {
+            (ApiError::NoCredentials(cause), Some(profile)) => {
+                ApiError::NoLogin { profile: profile.to_owned(), cause }
+            }
+            (error, _) => error,
+        })
+    }
+
+    async fn assume(
+        &self,
+        roles: Roles,
+        profiles: &ProfileSet,
+        config: &SdkConfig,
+        may_ask: bool,
+    ) -> Result<Credentials, ApiError> {
+        let mut assumed = self.assumed.lock().await;
+        if let Some((_, known)) =
+            assumed.as_ref().filter(|(same, known)| *same == roles && mfa::is_fresh(known))
+        {
+            return Ok(known.clone());
+        }
+        let means = Means {
+            profiles,
+            config,
+            provider: self.provider_config(config.region().cloned()),
+            sts_endpoint: endpoint_setting(config, "STS")
+                .or_else(|| config.endpoint_url().map(str::to_owned))
+                .or_else(|| self.settings.any_endpoint.clone()),
+            cache: self.settings.cli_cache.as_deref(),
+            human: may_ask.then_some(&self.human),
+        };
+        let credentials = roles.assume(&means).await?;
+        *assumed = Some((roles, credentials.clone()));
+        Ok(credentials)
+    }
+
+    /// Keys in the environment go before a profile, unless that was named for this run.
+    fn keys_go_first(&self) -> bool {
+        let is_set = |name| Env::real().get(name).is_ok_and(|value| !value.trim().is_empty());
+        !self.settings.profile_goes_first && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
     }
 
     /// Which hosts a stream URL may name.
@@ -200,11 +287,15 @@ fn endpoint_setting(config: &SdkConfig, service: &'static str) -> Option<String>
 
 /// The `ca_bundle` of the profile, which the SDK does not read.
 async fn profile_bundle(profile: Option<&str>) -> Option<PathBuf> {
-    use aws_types::os_shim_internal::{Env, Fs};
+    profiles(profile).await?.get("ca_bundle").map(PathBuf::from)
+}
+
+/// The AWS config files, as they are now.
+async fn profiles(profile: Option<&str>) -> Option<ProfileSet> {
+    use aws_types::os_shim_internal::Fs;
     let files = aws_runtime::env_config::file::EnvConfigFiles::default();
     let profile = profile.map(|name| name.to_owned().into());
-    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await.ok()?;
-    profiles.get("ca_bundle").map(PathBuf::from)
+    aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await.ok()
 }
 
 fn read_bundle(path: &std::path::Path) -> Result<Vec<u8>, ApiError> {

@@ -12,6 +12,7 @@ use super::report::{ExitKind, Report};
 const SSH_PORT: u16 = 22;
 
 /// Where a session is to go.
+#[derive(Debug)]
 pub(super) struct Aim {
     /// The configuration that holds for it.
     pub config: Config,
@@ -85,8 +86,8 @@ mod tests {
         assert_eq!(aimed("me@web--eu-west-1", Some(22), text), ("me@i-0123--eu-west-1".into(), 22));
         assert_eq!(aimed("plain", None, text), ("plain".into(), 22));
         assert_eq!(aimed("by-address", None, text).0, "10.0.0.1");
-        let aim = aim("web", None, config(text)).ok().expect("a host");
-        assert_eq!(aim.config.aws.region.as_deref(), Some("eu-west-3"));
+        let aim = aim("web", None, config(text));
+        assert_eq!(aim.expect("a host").config.aws.region.as_deref(), Some("eu-west-3"));
     }
 
     #[test]
@@ -105,7 +106,7 @@ mod tests {
             ("security_group = 'g'", "security_group"),
             ("route = 'ssh'", "route"),
         ] {
-            let report = aim("web", None, config(&format!("[hosts.web]\n{line}"))).err().expect(line);
+            let report = aim("web", None, config(&format!("[hosts.web]\n{line}"))).expect_err(line);
             assert_eq!(report.exit(), ExitKind::Configuration);
             let text = format!("host `web` has `{key}` in the config file, which this version cannot do yet");
             assert_eq!(report.cause(), text);

@@ -102,7 +102,7 @@ pub struct CompletionsArgs {
 #[derive(Args)]
 #[command(after_help = "To read it: fumidai man | man -l -")]
 pub struct ManArgs {
-    /// The command
+    /// The command, or `fumidai` for the first page
     #[arg(value_parser = man::command)]
     pub(super) command: Option<String>,
 }

@@ -25,6 +25,9 @@ use super::stdout;
 /// Set by the scripts, to the name of their shell.
 const VARIABLE: &str = "FUMIDAI_COMPLETE";
 
+/// clap's own script for bash completes neither `user@name` nor `ecs:…`.
+const BASH: &str = include_str!("completion.bash");
+
 /// A shell with completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Shell {
@@ -49,6 +52,9 @@ impl Shell {
 
 /// Prints the script of a shell.
 pub(super) fn print_script(shell: Shell) -> ExitCode {
+    if shell == Shell::Bash {
+        return stdout::print(BASH);
+    }
     let mut script = Vec::new();
     let shells = Shells::builtins();
     let writer = shells.completer(shell.name()).expect("clap_complete knows these shells");

@@ -5,11 +5,12 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::aws::{self, Aws, SessionRequest};
+use crate::aws::{self, Aws, Human, SessionRequest};
 use crate::config::{AwsSettings, Config, SessionSettings, Verbosity};
 use crate::session::{self, Failure, Interrupt, Note, Notes, Outcome};
 use crate::target::Target;
 
+use super::prompt::ask_code;
 use super::report::{ExitKind, Report};
 
 /// The document whose sessions carry one plain stream to a port.
@@ -35,7 +36,7 @@ pub(super) fn connect(config: Config, target: Target, port: u16) -> ExitCode {
 }
 
 async fn run(config: &Config, target: &Target, port: u16) -> Result<Outcome, Failure> {
-    let aws = Aws::new(aws_settings(&config.aws)).await?;
+    let aws = Aws::new(aws_settings(&config.aws)).await?.with_human(Human::asked_by(ask_code()));
     let request = SessionRequest {
         target: target.id().to_owned(),
         document: config.session.document.clone().unwrap_or_else(|| SSH_DOCUMENT.to_owned()),
@@ -53,7 +54,9 @@ fn aws_settings(config: &AwsSettings) -> aws::Settings {
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
+        any_endpoint: config.endpoints.any.clone(),
         ca_bundle: config.ca_bundle.clone(),
+        cli_cache: config.cli_cache.clone(),
     }
 }
 

@@ -32,18 +32,20 @@ const EXITS: [(ExitKind, &str); 15] = [
 /// Prints the page of a command, or all of them one after the other.
 pub(super) fn print(command: Option<&str>) -> ExitCode {
     let pages = pages();
-    let wanted = |name: &str| command.is_none_or(|command| name == format!("fumidai-{command}"));
+    let wanted = |name: &str| {
+        command.is_none_or(|command| name == command || name.strip_prefix("fumidai-") == Some(command))
+    };
     let text: String = pages.into_iter().filter(|(name, _)| wanted(name)).map(|(_, text)| text).collect();
     stdout::print(&text)
 }
 
-/// Takes the name of a command, as a word of the command line.
+/// Takes the name of a command, or of the program, as a word of the command line.
 pub(super) fn command(word: &str) -> Result<String, String> {
     let commands = commands();
-    match commands.iter().find(|name| *name == word) {
-        Some(name) => Ok(name.clone()),
-        None => Err(format!("the commands are {}", commands.join(", "))),
+    if word == "fumidai" || commands.iter().any(|name| name == word) {
+        return Ok(word.to_owned());
     }
+    Err(format!("the commands are {}", commands.join(", ")))
 }
 
 fn commands() -> Vec<String> {
@@ -67,7 +69,13 @@ fn page(command: clap::Command) -> String {
     let source = concat!("fumidai ", env!("CARGO_PKG_VERSION"));
     let written = Man::new(command).source(source).manual("fumidai").render(&mut text);
     written.expect("a Vec takes every write");
-    String::from_utf8_lossy(&text).into_owned()
+    plain(&String::from_utf8_lossy(&text))
+}
+
+/// Old formatters read Latin-1: everything else is named by its number.
+fn plain(text: &str) -> String {
+    let written = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) };
+    text.chars().map(written).collect()
 }
 
 fn exit_section() -> String {

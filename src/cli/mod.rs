@@ -10,6 +10,7 @@ mod connect;
 mod log;
 mod log_file;
 mod man;
+mod prompt;
 pub mod report;
 pub mod sanitize;
 mod ssh_config;
@@ -40,15 +41,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(line) => line.into_parts(),
         Err(error) => return print_usage(&error, &environment),
     };
+    match &command {
+        // A wrong config file must not take the manual away.
+        Command::Completions(args) => return completion::print_script(args.shell),
+        Command::Man(args) => return man::print(args.command.as_deref()),
+        Command::Connect(_) | Command::SshConfig(_) => {}
+    }
     match configure(flags, &environment) {
-        Ok(config) => dispatch(command, config, &environment),
+        Ok(config) => dispatch(&command, config, &environment),
         Err(error) => Report::from(error).print(),
     }
 }
 
-fn dispatch(command: Command, config: Config, environment: &Environment) -> ExitCode {
+fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
-        Command::Connect(args) => run_connect(&args, config),
+        Command::Connect(args) => run_connect(args, config),
         Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),

@@ -178,6 +178,8 @@ impl SshFiles {
         let text =
             file.to_str().filter(|text| !text.contains(|c: char| c.is_control() || "\"*?[]".contains(c)));
         let Some(text) = text else { return Err(InstallError::Path { file }) };
+        // To ssh a backslash is no separator.
+        let text = if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() };
         Ok(if text.contains(' ') { format!("Include \"{text}\"") } else { format!("Include {text}") })
     }
 

@@ -183,6 +183,7 @@ impl Config {
                 endpoint_url: layers.flags.endpoint_url.clone(),
                 endpoints,
                 ca_bundle: environment.path("AWS_CA_BUNDLE"),
+                cli_cache: environment.folders.home.as_ref().map(|home| home.join(".aws/cli/cache")),
                 fips: environment.switch("AWS_USE_FIPS_ENDPOINT"),
                 dual_stack: environment.switch("AWS_USE_DUALSTACK_ENDPOINT"),
             },

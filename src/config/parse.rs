@@ -192,10 +192,8 @@ fn check_name(name: &At<DeString<'_>>, table: &str) -> Result<(), Fault> {
 fn set(settings: &mut Settings, key: Key, value: &At<DeValue<'_>>, text: &str) -> Result<(), Fault> {
     let raw = raw(value.get_ref());
     // A path in a file is the same wherever the program is started, so it cannot be a relative one.
-    let taken = match raw {
-        Raw::String(path) if key == Key::LogFile && is_relative(path) => Err(ValueError::NotAbsolute),
-        _ => settings.set(key, raw),
-    };
+    let is_relative = matches!(raw, Raw::String(path) if key == Key::LogFile && is_relative(path));
+    let taken = if is_relative { Err(ValueError::NotAbsolute) } else { settings.set(key, raw) };
     taken.map_err(|error| bad_value(key.name(), error, value, text))
 }
 

@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_bad_variable_is_named() {
         let environment = Environment::of([("FUMIDAI_KEEPALIVE", "0")]);
-        let error = Settings::from_environment(&environment).err().expect("zero is refused");
+        let error = Settings::from_environment(&environment).expect_err("zero is refused");
         assert_eq!(error.to_string(), "`FUMIDAI_KEEPALIVE` in the environment must be at least 1 second");
     }
 

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
 use crate::transport::Dialer;
@@ -43,6 +43,7 @@ pub async fn connect(
         let output = Output::stdout().map_err(stdio("standard output"))?;
         let dialer = Dialer::new(aws.roots());
         let parts = Parts { aws, dialer, settings, notes, input, output, interrupts };
+        let deadline = deadline + aws.human().time_taken();
         Ok(Driver::new(parts, access, started, deadline.into_std()).run().await)
     };
     let failure = match AssertUnwindSafe(run).catch_unwind().await {
@@ -78,11 +79,13 @@ async fn start(
             return Ok(Start::Started(Box::new(result?)));
         }
         interrupt = interrupts.next() => Ok(Start::Left(Outcome::Interrupted(interrupt))),
-        () = sleep_until(deadline) => {
+        () = aws.human().passed(deadline) => {
             Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
-    if let Ok(Ok((access, started))) = timeout_at(Instant::now() + LEAVE, work).await {
+    // Whoever is still asked has started nothing.
+    let patience = if aws.human().is_asked() { Duration::ZERO } else { LEAVE };
+    if let Ok(Ok((access, started))) = timeout_at(Instant::now() + patience, work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
         let _ = timeout(LEAVE, access.terminate_session(&started.session_id)).await;
     }
