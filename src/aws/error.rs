@@ -55,6 +55,14 @@ pub enum ApiError {
         /// Which call.
         operation: &'static str,
     },
+    /// The endpoint's certificate was not accepted: trust its issuer with `AWS_CA_BUNDLE`, if it is yours.
+    #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
+    Certificate {
+        /// Which call.
+        operation: &'static str,
+        /// Why not.
+        cause: String,
+    },
     /// The endpoint could not be reached.
     #[error("cannot reach the endpoint for {operation}: {cause}")]
     Network {
@@ -102,7 +110,10 @@ impl ApiError {
             SdkError::ConstructionFailure(_)
             | SdkError::DispatchFailure(_)
             | SdkError::ResponseError(_)
-            | _ => Self::Network { operation, cause: chain(error) },
+            | _ => match certificate_error(error) {
+                Some(refusal) => Self::Certificate { operation, cause: refusal.to_string() },
+                None => Self::Network { operation, cause: chain(error) },
+            },
         }
     }
 
@@ -111,16 +122,37 @@ impl ApiError {
         matches!(self, Self::Service { code, .. } if code == name)
     }
 
+    /// Tells whether the service got the call and did not serve it: throttling or a fault, so that it may be repeated.
+    pub fn is_refusal_to_serve(&self) -> bool {
+        matches!(self, Self::Service { .. }) && self.meaning() == Meaning::Transient
+    }
+
     /// Tells what the error means.
     pub fn meaning(&self) -> Meaning {
         match self {
             Self::NoRegion | Self::Settings(_) => Meaning::Settings,
             Self::NoCredentials(_) | Self::NoLogin { .. } | Self::NoCode { .. } => Meaning::Credentials,
-            Self::Timeout { .. } | Self::Network { .. } => Meaning::Transient,
+            // A certificate may be a captive portal's, and so pass.
+            Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),
         }
     }
 }
+
+/// Names under which AWS's services say "slower", as the SDK knows them.
+const THROTTLING: [&str; 11] = [
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "LimitExceededException",
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "SlowDown",
+];
 
 fn meaning_of(code: &str, status: u16) -> Meaning {
     match code {
@@ -138,16 +170,24 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "IncompleteSignature"
-        | "IncompleteSignatureException" => Meaning::Credentials,
-        "ThrottlingException"
-        | "Throttling"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "InternalServerError"
-        | "InternalFailure"
-        | "ServiceUnavailable" => Meaning::Transient,
-        _ if status >= 500 || status == 429 => Meaning::Transient,
+        | "IncompleteSignatureException"
+        | "RequestTimeTooSkewed" => Meaning::Credentials,
+        code if THROTTLING.contains(&code) => Meaning::Transient,
+        "InternalServerError" | "InternalFailure" | "ServiceUnavailable" => Meaning::Transient,
+        _ if status >= 500 || matches!(status, 403 | 408 | 429) => Meaning::Transient,
         _ => Meaning::Other,
+    }
+}
+
+/// TLS's refusal of a certificate, if that is the cause somewhere below.
+fn certificate_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(refusal @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+        return Some(refusal);
+    }
+    // What an `io::Error` wraps is not its source.
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => certificate_error(wrapped),
+        None => certificate_error(error.source()?),
     }
 }
 
@@ -179,6 +219,9 @@ mod tests {
             ("InternalServerError", 500, Meaning::Transient),
             ("SomethingNew", 503, Meaning::Transient),
             ("DoesNotExistException", 400, Meaning::DoesNotExist),
+            ("SlowDown", 400, Meaning::Transient),
+            ("RequestTimeTooSkewed", 400, Meaning::Credentials),
+            ("ForbiddenByAProxy", 403, Meaning::Transient),
             ("InvalidDocument", 400, Meaning::Other),
         ];
         for (code, status, meaning) in table {

@@ -18,7 +18,7 @@ use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -30,7 +30,7 @@ use aws_types::os_shim_internal::Env;
 use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::Mutex;
 
-use crate::transport::{Roots, Signer, StreamHosts};
+use crate::transport::{Bundle, Roots, Signer, StreamHosts};
 
 use self::mfa::{Means, Roles};
 
@@ -96,7 +96,7 @@ impl Aws {
             None => profile_bundle(settings.profile.as_deref()).await,
         };
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
-        let http = http_client(bundle.clone());
+        let http = http_client(bundle.as_ref());
         let roots = Arc::new(Roots::new(bundle));
         let (human, has_looked, assumed) = Default::default();
         Ok(Self { settings, roots, http, human, has_looked, assumed })
@@ -149,17 +149,11 @@ impl Aws {
         if let Some(region) = &self.settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        if let Some(profile) = self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
-            let provider = ProfileFileCredentialsProvider::builder()
-                .configure(&self.provider_config(None))
-                .profile_name(profile);
-            loader = loader.credentials_provider(provider.build());
+        let config = loader.load().await;
+        match self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
+            Some(profile) => with_profile_first(config, profile),
+            None => config,
         }
-        loader.load().await
-    }
-
-    fn provider_config(&self, region: Option<Region>) -> ProviderConfig {
-        ProviderConfig::default().with_http_client(self.http.clone()).with_region(region)
     }
 
     /// Resolves the credentials: by the SDK, unless a role asks for a second factor.
@@ -197,7 +191,7 @@ impl Aws {
         let means = Means {
             profiles,
             config,
-            provider: self.provider_config(config.region().cloned()),
+            provider: provider_config(config),
             sts_endpoint: endpoint_setting(config, "STS")
                 .or_else(|| config.endpoint_url().map(str::to_owned))
                 .or_else(|| self.settings.any_endpoint.clone()),
@@ -244,10 +238,31 @@ impl Access {
     }
 }
 
+/// Takes credentials from the profile alone, whatever keys the environment has.
+fn with_profile_first(config: SdkConfig, profile: &str) -> SdkConfig {
+    let provider = ProfileFileCredentialsProvider::builder().configure(&provider_config(&config));
+    let provider = provider.profile_name(profile).build();
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
+/// What a provider that we make ourselves must be told, as the SDK tells its own.
+fn provider_config(config: &SdkConfig) -> ProviderConfig {
+    let environment = ProviderConfig::default()
+        .with_region(config.region().cloned())
+        .with_use_fips(config.use_fips())
+        .with_use_dual_stack(config.use_dual_stack());
+    match config.http_client() {
+        Some(http) => environment.with_http_client(http),
+        None => environment,
+    }
+}
+
 /// The proxies are the environment's, by the same rules as the websocket's.
-fn http_client(bundle: Option<Vec<u8>>) -> SharedHttpClient {
-    let trust = TrustStore::default();
-    let trust = bundle.map_or(trust.clone(), |pem| trust.with_pem_certificate(pem));
+fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
+    let mut trust = TrustStore::default();
+    if let Some(bundle) = bundle {
+        trust.add_pem_certificate(bundle.pem());
+    }
     let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
     Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector =
@@ -298,9 +313,12 @@ async fn profiles(profile: Option<&str>) -> Option<ProfileSet> {
     aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await.ok()
 }
 
-fn read_bundle(path: &std::path::Path) -> Result<Vec<u8>, ApiError> {
-    std::fs::read(path)
-        .map_err(|error| ApiError::Settings(format!("CA bundle `{}`: {error}", path.display())))
+fn read_bundle(path: &std::path::Path) -> Result<Bundle, ApiError> {
+    let refused = |error: &dyn std::fmt::Display| {
+        ApiError::Settings(format!("cannot use the CA bundle `{}`: {error}", path.display()))
+    };
+    let pem = std::fs::read(path).map_err(|error| refused(&error))?;
+    Bundle::parse(pem).map_err(|error| refused(&error))
 }
 
 #[cfg(test)]

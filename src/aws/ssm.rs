@@ -63,25 +63,29 @@ pub struct Started {
 }
 
 impl Access {
-    /// Starts a session.
+    /// Starts a session. One attempt: a repeated call may start a second session.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`]; a session that was started without a stream has been ended.
     pub async fn start_session(&self, request: &SessionRequest) -> Result<Started, ApiError> {
         const OPERATION: &str = "StartSession";
         let parameters = (!request.parameters.is_empty()).then(|| request.parameters.clone());
         let call = self.client.start_session().target(&request.target).document_name(&request.document);
         let call = call.set_parameters(parameters).set_reason(request.reason.clone());
+        let call = call.customize().config_override(once());
         let answer = call.send().await.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
-        match (answer.session_id, stream(answer.stream_url, answer.token_value)) {
-            (Some(session_id), Some(stream)) => Ok(Started { session_id, stream }),
-            (_, _) => Err(ApiError::Service {
-                operation: OPERATION,
-                code: "IncompleteAnswer".to_owned(),
-                message: "no session id, stream URL or token".to_owned(),
-                status: 200,
-            }),
+        let session_id = answer.session_id.unwrap_or_default();
+        match stream(answer.stream_url, answer.token_value) {
+            Some(stream) if !session_id.is_empty() => return Ok(Started { session_id, stream }),
+            Some(_) | None if !session_id.is_empty() => self.terminate_session(&session_id).await?,
+            Some(_) | None => {}
         }
+        Err(ApiError::Service {
+            operation: OPERATION,
+            code: "IncompleteAnswer".to_owned(),
+            message: "no session id, stream URL or token".to_owned(),
+            status: 200,
+        })
     }
 
     /// Asks for a new stream of a session; `None` if the session has ended. One attempt: the caller has a policy.

@@ -91,6 +91,11 @@ impl Discovery {
         now + PATIENCE.max(timeout * 2)
     }
 
+    /// When the probe in flight, if there is one, counts as lost, listened for from now on.
+    pub(crate) fn lost_at(&self, now: Instant, timeout: Duration) -> Option<Instant> {
+        self.flight.map(|_| now + PATIENCE.max(timeout * 2))
+    }
+
     /// Takes an acknowledgement; returns the size if it proves one.
     pub(crate) fn acknowledged(&mut self, number: i64) -> Option<usize> {
         let flight = self.flight.take_if(|flight| flight.number == number)?;

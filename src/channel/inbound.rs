@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::frame::Frame;
 
-/// At least what the official client keeps: ten seconds of an agent at full rate.
+/// At least as many as the official client keeps, ten seconds of an agent at full rate; together with what waits for a
+/// slow reader, the bytes keep the process below 32 MiB.
 const KEPT_MESSAGES: usize = 10_240;
-const KEPT_BYTES: usize = 10 << 20;
+const KEPT_BYTES: usize = 8 << 20;
 /// A number further ahead than this is garbage, not a message that overtook others.
 const ABSURD_JUMP: i64 = 1_000_000;
 
@@ -48,7 +51,9 @@ impl Inbound {
             Verdict::Dropped
         } else {
             self.early_bytes += frame.payload.len();
-            self.early.insert(number, frame);
+            // A copy: the payload is a piece of a read buffer, which must not live as long as the gap.
+            let payload = Bytes::copy_from_slice(&frame.payload);
+            self.early.insert(number, Frame { payload, ..frame });
             Verdict::Kept
         }
     }
@@ -145,11 +150,11 @@ mod tests {
 
         let mut inbound = Inbound::default();
         let megabyte = Bytes::from(vec![0; 1 << 20]);
-        for number in 1..=10 {
+        for number in 1..=8 {
             assert_eq!(inbound.accept(frame(number, megabyte.clone())), Verdict::Kept);
         }
-        assert_eq!(inbound.accept(frame(11, megabyte.clone())), Verdict::Dropped);
-        assert_eq!(numbers(inbound.accept(frame(0, megabyte))).len(), 11);
-        assert_eq!(inbound.accept(small(12)), Verdict::Kept);
+        assert_eq!(inbound.accept(frame(9, megabyte.clone())), Verdict::Dropped);
+        assert_eq!(numbers(inbound.accept(frame(0, megabyte))).len(), 9);
+        assert_eq!(inbound.accept(small(10)), Verdict::Kept);
     }
 }

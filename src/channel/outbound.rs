@@ -30,8 +30,9 @@ pub(crate) struct Outbound {
     due: BTreeSet<i64>,
     /// The latest time at which a message left that has since been acknowledged.
     latest_delivered: Option<Instant>,
-    /// When anything was last acknowledged.
+    /// When anything was last acknowledged, and how many messages were.
     progress: Instant,
+    acknowledged: u64,
     delivered: Delivered,
 }
 
@@ -80,6 +81,7 @@ impl Outbound {
             due: BTreeSet::new(),
             latest_delivered: None,
             progress: now,
+            acknowledged: 0,
             delivered: Delivered { bytes: 0, at: now, left: now },
         }
     }
@@ -134,6 +136,7 @@ impl Outbound {
             self.base += 1;
         }
         self.progress = now;
+        self.acknowledged += 1;
         self.find_lost(now);
         let rtt = (!ambiguous).then(|| now.saturating_duration_since(first_sent));
         Some(Sample { bytes: wire, rtt, sent_at: first_sent, rate: rate.filter(|_| !ambiguous) })
@@ -203,6 +206,16 @@ impl Outbound {
     pub(crate) fn attach(&mut self) {
         self.set_all(Wait::Due);
         self.sent.iter_mut().for_each(|sent| sent.resends = 0);
+    }
+
+    /// How many messages have been acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// The size of the largest message that is unacknowledged.
+    pub(crate) fn largest(&self) -> Option<usize> {
+        self.sent.iter().filter(|sent| sent.wait != Wait::Acknowledged).map(|sent| sent.frame.len()).max()
     }
 
     /// Bytes that count against the window.

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::frame::{Frame, Header};
+use super::message::MessageType;
 use super::*;
 
 /// Where virtual time starts.
@@ -236,7 +238,7 @@ fn a_pause_holds_new_data_back_and_neither_acknowledgements_nor_resends() {
     assert_eq!(bench.sent(), [&b"after"[..]]);
     bench.deliver(MessageType::PausePublication, 0, PayloadType::None, b"x");
     bench.channel.write(b"at last");
-    bench.pass(PAUSE);
+    bench.pass(Duration::from_secs(10));
     assert!(bench.sent().contains(&Bytes::from_static(b"at last")), "a pause that nobody takes back ends");
 }
 
@@ -293,4 +295,20 @@ fn writing_takes_what_fits_and_the_writer_waits() {
     let sent: usize = bench.sent().iter().map(Bytes::len).sum();
     assert_eq!(bench.channel.capacity(), sent);
     assert!(sent > 0 && !bench.channel.is_flushed());
+}
+
+#[test]
+fn nothing_is_concluded_from_silence_while_the_caller_does_not_read() {
+    let mut bench = Bench::open();
+    bench.channel.write(b"unacknowledged");
+    assert_eq!(bench.sent().len(), 1);
+    bench.agent_sends_as(5, PayloadType::Output, b"after a gap");
+    bench.channel.set_reading(bench.now, false);
+    bench.pass(Duration::from_secs(500));
+    assert!(bench.sent().is_empty() && bench.events().is_empty());
+    bench.channel.set_reading(bench.now, true);
+    bench.pass(Duration::from_secs(119));
+    assert!(!bench.events().iter().any(|event| matches!(event, Event::Failed(_))));
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.events().contains(&Event::Failed(Failure::Gap { missing: 3 })));
 }

@@ -123,14 +123,20 @@ fn options() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
 
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    options
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
     options
 }
 
 #[cfg(not(unix))]
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.append(true).create(true);
+    // A lock needs the right to read or to write anywhere, which appending alone is not.
+    options.read(true).append(true).create(true);
     options
 }
 

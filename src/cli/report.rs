@@ -26,6 +26,8 @@ const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--ma
 /// A message is shown whole, AWS's longest included; what is longer was not written to be read.
 const LONGEST_LINE: usize = 4096;
 
+const CERTIFICATE_HINT: &str = "if a proxy of your company opens TLS, name its roots in `AWS_CA_BUNDLE`";
+
 /// How a run ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
@@ -215,6 +217,9 @@ impl Report {
             Meaning::Transient if matches!(error, ApiError::Service { .. }) => {
                 Self::new(ExitKind::Failure, whole).hint("it was tried four times; try again later")
             }
+            Meaning::Transient if matches!(error, ApiError::Certificate { .. }) => {
+                Self::new(ExitKind::Failure, whole).hint(CERTIFICATE_HINT)
+            }
             Meaning::Transient => {
                 let timed_out = matches!(error, ApiError::Timeout { .. });
                 Self::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole)
@@ -232,8 +237,7 @@ impl Report {
             DialError::Refused { status: 403, .. } => Self::new(ExitKind::AccessDenied, whole).hint(
                 "the caller needs `ssmmessages:OpenDataChannel` on the session, and a clock that is right",
             ),
-            DialError::Certificate { .. } => Self::new(ExitKind::Failure, whole)
-                .hint("if a proxy of your company opens TLS, name its roots in `AWS_CA_BUNDLE`"),
+            DialError::Certificate { .. } => Self::new(ExitKind::Failure, whole).hint(CERTIFICATE_HINT),
             DialError::Timeout(_) => Self::new(ExitKind::TimedOut, whole),
             DialError::Connect { .. }
             | DialError::Proxy(_)
@@ -270,6 +274,7 @@ fn credentials_hint(error: &ApiError) -> String {
         | ApiError::NoCredentials(_)
         | ApiError::Service { .. }
         | ApiError::Timeout { .. }
+        | ApiError::Certificate { .. }
         | ApiError::Network { .. } => {
             "log in again (`aws sso login`, `aws configure`), or choose another `--profile`".to_owned()
         }

@@ -1,34 +1,35 @@
 //! The loop: drain everything to empty, wait, make one mutation, drain again.
 
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::sleep_until;
 
-use crate::aws::{Access, Aws, Meaning, Started, Stream};
+use crate::aws::{Access, Aws, Started};
 use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Now, Pace, Transmit};
 use crate::transport::{Dialer, Incoming};
 
 use super::clock::{Clock, wall};
 use super::ending::{Circumstances, Closing};
-use super::link::{self, Link, LinkEvent, Opened};
-use super::liveness::{Liveness, Verdict};
+use super::link::{self, Link, LinkEvent};
+use super::liveness::Liveness;
 use super::path_cache::PathCache;
-use super::resume::{AttemptError, Next, Resume};
+use super::repair::lost;
+use super::resume::{AttemptError, Resume};
 use super::signals::{Interrupt, Interrupts};
-use super::start::{LEAVE, end};
 use super::stdio::{Input, Output};
-use super::{Failure, Note, Notes, Outcome, Settings, Step};
+use super::{Failure, Note, Notes, Outcome, Settings, Step, random};
 
 /// Received data that standard output has not taken; beyond it the websocket is not read.
 const RECEIVED_LIMIT: usize = 8 << 20;
-/// How long the terminate flag may go unconfirmed before the API is asked too.
-const FLAG_PATIENCE: Duration = Duration::from_millis(500);
 /// Input is read in pieces of at least this many bytes of room: crumbs cost a system call each.
 const ROOM: usize = 16 << 10;
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
+/// Silence on a websocket that was resumed means nothing for so long: the agent resends what was lost after a second.
+const AFTER_RESUME: Duration = Duration::from_secs(3);
 
 /// What a driver is made of.
 pub(super) struct Parts<'a> {
@@ -43,31 +44,38 @@ pub(super) struct Parts<'a> {
 
 /// One session between its start and its end.
 pub(super) struct Driver<'a> {
-    parts: Parts<'a>,
-    session_id: String,
-    stream_url: String,
-    path: PathCache,
-    clock: Clock,
-    channel: Channel,
-    link: Link<'a>,
-    liveness: Liveness,
-    outage: Resume,
-    phase: Phase,
-    port_answered: bool,
-    input_ended: bool,
-    /// Something has arrived since the websocket was opened, so the path works.
-    link_proven: bool,
+    pub(super) parts: Parts<'a>,
+    pub(super) session_id: String,
+    pub(super) stream_url: String,
+    /// The credentials and endpoints that worked last.
+    pub(super) access: Rc<Access>,
+    pub(super) path: PathCache,
+    pub(super) clock: Clock,
+    pub(super) channel: Channel,
+    pub(super) link: Link<'a>,
+    pub(super) liveness: Liveness,
+    pub(super) outage: Resume,
+    pub(super) phase: Phase,
+    pub(super) port_answered: bool,
+    pub(super) resumed: bool,
+    pub(super) input_ended: bool,
+    /// When the websocket was opened, and how far the channel had come.
+    pub(super) opened_at: (Instant, u64),
+    /// Websockets in a row that died without progress while a large message was unacknowledged.
+    pub(super) stillborn: u32,
+    /// When the loop wanted to wake up at the latest.
+    pub(super) wake_by: Instant,
     /// Since when our input has ended, everything is acknowledged and the peer is silent.
-    quiet_since: Option<Instant>,
-    closing: Option<Closing>,
+    pub(super) quiet_since: Option<Instant>,
+    pub(super) closing: Option<Closing>,
     /// The session is no more at the service.
-    ended: bool,
-    last_error: Option<String>,
+    pub(super) ended: bool,
+    pub(super) last_error: Option<String>,
 }
 
 /// Whether data can flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Connecting { deadline: Instant },
     Connected,
 }
@@ -82,7 +90,7 @@ enum Wake {
 }
 
 impl<'a> Driver<'a> {
-    pub(super) fn new(parts: Parts<'a>, access: Access, started: Started, deadline: Instant) -> Self {
+    pub(super) fn new(parts: Parts<'a>, access: Rc<Access>, started: Started, deadline: Instant) -> Self {
         let clock = Clock::start();
         let now = clock.now();
         let host = access.stream_hosts().check(&started.stream.url).map(|url| url.host()).unwrap_or_default();
@@ -92,20 +100,24 @@ impl<'a> Driver<'a> {
             pace: Pace::default(),
             path: path.load(wall()),
         };
-        let opening = link::open(access, parts.dialer.clone(), started.stream.clone());
+        let opening = link::open(access.clone(), parts.dialer.clone(), started.stream.clone());
         Self {
             session_id: started.session_id,
             stream_url: started.stream.url,
+            access,
             path,
             clock,
-            channel: Channel::new(now, settings, Box::new(fill_random)),
+            channel: Channel::new(now, settings, Box::new(random::fill)),
             link: Link::Opening(Box::pin(opening)),
             liveness: Liveness::new(now.instant, parts.settings.keepalive),
             outage: Resume::new(now.instant),
             phase: Phase::Connecting { deadline },
             port_answered: false,
+            resumed: false,
             input_ended: false,
-            link_proven: false,
+            opened_at: (now.instant, 0),
+            stillborn: 0,
+            wake_by: now.instant + SLEEP_CHECK,
             quiet_since: None,
             closing: None,
             ended: false,
@@ -123,9 +135,12 @@ impl<'a> Driver<'a> {
                 Err(failure) => break Err(failure),
             }
         };
+        let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
         if !self.ended {
-            let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
             self.leave(hurried).await;
+        }
+        if !hurried {
+            self.write_out().await;
         }
         result
     }
@@ -144,6 +159,7 @@ impl<'a> Driver<'a> {
 
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline(self.clock.now().instant);
+        self.wake_by = deadline;
         let read = self.reads();
         let room = if self.input_ended { 0 } else { self.channel.capacity() };
         let wants_input = room >= ROOM;
@@ -170,8 +186,9 @@ impl<'a> Driver<'a> {
         if let Phase::Connecting { deadline } = self.phase {
             consider(Some(deadline));
         }
-        consider(self.quiet_since.map(|since| since + self.parts.settings.linger));
-        consider(self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap())));
+        consider(self.quiet_since.map(|since| self.silent_at(since)));
+        let closing = self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap()));
+        consider(closing.filter(|at| *at > now || self.parts.output.queued() == 0));
         deadline
     }
 
@@ -180,7 +197,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Received data is bounded: a reader that is too slow stops the websocket.
-    fn reads(&self) -> bool {
+    pub(super) fn reads(&self) -> bool {
         self.parts.output.queued() < RECEIVED_LIMIT
     }
 
@@ -209,94 +226,25 @@ impl<'a> Driver<'a> {
         Ok(None)
     }
 
-    fn incoming(&mut self, now: Now, incoming: Incoming) {
+    pub(super) fn incoming(&mut self, now: Now, incoming: Incoming) {
         match incoming {
             Incoming::Message(message) => {
                 self.liveness.heard();
-                self.link_proven = true;
                 self.channel.handle_frame(now, &message);
                 if let Some(closing) = &mut self.closing {
                     closing.heard(now.instant);
                 }
             }
-            Incoming::Pong => {
-                self.liveness.answered();
-                self.link_proven = true;
-            }
-            Incoming::Ping => self.liveness.heard(),
+            Incoming::Pong | Incoming::Ping => self.liveness.heard(),
             Incoming::Flushed => {}
         }
     }
 
-    fn opened(&mut self, now: Now, opened: Opened) {
-        let Opened { websocket, stream: Stream { url, token } } = opened;
-        self.stream_url = url;
-        self.link = Link::Up(websocket);
-        self.link_proven = false;
-        self.liveness = Liveness::new(now.instant, self.parts.settings.keepalive);
-        self.channel.attach(now, token.reveal());
-        if self.phase == Phase::Connected {
-            let outage = now.instant.saturating_duration_since(self.outage.since());
-            tracing::info!(session_id = self.session_id, ?outage, "resumed");
-            (self.parts.notes)(&Note::Resumed(outage));
-        }
-    }
-
-    /// The link, or an attempt to open it, has failed.
-    fn lost(&mut self, now: Now, error: AttemptError) -> Result<(), Failure> {
-        if let Some(closing) = &mut self.closing {
-            closing.link_gone();
-            self.channel.detach(now);
-            self.link = Link::Opening(Box::pin(std::future::pending()));
-            return Ok(());
-        }
-        if self.link.websocket().is_some() {
-            self.channel.detach(now);
-            if self.link_proven {
-                self.outage = Resume::new(now.instant);
-            }
-            if self.phase == Phase::Connected {
-                tracing::info!(session_id = self.session_id, cause = %error, "link lost");
-                (self.parts.notes)(&Note::Interrupted(error.to_string()));
-            }
-        } else {
-            tracing::info!(session_id = self.session_id, %error, "cannot open the link");
-            if self.phase != Phase::Connected {
-                (self.parts.notes)(&Note::Retrying(error.to_string()));
-            }
-        }
-        let established = self.phase == Phase::Connected;
-        self.last_error = Some(error.to_string());
-        if established && self.parts.settings.resume_window.is_zero() {
-            return Err(self.failure_lost(now, error.to_string()));
-        }
-        match self.outage.after(error, established, random_fraction()) {
-            Next::RetryAfter(delay) => {
-                self.link = Link::Opening(self.attempt(delay));
-                Ok(())
-            }
-            Next::GiveUp(error) => {
-                self.ended = error.says_gone();
-                Err(self.final_failure(now, error))
-            }
-        }
-    }
-
-    fn attempt(&self, delay: Duration) -> link::Attempt<'a> {
-        let (aws, dialer) = (self.parts.aws, self.parts.dialer.clone());
-        let (session_id, url) = (self.session_id.clone(), self.stream_url.clone());
-        Box::pin(async move { link::reopen(aws, dialer, &session_id, url, delay).await })
-    }
-
     /// Acts on the deadlines that have passed.
     fn expire(&mut self, now: Now) -> Result<(), Failure> {
+        self.channel.set_reading(now, self.reads());
         self.channel.handle_timeout(now);
-        if let Some(slept) = self.clock.slept() {
-            tracing::info!(?slept, "the machine has slept");
-            if self.link.websocket().is_some() {
-                self.lost(now, AttemptError::Lost("the machine has slept".to_owned()))?;
-            }
-        }
+        self.check_sleep(now)?;
         self.check_link(now)?;
         if let Phase::Connecting { deadline } = self.phase
             && now.instant >= deadline
@@ -308,25 +256,9 @@ impl<'a> Driver<'a> {
         if outage && self.closing.is_none() && now.instant >= self.resume_deadline() {
             let window = self.parts.settings.resume_window.as_secs();
             let last = self.last_error.take().unwrap_or_default();
-            return Err(self.failure_lost(now, format!("not resumed within {window} s: {last}")));
+            return Err(lost(format!("not resumed within {window} s: {last}")));
         }
         Ok(())
-    }
-
-    fn check_link(&mut self, now: Now) -> Result<(), Failure> {
-        if !self.reads() {
-            self.liveness.suspend(now.instant);
-        }
-        let (waiting, round_trip) = (self.channel.is_waiting(), self.channel.round_trip_time());
-        let Some(websocket) = self.link.websocket() else { return Ok(()) };
-        match self.liveness.judge(now.instant, waiting, round_trip) {
-            Verdict::Fine => Ok(()),
-            Verdict::Ping => match websocket.ping() {
-                Ok(()) => Ok(()),
-                Err(error) => self.lost(now, AttemptError::Lost(error.0)),
-            },
-            Verdict::Dead(why) => self.lost(now, AttemptError::Lost(why.to_owned())),
-        }
     }
 
     fn timed_out(&mut self) -> Failure {
@@ -354,7 +286,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn drain_to_link(&mut self, now: Now) -> Result<(), AttemptError> {
+    pub(super) fn drain_to_link(&mut self, now: Now) -> Result<(), AttemptError> {
         while let Some(websocket) = self.link.websocket().filter(|websocket| websocket.has_room())
             && let Some(transmit) = self.channel.poll_transmit(now)
         {
@@ -394,9 +326,12 @@ impl<'a> Driver<'a> {
             Event::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
             Event::Closed { output } => {
                 self.ended = true;
-                self.closing.get_or_insert_with(|| Closing::new(now.instant, output));
+                if self.closing.is_none() {
+                    let suspected_size = self.suspected_size(now);
+                    self.closing = Some(Closing::new(now.instant, output, suspected_size));
+                }
             }
-            Event::Failed(failure) => return Err(self.channel_failure(now, failure)),
+            Event::Failed(failure) => return Err(self.channel_failure(failure)),
         }
         Ok(())
     }
@@ -404,10 +339,10 @@ impl<'a> Driver<'a> {
     fn data(&mut self, bytes: Bytes) {
         self.port_answered = true;
         self.quiet_since = None;
-        self.parts.output.push(bytes);
+        self.parts.output.push(&bytes);
     }
 
-    fn channel_failure(&self, now: Now, failure: channel::Failure) -> Failure {
+    fn channel_failure(&self, failure: channel::Failure) -> Failure {
         let timed_out = |step| Failure::TimedOut { step, after: Duration::from_secs(30), last: None };
         match failure {
             channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
@@ -415,34 +350,9 @@ impl<'a> Driver<'a> {
             channel::Failure::Refused(refusal) => Failure::Refused(refusal),
             channel::Failure::NotAPort => Failure::NotAPort,
             channel::Failure::Gap { missing } => {
-                self.failure_lost(now, format!("message {missing} of the agent did not arrive for 120 s"))
+                lost(format!("message {missing} of the agent did not arrive for 120 s"))
             }
         }
-    }
-
-    /// What a final answer to an attempt means for the user.
-    fn final_failure(&self, now: Now, error: AttemptError) -> Failure {
-        match error {
-            AttemptError::Api(error) if error.meaning() == Meaning::AccessDenied => Failure::Api(error),
-            AttemptError::Api(error) => self.failure_lost(now, error.to_string()),
-            AttemptError::Gone => self.failure_lost(now, "it has ended meanwhile".to_owned()),
-            AttemptError::Host(error) => Failure::Host(error),
-            AttemptError::Dial(error) => Failure::Dial(error),
-            AttemptError::Lost(cause) => self.failure_lost(now, cause),
-        }
-    }
-
-    fn failure_lost(&self, now: Now, cause: String) -> Failure {
-        Failure::Lost { cause, suspected_size: self.suspected_size(now) }
-    }
-
-    /// The message size that is to blame if the far side has just ended the session in the middle of a transfer; later
-    /// sessions will not try it.
-    fn suspected_size(&self, now: Now) -> Option<usize> {
-        let busy = !self.input_ended && !self.channel.is_flushed();
-        let suspect = self.channel.suspected_size(now).filter(|_| busy)?;
-        self.path.refused(wall(), suspect);
-        Some(suspect)
     }
 
     /// Tells whether everything is over, once all that can be done now is done.
@@ -452,81 +362,32 @@ impl<'a> Driver<'a> {
             if !over || self.parts.output.queued() > 0 {
                 return Ok(None);
             }
-            let circumstances = self.circumstances(now);
+            let circumstances = self.circumstances();
             return self.closing.take().map(|closing| closing.verdict(circumstances)).transpose();
         }
         let said = self.input_ended && self.channel.is_flushed() && self.phase == Phase::Connected;
-        if !said || self.parts.output.queued() > 0 {
+        // What the peer still says may be on its way while the link is down or a message is missing.
+        let heard =
+            matches!(self.link, Link::Up(_)) && !self.channel.has_gap() && self.parts.output.queued() == 0;
+        if !said || !heard {
             self.quiet_since = None;
             return Ok(None);
         }
         let since = *self.quiet_since.get_or_insert(now.instant);
-        Ok((now.instant >= since + self.parts.settings.linger).then_some(Outcome::Done))
+        Ok((now.instant >= self.silent_at(since)).then_some(Outcome::Done))
     }
 
-    fn circumstances(&self, now: Now) -> Circumstances {
+    /// When a silence since then has lasted long enough to end the session.
+    fn silent_at(&self, since: Instant) -> Instant {
+        let lingered = since + self.parts.settings.linger;
+        if self.resumed { lingered.max(self.opened_at.0 + AFTER_RESUME) } else { lingered }
+    }
+
+    fn circumstances(&self) -> Circumstances {
         Circumstances {
             connected: self.phase == Phase::Connected,
             port_answered: self.port_answered,
             gap: self.channel.has_gap(),
-            suspected_size: self.suspected_size(now),
         }
     }
-
-    /// Ends the session at the service: by the flag if the agent can hear it, by the API if that is not confirmed
-    /// soon. Returns at the first confirmation, at the latest after two seconds; what was received is still written
-    /// unless somebody waits for us to go.
-    async fn leave(&mut self, hurried: bool) {
-        let begun = self.clock.now();
-        let (leave_at, ask_at) = (begun.instant + LEAVE, begun.instant + FLAG_PATIENCE);
-        let (aws, session_id) = (self.parts.aws, self.session_id.clone());
-        let mut api = Box::pin(end(aws, &session_id));
-        let flagged = self.channel.terminate();
-        let mut linked = self.link.websocket().is_some() && self.drain_to_link(begun).is_ok();
-        if hurried {
-            self.parts.output.clear();
-        }
-        loop {
-            self.ended |= self.channel.is_termination_acknowledged();
-            let now = self.clock.now().instant;
-            if now >= leave_at || (self.ended && self.parts.output.queued() == 0) {
-                return;
-            }
-            let heard = flagged && linked && !self.channel.is_termination_queued_behind_data();
-            let asks = !self.ended && (!heard || now >= ask_at);
-            let next = if asks || self.ended { leave_at } else { ask_at };
-            let deadline = self.channel.poll_timeout().map_or(next, |(at, _)| at.min(next));
-            tokio::select! {
-                () = &mut api, if asks => self.ended = true,
-                event = self.link.next(true), if linked => match event {
-                    LinkEvent::Incoming(incoming) => self.incoming(self.clock.now(), incoming),
-                    LinkEvent::Opened(_) | LinkEvent::Failed(_) => linked = false,
-                },
-                written = self.parts.output.write() => {
-                    if written.is_err() {
-                        self.parts.output.clear();
-                    }
-                }
-                () = sleep_until(deadline.into()) => {}
-            }
-            let now = self.clock.now();
-            self.channel.handle_timeout(now);
-            linked = linked && self.drain_to_link(now).is_ok();
-            while let Some(event) = self.channel.poll_event() {
-                self.ended |= matches!(event, Event::Closed { .. });
-            }
-        }
-    }
-}
-
-/// The system's source and not the TLS library's, which takes 60 ms to seed: identifiers need no more.
-fn fill_random(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the system has a random source");
-}
-
-/// A random number from 0 to 1.
-fn random_fraction() -> f64 {
-    let mut bytes = [0; 4];
-    fill_random(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }

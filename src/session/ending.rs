@@ -13,6 +13,8 @@ const GAP_GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Closing {
     output: String,
+    /// A probe of this size was unanswered while bulk data was waiting.
+    suspected_size: Option<usize>,
     since: Instant,
     heard: Instant,
     /// The link is gone too: nothing more can arrive.
@@ -28,13 +30,11 @@ pub(super) struct Circumstances {
     pub port_answered: bool,
     /// Data behind a missing message is waiting.
     pub gap: bool,
-    /// A probe of this size was unanswered while bulk data was waiting.
-    pub suspected_size: Option<usize>,
 }
 
 impl Closing {
-    pub(super) fn new(now: Instant, output: String) -> Self {
-        Self { output, since: now, heard: now, link_gone: false }
+    pub(super) fn new(now: Instant, output: String, suspected_size: Option<usize>) -> Self {
+        Self { output, suspected_size, since: now, heard: now, link_gone: false }
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
@@ -64,7 +64,7 @@ impl Closing {
         if died || forbidden || text.contains("Unable to connect to specified port") {
             return Err(Failure::RemotePort(text));
         }
-        let ended = |reason: String| Failure::Ended { reason, suspected_size: was.suspected_size };
+        let ended = |reason: String| Failure::Ended { reason, suspected_size: self.suspected_size };
         if !text.is_empty() {
             return Err(ended(text));
         }
@@ -74,7 +74,7 @@ impl Closing {
         if was.gap {
             return Err(ended("it was closed while received data was still incomplete".to_owned()));
         }
-        if was.suspected_size.is_some() {
+        if self.suspected_size.is_some() {
             return Err(ended("it was closed in the middle of a transfer".to_owned()));
         }
         Ok(Outcome::Done)
@@ -86,11 +86,10 @@ mod tests {
     use super::*;
     use crate::channel::tests::start;
 
-    const OPEN: Circumstances =
-        Circumstances { connected: true, port_answered: true, gap: false, suspected_size: None };
+    const OPEN: Circumstances = Circumstances { connected: true, port_answered: true, gap: false };
 
     fn verdict(output: &str, was: Circumstances) -> Result<Outcome, Failure> {
-        Closing::new(start().instant, output.to_owned()).verdict(was)
+        Closing::new(start().instant, output.to_owned(), None).verdict(was)
     }
 
     #[test]
@@ -100,13 +99,11 @@ mod tests {
 
     #[test]
     fn an_empty_word_is_no_excuse_for_missing_data() {
-        for was in [
-            Circumstances { connected: false, ..OPEN },
-            Circumstances { gap: true, ..OPEN },
-            Circumstances { suspected_size: Some(4096), ..OPEN },
-        ] {
+        for was in [Circumstances { connected: false, ..OPEN }, Circumstances { gap: true, ..OPEN }] {
             assert!(matches!(verdict("", was), Err(Failure::Ended { .. })), "{was:?}");
         }
+        let suspected = Closing::new(start().instant, String::new(), Some(4096)).verdict(OPEN);
+        assert!(matches!(suspected, Err(Failure::Ended { suspected_size: Some(4096), .. })));
     }
 
     #[test]
@@ -133,7 +130,7 @@ mod tests {
     #[test]
     fn what_the_last_word_overtook_is_waited_for() {
         let now = start().instant;
-        let mut closing = Closing::new(now, String::new());
+        let mut closing = Closing::new(now, String::new(), None);
         assert_eq!(closing.deadline(false), now + GRACE);
         assert_eq!(closing.deadline(true), now + GAP_GRACE);
         closing.heard(now + GRACE);

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::aws::{Access, Aws, Stream};
@@ -23,6 +24,8 @@ pub(super) type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Opened, Attempt
 pub(super) struct Opened {
     pub websocket: Websocket,
     pub stream: Stream,
+    /// What it was opened with.
+    pub access: Rc<Access>,
 }
 
 /// What the link yields.
@@ -57,10 +60,10 @@ impl Link<'_> {
 }
 
 /// Opens the stream of a session that has just been started.
-pub(super) async fn open(access: Access, dialer: Dialer, stream: Stream) -> Result<Opened, AttemptError> {
+pub(super) async fn open(access: Rc<Access>, dialer: Dialer, stream: Stream) -> Result<Opened, AttemptError> {
     let url = access.stream_hosts().check(&stream.url)?;
     let websocket = dialer.dial(&url, access.signer(), wall()).await?;
-    Ok(Opened { websocket, stream })
+    Ok(Opened { websocket, stream, access })
 }
 
 /// After `delay`, asks for a new stream on fresh credentials and opens it.
@@ -74,5 +77,5 @@ pub(super) async fn reopen(
     tokio::time::sleep(delay).await;
     let access = aws.access().await?;
     let stream = access.resume_session(session_id, &known_url).await?.ok_or(AttemptError::Gone)?;
-    open(access, dialer, stream).await
+    open(Rc::new(access), dialer, stream).await
 }

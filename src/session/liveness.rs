@@ -1,6 +1,6 @@
 //! Is the link alive? Decides when to ping and when to give a websocket up.
 //!
-//! Two rules. Keepalive: a ping every interval; two that stay unanswered mean a dead link. Silence: when an answer
+//! Two rules. Keepalive: a ping every interval; two that stay unanswered, by a pong or anything else, mean a dead link. Silence: when an answer
 //! of the agent is due and nothing at all arrives for 3 s, one ping at once, and a deadline. Both are suspended while
 //! we do not read, since then the silence is ours.
 
@@ -39,28 +39,27 @@ impl Liveness {
         Self { keepalive, next_ping: now + keepalive, unanswered: 0, silent_since: None, fatal_at: None }
     }
 
-    /// Anything has arrived.
+    /// Anything has arrived: a pong, or what only a living link brings.
     pub(crate) fn heard(&mut self) {
+        self.unanswered = 0;
+        self.end_silence();
+    }
+
+    fn end_silence(&mut self) {
         self.silent_since = None;
         self.fatal_at = None;
     }
 
-    /// A pong has arrived.
-    pub(crate) fn answered(&mut self) {
-        self.unanswered = 0;
-        self.heard();
-    }
-
     /// We do not read: nothing can be concluded.
     pub(crate) fn suspend(&mut self, now: Instant) {
-        self.answered();
+        self.heard();
         self.next_ping = now + self.keepalive;
     }
 
     /// Judges; `waiting` tells whether an answer of the agent is due.
     pub(crate) fn judge(&mut self, now: Instant, waiting: bool, round_trip: Duration) -> Verdict {
         if !waiting {
-            self.heard();
+            self.end_silence();
         } else if self.silent_since.is_none() {
             self.silent_since = Some(now);
         }
@@ -108,7 +107,7 @@ mod tests {
         assert_eq!(link.judge(at(0), false, RTT), Verdict::Fine);
         assert_eq!(link.deadline(), at(20));
         assert_eq!(link.judge(at(20), false, RTT), Verdict::Ping);
-        link.answered();
+        link.heard();
         assert_eq!(link.judge(at(40), false, RTT), Verdict::Ping);
         assert_eq!(link.judge(at(60), false, RTT), Verdict::Ping);
         assert!(matches!(link.judge(at(80), false, RTT), Verdict::Dead(_)));

@@ -7,9 +7,12 @@
 mod clock;
 mod driver;
 mod ending;
+mod leave;
 mod link;
 mod liveness;
 mod path_cache;
+mod random;
+mod repair;
 mod resume;
 mod signals;
 mod start;

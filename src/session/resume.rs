@@ -38,12 +38,11 @@ pub(crate) enum AttemptError {
 }
 
 impl AttemptError {
-    /// Tells whether the session is no more at the service.
+    /// Tells whether the session is no more at the service, so that nobody has to end it.
     pub(crate) fn says_gone(&self) -> bool {
         match self {
-            Self::Gone => true,
             Self::Api(error) => error.meaning() == Meaning::DoesNotExist,
-            Self::Host(_) | Self::Dial(_) | Self::Lost(_) => false,
+            Self::Gone | Self::Host(_) | Self::Dial(_) | Self::Lost(_) => false,
         }
     }
 }
@@ -109,8 +108,11 @@ impl Resume {
                     self.denials += 1;
                     self.denials >= DENIALS
                 }
-                Meaning::DoesNotExist | Meaning::TargetNotConnected | Meaning::Other => true,
-                Meaning::Credentials | Meaning::Transient | Meaning::Settings => false,
+                Meaning::DoesNotExist | Meaning::Other => true,
+                Meaning::TargetNotConnected
+                | Meaning::Credentials
+                | Meaning::Transient
+                | Meaning::Settings => false,
             },
         }
     }

@@ -30,12 +30,14 @@ mod unix {
     /// Signal numbers, the same on every Unix.
     const HANGUP: u8 = 1;
     const INTERRUPT: u8 = 2;
+    const QUIT: u8 = 3;
     const TERMINATE: u8 = 15;
 
     /// The sources of interrupts, listened to from creation on.
     pub(crate) struct Interrupts {
         hangup: Signal,
         interrupt: Signal,
+        quit: Signal,
         terminate: Signal,
         /// Listened to so that it does not stop us: a stopped ProxyCommand freezes its ssh.
         _stop: Option<Signal>,
@@ -53,6 +55,7 @@ mod unix {
             Ok(Self {
                 hangup: listen(HANGUP)?,
                 interrupt: listen(INTERRUPT)?,
+                quit: listen(QUIT)?,
                 terminate: listen(TERMINATE)?,
                 _stop: signal(SignalKind::from_raw(stop)).ok(),
                 reader_gone: Some(watch_reader()?),
@@ -73,6 +76,7 @@ mod unix {
             let interrupt = tokio::select! {
                 _ = self.hangup.recv() => Interrupt::Signal(HANGUP),
                 _ = self.interrupt.recv() => Interrupt::Signal(INTERRUPT),
+                _ = self.quit.recv() => Interrupt::Signal(QUIT),
                 _ = self.terminate.recv() => Interrupt::Signal(TERMINATE),
                 () = reader_gone => Interrupt::ReaderGone,
             };
@@ -106,25 +110,32 @@ mod unix {
 
 #[cfg(windows)]
 mod windows {
+    use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close};
+
     use super::{Interrupt, io};
 
-    /// The source of interrupts: Ctrl-C. A vanished reader shows when we write.
-    pub(crate) struct Interrupts(());
+    /// The sources of interrupts, listened to from creation on. A vanished reader shows when we write.
+    pub(crate) struct Interrupts {
+        c: CtrlC,
+        break_: CtrlBreak,
+        close: CtrlClose,
+    }
 
     impl Interrupts {
         /// Starts to listen.
         ///
         /// # Errors
-        /// Never on this platform.
+        /// When the system refuses a handler.
         pub(crate) fn listen() -> io::Result<Self> {
-            Ok(Self(()))
+            Ok(Self { c: ctrl_c()?, break_: ctrl_break()?, close: ctrl_close()? })
         }
 
-        /// Waits for the next interrupt.
+        /// Waits for the next interrupt, and names it by the signal of other systems.
         pub(crate) async fn next(&mut self) -> Interrupt {
-            match tokio::signal::ctrl_c().await {
-                Ok(()) => Interrupt::Signal(2),
-                Err(_) => std::future::pending().await,
+            tokio::select! {
+                _ = self.c.recv() => Interrupt::Signal(2),
+                _ = self.break_.recv() => Interrupt::Signal(15),
+                _ = self.close.recv() => Interrupt::Signal(1),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! From a request to a running session, and out again: who starts a session also ends it.
 
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,12 +11,17 @@ use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
+use super::leave::{LEAVE, end};
 use super::signals::Interrupts;
-use super::stdio::{Input, Output};
-use super::{Failure, Notes, Outcome, Settings, Step};
+use super::{Failure, Notes, Outcome, Settings, Step, random, stdio};
 
-/// How long we stay to end a session once we want to leave; a little less than the two seconds that we promise.
-pub(super) const LEAVE: Duration = Duration::from_millis(1800);
+/// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
+/// session, and is not repeated.
+const ATTEMPTS: u32 = 4;
+/// Before the second attempt; it doubles.
+const BACKOFF: Duration = Duration::from_millis(500);
+/// What ending a session that was started too late may take on top of waiting for it.
+const LATE_END: Duration = Duration::from_millis(600);
 
 /// Starts a session and joins it to standard input and output until it ends.
 ///
@@ -27,31 +33,31 @@ pub async fn connect(
     settings: &Settings,
     notes: Notes,
 ) -> Result<Outcome, Failure> {
-    let stdio = |what| move |error| Failure::Stdio { what, error };
+    let failed = |what| move |error| Failure::Stdio { what, error };
     let deadline = Instant::now() + settings.connect_timeout;
-    let mut interrupts = Interrupts::listen().map_err(stdio("cannot listen to signals"))?;
+    let mut interrupts = Interrupts::listen().map_err(failed("cannot listen to signals"))?;
     let roots = aws.roots();
     tokio::task::spawn_blocking(move || roots.preload());
     let (access, started) = match start(aws, request, settings, deadline, &mut interrupts).await? {
         Start::Started(started) => *started,
         Start::Left(outcome) => return Ok(outcome),
     };
+    let access = Rc::new(access);
     let session_id = started.session_id.clone();
     tracing::debug!(session_id, "session started");
     let run = async {
-        let input = Input::stdin().map_err(stdio("standard input"))?;
-        let output = Output::stdout().map_err(stdio("standard output"))?;
+        let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
         let dialer = Dialer::new(aws.roots());
         let parts = Parts { aws, dialer, settings, notes, input, output, interrupts };
         let deadline = deadline + aws.human().time_taken();
-        Ok(Driver::new(parts, access, started, deadline.into_std()).run().await)
+        Ok(Driver::new(parts, access.clone(), started, deadline.into_std()).run().await)
     };
     let failure = match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(result)) => return result,
         Ok(Err(failure)) => failure,
         Err(panic) => Failure::Panic(panic_text(panic.as_ref())),
     };
-    let _ = timeout(LEAVE, end(aws, &session_id)).await;
+    let _ = timeout(LEAVE, end(aws, &access, &session_id)).await;
     Err(failure)
 }
 
@@ -71,7 +77,7 @@ async fn start(
 ) -> Result<Start, Failure> {
     let mut work = Box::pin(async {
         let access = aws.access().await?;
-        let started = access.start_session(request).await?;
+        let started = start_session(&access, request).await?;
         Ok::<_, ApiError>((access, started))
     });
     let left = tokio::select! {
@@ -85,25 +91,27 @@ async fn start(
     };
     // Whoever is still asked has started nothing.
     let patience = if aws.human().is_asked() { Duration::ZERO } else { LEAVE };
-    if let Ok(Ok((access, started))) = timeout_at(Instant::now() + patience, work).await {
+    let leave_at = Instant::now() + patience;
+    if let Ok(Ok((access, started))) = timeout_at(leave_at, work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
-        let _ = timeout(LEAVE, access.terminate_session(&started.session_id)).await;
+        let end_by = leave_at.max(Instant::now() + LATE_END);
+        let _ = timeout_at(end_by, access.terminate_session(&started.session_id)).await;
     }
     left
 }
 
-/// Ends a session by the API, trying for as long as the caller has time.
-pub(super) async fn end(aws: &Aws, session_id: &str) {
+async fn start_session(access: &Access, request: &SessionRequest) -> Result<Started, ApiError> {
+    let mut attempt = 1;
     loop {
-        let result = match aws.access().await {
-            Ok(access) => access.terminate_session(session_id).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(()) => return,
-            Err(error) => tracing::info!(session_id, %error, "cannot end the session"),
+        match access.start_session(request).await {
+            Err(error) if attempt < ATTEMPTS && error.is_refusal_to_serve() => {
+                tracing::debug!(%error, attempt, "trying again");
+                let step = BACKOFF * 2u32.pow(attempt - 1);
+                tokio::time::sleep(step.mul_f64(0.5 + random::fraction())).await;
+                attempt += 1;
+            }
+            result => return result,
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 

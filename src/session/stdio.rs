@@ -6,10 +6,18 @@
 use std::collections::VecDeque;
 use std::io;
 
-use bytes::Bytes;
-
 /// Bytes read at once.
 const CHUNK: usize = 64 << 10;
+
+/// Takes standard input and output.
+///
+/// # Errors
+/// When a descriptor cannot be used.
+pub(crate) fn open() -> io::Result<(Input, Output)> {
+    let (source, sink) = platform::open()?;
+    let input = Input { source, buffer: vec![0; CHUNK] };
+    Ok((input, Output { sink, chunks: VecDeque::new(), written: 0, queued: 0 }))
+}
 
 /// Standard input.
 pub(crate) struct Input {
@@ -18,14 +26,6 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Takes standard input.
-    ///
-    /// # Errors
-    /// When the descriptor cannot be used.
-    pub(crate) fn stdin() -> io::Result<Self> {
-        Ok(Self { source: platform::Source::stdin()?, buffer: vec![0; CHUNK] })
-    }
-
     /// Reads up to `limit` bytes, which [`Self::bytes`] then shows; 0 is the end. Dropping the future loses nothing.
     pub(crate) async fn read(&mut self, limit: usize) -> io::Result<usize> {
         let limit = limit.min(self.buffer.len());
@@ -38,26 +38,31 @@ impl Input {
     }
 }
 
-/// Standard output with what waits for it.
+/// Standard output with what waits for it, copied together: what arrives in crumbs shall not cost more than its bytes.
 pub(crate) struct Output {
     sink: platform::Sink,
-    queue: VecDeque<Bytes>,
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that are written.
+    written: usize,
     queued: usize,
 }
 
 impl Output {
-    /// Takes standard output.
-    ///
-    /// # Errors
-    /// When the descriptor cannot be used.
-    pub(crate) fn stdout() -> io::Result<Self> {
-        Ok(Self { sink: platform::Sink::stdout()?, queue: VecDeque::new(), queued: 0 })
-    }
-
     /// Puts bytes behind those that wait.
-    pub(crate) fn push(&mut self, bytes: Bytes) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         self.queued += bytes.len();
-        self.queue.push_back(bytes);
+        while !bytes.is_empty() {
+            let room = self.chunks.back().map_or(0, |chunk| CHUNK - chunk.len());
+            if room == 0 {
+                self.chunks.push_back(Vec::with_capacity(CHUNK));
+                continue;
+            }
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            if let Some(chunk) = self.chunks.back_mut() {
+                chunk.extend_from_slice(now);
+            }
+            bytes = later;
+        }
     }
 
     /// Bytes that wait.
@@ -67,19 +72,19 @@ impl Output {
 
     /// Forgets what waits.
     pub(crate) fn clear(&mut self) {
-        self.queue.clear();
-        self.queued = 0;
+        self.chunks.clear();
+        (self.written, self.queued) = (0, 0);
     }
 
     /// Writes some of what waits; waits for ever when nothing does. Dropping the future loses nothing.
     pub(crate) async fn write(&mut self) -> io::Result<()> {
-        let Some(front) = self.queue.front_mut() else { return std::future::pending().await };
-        let written = self.sink.write(front).await?;
-        self.queued -= written;
-        if written == front.len() {
-            self.queue.pop_front();
-        } else {
-            *front = front.slice(written..);
+        let Some(front) = self.chunks.front() else { return std::future::pending().await };
+        let count = self.sink.write(&front[self.written..]).await?;
+        self.written += count;
+        self.queued -= count;
+        if self.written == front.len() {
+            self.written = 0;
+            self.chunks.pop_front();
         }
         Ok(())
     }
@@ -92,7 +97,6 @@ mod platform {
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream as StdUnixStream;
 
-    use bytes::Bytes;
     use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
@@ -124,10 +128,17 @@ mod platform {
         Terminal(ThreadSink),
     }
 
+    /// Takes both ends; their flags are read before either is changed, since the ends may be one and the same socket.
+    pub(super) fn open() -> io::Result<(Source, Sink)> {
+        let input = io::stdin().as_fd().try_clone_to_owned()?;
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        let flags = (Flags::keep(&input)?, Flags::keep(&output)?);
+        Ok((Source::new(input, flags.0)?, Sink::new(output, flags.1)?))
+    }
+
     impl Source {
-        pub(super) fn stdin() -> io::Result<Self> {
-            let fd = io::stdin().as_fd().try_clone_to_owned()?;
-            let (flags, kind) = (Flags::keep(&fd)?, kind(&fd)?);
+        fn new(fd: OwnedFd, flags: Flags) -> io::Result<Self> {
+            let kind = kind(&fd)?;
             let end = if io::stdin().is_terminal() {
                 SourceEnd::Terminal(ThreadSource::new(io::stdin())?)
             } else if kind.is_fifo() {
@@ -151,9 +162,8 @@ mod platform {
     }
 
     impl Sink {
-        pub(super) fn stdout() -> io::Result<Self> {
-            let fd = io::stdout().as_fd().try_clone_to_owned()?;
-            let (flags, kind) = (Flags::keep(&fd)?, kind(&fd)?);
+        fn new(fd: OwnedFd, flags: Flags) -> io::Result<Self> {
+            let kind = kind(&fd)?;
             let end = if io::stdout().is_terminal() {
                 SinkEnd::Terminal(ThreadSink::new(io::stdout())?)
             } else if kind.is_fifo() {
@@ -166,7 +176,7 @@ mod platform {
             Ok(Self { end, _flags: flags })
         }
 
-        pub(super) async fn write(&mut self, bytes: &Bytes) -> io::Result<usize> {
+        pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             match &mut self.end {
                 SinkEnd::Pipe(pipe) => pipe.write(bytes).await,
                 SinkEnd::Socket(socket) => socket.write(bytes).await,
@@ -221,29 +231,23 @@ mod platform {
 mod platform {
     use std::io;
 
-    use bytes::Bytes;
-
     use super::threads::{ThreadSink, ThreadSource};
 
     pub(super) struct Source(ThreadSource);
     pub(super) struct Sink(ThreadSink);
 
-    impl Source {
-        pub(super) fn stdin() -> io::Result<Self> {
-            Ok(Self(ThreadSource::new(io::stdin())?))
-        }
+    pub(super) fn open() -> io::Result<(Source, Sink)> {
+        Ok((Source(ThreadSource::new(io::stdin())?), Sink(ThreadSink::new(io::stdout())?)))
+    }
 
+    impl Source {
         pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.0.read(buffer).await
         }
     }
 
     impl Sink {
-        pub(super) fn stdout() -> io::Result<Self> {
-            Ok(Self(ThreadSink::new(io::stdout())?))
-        }
-
-        pub(super) async fn write(&mut self, bytes: &Bytes) -> io::Result<usize> {
+        pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.write(bytes).await
         }
     }
@@ -313,11 +317,11 @@ mod threads {
         }
 
         /// Hands `bytes` over and waits until they are written; a dropped wait is taken up by the next call.
-        pub(super) async fn write(&mut self, bytes: &Bytes) -> io::Result<usize> {
+        pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
             if self.pending.is_none() {
                 let slot = self.chunks.reserve().await.map_err(|_| gone())?;
-                slot.send(bytes.clone());
+                slot.send(Bytes::copy_from_slice(bytes));
                 self.pending = Some(bytes.len());
             }
             self.written.recv().await.ok_or_else(gone)??;

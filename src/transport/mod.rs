@@ -10,5 +10,5 @@ mod websocket;
 
 pub use self::dial::{DialError, Dialer, Signer};
 pub use self::host::{HostError, StreamHosts, StreamUrl};
-pub use self::tls::{Roots, TlsError};
+pub use self::tls::{Bundle, BundleError, Roots, TlsError};
 pub use self::websocket::{Incoming, Lost, Websocket};

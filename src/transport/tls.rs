@@ -11,9 +11,6 @@ use tokio_rustls::TlsConnector;
 /// TLS cannot be set up on this machine.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// The user's bundle is not a list of certificates.
-    #[error("the CA bundle is not PEM: {0}")]
-    Bundle(rustls::pki_types::pem::Error),
     /// Neither the system nor the user gave any root certificate.
     #[error("no root certificates: {0}")]
     NoRoots(String),
@@ -22,22 +19,58 @@ pub enum TlsError {
     Config(#[from] rustls::Error),
 }
 
+/// The user's bundle is not a list of certificates.
+#[derive(Debug, Error)]
+pub enum BundleError {
+    /// It is not PEM.
+    #[error("it is not PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// It has a certificate that cannot be a root.
+    #[error("it has a certificate that cannot be used: {0}")]
+    Certificate(#[from] rustls::Error),
+    /// It has no certificate.
+    #[error("it has no certificate")]
+    Empty,
+}
+
+/// The user's own root certificates: at least one, and all of them usable.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    pem: Vec<u8>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Bundle {
+    /// Reads PEM.
+    ///
+    /// # Errors
+    /// [`BundleError`] when anything in it cannot be used, since what is trusted must not depend on luck.
+    pub fn parse(pem: Vec<u8>) -> Result<Self, BundleError> {
+        let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>()?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots.add(certificate.clone())?;
+        }
+        if roots.is_empty() { Err(BundleError::Empty) } else { Ok(Self { pem, certificates }) }
+    }
+
+    /// The bundle as it was read.
+    pub fn pem(&self) -> &[u8] {
+        &self.pem
+    }
+}
+
 /// The root certificates to trust.
 #[derive(Debug, Default)]
 pub struct Roots {
-    bundle: Option<Vec<u8>>,
+    bundle: Option<Bundle>,
     config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Roots {
-    /// Trusts the system's roots and those in `bundle` (PEM).
-    pub fn new(bundle: Option<Vec<u8>>) -> Self {
+    /// Trusts the system's roots and those in `bundle`.
+    pub fn new(bundle: Option<Bundle>) -> Self {
         Self { bundle, config: OnceLock::new() }
-    }
-
-    /// The user's bundle, PEM.
-    pub fn bundle(&self) -> Option<&[u8]> {
-        self.bundle.as_deref()
     }
 
     /// Reads the certificates ahead of need, on a thread that has nothing better to do.
@@ -61,9 +94,7 @@ impl Roots {
         let mut roots = RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(native.certs);
-        for certificate in CertificateDer::pem_slice_iter(self.bundle().unwrap_or_default()) {
-            roots.add(certificate.map_err(TlsError::Bundle)?)?;
-        }
+        roots.add_parsable_certificates(self.bundle.iter().flat_map(|bundle| bundle.certificates.clone()));
         if roots.is_empty() {
             let errors: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
             return Err(TlsError::NoRoots(errors.join(", ")));
@@ -74,5 +105,22 @@ impl Roots {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_a_usable_certificate_is_refused() {
+        let framed = |body: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n").into_bytes()
+        };
+        assert!(matches!(Bundle::parse(b"a host name\n".to_vec()), Err(BundleError::Empty)));
+        assert!(matches!(Bundle::parse(framed("AAAA")), Err(BundleError::Certificate(_))));
+        assert!(matches!(Bundle::parse(framed("no base64!")), Err(BundleError::Pem(_))));
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        assert_eq!(Bundle::parse(key.cert.pem().into_bytes()).unwrap().certificates.len(), 1);
     }
 }

@@ -1,0 +1,170 @@
+//! The channel's way in: what a received message means, and what is acknowledged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::event::{Dropped, Event, Failure, Now};
+use super::frame::{Frame, OVERHEAD};
+use super::handshake;
+use super::inbound::Verdict;
+use super::message::{Acknowledge, ChannelClosed, Flag, MessageType, PayloadType};
+use super::timer::Timer;
+use super::{Channel, GAP_TIMEOUT, HANDSHAKE_TIMEOUT, HOLD_INPUT, Phase, Receipt};
+
+/// How long new data is held back after a `pause_publication` that nothing takes back.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Acknowledgements repeated on a new connection: those in flight on the old one are lost, and the agent resends
+/// only ten messages a second.
+const REPEATED_ACKNOWLEDGEMENTS: usize = 128;
+
+impl Channel {
+    /// Takes one websocket message, text or binary: both official ends treat them alike.
+    pub fn handle_frame(&mut self, now: Now, message: &Bytes) {
+        let frame = match Frame::parse(message) {
+            Ok(frame) => frame,
+            Err(error) => return self.dropped(Dropped::Malformed(error)),
+        };
+        match frame.message_type {
+            MessageType::OutputStreamData | MessageType::Acknowledge if !frame.digest_is_right() => {
+                self.dropped(Dropped::Digest { sequence_number: frame.sequence_number });
+            }
+            MessageType::OutputStreamData => self.handle_stream_data(now, frame),
+            MessageType::Acknowledge => self.handle_acknowledge(now, &frame),
+            MessageType::ChannelClosed => self.handle_closed(&frame),
+            MessageType::StartPublication => self.paused_until = None,
+            MessageType::PausePublication => self.paused_until = Some(now.instant + PAUSE),
+            MessageType::InputStreamData | MessageType::Unknown => self.dropped(Dropped::Type),
+        }
+        self.rearm(now.instant);
+    }
+
+    fn handle_stream_data(&mut self, now: Now, frame: Frame) {
+        let receipt = Receipt { message_id: frame.message_id, sequence_number: frame.sequence_number };
+        self.paused_until = None;
+        match self.inbound.accept(frame) {
+            Verdict::Dropped => return self.dropped(Dropped::SequenceNumber(receipt.sequence_number)),
+            Verdict::Duplicate => self.receipts.push_back(receipt),
+            Verdict::Kept => self.acknowledge(receipt),
+            Verdict::Deliver(frames) => {
+                self.acknowledge(receipt);
+                self.timers.stop(Timer::Gap);
+                for frame in frames {
+                    self.deliver(now, frame);
+                }
+            }
+        }
+        if self.inbound.has_gap() && self.reading && !self.timers.is_set(Timer::Gap) {
+            self.timers.set(Timer::Gap, now.instant + GAP_TIMEOUT);
+        }
+    }
+
+    fn acknowledge(&mut self, receipt: Receipt) {
+        self.receipts.push_back(receipt);
+        if self.recent.len() == REPEATED_ACKNOWLEDGEMENTS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(receipt);
+    }
+
+    /// Queues the latest acknowledgements again, in case the last websocket lost them.
+    pub(super) fn repeat_receipts(&mut self) {
+        let first_pending = self.receipts.front().map_or(i64::MAX, |receipt| receipt.sequence_number);
+        let lost = self.recent.iter().filter(|receipt| receipt.sequence_number < first_pending);
+        let lost: Vec<Receipt> = lost.copied().collect();
+        self.receipts.extend(lost);
+    }
+
+    fn deliver(&mut self, now: Now, frame: Frame) {
+        match frame.payload_type.unwrap_or(PayloadType::None) {
+            PayloadType::HandshakeRequest => self.handle_handshake_request(now, &frame.payload),
+            PayloadType::HandshakeComplete => self.handle_handshake_complete(now, &frame.payload),
+            PayloadType::Output => self.handle_output(frame.payload),
+            PayloadType::Flag => self.handle_flag(&frame.payload),
+            PayloadType::None
+            | PayloadType::Size
+            | PayloadType::HandshakeResponse
+            | PayloadType::Other(_) => {
+                self.dropped(Dropped::Type);
+            }
+        }
+    }
+
+    fn handle_handshake_request(&mut self, now: Now, payload: &[u8]) {
+        if !matches!(self.phase, Phase::AwaitingRequest) {
+            return self.dropped(Dropped::Type);
+        }
+        let Ok(answer) = handshake::answer(payload) else {
+            return self.dropped(Dropped::Body("HandshakeRequest"));
+        };
+        self.agent = Some(answer.agent_version);
+        self.urgent.push_back((PayloadType::HandshakeResponse, answer.response.into()));
+        self.timers.stop(Timer::HandshakeRequest);
+        self.timers.set(Timer::HandshakeComplete, now.instant + HANDSHAKE_TIMEOUT);
+        self.phase = Phase::AwaitingComplete;
+        if let Some(refusal) = answer.refusal {
+            self.fail(Failure::Refused(refusal));
+        }
+    }
+
+    fn handle_handshake_complete(&mut self, now: Now, payload: &[u8]) {
+        let (Phase::AwaitingComplete, Some(agent)) = (&self.phase, &self.agent) else {
+            return self.dropped(Dropped::Type);
+        };
+        let customer_message = handshake::customer_message(payload);
+        self.events.push_back(Event::Connected { agent: agent.clone(), customer_message });
+        self.phase = Phase::Holding;
+        self.timers.stop(Timer::HandshakeComplete);
+        self.timers.set(Timer::HoldInput, now.instant + HOLD_INPUT);
+    }
+
+    fn handle_output(&mut self, payload: Bytes) {
+        match self.phase {
+            Phase::AwaitingRequest => self.fail(Failure::NotAPort),
+            Phase::AwaitingComplete => self.dropped(Dropped::Type),
+            Phase::Holding | Phase::Open | Phase::Ending => {
+                self.open();
+                self.events.push_back(Event::Data(payload));
+            }
+        }
+    }
+
+    fn handle_flag(&mut self, payload: &[u8]) {
+        match Flag::from_payload(payload) {
+            // A plain session has one connection, whose refusal closes the channel: the flag adds nothing.
+            Some(Flag::ConnectToPortError) => {}
+            Some(Flag::TerminateSession) | None => self.dropped(Dropped::Body("Flag")),
+        }
+    }
+
+    fn handle_acknowledge(&mut self, now: Now, frame: &Frame) {
+        self.paused_until = None;
+        let Ok(body) = serde_json::from_slice::<Acknowledge>(&frame.payload) else {
+            return self.dropped(Dropped::Body("acknowledge"));
+        };
+        let number = body.acknowledged_message_sequence_number;
+        let shortest = self.window.shortest_round_trip();
+        let Some(sample) = self.outbound.acknowledge(now.instant, number, shortest) else { return };
+        if let Some(rtt) = sample.rtt {
+            self.rtt.sample(rtt);
+        }
+        let wire = self.payload_limit() + OVERHEAD;
+        self.window.sample(now.instant, sample, self.outbound.in_flight(), wire);
+        if self.outbound.in_flight() == 0 && self.buffer.is_empty() {
+            self.window.idle();
+        }
+        if let Some(size) = self.discovery.acknowledged(number) {
+            self.timers.stop(Timer::Probe);
+            self.events.push_back(Event::SizeProven(size));
+        }
+        if self.first_input == Some(number) {
+            self.timers.stop(Timer::FirstInput);
+        }
+    }
+
+    fn handle_closed(&mut self, frame: &Frame) {
+        let output = serde_json::from_slice::<ChannelClosed>(&frame.payload).map(|closed| closed.output);
+        self.phase = Phase::Ending;
+        self.events.push_back(Event::Closed { output: output.unwrap_or_default() });
+    }
+}

@@ -1,0 +1,106 @@
+//! The way out of a session: who started it ends it, and what was received is still written.
+
+use std::time::Duration;
+
+use tokio::time::sleep_until;
+
+use crate::aws::{Access, Aws};
+use crate::channel::Event;
+
+use super::driver::Driver;
+use super::link::LinkEvent;
+
+/// How long we stay to end a session once we want to leave; a little less than the two seconds that we promise.
+pub(super) const LEAVE: Duration = Duration::from_millis(1800);
+/// How long the terminate flag may go unconfirmed before the API is asked too.
+const FLAG_PATIENCE: Duration = Duration::from_millis(500);
+/// Between two tries to end a session by the API.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Ends a session by the API, first with the access that worked last, and tries for as long as the caller has time.
+pub(super) async fn end(aws: &Aws, known: &Access, session_id: &str) {
+    let mut result = known.terminate_session(session_id).await;
+    while let Err(error) = result {
+        tracing::info!(session_id, %error, "cannot end the session");
+        tokio::time::sleep(RETRY).await;
+        result = match aws.access().await {
+            Ok(fresh) => fresh.terminate_session(session_id).await,
+            Err(error) => Err(error),
+        };
+    }
+}
+
+impl Driver<'_> {
+    /// Ends the session at the service: by the flag if the agent can hear it, by the API if that is not confirmed
+    /// soon. Returns at the first confirmation, at the latest after two seconds. Somebody who is `hurried` does not
+    /// want what still comes.
+    pub(super) async fn leave(&mut self, hurried: bool) {
+        let begun = self.clock.now();
+        let (leave_at, ask_at) = (begun.instant + LEAVE, begun.instant + FLAG_PATIENCE);
+        let (aws, access, session_id) = (self.parts.aws, self.access.clone(), self.session_id.clone());
+        let mut api = Box::pin(end(aws, &access, &session_id));
+        let flagged = self.channel.terminate();
+        let mut linked = self.link.websocket().is_some() && self.drain_to_link(begun).is_ok();
+        if hurried {
+            self.parts.output.clear();
+        }
+        loop {
+            self.take_last_events(hurried);
+            let now = self.clock.now().instant;
+            if self.ended || now >= leave_at {
+                return;
+            }
+            let heard = flagged && linked && !self.channel.is_termination_queued_behind_data();
+            let asks = !heard || now >= ask_at;
+            let next = if asks { leave_at } else { ask_at };
+            let deadline = self.channel.poll_timeout().map_or(next, |(at, _)| at.min(next));
+            tokio::select! {
+                () = &mut api, if asks => self.ended = true,
+                event = self.link.next(true), if linked => match event {
+                    LinkEvent::Incoming(incoming) => self.incoming(self.clock.now(), incoming),
+                    LinkEvent::Opened(_) | LinkEvent::Failed(_) => linked = false,
+                },
+                written = self.parts.output.write() => {
+                    if written.is_err() {
+                        self.parts.output.clear();
+                    }
+                }
+                () = sleep_until(deadline.into()) => {}
+            }
+            let now = self.clock.now();
+            self.channel.handle_timeout(now);
+            linked = linked && self.drain_to_link(now).is_ok();
+        }
+    }
+
+    fn take_last_events(&mut self, hurried: bool) {
+        self.ended |= self.channel.is_termination_acknowledged();
+        while let Some(event) = self.channel.poll_event() {
+            match event {
+                Event::Closed { .. } => self.ended = true,
+                Event::Data(bytes) if !hurried => self.parts.output.push(&bytes),
+                Event::Data(_)
+                | Event::Connected { .. }
+                | Event::FirstInputUnanswered
+                | Event::SizeProven(_)
+                | Event::SizeRefused(_)
+                | Event::Dropped(_)
+                | Event::Failed(_) => {}
+            }
+        }
+    }
+
+    /// Writes what was received and acknowledged, however slow the reader is, unless something from outside ends us.
+    pub(super) async fn write_out(&mut self) {
+        while self.parts.output.queued() > 0 {
+            tokio::select! {
+                _ = self.parts.interrupts.next() => return,
+                written = self.parts.output.write() => {
+                    if written.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

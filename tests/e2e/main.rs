@@ -1,0 +1,28 @@
+//! fumidai as its users have it: the real binaries and the real OpenSSH tools against the simulated service.
+//!
+//! Each test has a simulator, a folder and an environment of its own, and ends by seeing that no session was left open.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
+
+mod bench;
+mod connect;
+mod cuts;
+mod endings;
+mod errors;
+mod files;
+mod hostile;
+mod programs;
+mod readme;
+mod resume;
+mod run;
+#[cfg(target_os = "linux")]
+mod secrets;
+mod services;
+mod signals;
+mod ssh;
+mod sshd;
+mod tls;
+mod tools;
+mod wiretap;

@@ -1,0 +1,126 @@
+//! The README's "Use it" block, line by line, with contrib/ssh_config, against the simulator's own host.
+//!
+//! Only what a test machine cannot have is replaced: folders of the far side, the database's name, the local port.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fumidai::sim::{Host, ONLINE_TARGET};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::bench::Bench;
+use crate::run::{PATIENCE, Run};
+use crate::services::echo;
+use crate::tools::tool;
+
+/// The lines of the README's `sh` blocks that begin with this.
+fn commands(beginning: &str) -> Vec<String> {
+    let readme = include_str!("../../README.md");
+    let lines = readme.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines());
+    let wanted: Vec<String> = lines.filter(|line| line.starts_with(beginning)).map(str::to_owned).collect();
+    assert!(!wanted.is_empty(), "the README has no `{beginning}`");
+    wanted
+}
+
+/// A user's machine with contrib/ssh_config in its ssh_config, and an instance with the simulator's host on it.
+struct Machine {
+    bench: Bench,
+    _host: Host,
+    _far_home: tempfile::TempDir,
+    bin: PathBuf,
+}
+
+impl Machine {
+    async fn new() -> Self {
+        let far_home = tempfile::tempdir().unwrap();
+        let host = Host::start(far_home.path()).await.unwrap();
+        let bench = Bench::new().port(22, host.address()).start().await;
+        let known_hosts = bench.write("known_hosts", host.known_hosts_line(ONLINE_TARGET).unwrap());
+        let identity = bench.write("identity", host.identity().unwrap());
+        fs::set_permissions(&identity, fs::Permissions::from_mode(0o600)).unwrap();
+        let config = format!(
+            "{}\nHost *\n    IdentityFile {}\n    UserKnownHostsFile {}\n    BatchMode yes\n",
+            include_str!("../../contrib/ssh_config"),
+            identity.display(),
+            known_hosts.display(),
+        );
+        let config = bench.write("ssh_config", config);
+        let bin = bench.path("bin");
+        fs::create_dir(&bin).unwrap();
+        // OpenSSH takes its configuration from the home of the password file, so that a test has to name its own.
+        for program in ["ssh", "scp"] {
+            let script =
+                format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", tool(program).display(), config.display());
+            fs::write(bin.join(program), script).unwrap();
+            fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fumidai"), bin.join("fumidai")).unwrap();
+        Self { bench, _host: host, _far_home: far_home, bin }
+    }
+
+    /// The line as the README has it, in the test's folder.
+    fn run(&self, line: &str) -> Run {
+        let path = format!("{}:{}", self.bin.display(), std::env::var("PATH").unwrap());
+        let line = format!("cd {} && exec {line}", self.bench.path("").display());
+        self.bench.run(Path::new("/bin/sh")).args(["-c", &line]).env("PATH", path)
+    }
+}
+
+#[tokio::test]
+async fn a_shell_a_file_and_a_folder() {
+    let machine = Machine::new().await;
+    let far = machine.bench.path("far");
+    fs::create_dir_all(far.join("app")).unwrap();
+    fs::write(far.join("test.txt"), "a file").unwrap();
+    fs::write(far.join("app/log"), "a folder").unwrap();
+    for line in commands("ssh ec2-user") {
+        let shell = machine.run(&line).input("echo in a shell; exit 4\n").finish().await.exits(4);
+        assert!(shell.text().contains("in a shell"), "{}", shell.text());
+    }
+    let here = |line: &str| {
+        line.replace("/tmp/", &format!("{}/", far.display()))
+            .replace("/var/log/", &format!("{}/", far.display()))
+    };
+    for line in commands("scp ") {
+        machine.run(&here(&line)).finish().await.exits(0);
+    }
+    assert_eq!(fs::read_to_string(machine.bench.path("test.txt")).unwrap(), "a file");
+    for line in commands("rsync ") {
+        machine.run(&here(&line)).finish().await.exits(0);
+    }
+    assert_eq!(fs::read_to_string(machine.bench.path("logs/log")).unwrap(), "a folder");
+    machine.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_database_behind_the_server() {
+    let machine = Machine::new().await;
+    let database = echo().await;
+    for line in commands("ssh -N -L") {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let remote = "orders.cluster-abc.ap-northeast-1.rds.amazonaws.com:3306";
+        assert!(line.contains(&format!("13306:{remote}")), "{line}");
+        let line =
+            line.replace("13306:", &format!("{}:", free.port())).replace(remote, &database.to_string());
+        let forward = machine.run(&line).start();
+        let talk = async {
+            loop {
+                let Ok(mut stream) = TcpStream::connect(free).await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                stream.write_all(b"select 1").await.unwrap();
+                let mut answer = [0; 8];
+                stream.read_exact(&mut answer).await.unwrap();
+                return answer;
+            }
+        };
+        assert_eq!(&tokio::time::timeout(PATIENCE, talk).await.unwrap(), b"select 1");
+        forward.signal(Signal::TERM);
+        forward.finish().await;
+    }
+    machine.bench.settle().await;
+}

@@ -1,0 +1,88 @@
+//! Plain TCP services for a session to lead to, and the data that goes through.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fumidai::sim::agent::frame::sha256;
+use fumidai::sim::dice::Dice;
+use fumidai::sim::sigv4::hex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub const MIB: usize = 1 << 20;
+
+/// Serves every connection to a free port until the test's runtime ends.
+pub async fn serve<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(handle(stream));
+        }
+    });
+    address
+}
+
+/// Sends back what comes.
+pub async fn echo() -> SocketAddr {
+    serve(|mut stream| async move {
+        let (mut reader, mut writer) = stream.split();
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    })
+    .await
+}
+
+/// Sends bytes, then closes.
+pub async fn source(bytes: Vec<u8>) -> SocketAddr {
+    let bytes = Arc::new(bytes);
+    serve(move |mut stream| {
+        let bytes = bytes.clone();
+        async move {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await
+}
+
+/// Sends bytes and then waits until the client has gone.
+pub async fn generous(data: Vec<u8>) -> SocketAddr {
+    serve(move |mut stream| {
+        let data = data.clone();
+        async move {
+            let _ = stream.write_all(&data).await;
+            let _ = stream.read(&mut [0]).await;
+        }
+    })
+    .await
+}
+
+/// Takes so many bytes, answers with their digest, then closes.
+pub async fn digester(length: usize) -> SocketAddr {
+    serve(move |mut stream| async move {
+        let mut bytes = vec![0; length];
+        if stream.read_exact(&mut bytes).await.is_ok() {
+            let _ = stream.write_all(digest(&bytes).as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await
+}
+
+/// A port that nobody listens on: it was free a moment ago.
+pub async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Bytes that look like nothing in particular, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    (0..length.div_ceil(8)).flat_map(|_| dice.roll().to_be_bytes()).take(length).collect()
+}
+
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&sha256(bytes))
+}

@@ -1,0 +1,109 @@
+//! TLS with an authority of the user's own, and proxies.
+
+use std::path::PathBuf;
+
+use fumidai::sim::{SimConfig, TlsIdentity};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::bench::Bench;
+use crate::services::echo;
+use crate::wiretap::Proxy;
+
+const ECHO: u16 = 7;
+
+/// A service at `https://localhost` and `wss://localhost`, and the file that its authority is in.
+async fn bench() -> (Bench, PathBuf) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let identity = TlsIdentity { certificates_pem: certificate.pem(), key_pem: key.serialize_pem() };
+    let encrypted = |config: &mut SimConfig| {
+        (config.tls, config.hostname) = (Some(identity), "localhost".to_owned());
+    };
+    let bench = Bench::new().port(ECHO, echo().await).configure(encrypted).start().await;
+    let bundle = bench.write("authority.pem", authority.pem());
+    (bench, bundle)
+}
+
+#[tokio::test]
+async fn the_users_authority_is_trusted_for_both_connections() {
+    let (bench, bundle) = bench().await;
+    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle);
+    let finished = connect.input("over TLS").finish().await.exits(0).silent();
+    assert_eq!(finished.text(), "over TLS");
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_bundle_of_a_profile_is_trusted_too() {
+    let (bench, bundle) = bench().await;
+    let profile = bench.write("config", format!("[profile work]\nca_bundle = {}\n", bundle.display()));
+    let connect = bench.connect(ECHO, &[]).env("AWS_CONFIG_FILE", &profile).env("AWS_PROFILE", "work");
+    let finished = connect.input("over TLS").finish().await.exits(0).silent();
+    assert_eq!(finished.text(), "over TLS");
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_refused_with_a_hint() {
+    let (bench, _) = bench().await;
+    let finished = bench.connect(ECHO, &[]).finish().await.exits(1);
+    let cause = "the endpoint for StartSession has a certificate that is not trusted: invalid peer certificate: \
+                 UnknownIssuer";
+    assert_eq!(finished.cause(), cause);
+    assert!(finished.stderr.contains("name its roots in `AWS_CA_BUNDLE`"), "{}", finished.stderr);
+    assert_eq!(bench.simulator.sessions().len(), 0);
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_not_there_is_a_setting() {
+    let (bench, _) = bench().await;
+    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", "/nowhere/bundle.pem");
+    let finished = connect.finish().await.exits(3);
+    assert!(finished.cause().contains("/nowhere/bundle.pem"), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn api_and_websocket_go_through_the_proxy_with_its_password() {
+    let (bench, bundle) = bench().await;
+    let proxy = Proxy::start("alice", "s3cret!").await;
+    let url = format!("http://alice:s3cret%21@{}", proxy.address);
+    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("HTTPS_PROXY", &url);
+    let finished = connect.without("NO_PROXY").input("through").finish().await.exits(0).silent();
+    assert_eq!(finished.text(), "through");
+    let target = format!("localhost:{}", bench.simulator.address().port());
+    let requests = proxy.requests();
+    assert!(
+        requests.len() >= 2 && requests.iter().all(|request| *request == (target.clone(), true)),
+        "{requests:?}"
+    );
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_told_without_the_password() {
+    let (bench, bundle) = bench().await;
+    let proxy = Proxy::start("alice", "right").await;
+    let url = format!("http://alice:wr0ng@{}", proxy.address);
+    let connect = bench.connect(ECHO, &["-vvv"]).env("AWS_CA_BUNDLE", &bundle).env("HTTPS_PROXY", &url);
+    let finished = connect.without("NO_PROXY").finish().await.exits(1);
+    assert!(finished.stderr.contains("HTTPS_PROXY"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("wr0ng"), "{}", finished.stderr);
+    assert!(!proxy.requests().is_empty());
+}
+
+#[tokio::test]
+async fn hosts_of_no_proxy_are_reached_directly() {
+    let (bench, bundle) = bench().await;
+    let proxy = Proxy::start("alice", "right").await;
+    let url = format!("http://alice:right@{}", proxy.address);
+    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("HTTPS_PROXY", &url);
+    let connect = connect.env("NO_PROXY", "example.com,localhost");
+    let finished = connect.input("directly").finish().await.exits(0).silent();
+    assert_eq!(finished.text(), "directly");
+    assert_eq!(proxy.requests(), []);
+    bench.settle().await;
+}
