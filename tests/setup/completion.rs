@@ -6,11 +6,17 @@ use crate::run::{Home, has, stderr, stdout};
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
+/// Where `fumidai list` leaves the names that it saw.
+const CACHE: &str = match cfg!(target_os = "macos") {
+    true => "Library/Caches/fumidai/names.json",
+    false => ".cache/fumidai/names.json",
+};
+
 fn home() -> Home {
     let home = Home::new();
     home.config("[hosts.bastion]\ntarget = 'i-0123'\n");
     let names = r#"{"any":[{"id":"i-0123","name":"web-prod"},{"id":"i-0456","name":"web-test"},{"id":"mi-1","name":"$(touch x)"},{"id":"ecs:prod/api"}]}"#;
-    home.write(".cache/fumidai/names.json", names);
+    home.write(CACHE, names);
     home
 }
 
@@ -79,7 +85,7 @@ sys.exit(0 if b"connect me@bastion " in shown else shown.decode())
 fn a_wrong_config_file_or_cache_completes_commands_still() {
     let home = home();
     home.config("[hosts");
-    home.write(".cache/fumidai/names.json", "{");
+    home.write(CACHE, "{");
     assert_eq!(complete(&home, "fumidai conn"), ["connect"]);
     assert!(complete(&home, "fumidai connect web").is_empty());
 }

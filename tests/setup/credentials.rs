@@ -9,6 +9,8 @@ use crate::run::{FUMIDAI, Home, end, stderr, stdout};
 use crate::stub::Stub;
 
 const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/setup/terminal.py");
+/// Runs the rest of the words in a session of its own, which has no terminal.
+const ALONE: &str = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], start_new_session=True))";
 const SERIAL: &str = "arn:aws:iam::123456789012:mfa/me";
 
 const MFA: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = s\n\
@@ -30,9 +32,9 @@ fn with_endpoints(command: &mut Command, stub: &Stub) {
 
 /// Without a terminal, as in a job or under a program with windows.
 fn alone(home: &Home, stub: &Stub, words: &str) -> Output {
-    let mut command = home.command("setsid");
+    let mut command = home.command("python3");
     with_endpoints(&mut command, stub);
-    command.args(["--wait", FUMIDAI]).args(words.split_whitespace()).output().unwrap()
+    command.args(["-c", ALONE, FUMIDAI]).args(words.split_whitespace()).output().unwrap()
 }
 
 /// On a terminal, where somebody types `answer` after so many seconds.
@@ -204,8 +206,8 @@ fn the_command_of_the_hint_is_the_cure() {
     let (home, stub) = (home(), Stub::start());
     let (Some(moto), Some(aws)) = (Moto::start(&home), installed("FUMIDAI_TEST_AWS", "aws")) else { return };
     let endpoints = [("AWS_ENDPOINT_URL_STS", moto.url.as_str()), ("AWS_ENDPOINT_URL_SSM", stub.url())];
-    let mut alone = home.command("setsid");
-    alone.envs(endpoints).args(["--wait", FUMIDAI, "connect", "i-0123", "--profile", "admin"]);
+    let mut alone = home.command("python3");
+    alone.envs(endpoints).args(["-c", ALONE, FUMIDAI, "connect", "i-0123", "--profile", "admin"]);
     let (code, words) = end(&alone.output().unwrap());
     assert_eq!(code, Some(10), "{words}");
     let hint = words.split('`').find(|word| word.starts_with("aws ")).expect("a command");
