@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
-use fumidai::config::Key;
+use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
 
 /// Layers from the top; a file may name its own layer and those behind it.
 const LAYERS: [&str; 8] = ["cli", "config", "session", "target", "aws", "transport", "channel", "mux"];
@@ -15,13 +15,14 @@ const LAYERS: [&str; 8] = ["cli", "config", "session", "target", "aws", "transpo
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
 
 /// The README's command lines, the file that has each run, and the words there that do it.
-const COMMANDS_RUN: [(&str, &str, &str); 8] = [
+const COMMANDS_RUN: [(&str, &str, &str); 9] = [
     (
         "cargo run --features sim --bin fumidai-sim -- demo",
         "tests/run",
         "cargo run --features sim --bin fumidai-sim -- demo",
     ),
     ("cargo install --locked --path .", ".github/workflows/ci.yml", "cargo install --locked --path ."),
+    ("fumidai ssh-config --install", "tests/setup/ssh_config.rs", "home.fumidai(\"ssh-config --install\")"),
     ("tests/run --install", ".ci/run", "tests/run\" --install"),
     ("tests/run --install", ".github/workflows/ci.yml", "tests/run --install"),
     ("ssh ec2-user@i-0123456789abcdef0", "tests/e2e/readme.rs", "commands(\"ssh ec2-user\")"),
@@ -169,6 +170,60 @@ fn every_setting_has_a_row() {
     }
     let rows = text.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5);
     assert_eq!(rows.count(), Key::ALL.len(), "a row for a setting that does not exist");
+}
+
+#[test]
+fn every_key_of_a_host_and_a_forward_has_a_row() {
+    let text = read("docs/config.md");
+    let (hosts, forwards) = text.split_once("| Key of `[forwards.NAME]` |").expect("both tables");
+    let hosts = hosts.split_once("| Key of `[hosts.NAME]` |").expect("the table").1;
+    let forwards = forwards.split_once("\n## ").expect("a next heading").0;
+    let rows = |table: &str| -> Vec<String> {
+        let names = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        names.map(str::to_owned).collect()
+    };
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(rows(hosts)), sorted(HostKey::ALL.map(|key| key.name().to_owned()).into()));
+    assert_eq!(sorted(rows(forwards)), sorted(ForwardKey::ALL.map(|key| key.name().to_owned()).into()));
+}
+
+#[test]
+fn the_contributed_config_file_has_every_key() {
+    let file = root().join("contrib/config.toml");
+    let flags = Flags { config_file: Some(file), ..Flags::default() };
+    let config = Config::resolve(flags, &Environment::default()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((config.hosts.len(), config.forwards.len()), (2, 1));
+    let document: toml::Table = read("contrib/config.toml").parse().expect("TOML");
+    let keys = |table: &str| -> BTreeSet<String> {
+        let entries = document[table].as_table().expect("a table");
+        entries
+            .iter()
+            .flat_map(|(name, value)| match value.as_table() {
+                Some(inner) => inner.keys().cloned().collect(),
+                None => vec![name.clone()],
+            })
+            .collect()
+    };
+    assert_eq!(keys("defaults"), Key::ALL.map(|key| key.name().to_owned()).into());
+    assert!(HostKey::ALL.iter().all(|key| keys("hosts").contains(key.name())));
+    assert!(ForwardKey::ALL.iter().all(|key| keys("forwards").contains(key.name())));
+}
+
+#[test]
+fn every_config_file_in_the_papers_is_one() {
+    for paper in papers() {
+        for text in blocks(&fs::read_to_string(&paper).expect("a paper"), "toml") {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let file = folder.path().join("config.toml");
+            fs::write(&file, text).expect("a file");
+            let flags = Flags { config_file: Some(file), ..Flags::default() };
+            let read = Config::resolve(flags, &Environment::default());
+            assert!(read.is_ok(), "{}: {:?}", paper.display(), read.err());
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use thiserror::Error;
 
+use super::NoCode;
+
 /// Why a call of the control plane failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ApiError {
@@ -20,6 +22,24 @@ pub enum ApiError {
     /// There are no credentials, or they cannot be loaded: log in.
     #[error("no usable AWS credentials: {0}")]
     NoCredentials(String),
+    /// The SSO session behind a profile is over or was never begun: log in.
+    #[error("no usable AWS credentials: {cause}")]
+    NoLogin {
+        /// The profile to log in with.
+        profile: String,
+        /// The SDK's words.
+        cause: String,
+    },
+    /// A role asks for a code that nobody gave: run again where there is a terminal, or use the AWS CLI before.
+    #[error("profile `{profile}` needs an MFA code of `{serial}`, and {cause}")]
+    NoCode {
+        /// The profile.
+        profile: String,
+        /// The device.
+        serial: String,
+        /// Why there is none.
+        cause: NoCode,
+    },
     /// AWS answered with an error.
     #[error("{code} when calling {operation}: {message}")]
     Service {
@@ -114,7 +134,9 @@ impl ApiError {
     pub fn meaning(&self) -> Meaning {
         match self {
             Self::NoRegion | Self::Settings(_) => Meaning::Settings,
-            Self::NoCredentials(_) | Self::NoProfile(_) => Meaning::Credentials,
+            Self::NoCredentials(_) | Self::NoProfile(_) | Self::NoLogin { .. } | Self::NoCode { .. } => {
+                Meaning::Credentials
+            }
             // A certificate may be a captive portal's, and so pass.
             Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),

@@ -8,14 +8,17 @@ mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
+mod human;
+mod mfa;
 mod query;
 mod ssm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -27,12 +30,17 @@ use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::os_shim_internal::Env;
+use tokio::sync::Mutex;
 
 use crate::transport::{Bundle, Roots, Signer, StreamHosts};
+
+use self::mfa::{Means, Roles};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
+pub use self::human::{AskCode, Human, NoCode};
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
 
 /// How long one attempt of a call may take.
@@ -57,8 +65,12 @@ pub struct Settings {
     pub ecs_endpoint: Option<String>,
     /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
     pub stream_endpoint: Option<String>,
+    /// The endpoint of APIs that have none of their own.
+    pub any_endpoint: Option<String>,
     /// Further root certificates, PEM.
     pub ca_bundle: Option<PathBuf>,
+    /// Where the AWS CLI keeps the credentials of roles.
+    pub cli_cache: Option<PathBuf>,
 }
 
 /// The way to AWS for the life of a process.
@@ -67,6 +79,11 @@ pub struct Aws {
     settings: Settings,
     roots: Arc<Roots>,
     http: SharedHttpClient,
+    human: Human,
+    /// Only the first look may ask: later ssh has the terminal.
+    has_looked: AtomicBool,
+    /// What was assumed with a second factor, for as long as it lasts.
+    assumed: Mutex<Option<(Roles, Credentials)>>,
 }
 
 /// One fresh look at credentials, region and endpoints.
@@ -91,7 +108,20 @@ impl Aws {
         let bundle = settings.ca_bundle.clone().or(of_profile);
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
         let http = http_client(bundle.as_ref());
-        Ok(Self { settings, roots: Arc::new(Roots::new(bundle)), http })
+        let roots = Arc::new(Roots::new(bundle));
+        let (human, has_looked, assumed) = Default::default();
+        Ok(Self { settings, roots, http, human, has_looked, assumed })
+    }
+
+    /// Gives somebody to ask for the code of a second factor.
+    #[must_use]
+    pub fn with_human(self, human: Human) -> Self {
+        Self { human, ..self }
+    }
+
+    /// Whoever is asked.
+    pub fn human(&self) -> &Human {
+        &self.human
     }
 
     /// The roots that streams are to trust.
@@ -107,7 +137,7 @@ impl Aws {
         let config = self.load().await;
         let region = config.region().map(|region| region.as_ref().to_owned());
         let region = region.filter(|region| !region.is_empty()).ok_or(ApiError::NoRegion)?;
-        let credentials = resolve_credentials(&config).await?;
+        let credentials = self.credentials(&config).await?;
         let provider = SharedCredentialsProvider::new(credentials.clone());
         let config = config.into_builder().credentials_provider(provider).build();
         let hosts = self.stream_hosts(&config, &region).await;
@@ -148,6 +178,59 @@ impl Aws {
             Some(profile) => with_profile_first(config, profile),
             None => config,
         }
+    }
+
+    /// Resolves the credentials: by the SDK, unless a role asks for a second factor.
+    async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, ApiError> {
+        let may_ask = !self.has_looked.swap(true, Ordering::Relaxed);
+        let profiles =
+            if self.keys_go_first() { None } else { profiles(self.settings.profile.as_deref()).await };
+        let Some(profiles) = profiles else { return resolve_credentials(config).await };
+        let name = self.settings.profile.as_deref().unwrap_or(profiles.selected_profile());
+        if let Some(roles) = Roles::with_mfa(&profiles, name) {
+            return self.assume(roles, &profiles, config, may_ask).await;
+        }
+        let resolved = resolve_credentials(config).await;
+        resolved.map_err(|error| match (error, mfa::sso_profile(&profiles, name)) {
+            (ApiError::NoCredentials(cause), Some(profile)) => {
+                ApiError::NoLogin { profile: profile.to_owned(), cause }
+            }
+            (error, _) => error,
+        })
+    }
+
+    async fn assume(
+        &self,
+        roles: Roles,
+        profiles: &ProfileSet,
+        config: &SdkConfig,
+        may_ask: bool,
+    ) -> Result<Credentials, ApiError> {
+        let mut assumed = self.assumed.lock().await;
+        if let Some((_, known)) =
+            assumed.as_ref().filter(|(same, known)| *same == roles && mfa::is_fresh(known))
+        {
+            return Ok(known.clone());
+        }
+        let means = Means {
+            profiles,
+            config,
+            provider: provider_config(config),
+            sts_endpoint: endpoint::setting(config, "STS")
+                .or_else(|| config.endpoint_url().map(str::to_owned))
+                .or_else(|| self.settings.any_endpoint.clone()),
+            cache: self.settings.cli_cache.as_deref(),
+            human: may_ask.then_some(&self.human),
+        };
+        let credentials = roles.assume(&means).await?;
+        *assumed = Some((roles, credentials.clone()));
+        Ok(credentials)
+    }
+
+    /// Keys in the environment go before a profile, unless that was named for this run.
+    fn keys_go_first(&self) -> bool {
+        let is_set = |name| Env::real().get(name).is_ok_and(|value| !value.trim().is_empty());
+        !self.settings.profile_goes_first && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
     }
 
     /// Which hosts a stream URL may name.
@@ -191,16 +274,21 @@ impl Access {
 
 /// Takes credentials from the profile alone, whatever keys the environment has.
 fn with_profile_first(config: SdkConfig, profile: &str) -> SdkConfig {
-    let mut environment = ProviderConfig::default()
+    let provider = ProfileFileCredentialsProvider::builder().configure(&provider_config(&config));
+    let provider = provider.profile_name(profile).build();
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
+/// What a provider that we make ourselves must be told, as the SDK tells its own.
+fn provider_config(config: &SdkConfig) -> ProviderConfig {
+    let environment = ProviderConfig::default()
         .with_region(config.region().cloned())
         .with_use_fips(config.use_fips())
         .with_use_dual_stack(config.use_dual_stack());
-    if let Some(http) = config.http_client() {
-        environment = environment.with_http_client(http);
+    match config.http_client() {
+        Some(http) => environment.with_http_client(http),
+        None => environment,
     }
-    let provider =
-        ProfileFileCredentialsProvider::builder().configure(&environment).profile_name(profile).build();
-    config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
 
 /// The proxies are the environment's, by the same rules as the websocket's.
@@ -237,17 +325,27 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
 
 /// The `ca_bundle` of the profile, which the SDK does not read; a profile that was named must exist.
 async fn profile_bundle(profile: Option<&str>) -> Result<Option<PathBuf>, ApiError> {
-    use aws_types::os_shim_internal::{Env, Fs};
-    let files = aws_runtime::env_config::file::EnvConfigFiles::default();
-    let chosen = profile.map(|name| name.to_owned().into());
-    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, chosen).await;
-    let profiles = profiles.map_err(|error| ApiError::Settings(error::chain(&error)))?;
+    let profiles = read_profiles(profile).await.map_err(|error| ApiError::Settings(error::chain(&error)))?;
     match profile {
         Some(name) if name != "default" && profiles.get_profile(name).is_none() => {
             Err(ApiError::NoProfile(name.to_owned()))
         }
         Some(_) | None => Ok(profiles.get("ca_bundle").map(PathBuf::from)),
     }
+}
+
+/// The AWS config files, as they are now; what is wrong with them has been told before.
+async fn profiles(profile: Option<&str>) -> Option<ProfileSet> {
+    read_profiles(profile).await.ok()
+}
+
+async fn read_profiles(
+    profile: Option<&str>,
+) -> Result<ProfileSet, aws_config::profile::ProfileFileLoadError> {
+    use aws_types::os_shim_internal::Fs;
+    let files = aws_runtime::env_config::file::EnvConfigFiles::default();
+    let profile = profile.map(|name| name.to_owned().into());
+    aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await
 }
 
 fn read_bundle(path: &std::path::Path) -> Result<Bundle, ApiError> {

@@ -13,6 +13,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Flags, Settings, Verbosity, value};
 
+use super::{completion, man, ssh_config};
+
 /// SSH through AWS Systems Manager, with no open port 22
 #[derive(Parser)]
 #[command(name = "fumidai", version, subcommand_required = true, arg_required_else_help = true)]
@@ -37,6 +39,12 @@ pub enum Command {
     Connect(ConnectArgs),
     /// List what can be reached, and its state
     List(ListArgs),
+    /// Print the ssh_config that leads ssh through fumidai, or install it
+    SshConfig(SshConfigArgs),
+    /// Print the script that completes commands and targets in SHELL
+    Completions(CompletionsArgs),
+    /// Print the manual, or the page of COMMAND alone
+    Man(ManArgs),
 }
 
 /// The arguments of `connect`.
@@ -48,13 +56,58 @@ pub enum Command {
         ServerAliveInterval 30\n      \
         ServerAliveCountMax 30")]
 pub struct ConnectArgs {
-    /// An id (`i-…`, `mi-…`), a Name tag, `tag:KEY=VALUE`, an address, a DNS name or
+    /// A host of the config file, an id (`i-…`, `mi-…`), a Name tag, `tag:KEY=VALUE`, an address, a DNS name or
     /// `ecs:CLUSTER/SERVICE[/CONTAINER]`; `TARGET--REGION` names the region too
-    #[arg(value_name = "[USER@]TARGET")]
+    #[arg(value_name = "[USER@]TARGET", add = completion::targets())]
     pub target: String,
-    /// The TCP port on the target
-    #[arg(default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
+    /// The TCP port on the target [default: the host's in the config file, else 22]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+}
+
+/// The arguments of `ssh-config`.
+#[derive(Args)]
+pub struct SshConfigArgs {
+    /// Write it to ~/.ssh/fumidai.config, and include that at the top of ~/.ssh/config
+    #[arg(long)]
+    install: bool,
+    /// Take both away again
+    #[arg(long, conflicts_with = "install")]
+    uninstall: bool,
+}
+
+impl SshConfigArgs {
+    /// Returns what is to be done.
+    pub(super) fn action(&self) -> ssh_config::Action {
+        match (self.install, self.uninstall) {
+            (true, _) => ssh_config::Action::Install,
+            (false, true) => ssh_config::Action::Uninstall,
+            (false, false) => ssh_config::Action::Print,
+        }
+    }
+}
+
+/// The arguments of `completions`.
+#[derive(Args)]
+#[command(
+    after_help = "bash:        fumidai completions bash > ~/.local/share/bash-completion/completions/fumidai\n\
+    zsh:         fumidai completions zsh > a folder of $fpath/_fumidai\n\
+    fish:        fumidai completions fish > ~/.config/fish/completions/fumidai.fish\n\
+    powershell:  fumidai completions powershell | Out-String | Invoke-Expression   in $PROFILE\n\
+    elvish:      eval (fumidai completions elvish | slurp)   in rc.elv"
+)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub(super) shell: completion::Shell,
+}
+
+/// The arguments of `man`.
+#[derive(Args)]
+#[command(after_help = "To read it: fumidai man | man -l -")]
+pub struct ManArgs {
+    /// The command, or `fumidai` for the first page
+    #[arg(value_parser = man::command)]
+    pub(super) command: Option<String>,
 }
 
 /// The arguments of `list`.
@@ -219,12 +272,12 @@ mod tests {
     #[test]
     fn connect_has_a_target_and_a_port() {
         for (words, target, port) in [
-            ("fumidai connect i-0123", "i-0123", 22),
-            ("fumidai connect me@i-0123 2222", "me@i-0123", 2222),
-            ("fumidai connect i-0123 65535 -v", "i-0123", 65535),
+            ("fumidai connect i-0123", "i-0123", None),
+            ("fumidai connect me@i-0123 2222", "me@i-0123", Some(2222)),
+            ("fumidai connect i-0123 65535 -v", "i-0123", Some(65535)),
         ] {
             let (Command::Connect(args), _) = read(words).expect(words).into_parts() else {
-                panic!("{words}")
+                panic!("{words}");
             };
             assert_eq!((args.target.as_str(), args.port), (target, port));
         }
@@ -296,6 +349,10 @@ mod tests {
             ("fumidai connect i-0123 --max-payload 255", ErrorKind::ValueValidation, "256 to 32768"),
             ("fumidai connect i-0123 --color red", ErrorKind::InvalidValue, "always"),
             ("fumidai connect i-0123 -q -v", ErrorKind::ArgumentConflict, "--quiet"),
+            ("fumidai ssh-config --install --uninstall", ErrorKind::ArgumentConflict, "--uninstall"),
+            ("fumidai completions", ErrorKind::MissingRequiredArgument, "<SHELL>"),
+            ("fumidai man conect", ErrorKind::ValueValidation, "connect, ssh-config"),
+            ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
             let (found, message) = refuse(words);
             assert_eq!(found, kind, "{words}: {message}");
@@ -336,9 +393,9 @@ mod tests {
     fn help_names_no_command_of_a_later_version() {
         let line = CommandLine::command();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, ["connect", "list"]);
+        assert_eq!(names, ["connect", "list", "ssh-config", "completions", "man"]);
         let (_, help) = refuse("fumidai --help");
-        for later in ["forward", "shell", "doctor", "bastion", "ssh-config", "completions"] {
+        for later in ["forward", "doctor", "bastion", "audit", "explain"] {
             assert!(!help.contains(later), "{later}");
         }
     }

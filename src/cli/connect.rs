@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aws::{self, Aws, SessionRequest};
+use crate::aws::{self, Aws, Human, SessionRequest};
 use crate::config::{AwsSettings, Config, SessionSettings, Verbosity};
 use crate::session::{self, Interrupt, Note, Notes, Outcome};
 use crate::target::Destination;
 
 use super::locate::locate;
+use super::prompt::ask_code;
 use super::report::{ExitKind, Report};
 
 /// The document whose sessions carry one plain stream to a port.
@@ -39,7 +40,7 @@ pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> E
 
 async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
     let began = Instant::now();
-    let aws = Aws::new(aws_settings(&config.aws)).await.map_err(|error| Report::of_api(&error, None))?;
+    let aws = open_aws(config).await?;
     let settings = session_settings(&config.session, began, config.cache_dir.clone());
     let target = locate(&aws, destination, settings.connect_timeout).await?;
     let request = SessionRequest {
@@ -56,7 +57,13 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
     ended.map_err(|failure| Report::of_session(&failure, destination, &target, port))
 }
 
-pub(super) fn aws_settings(config: &AwsSettings) -> aws::Settings {
+/// The way to AWS, with somebody to ask for the code of a second factor.
+pub(super) async fn open_aws(config: &Config) -> Result<Aws, Report> {
+    let aws = Aws::new(aws_settings(&config.aws)).await.map_err(|error| Report::of_api(&error, None))?;
+    Ok(aws.with_human(Human::asked_by(ask_code())))
+}
+
+fn aws_settings(config: &AwsSettings) -> aws::Settings {
     aws::Settings {
         profile: config.profile.clone(),
         profile_goes_first: config.profile_is_flag,
@@ -65,7 +72,9 @@ pub(super) fn aws_settings(config: &AwsSettings) -> aws::Settings {
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
         ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
+        any_endpoint: config.endpoints.any.clone(),
         ca_bundle: config.ca_bundle.clone(),
+        cli_cache: config.cli_cache.clone(),
     }
 }
 

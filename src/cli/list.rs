@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::aws::{Access, ApiError, Aws};
+use crate::aws::{Access, ApiError};
 use crate::config::{Config, Verbosity};
 use crate::target::Node;
 use crate::target::lookup;
 
 use super::args::ListArgs;
-use super::connect::aws_settings;
+use super::connect::open_aws;
 use super::name_cache::{Known, NameCache};
 use super::report::{ExitKind, Report};
 use super::sanitize::{cut, escape};
@@ -85,7 +85,7 @@ pub(super) fn list(config: &Config, args: &ListArgs) -> ExitCode {
 
 async fn gather(config: &Config, no_cache: bool) -> Result<Listed, Report> {
     let api = |error| Report::of_api(&error, None);
-    let aws = Aws::new(aws_settings(&config.aws)).await.map_err(api)?;
+    let aws = open_aws(config).await?;
     let access = aws.access().await.map_err(api)?;
     let cache = NameCache::new(config, access.region());
     let now = now();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use crate::aws::Aws;
 use crate::target::lookup::{self, LookupError};
@@ -15,9 +15,10 @@ pub(super) async fn locate(aws: &Aws, destination: &Destination, within: Duratio
     if let Name::Id(target) = destination.name() {
         return Ok(target.clone());
     }
-    match timeout(within, look_up(aws, destination)).await {
-        Ok(found) => found,
-        Err(_) => {
+    let deadline = Instant::now() + within;
+    tokio::select! {
+        found = look_up(aws, destination) => found,
+        () = aws.human().passed(deadline) => {
             let cause = format!("timed out after {} s in step `looking up the name`", within.as_secs());
             let hint =
                 "check the network, `HTTPS_PROXY` and the endpoint settings; an id needs no looking up";

@@ -3,15 +3,21 @@
 //! [`run`] is the whole program: arguments, configuration, log, command, exit code. Everything below gets plain values
 //! and returns typed errors; only [`report`] prints them.
 
+mod aim;
 mod args;
+mod completion;
 mod connect;
 mod list;
 mod locate;
 mod log;
 mod log_file;
+mod man;
 mod name_cache;
+mod prompt;
 pub mod report;
 pub mod sanitize;
+mod ssh_config;
+mod ssh_files;
 mod stderr;
 mod stdout;
 
@@ -29,27 +35,46 @@ use report::{ExitKind, Report};
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     forbid_core_dumps();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = completion::answer(&args) {
+        return exit;
+    }
     let environment = Environment::from_process();
     let (command, flags) = match CommandLine::read(args) {
         Ok(line) => line.into_parts(),
         Err(error) => return print_usage(&error, &environment),
     };
+    match &command {
+        // A wrong config file must not take the manual away.
+        Command::Completions(args) => return completion::print_script(args.shell),
+        Command::Man(args) => return man::print(args.command.as_deref()),
+        Command::Connect(_) | Command::List(_) | Command::SshConfig(_) => {}
+    }
     match configure(flags, &environment) {
-        Ok(config) => dispatch(command, config),
+        Ok(config) => dispatch(&command, config, &environment),
         Err(error) => Report::from(error).print(),
     }
 }
 
-fn dispatch(command: Command, config: Config) -> ExitCode {
+fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
-        Command::Connect(args) => run_connect(&args, config),
-        Command::List(args) => list::list(&config, &args),
+        Command::Connect(args) => run_connect(args, config),
+        Command::List(args) => list::list(&config, args),
+        Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
+        Command::Completions(args) => completion::print_script(args.shell),
+        Command::Man(args) => man::print(args.command.as_deref()),
     }
 }
 
 fn run_connect(args: &ConnectArgs, config: Config) -> ExitCode {
-    match args.target.parse::<Destination>() {
-        Ok(destination) => connect::connect(in_region(config, destination.region()), &destination, args.port),
+    let aim = match aim::aim(&args.target, args.port, config) {
+        Ok(aim) => aim,
+        Err(report) => return report.print(),
+    };
+    match aim.target.parse::<Destination>() {
+        Ok(destination) => {
+            connect::connect(in_region(aim.config, destination.region()), &destination, aim.port)
+        }
         Err(error) => Report::from(error).print(),
     }
 }

@@ -212,12 +212,7 @@ impl Report {
             }
             Meaning::Settings => Self::new(ExitKind::Configuration, whole)
                 .hint("see `AWS_CA_BUNDLE` and `ca_bundle` in the profile"),
-            Meaning::Credentials if matches!(error, ApiError::NoProfile(_)) => {
-                Self::new(ExitKind::Credentials, whole)
-                    .hint("`aws configure list-profiles` names those that are there")
-            }
-            Meaning::Credentials => Self::new(ExitKind::Credentials, whole)
-                .hint("log in again (`aws sso login`, `aws configure`), or choose another `--profile`"),
+            Meaning::Credentials => Self::new(ExitKind::Credentials, whole).hint(credentials_hint(error)),
             Meaning::AccessDenied => Self::new(ExitKind::AccessDenied, whole)
                 .hint("ask for the permission that the message names; contrib/iam has the least policy"),
             Meaning::TargetNotConnected => {
@@ -349,6 +344,32 @@ fn candidate_line(candidate: &Candidate) -> String {
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let Candidate { id, name, address, state } = candidate;
     format!("{id}  {}  {}  {}", shown(name), shown(address), shown(state))
+}
+
+fn credentials_hint(error: &ApiError) -> String {
+    match error {
+        ApiError::NoLogin { profile, .. } => format!("`aws sso login --profile {}`", shell_word(profile)),
+        ApiError::NoCode { profile, .. } => format!(
+            "`aws sts get-caller-identity --profile {}` in a terminal asks for it, and its cache is used here",
+            shell_word(profile)
+        ),
+        ApiError::NoProfile(_) => "`aws configure list-profiles` names those that are there".to_owned(),
+        ApiError::NoRegion
+        | ApiError::Settings(_)
+        | ApiError::NoCredentials(_)
+        | ApiError::Service { .. }
+        | ApiError::Timeout { .. }
+        | ApiError::Certificate { .. }
+        | ApiError::Network { .. } => {
+            "log in again (`aws sso login`, `aws configure`), or choose another `--profile`".to_owned()
+        }
+    }
+}
+
+/// Quotes a word for a command that is to be copied.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@+=".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn step_hint(step: Step) -> &'static str {

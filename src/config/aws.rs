@@ -20,6 +20,8 @@ pub struct AwsSettings {
     pub endpoints: Endpoints,
     /// Roots to trust beside the system's own (`AWS_CA_BUNDLE`).
     pub ca_bundle: Option<PathBuf>,
+    /// Where the AWS CLI keeps the credentials of roles that it has assumed.
+    pub cli_cache: Option<PathBuf>,
     /// FIPS endpoints are asked for (`AWS_USE_FIPS_ENDPOINT`).
     pub fips: Option<bool>,
     /// Dual-stack endpoints are asked for (`AWS_USE_DUALSTACK_ENDPOINT`).
@@ -90,6 +92,7 @@ impl fmt::Debug for AwsSettings {
             .field("endpoint_url", &redacted(&self.endpoint_url))
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
+            .field("cli_cache", &self.cli_cache)
             .field("fips", &self.fips)
             .field("dual_stack", &self.dual_stack)
             .finish()

@@ -11,7 +11,7 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// Read beside the variables of [`Key`].
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "AWS_CA_BUNDLE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_ECS",
@@ -22,6 +22,7 @@ const OTHERS: [&str; 12] = [
     "AWS_USE_FIPS_ENDPOINT",
     "FUMIDAI_CONFIG",
     "NO_COLOR",
+    "PATH",
     "RUST_LOG",
     "TERM",
 ];

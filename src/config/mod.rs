@@ -4,17 +4,25 @@
 //! default here. Refuses what it does not understand, with the place. Called once, by `cli`.
 
 mod aws;
+mod chain;
 mod environment;
 mod file;
+mod forward;
+mod host;
+mod parse;
 mod settings;
+pub mod ssh_config;
 pub mod value;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders};
 pub use file::ConfigError;
+pub use forward::{Forward, ForwardKey, LocalEnd, RemoteEnd};
+pub use host::{Host, HostKey, Route};
 pub use settings::{Key, Raw, Settings};
 pub use value::ValueError;
 
@@ -44,6 +52,22 @@ pub struct Config {
     pub cache_dir: Option<PathBuf>,
     /// What the user should find in the log: they are known before there is one.
     pub warnings: Vec<String>,
+    /// The hosts of the config file by name; [`Config::for_host`] is the way to use one.
+    pub hosts: BTreeMap<String, Host>,
+    /// The forwards of the config file by name.
+    pub forwards: BTreeMap<String, Forward>,
+    /// The config file that was named by flag.
+    pub file_by_flag: Option<PathBuf>,
+    layers: Layers,
+}
+
+/// The settings by rank, kept apart so that a host's can go between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Layers {
+    flags: Settings,
+    environment: Settings,
+    defaults: Settings,
+    endpoints_are_ignored: bool,
 }
 
 /// How a session is opened and kept.
@@ -133,37 +157,77 @@ impl Config {
     ///
     /// The file that was named cannot be read, the file is not understood, or a variable is not.
     pub fn resolve(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
-        let file = ConfigFile::load(flags.config_file, environment)?;
-        let lower = Settings::from_environment(environment)?.or(file.defaults);
-        let profile_is_flag = flags.settings.profile.is_some();
-        let endpoint_url = flags.settings.endpoint_url.clone();
-        let endpoints = Endpoints::resolve(environment, lower.endpoint_url.clone())?;
-        let settings = flags.settings.or(lower);
+        let file = ConfigFile::load(flags.config_file.clone(), environment)?;
+        let layers = Layers {
+            flags: flags.settings,
+            environment: Settings::from_environment(environment)?,
+            defaults: file.tables.defaults,
+            endpoints_are_ignored: environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true),
+        };
+        let lower = layers.below_flags(&Settings::default());
+        let settings = layers.flags.clone().or(lower.clone());
+        let endpoints = Endpoints::resolve(environment, lower.endpoint_url)?;
         Ok(Self {
             color: color(settings.color, environment),
-            log: LogSettings::new(settings.log_file, flags.verbosity, environment),
+            log: LogSettings::new(settings.log_file.clone(), flags.verbosity, environment),
             cache_dir: environment.folders.cache.as_ref().map(|cache| cache.join("fumidai")),
             warnings: file.warnings,
-            session: SessionSettings {
-                reason: settings.reason,
-                document: settings.document,
-                connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-                resume_window: settings.resume_window.unwrap_or(DEFAULT_RESUME_WINDOW),
-                keepalive: settings.keepalive.unwrap_or(DEFAULT_KEEPALIVE),
-                linger: settings.linger,
-                max_payload: settings.max_payload,
-            },
+            hosts: file.tables.hosts,
+            forwards: file.tables.forwards,
+            file_by_flag: flags.config_file,
+            session: SessionSettings::new(&settings),
             aws: AwsSettings {
+                profile_is_flag: layers.flags.profile.is_some(),
                 profile: settings.profile,
-                profile_is_flag,
                 region: settings.region,
-                endpoint_url,
+                endpoint_url: layers.flags.endpoint_url.clone(),
                 endpoints,
                 ca_bundle: environment.path("AWS_CA_BUNDLE"),
+                cli_cache: environment.folders.home.as_ref().map(|home| home.join(".aws/cli/cache")),
                 fips: environment.switch("AWS_USE_FIPS_ENDPOINT"),
                 dual_stack: environment.switch("AWS_USE_DUALSTACK_ENDPOINT"),
             },
+            layers,
         })
+    }
+
+    /// Finds the host that a word of the command line means, with or without `USER@` and `--REGION`, and the
+    /// configuration that holds for it: its settings go before `[defaults]`, behind flags and environment.
+    pub fn for_host(&self, word: &str) -> Option<(&str, &Host, Self)> {
+        let (name, host) = chain::named(&self.hosts, word)?;
+        Some((name, host, self.with(&host.settings)))
+    }
+
+    fn with(&self, own: &Settings) -> Self {
+        let lower = self.layers.below_flags(own);
+        let settings = self.layers.flags.clone().or(lower.clone());
+        let mut config = self.clone();
+        config.session = SessionSettings::new(&settings);
+        config.aws.profile = settings.profile;
+        config.aws.region = settings.region;
+        config.aws.endpoints.any = lower.endpoint_url.filter(|_| !self.layers.endpoints_are_ignored);
+        config
+    }
+}
+
+impl Layers {
+    /// Flags are left out, since an endpoint by flag is kept apart from the others.
+    fn below_flags(&self, own: &Settings) -> Settings {
+        self.environment.clone().or(own.clone()).or(self.defaults.clone())
+    }
+}
+
+impl SessionSettings {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            reason: settings.reason.clone(),
+            document: settings.document.clone(),
+            connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            resume_window: settings.resume_window.unwrap_or(DEFAULT_RESUME_WINDOW),
+            keepalive: settings.keepalive.unwrap_or(DEFAULT_KEEPALIVE),
+            linger: settings.linger,
+            max_payload: settings.max_payload,
+        }
     }
 }
 
@@ -231,6 +295,46 @@ mod tests {
         assert_eq!(config.session.keepalive.as_secs(), 7);
         assert_eq!(config.aws.ssm_endpoint(), Some("http://file"));
         assert_eq!(config.color, Color::Never);
+    }
+
+    #[test]
+    fn a_host_goes_between_environment_and_defaults() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        let text = "[defaults]\nprofile='default'\nregion='default'\nkeepalive=7\nendpoint_url='http://default'\n\
+                    [hosts.web]\nprofile='host'\nregion='host'\nreason='host'\nkeepalive=8\nlinger=9\n\
+                    endpoint_url='http://host'\n[hosts.'a--eu-west-1']\n[hosts.a]";
+        fs::write(&file, text).expect("a file");
+        let environment = Environment::of([
+            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
+            ("AWS_REGION", "environment"),
+        ]);
+        let flags = Settings { reason: Some("flag".into()), ..Settings::default() };
+        let config = resolve(flags, &environment);
+        let (name, _, own) = config.for_host("me@web--eu-west-1").expect("a host");
+        assert_eq!(name, "web");
+        assert_eq!(own.aws.profile.as_deref(), Some("host"));
+        assert_eq!(own.aws.region.as_deref(), Some("environment"));
+        assert_eq!(own.aws.ssm_endpoint(), Some("http://host"));
+        assert_eq!(own.session.reason.as_deref(), Some("flag"));
+        assert_eq!((own.session.keepalive.as_secs(), config.session.keepalive.as_secs()), (8, 7));
+        assert_eq!(own.session.linger, Some(Duration::from_secs(9)));
+        let named = |word| config.for_host(word).map(|(name, _, _)| name);
+        assert_eq!(named("a--eu-west-1"), Some("a--eu-west-1"));
+        assert_eq!((named("a--eu-west-2"), named("b"), named("a--b")), (Some("a"), None, None));
+    }
+
+    #[test]
+    fn endpoints_that_are_ignored_are_no_hosts_either() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        fs::write(&file, "[hosts.web]\nendpoint_url='http://host'").expect("a file");
+        let environment = Environment::of([
+            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
+            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
+        ]);
+        let config = resolve(Settings::default(), &environment);
+        assert_eq!(config.for_host("web").expect("a host").2.aws.ssm_endpoint(), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The settings that a flag, a variable and a key of the config file can all give, and how one source yields to the
 //! next: [`Settings`] is one source's share, empty where it says nothing.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,6 +103,13 @@ impl Settings {
     }
 }
 
+impl fmt::Debug for Settings {
+    /// Says nothing: an endpoint may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
+}
+
 /// A value as its source holds it, before it is known what belongs there.
 #[derive(Clone, Copy, Debug)]
 pub enum Raw<'a> {
@@ -110,23 +119,25 @@ pub enum Raw<'a> {
     String(&'a str),
     /// An integer of the config file.
     Integer(i64),
+    /// `true` or `false` of the config file.
+    Boolean(bool),
     /// Anything else that TOML has; no setting takes it.
     Other,
 }
 
 impl<'a> Raw<'a> {
-    fn text(self) -> Result<&'a str, ValueError> {
+    pub(super) fn text(self) -> Result<&'a str, ValueError> {
         match self {
             Self::Word(text) | Self::String(text) => Ok(text),
-            Self::Integer(_) | Self::Other => Err(ValueError::NotText),
+            Self::Integer(_) | Self::Boolean(_) | Self::Other => Err(ValueError::NotText),
         }
     }
 
-    fn duration(self) -> Result<String, ValueError> {
+    pub(super) fn duration(self) -> Result<String, ValueError> {
         match self {
             Self::Word(text) | Self::String(text) => Ok(text.to_owned()),
             Self::Integer(seconds) => Ok(seconds.to_string()),
-            Self::Other => Err(ValueError::NotADuration),
+            Self::Boolean(_) | Self::Other => Err(ValueError::NotADuration),
         }
     }
 
@@ -134,7 +145,22 @@ impl<'a> Raw<'a> {
         match self {
             Self::Word(text) => Ok(text.to_owned()),
             Self::Integer(number) => Ok(number.to_string()),
-            Self::String(_) | Self::Other => Err(ValueError::NotAPayload),
+            Self::String(_) | Self::Boolean(_) | Self::Other => Err(ValueError::NotAPayload),
+        }
+    }
+
+    pub(super) fn switch(self) -> Result<bool, ValueError> {
+        match self {
+            Self::Boolean(on) => Ok(on),
+            Self::Word(_) | Self::String(_) | Self::Integer(_) | Self::Other => Err(ValueError::NotASwitch),
+        }
+    }
+
+    /// A port alone may be written as a number.
+    pub(super) fn text_or_number(self) -> Result<Cow<'a, str>, ValueError> {
+        match self {
+            Self::Integer(number) => Ok(number.to_string().into()),
+            Self::Word(_) | Self::String(_) | Self::Boolean(_) | Self::Other => self.text().map(Cow::from),
         }
     }
 }
@@ -222,6 +248,11 @@ impl Key {
         }
     }
 
+    /// Tells whether one host or forward may have its own: the log is open before it is known which is meant.
+    pub fn is_per_host(self) -> bool {
+        !matches!(self, Self::Color | Self::LogFile)
+    }
+
     /// Finds the setting of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|key| key.name() == name)
@@ -286,7 +317,7 @@ mod tests {
     #[test]
     fn a_bad_variable_is_named() {
         let environment = Environment::of([("FUMIDAI_KEEPALIVE", "0")]);
-        let error = Settings::from_environment(&environment).err().expect("zero is refused");
+        let error = Settings::from_environment(&environment).expect_err("zero is refused");
         assert_eq!(error.to_string(), "`FUMIDAI_KEEPALIVE` in the environment must be at least 1 second");
     }
 

@@ -56,6 +56,27 @@ pub enum ValueError {
     /// None of the three words.
     #[error("must be `auto`, `always` or `never`")]
     NotAColor,
+    /// Neither `true` nor `false`.
+    #[error("must be `true` or `false`")]
+    NotASwitch,
+    /// A user name that ssh or its config file would read as something else.
+    #[error("must be a user name without spaces, quotes and a leading `-`")]
+    NotAUser,
+    /// No TCP port.
+    #[error("must be a port from 1 to 65535")]
+    NotAPort,
+    /// None of the three words.
+    #[error("must be `direct`, `remote-host` or `ssh`")]
+    NotARoute,
+    /// Neither one name nor a list of names.
+    #[error("must be a name in quotes or a list of them")]
+    NotAHop,
+    /// No place to listen at.
+    #[error("must be `[BIND:]PORT` or a path that starts with `/` or `~/`")]
+    NotALocalEnd,
+    /// No destination.
+    #[error("must be `[HOST:]PORT`")]
+    NotARemoteEnd,
     /// A file name that depends on where the program happens to be started.
     #[error("must start with `/` or `~/`")]
     NotAbsolute,
@@ -121,6 +142,28 @@ pub fn reason(text: &str) -> Result<String, ValueError> {
     }
 }
 
+/// Takes a user name that stands for itself in an ssh_config and on a command line.
+pub fn user(text: &str) -> Result<String, ValueError> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '$');
+    match text.chars().any(is_odd) || text.starts_with('-') || text.is_empty() {
+        true => Err(ValueError::NotAUser),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Takes a TCP port that can be connected to.
+pub fn port(text: &str) -> Result<u16, ValueError> {
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    let port = is_number.then(|| text.parse().ok()).flatten().filter(|port| *port > 0);
+    port.ok_or(ValueError::NotAPort)
+}
+
+/// Takes a name for a host or a forward: a word of ssh's command line and of a `Host` line, without patterns.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ':');
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain)
+}
+
 /// Takes `auto`, `always` or `never`.
 pub fn color(text: &str) -> Result<Color, ValueError> {
     match text {
@@ -181,6 +224,34 @@ mod tests {
             ["", "ssm.example", "ssm.example:443", "ftp://x", "https://", "/path", "http:///x", "http://a b"]
         {
             assert_eq!(url(text), Err(ValueError::NotAUrl), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_stands_for_itself_in_an_ssh_config() {
+        for text in ["ec2-user", "me@corp.example", r"CORP\me", "müller"] {
+            assert_eq!(user(text).as_deref(), Ok(text));
+        }
+        for text in ["", "-l", "a b", "a\nb", "a\"b", "$USER"] {
+            assert_eq!(user(text), Err(ValueError::NotAUser), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_no_pattern() {
+        for text in ["web", "web-1.prod", "i-0123", "ecs:web", "_x", "datenbank-größe"] {
+            assert!(is_name(text), "{text}");
+        }
+        for text in ["", "-w", "a b", "w*", "w?", "!w", "a,b", "a\"b", "me@web", "a/b", "%h", "a#b", "a\nb"] {
+            assert!(!is_name(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_one_that_can_be_connected_to() {
+        assert_eq!((port("1"), port("65535")), (Ok(1), Ok(65535)));
+        for text in ["", "0", "65536", "+1", "ssh", "-1"] {
+            assert_eq!(port(text), Err(ValueError::NotAPort), "{text}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
 use crate::transport::Dialer;
@@ -49,6 +49,7 @@ pub async fn connect(
         let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
         let dialer = Dialer::new(aws.roots());
         let parts = Parts { aws, dialer, settings, notes, input, output, interrupts };
+        let deadline = deadline + aws.human().time_taken();
         Ok(Driver::new(parts, access.clone(), started, deadline.into_std()).run().await)
     };
     let failure = match AssertUnwindSafe(run).catch_unwind().await {
@@ -84,11 +85,13 @@ async fn start(
             return Ok(Start::Started(Box::new(result?)));
         }
         interrupt = interrupts.next() => Ok(Start::Left(Outcome::Interrupted(interrupt))),
-        () = sleep_until(deadline) => {
+        () = aws.human().passed(deadline) => {
             Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
-    let leave_at = Instant::now() + LEAVE;
+    // Whoever is still asked has started nothing.
+    let patience = if aws.human().is_asked() { Duration::ZERO } else { LEAVE };
+    let leave_at = Instant::now() + patience;
     if let Ok(Ok((access, started))) = timeout_at(leave_at, work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
         let end_by = leave_at.max(Instant::now() + LATE_END);

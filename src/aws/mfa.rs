@@ -1,0 +1,388 @@
+//! Roles that ask for a second factor, which the SDK does not know.
+//!
+//! A profile with `role_arn` and `mfa_serial`, or one that leads to such a profile by `source_profile`, is done here as
+//! the AWS CLI does it: its cache is read (never written), else the human is asked and STS called. `mfa_serial` without
+//! a role means nothing, as there. Where no profile on the way has one, the SDK does it all.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_config::profile::{Profile, ProfileFileCredentialsProvider, ProfileSet};
+use aws_config::provider_config::ProviderConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::chain;
+use super::{ApiError, Human};
+
+/// Credentials that are nearly over are not worth starting with.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The words of STS for a code that is wrong or was used before.
+const WRONG_CODE: &str = "MultiFactorAuthentication failed";
+
+/// Roles to assume one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Roles {
+    base: Base,
+    /// In the order of assuming them; the last is what the user asked for. Never empty.
+    roles: Vec<Role>,
+}
+
+/// Where the first credentials come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Base {
+    /// A profile without a role of its own.
+    Profile(String),
+    /// The keys in a profile, whatever else it has.
+    Keys(String),
+    /// A `credential_source`.
+    Source(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Role {
+    profile: String,
+    arn: String,
+    serial: Option<String>,
+    external_id: Option<String>,
+    session_name: Option<String>,
+    seconds: Option<i32>,
+}
+
+/// What is needed to assume roles.
+pub(super) struct Means<'a> {
+    pub profiles: &'a ProfileSet,
+    pub config: &'a SdkConfig,
+    pub provider: ProviderConfig,
+    pub sts_endpoint: Option<String>,
+    /// The AWS CLI's cache.
+    pub cache: Option<&'a Path>,
+    /// Who is asked; later than at the start ssh has the terminal, and nobody is.
+    pub human: Option<&'a Human>,
+}
+
+impl Roles {
+    /// Finds the roles of a profile, if one of them asks for a second factor. What is wrong is the SDK's to say.
+    pub fn with_mfa(profiles: &ProfileSet, name: &str) -> Option<Self> {
+        let mut roles: Vec<Role> = Vec::new();
+        let mut name = name.to_owned();
+        let base = loop {
+            let profile = profiles.get_profile(&name)?;
+            if !roles.is_empty() && has_keys(profile) {
+                break Base::Keys(name);
+            }
+            let Some(role) = Role::of(profile) else { break Base::Profile(name) };
+            if roles.iter().any(|earlier| earlier.profile == role.profile) {
+                return None;
+            }
+            roles.push(role);
+            match (profile.get("source_profile"), profile.get("credential_source")) {
+                (Some(source), None) => source.clone_into(&mut name),
+                (None, Some(source)) => break Base::Source(source.to_owned()),
+                (Some(_), Some(_)) | (None, None) => return None,
+            }
+        };
+        roles.reverse();
+        roles.iter().any(|role| role.serial.is_some()).then_some(Self { base, roles })
+    }
+
+    /// Assumes them all.
+    pub async fn assume(&self, means: &Means<'_>) -> Result<Credentials, ApiError> {
+        let cached = |role: &Role| role.cached(means.cache?);
+        let known = self.roles.iter().enumerate().rev().find_map(|(at, role)| Some((at + 1, cached(role)?)));
+        let (done, mut credentials) = match known {
+            Some(known) => known,
+            None => (0, self.base.credentials(means).await?),
+        };
+        for role in self.roles.iter().skip(done) {
+            credentials = role.assume(credentials, means).await?;
+        }
+        Ok(credentials)
+    }
+}
+
+impl Base {
+    async fn credentials(&self, means: &Means<'_>) -> Result<Credentials, ApiError> {
+        let provided = match self {
+            Self::Profile(name) => {
+                let provider = ProfileFileCredentialsProvider::builder().configure(&means.provider);
+                provider.profile_name(name).build().provide_credentials().await
+            }
+            Self::Keys(name) => return keys(means.profiles, name),
+            Self::Source(source) if source == "Environment" => {
+                aws_config::environment::EnvironmentVariableCredentialsProvider::new()
+                    .provide_credentials()
+                    .await
+            }
+            Self::Source(source) if source == "EcsContainer" => {
+                let provider = aws_config::ecs::EcsCredentialsProvider::builder().configure(&means.provider);
+                provider.build().provide_credentials().await
+            }
+            Self::Source(source) if source == "Ec2InstanceMetadata" => {
+                let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder();
+                provider.configure(&means.provider).build().provide_credentials().await
+            }
+            Self::Source(source) => {
+                return Err(ApiError::NoCredentials(format!("`credential_source` is `{source}`")));
+            }
+        };
+        provided.map_err(|error| ApiError::NoCredentials(chain(&error)))
+    }
+}
+
+impl Role {
+    fn of(profile: &Profile) -> Option<Self> {
+        let text = |key: &str| profile.get(key).map(str::to_owned);
+        if profile.get("web_identity_token_file").is_some() {
+            return None;
+        }
+        Some(Self {
+            profile: profile.name().to_owned(),
+            arn: text("role_arn")?,
+            serial: text("mfa_serial"),
+            external_id: text("external_id"),
+            session_name: text("role_session_name"),
+            seconds: text("duration_seconds").and_then(|seconds| seconds.parse().ok()),
+        })
+    }
+
+    async fn assume(&self, by: Credentials, means: &Means<'_>) -> Result<Credentials, ApiError> {
+        let code = match &self.serial {
+            Some(serial) => Some(self.code(serial, means.human).await?),
+            None => None,
+        };
+        let mut builder = aws_sdk_sts::config::Builder::from(means.config).credentials_provider(by);
+        builder.set_endpoint_url(means.sts_endpoint.clone());
+        let call = aws_sdk_sts::Client::from_conf(builder.build()).assume_role().role_arn(&self.arn);
+        let session_name = self.session_name.clone().unwrap_or_else(|| format!("fumidai-{}", seconds_now()));
+        let call = call.role_session_name(session_name).set_duration_seconds(self.seconds);
+        let call = call.set_external_id(self.external_id.clone());
+        let answer = call.set_serial_number(self.serial.clone()).set_token_code(code).send().await;
+        let answer = answer.map_err(|error| wrong_code(ApiError::from_sdk("AssumeRole", &error)))?;
+        let given = answer
+            .credentials
+            .ok_or_else(|| ApiError::NoCredentials("AssumeRole answered without credentials".to_owned()))?;
+        Ok(Credentials::new(
+            given.access_key_id,
+            given.secret_access_key,
+            Some(given.session_token),
+            SystemTime::try_from(given.expiration).ok(),
+            "AssumeRole with MFA",
+        ))
+    }
+
+    async fn code(&self, serial: &str, human: Option<&Human>) -> Result<String, ApiError> {
+        let missing =
+            |cause| ApiError::NoCode { profile: self.profile.clone(), serial: serial.to_owned(), cause };
+        let human = human.ok_or_else(|| missing(super::NoCode::NoTerminal))?;
+        human.code(serial).await.map_err(missing)
+    }
+
+    /// Looks into the AWS CLI's cache, which it fills whenever it assumes the same role.
+    fn cached(&self, cache: &Path) -> Option<Credentials> {
+        let text = std::fs::read(cache.join(format!("{}.json", self.cache_key()))).ok()?;
+        let cached: Cached = serde_json::from_slice(&text).ok()?;
+        let expires = cached.credentials.expires()?;
+        let credentials = Credentials::new(
+            cached.credentials.access_key_id,
+            cached.credentials.secret_access_key,
+            Some(cached.credentials.session_token),
+            Some(expires),
+            "the AWS CLI's cache",
+        );
+        is_fresh(&credentials).then_some(credentials)
+    }
+
+    /// The name that botocore gives (`AssumeRoleCredentialFetcher._create_cache_key`): the SHA-1 of the call's arguments
+    /// as Python's `json.dumps(…, sort_keys=True)` writes them.
+    fn cache_key(&self) -> String {
+        let text = |value: &Option<String>| value.clone().map(Value::from);
+        let arguments = [
+            ("DurationSeconds", self.seconds.map(Value::from)),
+            ("ExternalId", text(&self.external_id)),
+            ("RoleArn", Some(self.arn.clone().into())),
+            ("RoleSessionName", text(&self.session_name)),
+            ("SerialNumber", text(&self.serial)),
+        ];
+        let written =
+            arguments.into_iter().filter_map(|(name, value)| Some(format!("\"{name}\": {}", value?)));
+        let written = format!("{{{}}}", written.collect::<Vec<_>>().join(", "));
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, written.as_bytes());
+        hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Cached {
+    #[serde(rename = "Credentials")]
+    credentials: CachedKeys,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CachedKeys {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    expiration: String,
+}
+
+impl CachedKeys {
+    /// Older versions write `UTC` for the zone.
+    fn expires(&self) -> Option<SystemTime> {
+        let text = self.expiration.replace("UTC", "Z");
+        let time = DateTime::from_str(&text, Format::DateTimeWithOffset).ok()?;
+        SystemTime::try_from(time).ok()
+    }
+}
+
+/// Tells whether credentials will do for a while.
+pub(super) fn is_fresh(credentials: &Credentials) -> bool {
+    credentials.expiry().is_none_or(|end| end > now() + MARGIN)
+}
+
+/// Finds the profile behind a profile that logs in by SSO.
+pub(super) fn sso_profile<'a>(profiles: &'a ProfileSet, name: &'a str) -> Option<&'a str> {
+    let mut name = name;
+    for _ in 0..profiles.profiles().count() {
+        let profile = profiles.get_profile(name)?;
+        if profile.get("sso_session").or_else(|| profile.get("sso_start_url")).is_some() {
+            return Some(name);
+        }
+        name = profile.get("source_profile")?;
+    }
+    None
+}
+
+fn has_keys(profile: &Profile) -> bool {
+    profile.get("aws_access_key_id").is_some() && profile.get("aws_secret_access_key").is_some()
+}
+
+fn keys(profiles: &ProfileSet, name: &str) -> Result<Credentials, ApiError> {
+    let key = |key: &str| profiles.get_profile(name)?.get(key).map(str::to_owned);
+    match (key("aws_access_key_id"), key("aws_secret_access_key")) {
+        (Some(id), Some(secret)) => {
+            Ok(Credentials::new(id, secret, key("aws_session_token"), None, "profile"))
+        }
+        (_, _) => Err(ApiError::NoCredentials(format!("profile `{name}` has no keys"))),
+    }
+}
+
+/// STS denies access for a code that is wrong, which no permission repairs.
+fn wrong_code(error: ApiError) -> ApiError {
+    if matches!(&error, ApiError::Service { message, .. } if message.contains(WRONG_CODE)) {
+        return ApiError::NoCredentials(error.to_string());
+    }
+    error
+}
+
+fn seconds_now() -> u64 {
+    now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+#[expect(clippy::disallowed_methods, reason = "credentials end by the wall clock")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+    use aws_types::os_shim_internal::{Env, Fs};
+
+    use super::*;
+
+    async fn profiles(text: &str) -> ProfileSet {
+        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build();
+        let env = Env::from_slice(&[]);
+        aws_config::profile::load(&Fs::from_slice(&[]), &env, &files, None).await.expect("valid")
+    }
+
+    async fn roles(text: &str) -> Option<Roles> {
+        Roles::with_mfa(&profiles(text).await, "p")
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn roles_are_assumed_from_the_base_on() {
+        let text = "[profile p]\nrole_arn = outer\nsource_profile = q\nduration_seconds = 900\n\
+                    [profile q]\nrole_arn = inner\nsource_profile = r\nmfa_serial = device\nexternal_id = e\n\
+                    role_session_name = me\n[profile r]\nsso_session = s\n";
+        let found = roles(text).await.expect("one has a device");
+        assert_eq!(found.base, Base::Profile("r".into()));
+        let inner = Role {
+            profile: "q".into(),
+            arn: "inner".into(),
+            serial: Some("device".into()),
+            external_id: Some("e".into()),
+            session_name: Some("me".into()),
+            seconds: None,
+        };
+        let outer = Role { profile: "p".into(), arn: "outer".into(), seconds: Some(900), ..Role::default() };
+        assert_eq!(found.roles, [inner, outer]);
+        assert_eq!(sso_profile(&profiles(text).await, "p"), Some("r"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_base_is_the_cli_s() {
+        let role = "[profile p]\nrole_arn = a\nmfa_serial = d\n";
+        let keys = "aws_access_key_id = k\naws_secret_access_key = s\n";
+        for (text, base) in [
+            (format!("{role}source_profile = p\n{keys}"), Some(Base::Keys("p".into()))),
+            (
+                format!("{role}source_profile = q\n[profile q]\nrole_arn = b\nsource_profile = p\n{keys}"),
+                Some(Base::Keys("q".into())),
+            ),
+            (format!("{role}credential_source = Environment\n"), Some(Base::Source("Environment".into()))),
+            (format!("{role}source_profile = q\n"), None),
+            (format!("{role}source_profile = p\n"), None),
+            (format!("{role}{keys}"), None),
+            (format!("[profile p]\nmfa_serial = d\n{keys}"), None),
+            (format!("[profile p]\nrole_arn = a\nsource_profile = q\n[profile q]\n{keys}"), None),
+            (format!("{role}web_identity_token_file = f\n"), None),
+        ] {
+            assert_eq!(roles(&text).await.map(|roles| roles.base), base, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_cache_has_botocores_names() {
+        let role = Role {
+            arn: "arn:aws:iam::123456789012:role/admin".into(),
+            serial: Some("arn:aws:iam::123456789012:mfa/me".into()),
+            ..Role::default()
+        };
+        // Both were made by botocore 1.43.11.
+        let long = Role { seconds: Some(3600), external_id: Some("x y".into()), ..role.clone() };
+        assert_eq!(long.cache_key(), "e3b1f52975c418c4bc8f2581e0c7db3294900a0b");
+        let named = Role { session_name: Some("me".into()), ..role };
+        assert_eq!(named.cache_key(), "dd45453a823a91cfb2f20761a68e7bff3c7f1912");
+    }
+
+    #[test]
+    fn what_the_cli_has_cached_is_used_until_it_ends() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let role = Role { arn: "a".into(), ..Role::default() };
+        let file = folder.path().join(format!("{}.json", role.cache_key()));
+        for (end, is_used) in [
+            ("2999-01-01T00:00:00Z", true),
+            ("2999-01-01T00:00:00+00:00", true),
+            ("2999-01-01T00:00:00UTC", true),
+            ("2020-01-01T00:00:00Z", false),
+            ("soon", false),
+        ] {
+            let text = format!(
+                r#"{{"Credentials":{{"AccessKeyId":"K","SecretAccessKey":"s","SessionToken":"t","Expiration":"{end}"}}}}"#
+            );
+            std::fs::write(&file, text).expect("a file");
+            let found = role.cached(folder.path());
+            assert_eq!(found.is_some_and(|found| found.access_key_id() == "K"), is_used, "{end}");
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! What the config file says: its text becomes checked tables, or a fault with its place.
+//!
+//! Strict, because a key that is silently ignored is worse than an error: an unknown key, a bad value or hops that go
+//! round in a circle name the line, the column and the nearest valid key. No I/O; called by `file` only.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::ConfigError;
+use super::chain;
+use super::forward::{Draft, Forward, ForwardKey};
+use super::host::{Host, HostKey};
+use super::settings::{Key, Raw, Settings};
+use super::value::{self, ValueError};
+
+/// The tables that there are.
+const TABLES: [&str; 3] = ["defaults", "hosts", "forwards"];
+
+/// A longer value is cut in a message.
+const LONGEST_SHOWN: usize = 60;
+
+/// A key or a value with its place.
+type At<T> = Spanned<T>;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tables {
+    /// `[defaults]`
+    pub defaults: Settings,
+    /// `[hosts.NAME]`
+    pub hosts: BTreeMap<String, Host>,
+    /// `[forwards.NAME]`
+    pub forwards: BTreeMap<String, Forward>,
+}
+
+/// Something wrong, by its place in the text.
+#[derive(Debug)]
+pub(super) struct Fault {
+    span: Range<usize>,
+    message: String,
+}
+
+impl Fault {
+    /// Makes a fault of a place, in bytes, and its words.
+    pub fn new(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span, message: message.into() }
+    }
+
+    /// Names the file, the line and the column.
+    pub fn at(self, path: &Path, text: &str) -> ConfigError {
+        let before = text.get(..self.span.start).unwrap_or(text);
+        let last_line = before.rsplit('\n').next().unwrap_or_default();
+        ConfigError::Invalid {
+            file: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: last_line.chars().count() + 1,
+            message: self.message,
+        }
+    }
+}
+
+/// Reads the file's text.
+pub(super) fn parse(text: &str) -> Result<Tables, Fault> {
+    let document = DeTable::parse(text)
+        .map_err(|error| Fault::new(error.span().unwrap_or_default(), error.message().trim()))?;
+    let mut tables = Tables::default();
+    for (key, value) in in_order(document.get_ref()) {
+        match key.get_ref().as_ref() {
+            "defaults" => tables.defaults = parse_defaults(table(key, value, "defaults")?, text)?,
+            "hosts" => tables.hosts = parse_hosts(table(key, value, "hosts")?, text)?,
+            "forwards" => tables.forwards = parse_forwards(table(key, value, "forwards")?, text)?,
+            other => return Err(Fault::new(key.span(), unknown_table(other))),
+        }
+    }
+    Ok(tables)
+}
+
+fn parse_defaults(entries: &DeTable<'_>, text: &str) -> Result<Settings, Fault> {
+    let mut settings = Settings::default();
+    for (name, value) in in_order(entries) {
+        let Some(key) = Key::named(name.get_ref()) else {
+            return Err(Fault::new(name.span(), unknown_key(name.get_ref(), Place::Defaults)));
+        };
+        set(&mut settings, key, value, text)?;
+    }
+    Ok(settings)
+}
+
+fn parse_hosts(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, Host>, Fault> {
+    let mut hosts = BTreeMap::new();
+    for (name, value) in in_order(entries) {
+        check_name(name, "hosts")?;
+        let host = parse_host(table(name, value, &format!("hosts.{}", name.get_ref()))?, text)?;
+        hosts.insert(name.get_ref().to_string(), host);
+    }
+    refuse_circles(&hosts, entries)?;
+    Ok(hosts)
+}
+
+fn parse_host(entries: &DeTable<'_>, text: &str) -> Result<Host, Fault> {
+    let mut host = Host::default();
+    for (name, value) in in_order(entries) {
+        if let Some(key) = HostKey::named(name.get_ref()) {
+            set_host(&mut host, key, value, text)?;
+        } else if let Some(key) = setting_of_one(name.get_ref()) {
+            set(&mut host.settings, key, value, text)?;
+        } else {
+            return Err(Fault::new(name.span(), unknown_key(name.get_ref(), Place::Host)));
+        }
+    }
+    Ok(host)
+}
+
+fn set_host(host: &mut Host, key: HostKey, value: &At<DeValue<'_>>, text: &str) -> Result<(), Fault> {
+    let DeValue::Array(hops) = value.get_ref() else {
+        return host
+            .set(key, raw(value.get_ref()))
+            .map_err(|error| bad_value(key.name(), error, value, text));
+    };
+    if key != HostKey::Via {
+        return host.set(key, Raw::Other).map_err(|error| bad_value(key.name(), error, value, text));
+    }
+    for hop in hops.iter() {
+        host.add_hop(raw(hop.get_ref())).map_err(|error| bad_value(key.name(), error, hop, text))?;
+    }
+    Ok(())
+}
+
+/// Points at the `via` of the first host of a circle.
+fn refuse_circles(hosts: &BTreeMap<String, Host>, entries: &DeTable<'_>) -> Result<(), Fault> {
+    let names = in_order(entries).into_iter().map(|(name, _)| name.get_ref().as_ref());
+    let Some(circle) = chain::find_circle(hosts, names) else { return Ok(()) };
+    let first = circle.first().copied().unwrap_or_default();
+    let value = entries.get(first).and_then(|host| host.get_ref().get("via"));
+    let shown: Vec<String> = circle.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!("`via` goes round in a circle: {}", shown.join(" → "));
+    Err(Fault::new(value.map(At::span).unwrap_or_default(), message))
+}
+
+fn parse_forwards(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, Forward>, Fault> {
+    let mut forwards = BTreeMap::new();
+    for (name, value) in in_order(entries) {
+        check_name(name, "forwards")?;
+        let shown = format!("forwards.{}", name.get_ref());
+        let draft = parse_forward(table(name, value, &shown)?, text)?;
+        let forward = draft.finish();
+        let forward = forward
+            .map_err(|missing| Fault::new(name.span(), format!("`[{shown}]` needs `{}`", missing.name())))?;
+        forwards.insert(name.get_ref().to_string(), forward);
+    }
+    Ok(forwards)
+}
+
+fn parse_forward(entries: &DeTable<'_>, text: &str) -> Result<Draft, Fault> {
+    let mut draft = Draft::default();
+    for (name, value) in in_order(entries) {
+        if let Some(key) = ForwardKey::named(name.get_ref()) {
+            let taken = draft.set(key, raw(value.get_ref()));
+            taken.map_err(|error| bad_value(key.name(), error, value, text))?;
+        } else if let Some(key) = setting_of_one(name.get_ref()) {
+            set(&mut draft.settings, key, value, text)?;
+        } else {
+            return Err(Fault::new(name.span(), unknown_key(name.get_ref(), Place::Forward)));
+        }
+    }
+    Ok(draft)
+}
+
+fn table<'t, 'i>(
+    name: &At<DeString<'i>>,
+    value: &'t At<DeValue<'i>>,
+    shown: &str,
+) -> Result<&'t DeTable<'i>, Fault> {
+    let DeValue::Table(entries) = value.get_ref() else {
+        return Err(Fault::new(name.span(), format!("`{shown}` must be a table, `[{shown}]`")));
+    };
+    Ok(entries)
+}
+
+fn check_name(name: &At<DeString<'_>>, table: &str) -> Result<(), Fault> {
+    if value::is_name(name.get_ref()) {
+        return Ok(());
+    }
+    let message = "must be a name of letters, digits, `.`, `_`, `-`, `+` and `:`, with no `-` in front";
+    Err(Fault::new(name.span(), format!("what follows `{table}.` {message}")))
+}
+
+fn set(settings: &mut Settings, key: Key, value: &At<DeValue<'_>>, text: &str) -> Result<(), Fault> {
+    let raw = raw(value.get_ref());
+    // A path in a file is the same wherever the program is started, so it cannot be a relative one.
+    let is_relative = matches!(raw, Raw::String(path) if key == Key::LogFile && is_relative(path));
+    let taken = if is_relative { Err(ValueError::NotAbsolute) } else { settings.set(key, raw) };
+    taken.map_err(|error| bad_value(key.name(), error, value, text))
+}
+
+fn is_relative(path: &str) -> bool {
+    !path.is_empty() && !path.starts_with("~/") && !Path::new(path).has_root()
+}
+
+fn raw<'v>(value: &'v DeValue<'_>) -> Raw<'v> {
+    match value {
+        DeValue::String(text) => Raw::String(text),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Raw::Integer(number),
+            Err(_) => Raw::Other,
+        },
+        DeValue::Boolean(on) => Raw::Boolean(*on),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => Raw::Other,
+    }
+}
+
+fn setting_of_one(name: &str) -> Option<Key> {
+    Key::named(name).filter(|key| key.is_per_host())
+}
+
+/// toml keeps its tables sorted by key; the first fault of the file is the one to name.
+fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t At<DeString<'i>>, &'t At<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// The kinds of tables that hold keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Defaults,
+    Host,
+    Forward,
+}
+
+impl Place {
+    const ALL: [Self; 3] = [Self::Defaults, Self::Host, Self::Forward];
+
+    fn header(self) -> &'static str {
+        match self {
+            Self::Defaults => "[defaults]",
+            Self::Host => "[hosts.NAME]",
+            Self::Forward => "[forwards.NAME]",
+        }
+    }
+
+    fn keys(self) -> Vec<&'static str> {
+        let shared = Key::ALL.into_iter().filter(|key| self == Self::Defaults || key.is_per_host());
+        let shared = shared.map(Key::name);
+        match self {
+            Self::Defaults => shared.collect(),
+            Self::Host => HostKey::ALL.into_iter().map(HostKey::name).chain(shared).collect(),
+            Self::Forward => ForwardKey::ALL.into_iter().map(ForwardKey::name).chain(shared).collect(),
+        }
+    }
+}
+
+fn unknown_table(name: &str) -> String {
+    match Place::ALL.into_iter().find(|place| place.keys().contains(&name)) {
+        Some(place) => format!("`{name}` belongs below `{}`", place.header()),
+        None => format!("unknown table `{name}`, the nearest valid one is `{}`", nearest(name, &TABLES)),
+    }
+}
+
+fn unknown_key(name: &str, place: Place) -> String {
+    match Place::ALL.into_iter().find(|place| place.keys().contains(&name)) {
+        Some(right) => format!("`{name}` belongs below `{}`, not `{}`", right.header(), place.header()),
+        None => format!("unknown key `{name}`, the nearest valid one is `{}`", nearest(name, &place.keys())),
+    }
+}
+
+fn nearest(name: &str, valid: &[&'static str]) -> &'static str {
+    let distance = |candidate: &&str| (strsim::jaro_winkler(name, candidate) * 1e6) as u64;
+    valid.iter().copied().max_by_key(distance).unwrap_or_default()
+}
+
+fn bad_value(key: &str, error: ValueError, value: &At<DeValue<'_>>, text: &str) -> Fault {
+    let shown = shown(key, text.get(value.span()).unwrap_or_default());
+    Fault::new(value.span(), format!("`{key}` {error}{shown}"))
+}
+
+/// Quotes the value as it is written, unless it may hold a password.
+fn shown(key: &str, source: &str) -> String {
+    let source = source.lines().next().unwrap_or_default();
+    if source.is_empty() || (key == Key::EndpointUrl.name() && source.contains('@')) {
+        return String::new();
+    }
+    let cut: String = source.chars().take(LONGEST_SHOWN).collect();
+    let dots = if cut.len() < source.len() { "…" } else { "" };
+    format!(", not `{cut}{dots}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Color;
+    use crate::config::forward::{LocalEnd, RemoteEnd};
+    use crate::config::host::Route;
+
+    fn error_of(text: &str) -> String {
+        match parse(text) {
+            Ok(_) => panic!("accepted: {text}"),
+            Err(fault) => fault.at(Path::new("c.toml"), text).to_string(),
+        }
+    }
+
+    #[test]
+    fn every_key_of_defaults_parses() {
+        let text = r#"
+            [defaults]
+            profile = "prod"
+            region = "ap-northeast-1"
+            endpoint_url = "http://127.0.0.1:1"
+            reason = "on call"
+            color = "always"
+            log_file = "/var/log/fumidai.log"
+            connect_timeout = 60
+            resume_window = "2h"
+            keepalive = "15s"
+            linger = 0
+            max_payload = 1_024
+            document = "My-Document"
+        "#;
+        assert!(Key::ALL.iter().all(|key| text.contains(&format!("{} = ", key.name()))));
+        let expected = Settings {
+            profile: Some("prod".into()),
+            region: Some("ap-northeast-1".into()),
+            endpoint_url: Some("http://127.0.0.1:1".into()),
+            reason: Some("on call".into()),
+            color: Some(Color::Always),
+            log_file: Some("/var/log/fumidai.log".into()),
+            connect_timeout: Some(Duration::from_secs(60)),
+            resume_window: Some(Duration::from_secs(7200)),
+            keepalive: Some(Duration::from_secs(15)),
+            linger: Some(Duration::ZERO),
+            max_payload: Some(1024),
+            document: Some("My-Document".into()),
+        };
+        assert_eq!(parse(text).expect("valid").defaults, expected);
+    }
+
+    #[test]
+    fn every_key_of_a_host_parses() {
+        let text = r#"
+            [hosts.web]
+            target = "me@tag:Name=web--eu-west-1"
+            address = "10.0.0.115"
+            via = ["bastion", "inner"]
+            user = "ec2-user"
+            port = 2222
+            security_group = "SG_Maintenance"
+            start = true
+            stop_after = "2h"
+            route = "remote-host"
+            cache = 60
+            profile = "prod"
+            region = "eu-west-2"
+            document = "My-Document"
+            keepalive = 5
+            [hosts.bastion]
+            via = "i-0123"
+            [hosts.plain]
+        "#;
+        assert!(HostKey::ALL.iter().all(|key| text.contains(&format!("{} = ", key.name()))));
+        let hosts = parse(text).expect("valid").hosts;
+        let expected = Host {
+            settings: Settings {
+                profile: Some("prod".into()),
+                region: Some("eu-west-2".into()),
+                document: Some("My-Document".into()),
+                keepalive: Some(Duration::from_secs(5)),
+                ..Settings::default()
+            },
+            target: Some("tag:Name=web".into()),
+            address: Some("10.0.0.115".into()),
+            via: vec!["bastion".into(), "inner".into()],
+            user: Some("ec2-user".into()),
+            port: Some(2222),
+            security_group: Some("SG_Maintenance".into()),
+            start: true,
+            stop_after: Some(Duration::from_secs(7200)),
+            route: Some(Route::RemoteHost),
+            cache: Some(Duration::from_secs(60)),
+        };
+        assert_eq!(hosts["web"], expected);
+        assert_eq!(hosts["bastion"].via, ["i-0123"]);
+        assert_eq!(hosts["plain"], Host::default());
+    }
+
+    #[test]
+    fn every_key_of_a_forward_parses() {
+        let text = "[forwards.db]\ntarget = 'bastion'\nlocal = 13306\nremote = 'db.example:3306'\nhold = true\n\
+                    linger = '1m'\n[forwards]\nself.target = 'x'\nself.local = '~/s'\nself.remote = 80";
+        let forwards = parse(text).expect("valid").forwards;
+        let expected = Forward {
+            settings: Settings { linger: Some(Duration::from_secs(60)), ..Settings::default() },
+            target: "bastion".into(),
+            local: LocalEnd::Tcp { bind: None, port: 13306 },
+            remote: RemoteEnd { host: Some("db.example".into()), port: 3306 },
+            hold: true,
+        };
+        assert_eq!(forwards["db"], expected);
+        assert_eq!(forwards["self"].local, LocalEnd::Socket("~/s".into()));
+        assert_eq!(parse("").expect("valid"), Tables::default());
+    }
+
+    #[test]
+    fn every_error_names_its_place() {
+        for (text, message) in [
+            ("[defaults]\nkepalive = 1", "2:1: unknown key `kepalive`, the nearest valid one is `keepalive`"),
+            (
+                "[defaults]\n\n  connect-timeout = 1",
+                "3:3: unknown key `connect-timeout`, the nearest valid one is `connect_timeout`",
+            ),
+            ("[default]\n", "1:2: unknown table `default`, the nearest valid one is `defaults`"),
+            ("[host.x]\n", "1:2: unknown table `host`, the nearest valid one is `hosts`"),
+            ("region = 'eu-west-1'", "1:1: `region` belongs below `[defaults]`"),
+            ("[[defaults]]\n", "1:3: `defaults` must be a table, `[defaults]`"),
+            ("[defaults]\nkeepalive = 0", "2:13: `keepalive` must be at least 1 second, not `0`"),
+            ("[defaults]\nregion = 5", "2:10: `region` must be a text in quotes, not `5`"),
+            ("[defaults]\nprofile = ''", "2:11: `profile` must not be empty, not `''`"),
+            (
+                "[defaults]\nmax_payload = '1024'",
+                "2:15: `max_payload` must be a whole number of bytes from 256 to 32768, not `'1024'`",
+            ),
+            (
+                "[defaults]\nresume_window = -1",
+                "2:17: `resume_window` must be whole seconds such as `45`, or have a unit such as `45s`, `15m`, \
+                 `2h`, not `-1`",
+            ),
+            (
+                "[defaults]\nlinger = 1.5",
+                "2:10: `linger` must be whole seconds such as `45`, or have a unit such as `45s`, `15m`, `2h`, \
+                 not `1.5`",
+            ),
+            ("hosts = 1", "1:1: `hosts` must be a table, `[hosts]`"),
+            ("[hosts]\nweb = 'i-0123'", "2:1: `hosts.web` must be a table, `[hosts.web]`"),
+            ("[[hosts.web]]\n", "1:9: `hosts.web` must be a table, `[hosts.web]`"),
+            (
+                "[hosts.'web *']\n",
+                "1:8: what follows `hosts.` must be a name of letters, digits, `.`, `_`, `-`, `+` and `:`, with no \
+                 `-` in front",
+            ),
+            ("via = 'x'", "1:1: `via` belongs below `[hosts.NAME]`"),
+            ("[defaults]\nuser = 'x'", "2:1: `user` belongs below `[hosts.NAME]`, not `[defaults]`"),
+            ("[hosts.a]\nlog_file = '/x'", "2:1: `log_file` belongs below `[defaults]`, not `[hosts.NAME]`"),
+            ("[hosts.a]\nremote = 'x'", "2:1: `remote` belongs below `[forwards.NAME]`, not `[hosts.NAME]`"),
+            ("[hosts.a]\ntagret = 'x'", "2:1: unknown key `tagret`, the nearest valid one is `target`"),
+            ("[hosts.a]\nstart = 'yes'", "2:9: `start` must be `true` or `false`, not `'yes'`"),
+            ("[hosts.a]\nport = 0", "2:8: `port` must be a port from 1 to 65535, not `0`"),
+            ("[hosts.a]\nport = 'ssh'", "2:8: `port` must be a port from 1 to 65535, not `'ssh'`"),
+            (
+                "[hosts.a]\nroute = 'best'",
+                "2:9: `route` must be `direct`, `remote-host` or `ssh`, not `'best'`",
+            ),
+            ("[hosts.a]\ntarget = ['x']", "2:10: `target` must be a text in quotes, not `['x']`"),
+            ("[hosts.a]\nvia = 5", "2:7: `via` must be a name in quotes or a list of them, not `5`"),
+            ("[hosts.a]\nvia = ['b', 5]", "2:13: `via` must be a name in quotes or a list of them, not `5`"),
+            (
+                "[hosts.a]\nuser = 'a b'",
+                "2:8: `user` must be a user name without spaces, quotes and a leading `-`, not `'a b'`",
+            ),
+            (
+                "[hosts.x]\nvia = 'a'\n[hosts.a]\nvia = 'b'\n[hosts.b]\nuser = 'u'\nvia = ['c', 'me@a']",
+                "4:7: `via` goes round in a circle: `a` → `b` → `a`",
+            ),
+            ("[forwards.a]\nlocal = 1", "1:11: `[forwards.a]` needs `target`"),
+            (
+                "[forwards.a]\nlocal = true",
+                "2:9: `local` must be `[BIND:]PORT` or a path that starts with `/` or `~/`, not `true`",
+            ),
+            ("[forwards.a]\nremote = 'x'", "2:10: `remote` must be `[HOST:]PORT`, not `'x'`"),
+            ("[forwards.a]\nremtoe = 'x'", "2:1: unknown key `remtoe`, the nearest valid one is `remote`"),
+            ("[defaults]\ncolor = 'no'", "2:9: `color` must be `auto`, `always` or `never`, not `'no'`"),
+            ("[defaults]\nlog_file = 'x'", "2:12: `log_file` must start with `/` or `~/`, not `'x'`"),
+            (
+                "[defaults]\nendpoint_url = 'ftp://u:secret@h'",
+                "2:16: `endpoint_url` must be a URL such as `https://host:port`",
+            ),
+        ] {
+            assert_eq!(error_of(text), format!("c.toml:{message}"));
+        }
+    }
+
+    #[test]
+    fn the_first_fault_of_the_file_is_named() {
+        assert!(error_of("[defaults]\nzzz = 1\naaa = 1\n").contains(":2:1: unknown key `zzz`"));
+    }
+
+    #[test]
+    fn broken_toml_has_a_place_too() {
+        assert!(error_of("[defaults]\nregion = \n").starts_with("c.toml:2:10: "));
+        assert!(error_of("[defaults]\n'é' = 1 x\n").starts_with("c.toml:2:"));
+        assert!(error_of("[defaults]\nlinger = 1\nlinger = 2\n").starts_with("c.toml:3:1: duplicate key"));
+    }
+}

@@ -1,0 +1,170 @@
+//! The text of an ssh_config that leads ssh through fumidai.
+//!
+//! One block for what can be written without a config file, one for each host in it. No I/O; called by `cli`.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Config, Host};
+
+/// Between two of ssh's own signs of life.
+const ALIVE_INTERVAL: u64 = 30;
+
+/// So many of them unanswered, and ssh gives up: longer than the default resume window.
+const ALIVE_COUNT: u64 = 30;
+
+/// The first line, by which a file of ours is known.
+pub const MARK: &str = "# Written by `fumidai ssh-config`; changes here are lost when it is run again.";
+
+/// The program as ssh starts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its path, or its name where ssh finds it by that.
+    pub path: String,
+    /// ssh starts it without a shell, as Windows' does.
+    pub is_without_shell: bool,
+}
+
+/// Writes the whole file.
+pub fn ssh_config(config: &Config, program: &Program) -> String {
+    let command = program.command(config);
+    let mut text = format!("{MARK}\n\n");
+    text.push_str(
+        "# Instances and hybrid-activated machines by id, in any region: i-...--eu-central-1 names it.\n",
+    );
+    push_block(&mut text, "i-* mi-*", &format!("{command} connect %h %p"), &[], config.session.resume_window);
+    text.push_str("\n# Containers and tags. %n is the name as it was typed; ssh makes %h lower case.\n");
+    push_block(
+        &mut text,
+        "ecs:* tag:*",
+        &format!("{command} connect %n %p"),
+        &[],
+        config.session.resume_window,
+    );
+    for (name, host) in &config.hosts {
+        let window =
+            config.for_host(name).map_or(config.session.resume_window, |found| found.2.session.resume_window);
+        let _ = write!(text, "\n# [hosts.{name}]\n");
+        push_block(&mut text, name, &format!("{command} connect {name} %p"), &own_lines(name, host), window);
+    }
+    text.push_str(
+        "\n# Several ssh to one host can share a session, which saves the set-up of all but the first. In ~/.ssh/config,\n\
+         # for the hosts that should (not with ssh of Windows, which has no ControlMaster):\n\
+         #     ControlMaster auto\n\
+         #     ControlPath ~/.ssh/control-%C\n\
+         #     ControlPersist 10m\n",
+    );
+    text
+}
+
+/// Tells whether a text was written by [`ssh_config`].
+pub fn is_ours(text: &[u8]) -> bool {
+    text.starts_with(MARK.as_bytes())
+}
+
+impl Program {
+    /// Returns the command up to the command word: quoted, and with `%` doubled, which ssh would expand.
+    fn command(&self, config: &Config) -> String {
+        let quoted = |word: &str| {
+            let word = if self.is_without_shell { quote_for_windows(word) } else { quote_for_shell(word) };
+            word.replace('%', "%%")
+        };
+        let mut command = quoted(&self.path);
+        if let Some(file) = &config.file_by_flag {
+            let _ = write!(command, " --config {}", quoted(&file.to_string_lossy()));
+        }
+        command
+    }
+}
+
+/// The key of a server is known by its id, where there is one, whatever else it is called.
+fn own_lines(name: &str, host: &Host) -> Vec<String> {
+    let id = host.target.as_deref().filter(|target| target.starts_with("i-") || target.starts_with("mi-"));
+    let mut lines = vec![format!("HostKeyAlias {}", id.unwrap_or(name))];
+    lines.extend(host.user.as_ref().map(|user| format!("User {}", user.replace('\\', r"\\"))));
+    lines.extend(host.port.map(|port| format!("Port {port}")));
+    lines
+}
+
+fn push_block(text: &mut String, patterns: &str, command: &str, own: &[String], window: Duration) {
+    let count = ALIVE_COUNT.max(window.as_secs().div_ceil(ALIVE_INTERVAL));
+    let _ = writeln!(text, "Host {patterns}");
+    for line in own {
+        let _ = writeln!(text, "    {line}");
+    }
+    let _ = writeln!(text, "    ProxyCommand {command}");
+    let seconds = window.as_secs();
+    let _ = writeln!(text, "    # Longer than a cut link is resumed for (resume_window, {seconds} s).");
+    let _ = writeln!(text, "    ServerAliveInterval {ALIVE_INTERVAL}\n    ServerAliveCountMax {count}");
+}
+
+/// The user's shell gets the line; single quotes mean the same to all of them.
+fn quote_for_shell(word: &str) -> String {
+    let is_plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '%' | ':' | ',');
+    match word.chars().all(is_plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// A file name of Windows holds no double quote.
+fn quote_for_windows(word: &str) -> String {
+    if word.contains(|c: char| c.is_whitespace()) { format!("\"{word}\"") } else { word.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags};
+
+    fn text_of(toml: &str, program: &Program) -> String {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, toml).expect("a file");
+        let environment = Environment::of([("FUMIDAI_CONFIG", file.to_str().expect("UTF-8"))]);
+        ssh_config(&Config::resolve(Flags::default(), &environment).expect(toml), program)
+    }
+
+    fn on_path() -> Program {
+        Program { path: "fumidai".into(), is_without_shell: false }
+    }
+
+    #[test]
+    fn ids_and_every_host_have_a_block() {
+        let text = text_of(
+            "[hosts.web]\ntarget = 'i-0123--eu-west-1'\nuser = 'ec2-user'\nport = 2222\n[hosts.db]\ntarget = 'tag:a=b'",
+            &on_path(),
+        );
+        assert!(is_ours(text.as_bytes()));
+        for block in [
+            "\nHost i-* mi-*\n    ProxyCommand fumidai connect %h %p\n",
+            "\nHost ecs:* tag:*\n    ProxyCommand fumidai connect %n %p\n",
+            "\nHost web\n    HostKeyAlias i-0123\n    User ec2-user\n    Port 2222\n    ProxyCommand fumidai connect web %p\n",
+            "\nHost db\n    HostKeyAlias db\n    ProxyCommand fumidai connect db %p\n",
+        ] {
+            assert!(text.contains(block), "{block} in {text}");
+        }
+        assert_eq!(text.matches("    ServerAliveInterval 30\n    ServerAliveCountMax 30\n").count(), 4);
+    }
+
+    #[test]
+    fn ssh_outlives_a_longer_window() {
+        let text = text_of("[defaults]\nresume_window = '2h'\n[hosts.a]\nresume_window = 60", &on_path());
+        assert_eq!(text.matches("ServerAliveCountMax 240\n").count(), 2);
+        assert_eq!(text.matches("ServerAliveCountMax 30\n").count(), 1);
+    }
+
+    #[test]
+    fn a_path_is_quoted_for_whoever_reads_it() {
+        for (path, is_without_shell, line) in [
+            ("/opt/fumidai", false, "ProxyCommand /opt/fumidai connect"),
+            ("/my tools/it's 100%/fumidai", false, r"ProxyCommand '/my tools/it'\''s 100%%/fumidai' connect"),
+            (r"C:\Tools\fumidai.exe", true, r"ProxyCommand C:\Tools\fumidai.exe connect"),
+            (r"C:\Program Files\f.exe", true, "ProxyCommand \"C:\\Program Files\\f.exe\" connect"),
+        ] {
+            let text = text_of("", &Program { path: path.into(), is_without_shell });
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Credentials that need a human: a second factor, a login.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use crate::run::{FUMIDAI, Home, end, stderr, stdout};
+use crate::stub::Stub;
+
+const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/setup/terminal.py");
+/// Runs the rest of the words in a session of its own, which has no terminal.
+const ALONE: &str = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], start_new_session=True))";
+const SERIAL: &str = "arn:aws:iam::123456789012:mfa/me";
+
+const MFA: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = s\n\
+    [profile admin]\nrole_arn = arn:aws:iam::123456789012:role/admin\nsource_profile = base\nregion = eu-west-1\n\
+    mfa_serial = arn:aws:iam::123456789012:mfa/me\nduration_seconds = 3600\nexternal_id = outside\n\
+    [profile plain]\nrole_arn = arn:aws:iam::123456789012:role/plain\nsource_profile = base\nregion = eu-west-3\n\
+    [profile my-login]\nregion = eu-west-1\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = r\n\
+    [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+
+fn home() -> Home {
+    let home = Home::new();
+    home.write(".aws/config", MFA);
+    home
+}
+
+fn with_endpoints(command: &mut Command, stub: &Stub) {
+    command.env("AWS_ENDPOINT_URL", stub.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+}
+
+/// Without a terminal, as in a job or under a program with windows.
+fn alone(home: &Home, stub: &Stub, words: &str) -> Output {
+    let mut command = home.command("python3");
+    with_endpoints(&mut command, stub);
+    command.args(["-c", ALONE, FUMIDAI]).args(words.split_whitespace()).output().unwrap()
+}
+
+/// On a terminal, where somebody types `answer` after so many seconds.
+fn answered(home: &Home, stub: &Stub, answer: &str, delay: &str, words: &str) -> Output {
+    let mut command = home.command("python3");
+    with_endpoints(&mut command, stub);
+    command.args([TERMINAL, answer, delay, FUMIDAI]).args(words.split_whitespace()).output().unwrap()
+}
+
+#[test]
+fn a_code_is_asked_for_on_the_terminal_and_goes_to_sts() {
+    let (home, stub) = (home(), Stub::start());
+    let output = answered(&home, &stub, "424242\n", "0", "connect i-0123 --profile admin");
+    let shown = stdout(&output);
+    assert_eq!(output.status.code(), Some(14), "{shown}{}", stderr(&output));
+    assert!(shown.contains(&format!("Enter MFA code for {SERIAL}: ")), "{shown}");
+    assert!(!shown.contains("424242") && shown.ends_with("echo on\n"), "{shown}");
+    let calls = stub.requests("AssumeRole");
+    let [call] = calls.as_slice() else { panic!("{calls:?}") };
+    assert_eq!((call.key.as_str(), call.region.as_str()), ("AKIABASE", "eu-west-1"));
+    assert_eq!(call.field("TokenCode"), Some("424242"));
+    assert_eq!(call.field("SerialNumber"), Some("arn%3Aaws%3Aiam%3A%3A123456789012%3Amfa%2Fme"));
+    assert_eq!((call.field("DurationSeconds"), call.field("ExternalId")), (Some("3600"), Some("outside")));
+    assert_eq!(stub.requests("StartSession")[0].key, "ASIAROLE");
+}
+
+#[test]
+fn under_ssh_the_user_is_asked_all_the_same() {
+    let (home, stub) = (home(), Stub::start());
+    home.config("[hosts.web]\ntarget = 'i-0123'\nprofile = 'admin'");
+    home.write("ssh_config", &stdout(&home.fumidai("ssh-config")));
+    let mut command = home.command("python3");
+    with_endpoints(&mut command, &stub);
+    let output = command
+        .args([TERMINAL, "424242\n", "0", "/usr/bin/ssh", "-F", "ssh_config", "web"])
+        .output()
+        .unwrap();
+    assert!(stdout(&output).contains("fumidai: TargetNotConnected"), "{}", stdout(&output));
+    assert_eq!(stub.requests("StartSession")[0].key, "ASIAROLE");
+}
+
+#[test]
+fn what_was_assumed_is_kept_for_the_whole_session() {
+    let (home, stub) = (home(), Stub::start());
+    let output = answered(&home, &stub, "424242\n", "0", "connect i-0fa4 --profile admin");
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert_eq!(stub.requests("TerminateSession")[0].key, "ASIAROLE");
+    assert_eq!(stub.requests("AssumeRole").len(), 1);
+    assert_eq!(stdout(&output).matches("Enter MFA code").count(), 1);
+}
+
+#[test]
+fn the_time_that_a_human_takes_does_not_count() {
+    let (home, stub) = (home(), Stub::start());
+    let words = "connect i-0123 --profile admin --connect-timeout 1";
+    let output = answered(&home, &stub, "424242\n", "2.5", words);
+    assert_eq!(output.status.code(), Some(14), "{}", stdout(&output));
+}
+
+#[test]
+fn a_wrong_code_is_told() {
+    let (home, stub) = (home(), Stub::start());
+    let output = answered(&home, &stub, "654321\n", "0", "connect i-0123 --profile admin");
+    assert_eq!(output.status.code(), Some(10), "{}", stdout(&output));
+    assert!(stdout(&output).contains("MultiFactorAuthentication failed"), "{}", stdout(&output));
+}
+
+#[test]
+fn an_interrupt_while_asking_leaves_the_terminal_as_it_was() {
+    let (home, stub) = (home(), Stub::start());
+    let start = Instant::now();
+    let output = answered(&home, &stub, "\u{3}", "0", "connect i-0123 --profile admin");
+    assert_eq!(output.status.code(), Some(130), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("echo on\n"), "{}", stdout(&output));
+    assert!(start.elapsed().as_secs_f64() < 1.5, "{:?}", start.elapsed());
+    assert!(stub.requests("AssumeRole").is_empty());
+}
+
+#[test]
+fn without_a_terminal_the_command_to_run_is_named() {
+    let (home, stub) = (home(), Stub::start());
+    let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile admin"));
+    assert_eq!(code, Some(10), "{words}");
+    let cause = format!(
+        "fumidai: profile `admin` needs an MFA code of `{SERIAL}`, and there is no terminal to ask for it\n\
+         fumidai: hint: `aws sts get-caller-identity --profile admin` in a terminal asks for it"
+    );
+    assert!(words.starts_with(&cause), "{words}");
+}
+
+#[test]
+fn what_the_aws_cli_has_asked_for_is_used() {
+    let (home, stub) = (home(), Stub::start());
+    // The name is botocore's for this profile; src/aws/mfa.rs has how it is made.
+    let keys = r#"{"Credentials":{"AccessKeyId":"ASIACACHE","SecretAccessKey":"s","SessionToken":"t","Expiration":"2999-01-01T00:00:00Z"}}"#;
+    home.write(&format!(".aws/cli/cache/{CACHE_KEY}.json"), keys);
+    let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile admin"));
+    assert_eq!(code, Some(14), "{words}");
+    assert!(stub.requests("AssumeRole").is_empty());
+    assert_eq!(stub.requests("StartSession")[0].key, "ASIACACHE");
+}
+
+const CACHE_KEY: &str = "d684dfc08824594ff34b73eed55f086756a5001a";
+
+#[test]
+fn a_role_without_a_second_factor_is_the_sdks() {
+    let (home, stub) = (home(), Stub::start());
+    let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile plain"));
+    assert_eq!(code, Some(14), "{words}");
+    assert_eq!(stub.requests("AssumeRole")[0].region, "eu-west-3");
+    assert_eq!(stub.requests("StartSession")[0].key, "ASIAROLE");
+}
+
+#[test]
+fn keys_in_the_environment_go_before_a_profile_that_is_not_named_by_flag() {
+    let (home, stub) = (home(), Stub::start());
+    let mut command = home.command(FUMIDAI);
+    with_endpoints(&mut command, &stub);
+    command.env("AWS_PROFILE", "admin").env("AWS_ACCESS_KEY_ID", "AKIAENV").env("AWS_SECRET_ACCESS_KEY", "s");
+    let (code, words) = end(&command.args(["connect", "i-0123"]).output().unwrap());
+    assert_eq!(code, Some(14), "{words}");
+    assert_eq!(stub.requests("StartSession")[0].key, "AKIAENV");
+}
+
+#[test]
+fn a_login_that_is_over_is_named_with_its_profile() {
+    let (home, stub) = (home(), Stub::start());
+    home.config("[hosts.web]\ntarget = 'i-0123'\nprofile = 'my-login'");
+    let (code, words) = end(&alone(&home, &stub, "connect web"));
+    assert_eq!(code, Some(10), "{words}");
+    assert!(words.starts_with("fumidai: no usable AWS credentials: "), "{words}");
+    assert!(words.ends_with("\nfumidai: hint: `aws sso login --profile my-login`\n"), "{words}");
+}
+
+/// The AWS CLI and moto's STS, where `tests/run` has installed them.
+fn installed(variable: &str, program: &str) -> Option<PathBuf> {
+    let usual = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin").join(program);
+    Some(std::env::var_os(variable).map_or(usual, PathBuf::from)).filter(|path| path.is_file())
+}
+
+/// moto's server until the end of the test.
+struct Moto {
+    server: Child,
+    url: String,
+}
+
+impl Moto {
+    fn start(home: &Home) -> Option<Self> {
+        let program = installed("FUMIDAI_TEST_MOTO", "moto_server")?;
+        let mut command = home.command(program.to_str()?);
+        let mut server =
+            command.args(["-p", "0"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let url = { lines }.find_map(|line| line.split("Running on ").nth(1).map(str::to_owned));
+        Some(Self { server, url: url.expect("it says where it is") })
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The hint's own words, run: the AWS CLI asks, moto assumes, and fumidai needs nobody.
+#[test]
+fn the_command_of_the_hint_is_the_cure() {
+    let (home, stub) = (home(), Stub::start());
+    let (Some(moto), Some(aws)) = (Moto::start(&home), installed("FUMIDAI_TEST_AWS", "aws")) else { return };
+    let endpoints = [("AWS_ENDPOINT_URL_STS", moto.url.as_str()), ("AWS_ENDPOINT_URL_SSM", stub.url())];
+    let mut alone = home.command("python3");
+    alone.envs(endpoints).args(["-c", ALONE, FUMIDAI, "connect", "i-0123", "--profile", "admin"]);
+    let (code, words) = end(&alone.output().unwrap());
+    assert_eq!(code, Some(10), "{words}");
+    let hint = words.split('`').find(|word| word.starts_with("aws ")).expect("a command");
+
+    let mut asking = home.command("python3");
+    asking.envs(endpoints).args([TERMINAL, "424242\n", "0", aws.to_str().unwrap()]);
+    let output = asking.args(hint.split(' ').skip(1)).output().unwrap();
+    assert!(stdout(&output).contains("assumed-role/admin"), "{}{}", stdout(&output), stderr(&output));
+
+    let (code, words) = end(&alone.output().unwrap());
+    assert_eq!(code, Some(14), "{words}");
+    assert!(stub.requests("StartSession")[0].key.starts_with("ASIA"));
+
+    std::fs::remove_dir_all(home.path(".aws/cli")).unwrap();
+    let mut asked = home.command("python3");
+    asked.envs(endpoints).args([
+        TERMINAL,
+        "424242\n",
+        "0",
+        FUMIDAI,
+        "connect",
+        "i-0123",
+        "--profile",
+        "admin",
+    ]);
+    assert_eq!(asked.output().unwrap().status.code(), Some(14), "moto's answer is understood");
+    assert!(!home.path(".aws/cli").exists());
+}
