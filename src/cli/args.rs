@@ -351,7 +351,7 @@ mod tests {
             ("fumidai connect i-0123 -q -v", ErrorKind::ArgumentConflict, "--quiet"),
             ("fumidai ssh-config --install --uninstall", ErrorKind::ArgumentConflict, "--uninstall"),
             ("fumidai completions", ErrorKind::MissingRequiredArgument, "<SHELL>"),
-            ("fumidai man conect", ErrorKind::ValueValidation, "connect, ssh-config"),
+            ("fumidai man conect", ErrorKind::ValueValidation, "connect, list, ssh-config"),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
             let (found, message) = refuse(words);
