@@ -333,6 +333,24 @@ fn twins_strangers_and_the_stopped_are_refused_with_reasons() {
 }
 
 #[test]
+fn a_host_that_asks_for_it_is_not_resolved_each_time() {
+    let stage = Stage::new(&[("i-0a", "")]);
+    let stub = Stub::ec2(vec![instance("i-0a", "web", "10.0.0.5", "running")]);
+    let folder = stage.home.path().join("fumidai");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let hosts = "[hosts.kept]\ntarget = 'web'\ncache = '5m'\n[hosts.fresh]\ntarget = 'web'\n";
+    std::fs::write(folder.join("config.toml"), hosts).expect("a file");
+    let asked = |name: &str| {
+        let before = stub.calls().len();
+        assert_eq!(stage.reach(&stub.url, name), "i-0a");
+        stub.calls().len() - before
+    };
+    assert!(asked("kept") > 0);
+    assert_eq!(asked("kept"), 0);
+    assert!(asked("fresh") > 0, "another host with the same target did not ask for it");
+}
+
+#[test]
 fn one_denied_call_is_tolerated() {
     let stage = Stage::new(&[("i-0123456789abcdef0", "web"), ("mi-0123456789abcdef0", "rack")]);
     let denied = Stub::denied();

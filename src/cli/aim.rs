@@ -31,7 +31,9 @@ pub(super) fn aim(word: &str, port: Option<u16>, config: Config) -> Result<Aim, 
         return Err(lacking(name, key));
     }
     let port = port.or(host.port).unwrap_or(SSH_PORT);
-    Ok(Aim { target: target(word, name, host), config: own, port })
+    let mut config = own;
+    config.name_life = host.cache;
+    Ok(Aim { target: target(word, name, host), config, port })
 }
 
 fn lacking(name: &str, key: HostKey) -> Report {

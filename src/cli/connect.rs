@@ -42,7 +42,7 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
     let began = Instant::now();
     let aws = open_aws(config).await?;
     let settings = session_settings(&config.session, began, config.cache_dir.clone());
-    let target = locate(&aws, destination, settings.connect_timeout).await?;
+    let target = locate(&aws, config, destination, settings.connect_timeout).await?;
     let request = SessionRequest {
         target: target.id().to_owned(),
         document: config.session.document.clone().unwrap_or_else(|| SSH_DOCUMENT.to_owned()),

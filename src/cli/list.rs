@@ -16,7 +16,7 @@ use crate::target::lookup;
 
 use super::args::ListArgs;
 use super::connect::open_aws;
-use super::name_cache::{Known, NameCache};
+use super::name_cache::{Known, NameCache, now};
 use super::report::{ExitKind, Report};
 use super::sanitize::{cut, escape};
 use super::stderr::print_note;
@@ -106,11 +106,6 @@ async fn ask(access: &Access, cache: &NameCache, now: SystemTime) -> Result<List
         cache.store(now, access.access_key_id(), &rows);
     }
     Ok(Listed { rows, region: access.region().to_owned(), unseen: listing.unseen, age: Duration::ZERO })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the age of the cache is a matter of wall-clock time")]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 fn show(listed: Listed, args: &ListArgs, verbosity: Verbosity) -> ExitCode {

@@ -5,19 +5,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::aws::Aws;
+use crate::config::Config;
 use crate::target::lookup::{self, LookupError};
 use crate::target::{Destination, Name, Target};
 
+use super::answer_cache::AnswerCache;
+use super::name_cache::now;
 use super::report::{ExitKind, Report};
 
 /// Finds what is meant, asking AWS afresh unless it is an id; one that is stopped is a failure.
-pub(super) async fn locate(aws: &Aws, destination: &Destination, within: Duration) -> Result<Target, Report> {
+pub(super) async fn locate(
+    aws: &Aws,
+    config: &Config,
+    destination: &Destination,
+    within: Duration,
+) -> Result<Target, Report> {
     if let Name::Id(target) = destination.name() {
         return Ok(target.clone());
     }
     let deadline = Instant::now() + within;
     tokio::select! {
-        found = look_up(aws, destination) => found,
+        found = look_up(aws, config, destination) => found,
         () = aws.human().passed(deadline) => {
             let cause = format!("timed out after {} s in step `looking up the name`", within.as_secs());
             let hint =
@@ -27,13 +35,28 @@ pub(super) async fn locate(aws: &Aws, destination: &Destination, within: Duratio
     }
 }
 
-async fn look_up(aws: &Aws, destination: &Destination) -> Result<Target, Report> {
+async fn look_up(aws: &Aws, config: &Config, destination: &Destination) -> Result<Target, Report> {
     let access = aws.access().await.map_err(|error| Report::of_api(&error, None))?;
+    let cache = AnswerCache::new(config, access.region(), access.access_key_id());
+    let name = destination.name().to_string();
+    if let Some(target) = cache.as_ref().and_then(|cache| known(cache, &name)) {
+        return Ok(target);
+    }
     let found = lookup::find(&access, destination.name()).await;
     let target = found.map_err(|error: LookupError| Report::of_lookup(&error, access.region()))?;
     tracing::debug!(id = target.id(), "the name is known");
     if target.is_stopped() {
         return Err(Report::of_stopped(destination, &target, access.region()));
     }
+    if let Some(cache) = cache {
+        cache.store(now(), &name, target.id());
+    }
     Ok(target)
+}
+
+/// What the name meant before, where the host asks for that.
+fn known(cache: &AnswerCache, name: &str) -> Option<Target> {
+    let destination: Destination = cache.load(now(), name)?.parse().ok()?;
+    let Name::Id(target) = destination.name() else { return None };
+    Some(target.clone())
 }

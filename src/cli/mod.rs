@@ -4,6 +4,7 @@
 //! and returns typed errors; only [`report`] prints them.
 
 mod aim;
+mod answer_cache;
 mod args;
 mod completion;
 mod connect;

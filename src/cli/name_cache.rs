@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -21,8 +22,14 @@ const LIFE: Duration = Duration::from_secs(600);
 
 /// The file, and the entry that this run is about.
 pub(super) struct NameCache {
-    folder: Option<PathBuf>,
+    file: CacheFile,
     key: String,
+}
+
+/// A small JSON file of the cache folder that only its owner reads.
+pub(super) struct CacheFile {
+    folder: Option<PathBuf>,
+    name: &'static str,
 }
 
 /// What is known, and since when.
@@ -47,11 +54,7 @@ type Entries = BTreeMap<String, Entry>;
 impl NameCache {
     /// Looks after the entry for what the configuration chooses, in that region.
     pub fn new(config: &Config, region: &str) -> Self {
-        let aws = &config.aws;
-        let profile = aws.profile.as_deref().unwrap_or("default");
-        let endpoints = [aws.ec2_endpoint(), aws.ssm_endpoint()].map(Option::unwrap_or_default);
-        let key = format!("{profile} {region} {} {}", endpoints[0], endpoints[1]);
-        Self { folder: config.cache_dir.clone(), key }
+        Self { file: CacheFile::new(config.cache_dir.clone(), FILE), key: scope(config, region) }
     }
 
     /// Returns what is known and not too old; with a key's id, only what was told to that key.
@@ -64,40 +67,69 @@ impl NameCache {
 
     /// Keeps what was learned.
     pub fn store(&self, now: SystemTime, access_key_id: &str, rows: &[Row]) {
-        let Some(folder) = &self.folder else { return };
         let mut entries = self.read(now);
         let entry =
             Entry { learned: unix_seconds(now), caller: fingerprint(access_key_id), rows: rows.to_vec() };
         entries.insert(self.key.clone(), entry);
-        if let Err(error) = write(folder, &entries) {
-            tracing::debug!(%error, folder = %folder.display(), "the names are not kept");
-        }
+        self.file.write(&entries);
     }
 
     fn read(&self, now: SystemTime) -> Entries {
-        let text = self.folder.as_ref().and_then(|folder| fs::read(folder.join(FILE)).ok());
-        let mut entries: Entries =
-            text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let mut entries: Entries = self.file.read();
         let now = unix_seconds(now);
         entries.retain(|_, entry| entry.learned <= now && now - entry.learned < LIFE.as_secs());
         entries
     }
 }
 
+impl CacheFile {
+    /// The file of that name; without a folder nothing is kept.
+    pub fn new(folder: Option<PathBuf>, name: &'static str) -> Self {
+        Self { folder, name }
+    }
+
+    /// What is in it; what cannot be read is nothing.
+    pub fn read<T: DeserializeOwned + Default>(&self) -> T {
+        let text = self.folder.as_ref().and_then(|folder| fs::read(folder.join(self.name)).ok());
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Puts something else into it.
+    pub fn write<T: Serialize>(&self, content: &T) {
+        let Some(folder) = &self.folder else { return };
+        if let Err(error) = write(folder, self.name, content) {
+            tracing::debug!(%error, folder = %folder.display(), file = self.name, "the cache is not kept");
+        }
+    }
+}
+
+/// Where a name means one thing: the profile, the region and the endpoints that are asked.
+pub(super) fn scope(config: &Config, region: &str) -> String {
+    let aws = &config.aws;
+    let profile = aws.profile.as_deref().unwrap_or("default");
+    let endpoints = [aws.ec2_endpoint(), aws.ssm_endpoint()].map(Option::unwrap_or_default);
+    format!("{profile} {region} {} {}", endpoints[0], endpoints[1])
+}
+
+#[expect(clippy::disallowed_methods, reason = "the age of the cache is a matter of wall-clock time")]
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// A few bytes of a hash: enough to tell keys apart.
-fn fingerprint(access_key_id: &str) -> String {
+pub(super) fn fingerprint(access_key_id: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, access_key_id.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Replaces the file in one step, so that a reader never sees half of it.
-fn write(folder: &Path, entries: &Entries) -> io::Result<()> {
+fn write(folder: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let fresh = folder.join(format!(".{FILE}.{}", std::process::id()));
-    let text = serde_json::to_vec(entries)?;
+    let fresh = folder.join(format!(".{name}.{}", std::process::id()));
+    let text = serde_json::to_vec(content)?;
     let done = create_private(&fresh)
         .and_then(|mut file| file.write_all(&text))
-        .and_then(|()| fs::rename(&fresh, folder.join(FILE)));
+        .and_then(|()| fs::rename(&fresh, folder.join(name)));
     if done.is_err() {
         let _ = fs::remove_file(&fresh);
     }
@@ -112,7 +144,7 @@ fn create_private(path: &Path) -> io::Result<fs::File> {
     options.open(path)
 }
 
-fn unix_seconds(time: SystemTime) -> u64 {
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

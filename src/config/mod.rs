@@ -48,6 +48,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Whether log lines on a terminal have colour.
     pub color: Color,
+    /// How long a name may be taken for what it meant before (`cache` of a host); `None` resolves it afresh.
+    pub name_life: Option<Duration>,
     /// Where measurements are kept between runs; `None` keeps none.
     pub cache_dir: Option<PathBuf>,
     /// What the user should find in the log: they are known before there is one.
@@ -171,6 +173,7 @@ impl Config {
             color: color(settings.color, environment),
             log: LogSettings::new(settings.log_file.clone(), flags.verbosity, environment),
             cache_dir: environment.folders.cache.as_ref().map(|cache| cache.join("fumidai")),
+            name_life: None,
             warnings: file.warnings,
             hosts: file.tables.hosts,
             forwards: file.tables.forwards,
