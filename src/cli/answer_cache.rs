@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::session::CacheFile;
 
-use super::name_cache::{CacheFile, fingerprint, scope, unix_seconds};
+use super::name_cache::{fingerprint, scope, unix_seconds};
 
 /// The longest that anything is kept: a host may ask for less.
 const LIFE: Duration = Duration::from_secs(24 * 3600);

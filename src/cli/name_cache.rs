@@ -4,15 +4,12 @@
 //! may fail a command: what cannot be read is unknown, what cannot be written is a line in the log.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::session::CacheFile;
 
 use super::list::Row;
 
@@ -24,12 +21,6 @@ const LIFE: Duration = Duration::from_secs(600);
 pub(super) struct NameCache {
     file: CacheFile,
     key: String,
-}
-
-/// A small JSON file of the cache folder that only its owner reads.
-pub(super) struct CacheFile {
-    folder: Option<PathBuf>,
-    name: &'static str,
 }
 
 /// What is known, and since when.
@@ -82,27 +73,6 @@ impl NameCache {
     }
 }
 
-impl CacheFile {
-    /// The file of that name; without a folder nothing is kept.
-    pub fn new(folder: Option<PathBuf>, name: &'static str) -> Self {
-        Self { folder, name }
-    }
-
-    /// What is in it; what cannot be read is nothing.
-    pub fn read<T: DeserializeOwned + Default>(&self) -> T {
-        let text = self.folder.as_ref().and_then(|folder| fs::read(folder.join(self.name)).ok());
-        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
-    }
-
-    /// Puts something else into it.
-    pub fn write<T: Serialize>(&self, content: &T) {
-        let Some(folder) = &self.folder else { return };
-        if let Err(error) = write(folder, self.name, content) {
-            tracing::debug!(%error, folder = %folder.display(), file = self.name, "the cache is not kept");
-        }
-    }
-}
-
 /// Where a name means one thing: the profile, the region and the endpoints that are asked.
 pub(super) fn scope(config: &Config, region: &str) -> String {
     let aws = &config.aws;
@@ -122,34 +92,15 @@ pub(super) fn fingerprint(access_key_id: &str) -> String {
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Replaces the file in one step, so that a reader never sees half of it.
-fn write(folder: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let fresh = folder.join(format!(".{name}.{}", std::process::id()));
-    let text = serde_json::to_vec(content)?;
-    let done = create_private(&fresh)
-        .and_then(|mut file| file.write_all(&text))
-        .and_then(|()| fs::rename(&fresh, folder.join(name)));
-    if done.is_err() {
-        let _ = fs::remove_file(&fresh);
-    }
-    done
-}
-
-fn create_private(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
 pub(super) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::config::{Environment, Flags};
 

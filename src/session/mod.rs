@@ -4,6 +4,7 @@
 //! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
 //! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
 
+mod cache_file;
 mod clock;
 mod driver;
 mod ending;
@@ -28,6 +29,7 @@ use crate::aws::ApiError;
 use crate::channel::Refusal;
 use crate::transport::{DialError, HostError};
 
+pub use self::cache_file::CacheFile;
 pub use self::signals::Interrupt;
 pub use self::start::connect;
 

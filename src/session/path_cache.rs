@@ -4,14 +4,14 @@
 //! cannot be written is a line in the log.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::channel::PathKnowledge;
+
+use super::cache_file::CacheFile;
 
 const FILE: &str = "path.json";
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -19,7 +19,7 @@ const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The file, and the host that this session talks to.
 #[derive(Clone, Debug)]
 pub(crate) struct PathCache {
-    folder: Option<PathBuf>,
+    file: CacheFile,
     host: String,
 }
 
@@ -37,7 +37,7 @@ type Entries = BTreeMap<String, Entry>;
 impl PathCache {
     /// Looks after `host` in `folder`; without a folder nothing is kept.
     pub(crate) fn new(folder: Option<PathBuf>, host: String) -> Self {
-        Self { folder, host }
+        Self { file: CacheFile::new(folder, FILE), host }
     }
 
     /// What is known and not too old.
@@ -60,45 +60,19 @@ impl PathCache {
     }
 
     fn change(&self, now: SystemTime, change: impl FnOnce(&mut Entry)) {
-        let Some(folder) = &self.folder else { return };
         let mut entries = self.read(now);
         let entry = entries.entry(self.host.clone()).or_default();
         change(entry);
         entry.learned = unix_seconds(now);
-        if let Err(error) = write(folder, &entries) {
-            tracing::debug!(%error, folder = %folder.display(), "what was learned about the path is not kept");
-        }
+        self.file.write(&entries);
     }
 
     fn read(&self, now: SystemTime) -> Entries {
-        let text = self.folder.as_ref().and_then(|folder| fs::read(folder.join(FILE)).ok());
-        let mut entries: Entries =
-            text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let mut entries: Entries = self.file.read();
         let now = unix_seconds(now);
         entries.retain(|_, entry| entry.learned <= now && now - entry.learned < LIFE.as_secs());
         entries
     }
-}
-
-/// Replaces the file in one step, so that a reader never sees half of it.
-fn write(folder: &Path, entries: &Entries) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let fresh = folder.join(format!(".{FILE}.{}", std::process::id()));
-    let done = create_private(&fresh)
-        .and_then(|file| Ok(serde_json::to_writer(file, entries)?))
-        .and_then(|()| fs::rename(&fresh, folder.join(FILE)));
-    if done.is_err() {
-        let _ = fs::remove_file(&fresh);
-    }
-    done
-}
-
-fn create_private(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
@@ -107,6 +81,8 @@ fn unix_seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn known(proven: Option<usize>, refused: Option<usize>) -> PathKnowledge {
