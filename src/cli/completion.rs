@@ -50,6 +50,14 @@ impl Shell {
     }
 }
 
+/// zsh loads a file of its `fpath` at the first Tab and calls what it takes for a function's body: that must complete,
+/// and not only register who does.
+const ZSH_AUTOLOAD: &str = r#"
+if [ "$funcstack[1]" = "_fumidai" ]; then
+    _clap_dynamic_completer_fumidai "$@"
+fi
+"#;
+
 /// Prints the script of a shell.
 pub(super) fn print_script(shell: Shell) -> ExitCode {
     if shell == Shell::Bash {
@@ -60,7 +68,11 @@ pub(super) fn print_script(shell: Shell) -> ExitCode {
     let writer = shells.completer(shell.name()).expect("clap_complete knows these shells");
     let written = writer.write_registration(VARIABLE, "fumidai", "fumidai", "fumidai", &mut script);
     written.expect("a Vec takes every write");
-    stdout::print(&String::from_utf8_lossy(&script))
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Zsh {
+        script.push_str(ZSH_AUTOLOAD);
+    }
+    stdout::print(&script)
 }
 
 /// Answers a script, if it is one that calls.
