@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::discovery::{LARGEST_PAYLOAD, PathKnowledge};
 use super::frame::FrameError;
-use super::handshake::Refusal;
+use super::handshake::{Mode, Refusal};
 use super::pacer::Pace;
 use super::version::AgentVersion;
 
@@ -32,11 +32,18 @@ pub struct Settings {
     pub pace: Pace,
     /// What earlier sessions learned about the path.
     pub path: PathKnowledge,
+    /// The session is for a host behind the agent: an agent that would dial itself instead is refused.
+    pub for_remote_host: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_payload: LARGEST_PAYLOAD, pace: Pace::default(), path: PathKnowledge::default() }
+        Self {
+            max_payload: LARGEST_PAYLOAD,
+            pace: Pace::default(),
+            path: PathKnowledge::default(),
+            for_remote_host: false,
+        }
     }
 }
 
@@ -65,11 +72,16 @@ pub enum Event {
     Connected {
         /// The agent's version.
         agent: AgentVersion,
+        /// What the session's bytes are.
+        mode: Mode,
         /// The administrator's message, untrusted text; often empty.
         customer_message: String,
     },
     /// Bytes for the user, in order.
     Data(Bytes),
+    /// The agent could not open a connection of a multiplexed session; the stream that ends next, without having
+    /// received anything, is the one.
+    PortRefused,
     /// The first input has not been acknowledged for three seconds: the port may not be listening.
     FirstInputUnanswered,
     /// Messages of this size, in bytes, were proven to pass.

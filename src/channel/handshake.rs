@@ -1,6 +1,6 @@
 //! The agent's three-message opening: request, our one response, complete.
 //!
-//! Owns the JSON and the decision what to answer. A Port session that is plain is accepted; whatever cannot be
+//! Owns the JSON and the decision what to answer. A Port session is accepted, plain or a forward; whatever cannot be
 //! honoured is refused in words, since any status but success makes the agent cancel. Encryption is never part of
 //! a Port session at a real agent; a request for it is refused, never answered by sending plaintext.
 //! Source: `handshakemessage.go`, `datachannel.go` (docs/protocol.md).
@@ -20,8 +20,8 @@ pub enum Refusal {
     },
     /// The document opens something else than a port.
     SessionType(String),
-    /// The document opens a multiplexed forward, not one byte stream.
-    Multiplexed,
+    /// The session is for a host behind the agent, which is too old to dial it and would dial itself.
+    IgnoresHost(AgentVersion),
     /// The agent wants something that we do not know.
     UnknownAction(String),
 }
@@ -31,15 +31,29 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Encryption { .. } => write!(f, "KMS encryption of a Port session is not supported"),
             Self::SessionType(kind) => write!(f, "the document opens a `{kind}` session, not a port"),
-            Self::Multiplexed => write!(f, "the document opens a multiplexed forward, not one stream"),
+            Self::IgnoresHost(agent) => {
+                write!(f, "agent {agent} cannot dial another host: it would connect to itself instead")
+            }
             Self::UnknownAction(action) => write!(f, "unknown handshake action `{action}`"),
         }
     }
 }
 
+/// What the bytes of a Port session are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One connection to the port: a plain session, or a forward of an agent that is too old for more. Such an agent
+    /// could carry another connection behind it, but dials it only once the client speaks, and does not tell where one
+    /// ends: a session of its own is safer.
+    Single,
+    /// smux frames of any number of connections.
+    Multiplexed,
+}
+
 /// What is answered to a request, and what it told about the agent.
 pub(crate) struct Answer {
     pub agent_version: AgentVersion,
+    pub mode: Mode,
     pub response: String,
     pub refusal: Option<Refusal>,
 }
@@ -85,26 +99,32 @@ struct Complete {
     customer_message: String,
 }
 
+const SESSION_TYPE: &str = "SessionType";
 const SUCCESS: u8 = 1;
 const FAILED: u8 = 2;
 const UNSUPPORTED: u8 = 3;
 
-/// Decides the answer to a HandshakeRequest.
+/// Decides the answer to a HandshakeRequest of a session that is, or is not, for a host behind the agent.
 ///
 /// # Errors
 /// When the payload is not a request at all.
-pub(crate) fn answer(payload: &[u8]) -> Result<Answer, serde_json::Error> {
+pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, serde_json::Error> {
     let request: Request = serde_json::from_slice(payload)?;
+    let agent_version = AgentVersion::parse(&request.agent_version);
     let mut refusal = None;
     let mut errors = Vec::new();
+    let mut forwards = false;
     let actions = request.requested_client_actions.unwrap_or_default();
     let processed = actions.into_iter().map(|action| {
-        let refused = judge(&action);
+        forwards |= is_forward(&action);
+        let misled = for_remote_host && action.action_type == SESSION_TYPE && !agent_version.dials_hosts();
+        let misled = misled.then(|| Refusal::IgnoresHost(agent_version.clone()));
+        let refused = judge(&action).or(misled);
         let error = refused.as_ref().map(Refusal::to_string).unwrap_or_default();
         let status = match refused {
             None => SUCCESS,
             Some(Refusal::UnknownAction(_)) => UNSUPPORTED,
-            Some(Refusal::Encryption { .. } | Refusal::SessionType(_) | Refusal::Multiplexed) => FAILED,
+            Some(Refusal::Encryption { .. } | Refusal::SessionType(_) | Refusal::IgnoresHost(_)) => FAILED,
         };
         if let Some(refused) = refused {
             errors.push(error.clone());
@@ -113,21 +133,24 @@ pub(crate) fn answer(payload: &[u8]) -> Result<Answer, serde_json::Error> {
         ProcessedAction { action_type: action.action_type, action_status: status, action_result: None, error }
     });
     let processed_client_actions = processed.collect();
+    let multiplexes = forwards && agent_version.multiplexes();
+    let mode = if multiplexes { Mode::Multiplexed } else { Mode::Single };
     let errors = (!errors.is_empty()).then_some(errors);
     let response = Response { client_version: CLIENT_VERSION, processed_client_actions, errors };
-    Ok(Answer {
-        agent_version: AgentVersion::parse(&request.agent_version),
-        response: super::message::json(&response),
-        refusal,
-    })
+    Ok(Answer { agent_version, mode, response: super::message::json(&response), refusal })
+}
+
+/// Only the exact word makes the agent carry more than one connection.
+fn is_forward(action: &RequestedAction) -> bool {
+    action.action_type == SESSION_TYPE
+        && action.action_parameters["Properties"]["type"] == "LocalPortForwarding"
 }
 
 fn judge(action: &RequestedAction) -> Option<Refusal> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let parameters = &action.action_parameters;
     match action.action_type.as_str() {
-        "SessionType" => match parameters["SessionType"].as_str().unwrap_or_default() {
-            "Port" if parameters["Properties"]["type"] == "LocalPortForwarding" => Some(Refusal::Multiplexed),
+        SESSION_TYPE => match parameters["SessionType"].as_str().unwrap_or_default() {
             "Port" => None,
             other => Some(Refusal::SessionType(other.to_owned())),
         },
@@ -153,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_plain_port_is_accepted_in_the_official_words() {
-        let answer = answer(request(PORT).as_bytes()).unwrap();
-        assert_eq!(answer.refusal, None);
+        let answer = answer(request(PORT).as_bytes(), false).unwrap();
+        assert_eq!((answer.refusal, answer.mode), (None, Mode::Single));
         assert_eq!(answer.agent_version, AgentVersion::parse("3.3.987.0"));
         assert_eq!(
             answer.response,
@@ -166,7 +189,7 @@ mod tests {
     fn a_request_to_encrypt_is_refused_in_words() {
         let kms =
             r#"{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn:k","Challenge":"AAAA"}}"#;
-        let answer = answer(request(&format!("{PORT},{kms}")).as_bytes()).unwrap();
+        let answer = answer(request(&format!("{PORT},{kms}")).as_bytes(), false).unwrap();
         assert_eq!(answer.refusal, Some(Refusal::Encryption { key: "arn:k".to_owned() }));
         let response: Value = serde_json::from_str(&answer.response).unwrap();
         assert_eq!(response["ProcessedClientActions"][0]["ActionStatus"], 1);
@@ -175,17 +198,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_stream_is_refused() {
-        let action = |kind: &str, extra: &str| {
-            format!(
-                r#"{{"ActionType":"SessionType","ActionParameters":{{"SessionType":"{kind}","Properties":{extra}}}}}"#
-            )
-        };
-        let shell = answer(request(&action("Standard_Stream", "null")).as_bytes()).unwrap();
+    fn a_forward_is_multiplexed_where_the_agent_can() {
+        let forward = session("Port", r#"{"portNumber":"80","type":"LocalPortForwarding"}"#);
+        assert_eq!(answer(request(&forward).as_bytes(), false).unwrap().mode, Mode::Multiplexed);
+        let old = request(&forward).replace("3.3.987.0", "3.0.196.0");
+        assert_eq!(answer(old.as_bytes(), false).unwrap().mode, Mode::Single);
+        let other = session("Port", r#"{"portNumber":"80","type":"localportforwarding"}"#);
+        assert_eq!(answer(request(&other).as_bytes(), false).unwrap().mode, Mode::Single);
+    }
+
+    #[test]
+    fn an_agent_that_would_dial_itself_is_refused_before_it_dials() {
+        let forward = request(&session("Port", r#"{"host":"db","type":"LocalPortForwarding"}"#));
+        let old = forward.replace("3.3.987.0", "3.1.1080.0");
+        let refused = answer(old.as_bytes(), true).unwrap();
+        assert_eq!(refused.refusal, Some(Refusal::IgnoresHost(AgentVersion::parse("3.1.1080.0"))));
+        assert!(refused.response.contains(r#""ActionStatus":2"#));
+        assert_eq!(answer(old.as_bytes(), false).unwrap().refusal, None);
+        assert_eq!(answer(forward.as_bytes(), true).unwrap().refusal, None);
+    }
+
+    fn session(kind: &str, properties: &str) -> String {
+        format!(
+            r#"{{"ActionType":"SessionType","ActionParameters":{{"SessionType":"{kind}","Properties":{properties}}}}}"#
+        )
+    }
+
+    #[test]
+    fn what_is_no_port_is_refused() {
+        let shell = answer(request(&session("Standard_Stream", "null")).as_bytes(), false).unwrap();
         assert_eq!(shell.refusal, Some(Refusal::SessionType("Standard_Stream".to_owned())));
-        let mux = action("Port", r#"{"portNumber":"80","type":"LocalPortForwarding"}"#);
-        assert_eq!(answer(request(&mux).as_bytes()).unwrap().refusal, Some(Refusal::Multiplexed));
-        let unknown = answer(request(r#"{"ActionType":"Dance","ActionParameters":{}}"#).as_bytes()).unwrap();
+        let unknown =
+            answer(request(r#"{"ActionType":"Dance","ActionParameters":{}}"#).as_bytes(), false).unwrap();
         assert_eq!(unknown.refusal, Some(Refusal::UnknownAction("Dance".to_owned())));
         assert!(unknown.response.contains(r#""ActionStatus":3"#));
     }
@@ -194,8 +238,8 @@ mod tests {
     fn a_request_without_actions_is_answered() {
         for actions in [r#""RequestedClientActions":null"#, r#""Else":1"#] {
             let text = format!(r#"{{"AgentVersion":"3.3.987.0",{actions}}}"#);
-            assert_eq!(answer(text.as_bytes()).unwrap().refusal, None);
+            assert_eq!(answer(text.as_bytes(), false).unwrap().refusal, None);
         }
-        assert!(answer(b"not json").is_err());
+        assert!(answer(b"not json", false).is_err());
     }
 }

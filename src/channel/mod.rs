@@ -42,7 +42,7 @@ pub use self::crypto::{DecryptError, SessionCipher};
 pub use self::discovery::{LARGEST_PAYLOAD, PathKnowledge, SAFE_PAYLOAD};
 pub use self::event::{Dropped, Event, Failure, Now, Random, Settings, Transmit};
 pub use self::frame::FrameError;
-pub use self::handshake::Refusal;
+pub use self::handshake::{Mode, Refusal};
 pub use self::pacer::Pace;
 pub use self::timer::Timer;
 pub use self::version::{AgentVersion, CLIENT_VERSION};
@@ -85,12 +85,17 @@ pub struct Channel {
     /// The opening message of the attached websocket, until it is sent.
     opening: Option<String>,
     attached: bool,
-    agent: Option<AgentVersion>,
+    agent: Option<(AgentVersion, Mode)>,
+    for_remote_host: bool,
     receipts: VecDeque<Receipt>,
     recent: VecDeque<Receipt>,
     /// Messages that do not wait: handshake response, flags.
     urgent: VecDeque<(PayloadType, Bytes)>,
     buffer: BytesMut,
+    /// Bytes that the caller will write as soon as there is room.
+    backlog: usize,
+    /// Bytes that have left, the messages they are in by number and end, and how many of the first have arrived.
+    flow: Flow,
     first_input: Option<i64>,
     terminate: Option<i64>,
     inbound: Inbound,
@@ -116,10 +121,13 @@ impl Channel {
             opening: None,
             attached: false,
             agent: None,
+            for_remote_host: settings.for_remote_host,
             receipts: VecDeque::new(),
             recent: VecDeque::new(),
             urgent: VecDeque::new(),
             buffer: BytesMut::new(),
+            backlog: 0,
+            flow: Flow::default(),
             first_input: None,
             terminate: None,
             inbound: Inbound::default(),
@@ -207,6 +215,33 @@ impl Channel {
         taken
     }
 
+    /// How many bytes the path can use now: what is written beyond them only waits here, in front of what comes later.
+    pub fn appetite(&self) -> usize {
+        self.capacity().min((2 * self.payload_limit()).saturating_sub(self.buffer.len()))
+    }
+
+    /// Tells how much the caller holds back for want of [`Self::appetite`]: bulk data makes larger messages worth it.
+    pub fn set_backlog(&mut self, bytes: usize) {
+        self.backlog = bytes;
+    }
+
+    /// How many of all the bytes that were written have arrived, without a gap.
+    pub fn arrived(&self) -> u64 {
+        self.flow.arrived
+    }
+
+    /// Since when something is unacknowledged and nothing has been acknowledged.
+    pub fn stalled_since(&self) -> Option<Instant> {
+        self.outbound.stalled_since().filter(|_| self.attached)
+    }
+
+    /// Sends a message that means nothing to the agent but is input for the service's idle time-out.
+    pub fn keep_open(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.urgent.push_back((PayloadType::Size, transmit::padded_size(0).into()));
+        }
+    }
+
     /// How many bytes [`Self::write`] would take.
     pub fn capacity(&self) -> usize {
         match self.phase {
@@ -220,13 +255,14 @@ impl Channel {
     /// Asks the agent to end the session, forgetting what has not been sent; false if it would not hear it, so
     /// that only the API can end the session.
     pub fn terminate(&mut self) -> bool {
-        let understood = self.agent.as_ref().is_some_and(AgentVersion::understands_terminate);
+        let understood = self.agent.as_ref().is_some_and(|(agent, _)| agent.understands_terminate());
         let connected = matches!(self.phase, Phase::Holding | Phase::Open);
         self.phase = Phase::Ending;
         self.buffer.clear();
         if !(understood && connected && self.attached) {
             return false;
         }
+        self.urgent.clear();
         self.urgent.push_back((PayloadType::Flag, Bytes::copy_from_slice(&Flag::TerminateSession.payload())));
         self.terminate = Some(self.outbound.next_number());
         true
@@ -341,6 +377,29 @@ impl Channel {
         }
         if let Some(until) = self.paused_until.filter(|until| *until > now) {
             self.timers.set(Timer::Pace, until);
+        }
+    }
+}
+
+/// How far the user's bytes have come.
+#[derive(Debug, Default)]
+struct Flow {
+    left: u64,
+    /// The messages that carry them, by number, and where each ends.
+    messages: VecDeque<(i64, u64)>,
+    arrived: u64,
+}
+
+impl Flow {
+    fn leaves(&mut self, number: i64, bytes: usize) {
+        self.left += bytes as u64;
+        self.messages.push_back((number, self.left));
+    }
+
+    /// Everything before `number` has been acknowledged.
+    fn arrives_before(&mut self, number: i64) {
+        while let Some((_, end)) = self.messages.pop_front_if(|(message, _)| *message < number) {
+            self.arrived = end;
         }
     }
 }

@@ -228,6 +228,17 @@ impl Outbound {
         self.sent.iter().all(|sent| sent.wait == Wait::Acknowledged || !sent.counted)
     }
 
+    /// The number before which everything has been acknowledged.
+    pub(crate) fn first_pending(&self) -> i64 {
+        self.base
+    }
+
+    /// Since when something that counts is unacknowledged and nothing has been acknowledged.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        let oldest = self.sent.iter().find(|sent| sent.wait != Wait::Acknowledged && sent.counted)?;
+        Some(oldest.first_sent.max(self.progress))
+    }
+
     /// Tells whether a message before `number` is unacknowledged.
     pub(crate) fn is_pending_before(&self, number: i64) -> bool {
         self.base < number && !self.sent.is_empty()

@@ -94,10 +94,10 @@ impl Channel {
         if !matches!(self.phase, Phase::AwaitingRequest) {
             return self.dropped(Dropped::Type);
         }
-        let Ok(answer) = handshake::answer(payload) else {
+        let Ok(answer) = handshake::answer(payload, self.for_remote_host) else {
             return self.dropped(Dropped::Body("HandshakeRequest"));
         };
-        self.agent = Some(answer.agent_version);
+        self.agent = Some((answer.agent_version, answer.mode));
         self.urgent.push_back((PayloadType::HandshakeResponse, answer.response.into()));
         self.timers.stop(Timer::HandshakeRequest);
         self.timers.set(Timer::HandshakeComplete, now.instant + HANDSHAKE_TIMEOUT);
@@ -108,11 +108,11 @@ impl Channel {
     }
 
     fn handle_handshake_complete(&mut self, now: Now, payload: &[u8]) {
-        let (Phase::AwaitingComplete, Some(agent)) = (&self.phase, &self.agent) else {
+        let (Phase::AwaitingComplete, Some((agent, mode))) = (&self.phase, &self.agent) else {
             return self.dropped(Dropped::Type);
         };
         let customer_message = handshake::customer_message(payload);
-        self.events.push_back(Event::Connected { agent: agent.clone(), customer_message });
+        self.events.push_back(Event::Connected { agent: agent.clone(), mode: *mode, customer_message });
         self.phase = Phase::Holding;
         self.timers.stop(Timer::HandshakeComplete);
         self.timers.set(Timer::HoldInput, now.instant + HOLD_INPUT);
@@ -131,9 +131,10 @@ impl Channel {
 
     fn handle_flag(&mut self, payload: &[u8]) {
         match Flag::from_payload(payload) {
-            // A plain session has one connection, whose refusal closes the channel: the flag adds nothing.
-            Some(Flag::ConnectToPortError) => {}
-            Some(Flag::TerminateSession) | None => self.dropped(Dropped::Body("Flag")),
+            Some(Flag::ConnectToPortError) => self.events.push_back(Event::PortRefused),
+            Some(Flag::TerminateSession) | None => {
+                self.dropped(Dropped::Body("Flag"))
+            }
         }
     }
 
@@ -145,6 +146,7 @@ impl Channel {
         let number = body.acknowledged_message_sequence_number;
         let shortest = self.window.shortest_round_trip();
         let Some(sample) = self.outbound.acknowledge(now.instant, number, shortest) else { return };
+        self.flow.arrives_before(self.outbound.first_pending());
         if let Some(rtt) = sample.rtt {
             self.rtt.sample(rtt);
         }

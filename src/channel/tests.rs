@@ -157,8 +157,11 @@ fn input_waits_for_the_first_output_or_a_moment_after_the_handshake() {
             PayloadType::HandshakeComplete,
             br#"{"HandshakeTimeToComplete":1,"CustomerMessage":"hi"}"#,
         );
-        let connected =
-            Event::Connected { agent: AgentVersion::parse("3.3.987.0"), customer_message: "hi".to_owned() };
+        let connected = Event::Connected {
+            agent: AgentVersion::parse("3.3.987.0"),
+            mode: Mode::Single,
+            customer_message: "hi".to_owned(),
+        };
         assert_eq!(bench.events(), [connected]);
         assert!(bench.sent().is_empty());
         if speaks_first {

@@ -10,7 +10,6 @@ use super::frame::{self, Header};
 use super::message::{self, Acknowledge, MessageType, PayloadType};
 use super::pacer::Load;
 use super::timer::Timer;
-use super::version::AgentVersion;
 use super::{Channel, FIRST_INPUT_TIMEOUT, Phase, Receipt, uuid4};
 
 impl Channel {
@@ -56,7 +55,7 @@ impl Channel {
         if !self.outbound.has_due() || !self.take_token(now.instant, Load::Full) {
             return None;
         }
-        let reacknowledges = self.agent.as_ref().is_none_or(AgentVersion::acknowledges_duplicates);
+        let reacknowledges = self.agent.as_ref().is_none_or(|(agent, _)| agent.acknowledges_duplicates());
         self.outbound.resend(now.instant, self.rtt.timeout(), reacknowledges)
     }
 
@@ -86,12 +85,13 @@ impl Channel {
             self.first_input = Some(self.outbound.next_number());
             self.timers.set(Timer::FirstInput, now.instant + FIRST_INPUT_TIMEOUT);
         }
+        self.flow.leaves(self.outbound.next_number(), payload.len());
         Some(self.enter(now, PayloadType::Output, &payload, Some(timeout)))
     }
 
     /// A probe of the next size, if bulk data waits and the path is fast enough for it.
     fn next_probe(&mut self, now: Now) -> Option<Bytes> {
-        if self.buffer.len() < 4 * self.discovery.payload_limit() {
+        if self.buffer.len() + self.backlog < 4 * self.discovery.payload_limit() {
             return None;
         }
         let size = self.discovery.next(now.instant, self.window.message_size())?;
@@ -157,7 +157,7 @@ impl Channel {
 }
 
 /// A `Size` body of `length` bytes, or the shortest: JSON may be padded with white space.
-fn padded_size(length: usize) -> Vec<u8> {
+pub(super) fn padded_size(length: usize) -> Vec<u8> {
     let mut body = br#"{"cols":80,"rows":24}"#.to_vec();
     body.resize(body.len().max(length), b' ');
     body

@@ -26,6 +26,21 @@ impl AgentVersion {
         self.0 > [2, 3, 722, 0]
     }
 
+    /// The agent carries many connections in one session of a forward; older ones carry one at a time.
+    pub fn multiplexes(&self) -> bool {
+        self.0 > [3, 0, 196, 0]
+    }
+
+    /// The agent may end a multiplexed session in which it hears nothing for 30 s.
+    pub fn wants_keepalive(&self) -> bool {
+        self.0 <= [3, 1, 1511, 0]
+    }
+
+    /// The agent dials the host that a document names; older ones ignore it and dial themselves.
+    pub fn dials_hosts(&self) -> bool {
+        self.0 >= [3, 1, 1188, 0]
+    }
+
     /// The agent acknowledges duplicates again, so that a lost acknowledgement heals.
     pub fn acknowledges_duplicates(&self) -> bool {
         self.0 >= [3, 2, 1041, 0]
@@ -50,6 +65,15 @@ mod tests {
         assert!(AgentVersion::parse("2.3.756.0").understands_terminate());
         assert!(AgentVersion::parse("3.2.1041.0").acknowledges_duplicates());
         assert!(!AgentVersion::parse("3.2.985.0").acknowledges_duplicates());
+        assert!(
+            !AgentVersion::parse("3.0.196.0").multiplexes() && AgentVersion::parse("3.0.222.0").multiplexes()
+        );
+        assert!(AgentVersion::parse("3.1.1511.0").wants_keepalive());
+        assert!(!AgentVersion::parse("3.1.1575.0").wants_keepalive());
+        assert!(
+            !AgentVersion::parse("3.1.1080.0").dials_hosts()
+                && AgentVersion::parse("3.1.1188.0").dials_hosts()
+        );
         assert!(AgentVersion::parse("10.0.0.0") > AgentVersion::parse("9.9.9.9"));
     }
 
@@ -57,6 +81,7 @@ mod tests {
     fn odd_versions_are_older_than_everything() {
         for odd in ["", "3.3", "3.3.x.0", "latest"] {
             assert!(!AgentVersion::parse(odd).understands_terminate(), "{odd}");
+            assert!(!AgentVersion::parse(odd).dials_hosts(), "{odd}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,7 +41,7 @@ pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> E
 
 async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
     let began = Instant::now();
-    let aws = open_aws(config).await?;
+    let aws = Rc::new(open_aws(config).await?);
     let settings = session_settings(&config.session, began, config.cache_dir.clone());
     let target = locate(&aws, config, destination, settings.connect_timeout).await?;
     let request = SessionRequest {
@@ -53,7 +54,7 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
     if stdin().is_terminal() && stdout().is_terminal() && config.log.verbosity != Verbosity::Quiet {
         super::stderr::print_note(&format!("this carries bytes for ssh; to log in: ssh {destination}"));
     }
-    let ended = session::connect(&aws, &request, &settings, notes).await;
+    let ended = session::connect(aws, &request, settings, notes).await;
     ended.map_err(|failure| Report::of_session(&failure, destination, &target, port))
 }
 
@@ -91,13 +92,14 @@ fn session_settings(
         linger: config.linger.unwrap_or(LINGER),
         max_payload: config.max_payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         cache_dir,
+        for_remote_host: false,
     }
 }
 
 /// Notes go to a terminal that nobody has silenced; the log has its own words for them.
 fn notes(verbosity: Verbosity, port: u16) -> Notes {
     let visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
-    Box::new(move |note| {
+    Rc::new(move |note| {
         if visible {
             super::stderr::print_note(&note_text(note, port));
         }

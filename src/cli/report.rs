@@ -193,9 +193,15 @@ impl Report {
             .hint(format!("is something listening on port {port} there?")),
             Failure::Ended { reason, suspected_size } => Self::of_end(whole, reason, *suspected_size),
             Failure::Refused(Refusal::Encryption { .. }) => Self::new(ExitKind::Encryption, whole),
-            Failure::Refused(Refusal::Multiplexed | Refusal::SessionType(_) | Refusal::UnknownAction(_))
-            | Failure::NotAPort => Self::new(ExitKind::Failure, whole)
-                .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
+            Failure::Refused(Refusal::IgnoresHost(_)) => {
+                Self::new(ExitKind::RemotePort, whole).hint("update the agent to 3.1.1188.0 or later")
+            }
+            Failure::Mux(_) => Self::new(ExitKind::Failure, whole)
+                .hint("this is a bug in fumidai or the agent; please report it"),
+            Failure::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_)) | Failure::NotAPort => {
+                Self::new(ExitKind::Failure, whole)
+                    .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`")
+            }
             Failure::Stdio { .. } => Self::new(ExitKind::Failure, whole),
             Failure::Panic(_) => {
                 Self::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")

@@ -1,50 +1,39 @@
 //! The loop: drain everything to empty, wait, make one mutation, drain again.
 
-use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::time::sleep_until;
 
 use crate::aws::{Access, Aws, Started};
-use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Now, Pace, Transmit};
+use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace, Transmit};
 use crate::transport::{Dialer, Incoming};
 
 use super::clock::{Clock, wall};
+use super::end::{LinkState, LocalEnd};
 use super::ending::{Circumstances, Closing};
 use super::link::{self, Link, LinkEvent};
 use super::liveness::Liveness;
 use super::path_cache::PathCache;
 use super::repair::lost;
 use super::resume::{AttemptError, Resume};
-use super::signals::{Interrupt, Interrupts};
-use super::stdio::{Input, Output};
 use super::{Failure, Note, Notes, Outcome, Settings, Step, random};
 
-/// Received data that standard output has not taken; beyond it the websocket is not read.
-const RECEIVED_LIMIT: usize = 8 << 20;
-/// Input is read in pieces of at least this many bytes of room: crumbs cost a system call each.
-const ROOM: usize = 16 << 10;
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
-/// Silence on a websocket that was resumed means nothing for so long: the agent resends what was lost after a second.
-const AFTER_RESUME: Duration = Duration::from_secs(3);
 
 /// What a driver is made of.
-pub(super) struct Parts<'a> {
-    pub aws: &'a Aws,
+pub(super) struct Parts<E> {
+    pub aws: Rc<Aws>,
     pub dialer: Dialer,
-    pub settings: &'a Settings,
+    pub settings: Rc<Settings>,
     pub notes: Notes,
-    pub input: Input,
-    pub output: Output,
-    pub interrupts: Interrupts,
+    pub end: E,
 }
 
 /// One session between its start and its end.
-pub(super) struct Driver<'a> {
-    pub(super) parts: Parts<'a>,
+pub(super) struct Driver<E> {
+    pub(super) parts: Parts<E>,
     pub(super) session_id: String,
     pub(super) stream_url: String,
     /// The credentials and endpoints that worked last.
@@ -52,21 +41,19 @@ pub(super) struct Driver<'a> {
     pub(super) path: PathCache,
     pub(super) clock: Clock,
     pub(super) channel: Channel,
-    pub(super) link: Link<'a>,
+    pub(super) link: Link,
     pub(super) liveness: Liveness,
     pub(super) outage: Resume,
     pub(super) phase: Phase,
+    pub(super) mode: Option<Mode>,
     pub(super) port_answered: bool,
     pub(super) resumed: bool,
-    pub(super) input_ended: bool,
     /// When the websocket was opened, and how far the channel had come.
     pub(super) opened_at: (Instant, u64),
     /// Websockets in a row that died without progress while a large message was unacknowledged.
     pub(super) stillborn: u32,
     /// When the loop wanted to wake up at the latest.
     pub(super) wake_by: Instant,
-    /// Since when our input has ended, everything is acknowledged and the peer is silent.
-    pub(super) quiet_since: Option<Instant>,
     pub(super) closing: Option<Closing>,
     /// The session is no more at the service.
     pub(super) ended: bool,
@@ -81,16 +68,14 @@ pub(super) enum Phase {
 }
 
 /// What the loop woke up for.
-enum Wake {
+enum Wake<L> {
     Deadline,
-    Interrupt(Interrupt),
     Link(LinkEvent),
-    Input(std::io::Result<usize>),
-    Output(std::io::Result<()>),
+    Local(L),
 }
 
-impl<'a> Driver<'a> {
-    pub(super) fn new(parts: Parts<'a>, access: Rc<Access>, started: Started, deadline: Instant) -> Self {
+impl<E: LocalEnd> Driver<E> {
+    pub(super) fn new(parts: Parts<E>, access: Rc<Access>, started: Started, deadline: Instant) -> Self {
         let clock = Clock::start();
         let now = clock.now();
         let host = access.stream_hosts().check(&started.stream.url).map(|url| url.host()).unwrap_or_default();
@@ -99,6 +84,7 @@ impl<'a> Driver<'a> {
             max_payload: parts.settings.max_payload.unwrap_or(LARGEST_PAYLOAD),
             pace: Pace::default(),
             path: path.load(wall()),
+            for_remote_host: parts.settings.for_remote_host,
         };
         let opening = link::open(access.clone(), parts.dialer.clone(), started.stream.clone());
         Self {
@@ -112,13 +98,12 @@ impl<'a> Driver<'a> {
             liveness: Liveness::new(now.instant, parts.settings.keepalive),
             outage: Resume::new(now.instant),
             phase: Phase::Connecting { deadline },
+            mode: None,
             port_answered: false,
             resumed: false,
-            input_ended: false,
             opened_at: (now.instant, 0),
             stillborn: 0,
             wake_by: now.instant + SLEEP_CHECK,
-            quiet_since: None,
             closing: None,
             ended: false,
             last_error: None,
@@ -126,8 +111,9 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Runs until the session is over for us, and ends it at the service unless the far side has.
-    pub(super) async fn run(mut self) -> Result<Outcome, Failure> {
+    /// Runs until the session is over for us, and ends it at the service unless the far side has. Gives the local end
+    /// back.
+    pub(super) async fn run(mut self) -> (Result<Outcome, Failure>, E) {
         let result = loop {
             match self.turn().await {
                 Ok(None) => {}
@@ -140,35 +126,39 @@ impl<'a> Driver<'a> {
             self.leave(hurried).await;
         }
         if !hurried {
-            self.write_out().await;
+            self.parts.end.write_out().await;
         }
-        result
+        (result, self.parts.end)
     }
 
     /// One round of the loop.
     async fn turn(&mut self) -> Result<Option<Outcome>, Failure> {
         let wake = self.wait().await;
         let now = self.clock.now();
-        if let Some(outcome) = self.mutate(now, wake)? {
-            return Ok(Some(outcome));
+        match wake {
+            Wake::Deadline => {}
+            Wake::Link(LinkEvent::Incoming(incoming)) => self.incoming(now, incoming),
+            Wake::Link(LinkEvent::Opened(opened)) => self.opened(now, opened),
+            Wake::Link(LinkEvent::Failed(error)) => self.lost(now, error)?,
+            Wake::Local(event) => {
+                if let Some(outcome) = self.parts.end.handle(now, event, &mut self.channel)? {
+                    return Ok(Some(outcome));
+                }
+            }
         }
         self.expire(now)?;
         self.drain(now)?;
         self.finished(now)
     }
 
-    async fn wait(&mut self) -> Wake {
+    async fn wait(&mut self) -> Wake<E::Event> {
         let deadline = self.deadline(self.clock.now().instant);
         self.wake_by = deadline;
         let read = self.reads();
-        let room = if self.input_ended { 0 } else { self.channel.capacity() };
-        let wants_input = room >= ROOM;
-        let Parts { input, output, interrupts, .. } = &mut self.parts;
+        let room = self.channel.capacity();
         tokio::select! {
-            interrupt = interrupts.next() => Wake::Interrupt(interrupt),
             event = self.link.next(read) => Wake::Link(event),
-            read = input.read(room), if wants_input => Wake::Input(read),
-            written = output.write() => Wake::Output(written),
+            event = self.parts.end.next(room) => Wake::Local(event),
             () = sleep_until(deadline.into()) => Wake::Deadline,
         }
     }
@@ -186,9 +176,9 @@ impl<'a> Driver<'a> {
         if let Phase::Connecting { deadline } = self.phase {
             consider(Some(deadline));
         }
-        consider(self.quiet_since.map(|since| self.silent_at(since)));
+        consider(self.parts.end.poll_timeout());
         let closing = self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap()));
-        consider(closing.filter(|at| *at > now || self.parts.output.queued() == 0));
+        consider(closing.filter(|at| *at > now || self.parts.end.is_written_out()));
         deadline
     }
 
@@ -198,32 +188,7 @@ impl<'a> Driver<'a> {
 
     /// Received data is bounded: a reader that is too slow stops the websocket.
     pub(super) fn reads(&self) -> bool {
-        self.parts.output.queued() < RECEIVED_LIMIT
-    }
-
-    fn mutate(&mut self, now: Now, wake: Wake) -> Result<Option<Outcome>, Failure> {
-        match wake {
-            Wake::Deadline => {}
-            Wake::Interrupt(interrupt) => return Ok(Some(Outcome::Interrupted(interrupt))),
-            Wake::Link(LinkEvent::Incoming(incoming)) => self.incoming(now, incoming),
-            Wake::Link(LinkEvent::Opened(opened)) => self.opened(now, opened),
-            Wake::Link(LinkEvent::Failed(error)) => self.lost(now, error)?,
-            Wake::Input(Ok(0)) => self.input_ended = true,
-            Wake::Input(Err(error)) if error.kind() == ErrorKind::ConnectionReset => self.input_ended = true,
-            Wake::Input(Ok(length)) => {
-                let taken = self.channel.write(self.parts.input.bytes(length));
-                debug_assert_eq!(taken, length, "no more is read than the channel takes");
-            }
-            Wake::Input(Err(error)) => return Err(Failure::Stdio { what: "standard input", error }),
-            Wake::Output(Ok(())) => {}
-            Wake::Output(Err(error))
-                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
-            {
-                return Ok(Some(Outcome::Interrupted(Interrupt::ReaderGone)));
-            }
-            Wake::Output(Err(error)) => return Err(Failure::Stdio { what: "standard output", error }),
-        }
-        Ok(None)
+        self.parts.end.takes_more()
     }
 
     pub(super) fn incoming(&mut self, now: Now, incoming: Incoming) {
@@ -276,7 +241,27 @@ impl<'a> Driver<'a> {
         while let Some(event) = self.channel.poll_event() {
             self.event(now, event)?;
         }
+        if self.closing.is_none() {
+            self.feed(now)?;
+        }
         self.drain_or_lose(now)
+    }
+
+    /// Lets the local end write what the channel takes, as long as that leaves at once.
+    fn feed(&mut self, now: Now) -> Result<(), Failure> {
+        let link = self.link_state();
+        while self.parts.end.feed(now, &mut self.channel, link) {
+            self.drain_or_lose(now)?;
+        }
+        Ok(())
+    }
+
+    fn link_state(&self) -> LinkState {
+        LinkState {
+            connected: self.phase == Phase::Connected,
+            is_up: matches!(self.link, Link::Up(_)),
+            resumed_at: self.resumed.then_some(self.opened_at.0),
+        }
     }
 
     fn drain_or_lose(&mut self, now: Now) -> Result<(), Failure> {
@@ -301,16 +286,22 @@ impl<'a> Driver<'a> {
 
     fn event(&mut self, now: Now, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Connected { agent, customer_message } => {
-                tracing::debug!(session_id = self.session_id, %agent, "connected");
+            Event::Connected { agent, mode, customer_message } => {
+                tracing::debug!(session_id = self.session_id, %agent, ?mode, "connected");
                 self.phase = Phase::Connected;
+                self.mode = Some(mode);
+                self.parts.end.connected(now, mode, &agent)?;
                 self.outage = Resume::new(now.instant);
                 if !customer_message.is_empty() {
                     tracing::info!(customer_message);
                     (self.parts.notes)(&Note::CustomerMessage(customer_message));
                 }
             }
-            Event::Data(bytes) => self.data(bytes),
+            Event::Data(bytes) => {
+                self.port_answered = true;
+                self.parts.end.receive(now, bytes)?;
+            }
+            Event::PortRefused => self.parts.end.refused(),
             Event::FirstInputUnanswered => {
                 tracing::info!(session_id = self.session_id, "the first input is not acknowledged");
                 (self.parts.notes)(&Note::FirstInputUnanswered);
@@ -336,12 +327,6 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn data(&mut self, bytes: Bytes) {
-        self.port_answered = true;
-        self.quiet_since = None;
-        self.parts.output.push(&bytes);
-    }
-
     fn channel_failure(&self, failure: channel::Failure) -> Failure {
         let timed_out = |step| Failure::TimedOut { step, after: Duration::from_secs(30), last: None };
         match failure {
@@ -359,34 +344,20 @@ impl<'a> Driver<'a> {
     fn finished(&mut self, now: Now) -> Result<Option<Outcome>, Failure> {
         if let Some(closing) = &self.closing {
             let over = now.instant >= closing.deadline(self.channel.has_gap());
-            if !over || self.parts.output.queued() > 0 {
+            if !over || !self.parts.end.is_written_out() {
                 return Ok(None);
             }
             let circumstances = self.circumstances();
             return self.closing.take().map(|closing| closing.verdict(circumstances)).transpose();
         }
-        let said = self.input_ended && self.channel.is_flushed() && self.phase == Phase::Connected;
-        // What the peer still says may be on its way while the link is down or a message is missing.
-        let heard =
-            matches!(self.link, Link::Up(_)) && !self.channel.has_gap() && self.parts.output.queued() == 0;
-        if !said || !heard {
-            self.quiet_since = None;
-            return Ok(None);
-        }
-        let since = *self.quiet_since.get_or_insert(now.instant);
-        Ok((now.instant >= self.silent_at(since)).then_some(Outcome::Done))
-    }
-
-    /// When a silence since then has lasted long enough to end the session.
-    fn silent_at(&self, since: Instant) -> Instant {
-        let lingered = since + self.parts.settings.linger;
-        if self.resumed { lingered.max(self.opened_at.0 + AFTER_RESUME) } else { lingered }
+        let link = self.link_state();
+        self.parts.end.finished(now, &self.channel, link)
     }
 
     fn circumstances(&self) -> Circumstances {
         Circumstances {
             connected: self.phase == Phase::Connected,
-            port_answered: self.port_answered,
+            port_answered: self.port_answered || self.mode == Some(Mode::Multiplexed),
             gap: self.channel.has_gap(),
         }
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::time::sleep_until;
 
 use crate::aws::{Access, Aws};
-use crate::channel::Event;
+use crate::channel::{Event, Now};
 
 use super::driver::Driver;
+use super::end::LocalEnd;
 use super::link::LinkEvent;
 
 /// How long we stay to end a session once we want to leave; a little less than the two seconds that we promise.
@@ -30,23 +31,25 @@ pub(super) async fn end(aws: &Aws, known: &Access, session_id: &str) {
     }
 }
 
-impl Driver<'_> {
+impl<E: LocalEnd> Driver<E> {
     /// Ends the session at the service: by the flag if the agent can hear it, by the API if that is not confirmed
     /// soon. Returns at the first confirmation, at the latest after two seconds. Somebody who is `hurried` does not
     /// want what still comes.
     pub(super) async fn leave(&mut self, hurried: bool) {
         let begun = self.clock.now();
         let (leave_at, ask_at) = (begun.instant + LEAVE, begun.instant + FLAG_PATIENCE);
-        let (aws, access, session_id) = (self.parts.aws, self.access.clone(), self.session_id.clone());
-        let mut api = Box::pin(end(aws, &access, &session_id));
+        let (aws, access, session_id) =
+            (self.parts.aws.clone(), self.access.clone(), self.session_id.clone());
+        let mut api = Box::pin(end(&aws, &access, &session_id));
         let flagged = self.channel.terminate();
         let mut linked = self.link.websocket().is_some() && self.drain_to_link(begun).is_ok();
         if hurried {
-            self.parts.output.clear();
+            self.parts.end.forget();
         }
         loop {
-            self.take_last_events(hurried);
-            let now = self.clock.now().instant;
+            let now = self.clock.now();
+            self.take_last_events(now, hurried);
+            let now = now.instant;
             if self.ended || now >= leave_at {
                 return;
             }
@@ -60,11 +63,7 @@ impl Driver<'_> {
                     LinkEvent::Incoming(incoming) => self.incoming(self.clock.now(), incoming),
                     LinkEvent::Opened(_) | LinkEvent::Failed(_) => linked = false,
                 },
-                written = self.parts.output.write() => {
-                    if written.is_err() {
-                        self.parts.output.clear();
-                    }
-                }
+                () = self.parts.end.write() => {}
                 () = sleep_until(deadline.into()) => {}
             }
             let now = self.clock.now();
@@ -73,33 +72,21 @@ impl Driver<'_> {
         }
     }
 
-    fn take_last_events(&mut self, hurried: bool) {
+    fn take_last_events(&mut self, now: Now, hurried: bool) {
         self.ended |= self.channel.is_termination_acknowledged();
         while let Some(event) = self.channel.poll_event() {
             match event {
                 Event::Closed { .. } => self.ended = true,
-                Event::Data(bytes) if !hurried => self.parts.output.push(&bytes),
+                // What the end cannot take has nobody left to be told of it.
+                Event::Data(bytes) if !hurried => drop(self.parts.end.receive(now, bytes)),
                 Event::Data(_)
+                | Event::PortRefused
                 | Event::Connected { .. }
                 | Event::FirstInputUnanswered
                 | Event::SizeProven(_)
                 | Event::SizeRefused(_)
                 | Event::Dropped(_)
                 | Event::Failed(_) => {}
-            }
-        }
-    }
-
-    /// Writes what was received and acknowledged, however slow the reader is, unless something from outside ends us.
-    pub(super) async fn write_out(&mut self) {
-        while self.parts.output.queued() > 0 {
-            tokio::select! {
-                _ = self.parts.interrupts.next() => return,
-                written = self.parts.output.write() => {
-                    if written.is_err() {
-                        return;
-                    }
-                }
             }
         }
     }

@@ -12,13 +12,13 @@ use super::clock::wall;
 use super::resume::AttemptError;
 
 /// Either side of an outage.
-pub(super) enum Link<'a> {
+pub(super) enum Link {
     Up(Websocket),
-    Opening(Attempt<'a>),
+    Opening(Attempt),
 }
 
 /// Work that ends with an open websocket and the token for it.
-pub(super) type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Opened, AttemptError>> + 'a>>;
+pub(super) type Attempt = Pin<Box<dyn Future<Output = Result<Opened, AttemptError>>>>;
 
 /// A websocket that nothing has been sent on yet.
 pub(super) struct Opened {
@@ -35,7 +35,7 @@ pub(super) enum LinkEvent {
     Failed(AttemptError),
 }
 
-impl Link<'_> {
+impl Link {
     /// Waits for what the link yields; reads only if `read`. Dropping the future loses nothing.
     pub(super) async fn next(&mut self, read: bool) -> LinkEvent {
         match self {

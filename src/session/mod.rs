@@ -7,11 +7,13 @@
 mod cache_file;
 mod clock;
 mod driver;
+mod end;
 mod ending;
 mod leave;
 mod link;
 mod liveness;
 mod path_cache;
+mod pipe;
 mod random;
 mod repair;
 mod resume;
@@ -20,6 +22,7 @@ mod start;
 mod stdio;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -27,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::aws::ApiError;
 use crate::channel::Refusal;
+use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
 pub use self::cache_file::CacheFile;
@@ -50,6 +54,8 @@ pub struct Settings {
     pub max_payload: Option<usize>,
     /// Where path knowledge is kept.
     pub cache_dir: Option<PathBuf>,
+    /// The session is for a host behind the agent.
+    pub for_remote_host: bool,
 }
 
 /// How a session ended that did not fail.
@@ -129,6 +135,9 @@ pub enum Failure {
     /// We refused what the agent asked for in the handshake.
     #[error("{0}")]
     Refused(Refusal),
+    /// The agent speaks something else than smux in a multiplexed session.
+    #[error("the agent's multiplexing is not understood: {0}")]
+    Mux(HeaderError),
     /// The session's document opens a shell.
     #[error("the session document opens a shell, not a port")]
     NotAPort,
@@ -161,4 +170,4 @@ pub enum Note {
 }
 
 /// Who is told of notes.
-pub type Notes = Box<dyn Fn(&Note)>;
+pub type Notes = Rc<dyn Fn(&Note)>;

@@ -7,6 +7,7 @@ use crate::channel::Now;
 
 use super::clock::wall;
 use super::driver::{Driver, Phase};
+use super::end::LocalEnd;
 use super::link::{self, Link, Opened};
 use super::liveness::{Liveness, Verdict};
 use super::resume::{AttemptError, Next, Resume};
@@ -19,7 +20,7 @@ const LIFE: Duration = Duration::from_secs(5);
 /// So many websockets in a row that die at once, with a large message unacknowledged, died of it.
 const STILLBORN: u32 = 6;
 
-impl<'a> Driver<'a> {
+impl<E: LocalEnd> Driver<E> {
     pub(super) fn opened(&mut self, now: Now, opened: Opened) {
         let Opened { websocket, stream: Stream { url, token }, access } = opened;
         self.stream_url = url;
@@ -93,10 +94,10 @@ impl<'a> Driver<'a> {
         Err(Failure::Lost { cause, suspected_size: Some(size) })
     }
 
-    fn attempt(&self, delay: Duration) -> link::Attempt<'a> {
-        let (aws, dialer) = (self.parts.aws, self.parts.dialer.clone());
+    fn attempt(&self, delay: Duration) -> link::Attempt {
+        let (aws, dialer) = (self.parts.aws.clone(), self.parts.dialer.clone());
         let (session_id, url) = (self.session_id.clone(), self.stream_url.clone());
-        Box::pin(async move { link::reopen(aws, dialer, &session_id, url, delay).await })
+        Box::pin(async move { link::reopen(&aws, dialer, &session_id, url, delay).await })
     }
 
     /// After sleep the websocket is dead and whatever was begun is stale: start over at once.
@@ -151,7 +152,7 @@ impl<'a> Driver<'a> {
     /// The message size that is to blame if the far side has just ended the session in the middle of a transfer; later
     /// sessions will not try it.
     pub(super) fn suspected_size(&self, now: Now) -> Option<usize> {
-        let busy = !self.input_ended && !self.channel.is_flushed();
+        let busy = self.parts.end.may_send() && !self.channel.is_flushed();
         let suspect = self.channel.suspected_size(now).filter(|_| busy)?;
         self.path.refused(wall(), suspect);
         Some(suspect)

@@ -11,8 +11,10 @@ use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
+use super::end::LocalEnd;
 use super::leave::{LEAVE, end};
-use super::signals::Interrupts;
+use super::pipe::Pipe;
+use super::signals::{Interrupt, Interrupts};
 use super::{Failure, Notes, Outcome, Settings, Step, random, stdio};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
@@ -28,53 +30,79 @@ const LATE_END: Duration = Duration::from_millis(600);
 /// # Errors
 /// [`Failure`]; whatever was started has been ended at the service by then, as far as it could be reached in 2 s.
 pub async fn connect(
-    aws: &Aws,
+    aws: Rc<Aws>,
     request: &SessionRequest,
-    settings: &Settings,
+    settings: Settings,
     notes: Notes,
 ) -> Result<Outcome, Failure> {
     let failed = |what| move |error| Failure::Stdio { what, error };
-    let deadline = settings.began + settings.connect_timeout;
     let mut interrupts = Interrupts::listen().map_err(failed("cannot listen to signals"))?;
     let roots = aws.roots();
     tokio::task::spawn_blocking(move || roots.preload());
-    let (access, started) = match start(aws, request, settings, deadline, &mut interrupts).await? {
-        Start::Started(started) => *started,
+    let session = match start(&aws, request, &settings, interrupts.next()).await? {
+        Start::Started(session) => session,
         Start::Left(outcome) => return Ok(outcome),
     };
-    let access = Rc::new(access);
-    let session_id = started.session_id.clone();
-    tracing::info!(session_id, target = request.target, document = request.document, "session started");
-    let run = async {
+    let linger = settings.linger;
+    let open = || {
         let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
-        let dialer = Dialer::new(aws.roots());
-        let parts = Parts { aws, dialer, settings, notes, input, output, interrupts };
-        let deadline = deadline + aws.human().time_taken();
-        Ok(Driver::new(parts, access.clone(), started, deadline.into_std()).run().await)
+        Ok(Pipe::new(input, output, interrupts, linger))
     };
-    let failure = match AssertUnwindSafe(run).catch_unwind().await {
-        Ok(Ok(result)) => return result,
-        Ok(Err(failure)) => failure,
-        Err(panic) => Failure::Panic(panic_text(panic.as_ref())),
-    };
-    let _ = timeout(LEAVE, end(aws, &access, &session_id)).await;
-    Err(failure)
+    session.run(aws, Rc::new(settings), notes, open).await.0
+}
+
+/// A session that has been started and that nobody drives yet.
+pub(super) struct Session {
+    access: Rc<Access>,
+    started: Started,
+    /// When data must flow.
+    deadline: Instant,
+}
+
+impl Session {
+    /// Joins the session to a local end until it is over, and ends it at the service on every way out. Gives the end
+    /// back if it was made and nothing broke.
+    pub(super) async fn run<E: LocalEnd>(
+        self,
+        aws: Rc<Aws>,
+        settings: Rc<Settings>,
+        notes: Notes,
+        open: impl FnOnce() -> Result<E, Failure>,
+    ) -> (Result<Outcome, Failure>, Option<E>) {
+        let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
+        let run = async {
+            let dialer = Dialer::new(aws.roots());
+            let parts = Parts { aws: aws.clone(), dialer, settings, notes, end: open()? };
+            Ok(Driver::new(parts, self.access, self.started, self.deadline.into_std()).run().await)
+        };
+        let failure = match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(Ok((result, end))) => return (result, Some(end)),
+            Ok(Err(failure)) => failure,
+            Err(panic) => Failure::Panic(panic_text(panic.as_ref())),
+        };
+        let _ = timeout(LEAVE, end(&aws, &access, &session_id)).await;
+        (Err(failure), None)
+    }
 }
 
 /// What became of the attempt to start.
-enum Start {
-    Started(Box<(Access, Started)>),
+pub(super) enum Start {
+    Started(Box<Session>),
     /// Something from outside came first; a session that was started all the same has been ended.
     Left(Outcome),
 }
 
-async fn start(
+/// Starts a session unless something from outside comes first.
+///
+/// # Errors
+/// [`Failure`]
+pub(super) async fn start(
     aws: &Aws,
     request: &SessionRequest,
     settings: &Settings,
-    deadline: Instant,
-    interrupts: &mut Interrupts,
+    interrupt: impl Future<Output = Interrupt>,
 ) -> Result<Start, Failure> {
+    let deadline = settings.began + settings.connect_timeout;
     let mut work = Box::pin(async {
         let access = aws.access().await?;
         let started = start_session(&access, request).await?;
@@ -82,9 +110,13 @@ async fn start(
     });
     let left = tokio::select! {
         result = &mut work => {
-            return Ok(Start::Started(Box::new(result?)));
+            let (access, started) = result?;
+            let (session_id, document) = (&started.session_id, &request.document);
+            tracing::info!(session_id, target = request.target, document, "session started");
+            let deadline = deadline + aws.human().time_taken();
+            return Ok(Start::Started(Box::new(Session { access: Rc::new(access), started, deadline })));
         }
-        interrupt = interrupts.next() => Ok(Start::Left(Outcome::Interrupted(interrupt))),
+        interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
         () = aws.human().passed(deadline) => {
             Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }

@@ -332,11 +332,16 @@ fn no_flag_is_sent_where_nobody_would_hear_it() {
 }
 
 #[test]
-fn a_multiplexed_session_is_refused_in_words() {
-    let properties = json!({ "portNumber": "80", "type": "LocalPortForwarding" });
-    let mut pair = Pair::new(1, delay(10), AgentConfig { properties, ..AgentConfig::default() });
+fn an_agent_that_would_dial_itself_is_refused_in_words() {
+    let properties = json!({ "host": "db", "portNumber": "80", "type": "LocalPortForwarding" });
+    let agent = AgentConfig { properties, agent_version: "3.1.1080.0".to_owned(), ..AgentConfig::default() };
+    let settings = Settings { for_remote_host: true, ..Settings::default() };
+    let mut pair = Pair::with(1, delay(10), agent, settings, Destination::Fast);
     pair.run_until(|pair| pair.ended.is_some());
-    assert!(pair.events.contains(&Event::Failed(Failure::Refused(Refusal::Multiplexed))));
+    let refused = |event: &Event| {
+        matches!(event, Event::Failed(Failure::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0")
+    };
+    assert!(pair.events.iter().any(refused), "{:?}", pair.events);
     assert!(pair.ended.as_ref().unwrap().1.contains("failed on client with status 2"), "{:?}", pair.ended);
 }
 

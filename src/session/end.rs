@@ -1,0 +1,77 @@
+//! The local end of a session: what its bytes are joined to.
+//!
+//! The driver owns time, link and protocol and is the same for all; an end owns what is read and written on this side,
+//! and decides when it has had enough. There are two: [`Pipe`](super::pipe::Pipe) for one byte stream, and the streams
+//! of a forward.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::channel::{AgentVersion, Channel, Mode, Now};
+
+use super::{Failure, Outcome};
+
+/// What an end may want to know of the link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkState {
+    /// The handshake is complete.
+    pub connected: bool,
+    /// A websocket is open.
+    pub is_up: bool,
+    /// When it was opened, if it is not the first.
+    pub resumed_at: Option<Instant>,
+}
+
+/// One kind of local end.
+pub(super) trait LocalEnd {
+    /// What happens here.
+    type Event;
+
+    /// Waits for what happens here, while the channel takes `room` bytes; dropping the future loses nothing.
+    async fn next(&mut self, room: usize) -> Self::Event;
+
+    /// Acts on what has happened; an outcome ends the session.
+    fn handle(
+        &mut self,
+        now: Now,
+        event: Self::Event,
+        channel: &mut Channel,
+    ) -> Result<Option<Outcome>, Failure>;
+
+    /// Data can flow; it is what `mode` says.
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure>;
+
+    /// Takes bytes of the agent.
+    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), Failure>;
+
+    /// The agent could not connect one of several streams.
+    fn refused(&mut self);
+
+    /// Does what is due and writes what waits into the channel, as far as it has appetite; tells whether it wrote.
+    fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool;
+
+    /// Tells whether the session is over for this end, once all that can be done now is done.
+    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure>;
+
+    /// When there is something to do without anything happening.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Tells whether it takes more of what is received.
+    fn takes_more(&self) -> bool;
+
+    /// Tells whether what was received has been handed on.
+    fn is_written_out(&self) -> bool;
+
+    /// Tells whether it may have more to send.
+    fn may_send(&self) -> bool;
+
+    /// Forgets what was received and not handed on.
+    fn forget(&mut self);
+
+    /// Hands on some of what was received; waits for ever when there is nothing. What fails is forgotten.
+    async fn write(&mut self);
+
+    /// Hands on all that was received, however slow the reader is, unless something from outside ends us.
+    async fn write_out(&mut self);
+}
