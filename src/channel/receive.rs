@@ -132,9 +132,7 @@ impl Channel {
     fn handle_flag(&mut self, payload: &[u8]) {
         match Flag::from_payload(payload) {
             Some(Flag::ConnectToPortError) => self.events.push_back(Event::PortRefused),
-            Some(Flag::TerminateSession) | None => {
-                self.dropped(Dropped::Body("Flag"))
-            }
+            Some(Flag::TerminateSession) | None => self.dropped(Dropped::Body("Flag")),
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Driver<E> {
     pub(super) mode: Option<Mode>,
     pub(super) port_answered: bool,
     pub(super) resumed: bool,
+    /// When the agent or the service last sent a message.
+    pub(super) heard_at: Instant,
     /// When the websocket was opened, and how far the channel had come.
     pub(super) opened_at: (Instant, u64),
     /// Websockets in a row that died without progress while a large message was unacknowledged.
@@ -101,6 +103,7 @@ impl<E: LocalEnd> Driver<E> {
             mode: None,
             port_answered: false,
             resumed: false,
+            heard_at: now.instant,
             opened_at: (now.instant, 0),
             stillborn: 0,
             wake_by: now.instant + SLEEP_CHECK,
@@ -176,7 +179,7 @@ impl<E: LocalEnd> Driver<E> {
         if let Phase::Connecting { deadline } = self.phase {
             consider(Some(deadline));
         }
-        consider(self.parts.end.poll_timeout());
+        consider(self.parts.end.poll_timeout().filter(|_| self.closing.is_none()));
         let closing = self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap()));
         consider(closing.filter(|at| *at > now || self.parts.end.is_written_out()));
         deadline
@@ -195,6 +198,7 @@ impl<E: LocalEnd> Driver<E> {
         match incoming {
             Incoming::Message(message) => {
                 self.liveness.heard();
+                self.heard_at = now.instant;
                 self.channel.handle_frame(now, &message);
                 if let Some(closing) = &mut self.closing {
                     closing.heard(now.instant);
@@ -211,6 +215,7 @@ impl<E: LocalEnd> Driver<E> {
         self.channel.handle_timeout(now);
         self.check_sleep(now)?;
         self.check_link(now)?;
+        self.check_agent(now)?;
         if let Phase::Connecting { deadline } = self.phase
             && now.instant >= deadline
             && self.closing.is_none()

@@ -4,7 +4,7 @@
 //! and decides when it has had enough. There are two: [`Pipe`](super::pipe::Pipe) for one byte stream, and the streams
 //! of a forward.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -65,6 +65,10 @@ pub(super) trait LocalEnd {
 
     /// Tells whether it may have more to send.
     fn may_send(&self) -> bool;
+
+    /// How long an agent may acknowledge and say nothing before the link is opened anew, to see whether the session is
+    /// still there; `None` leaves that to whoever uses the end.
+    fn patience(&self) -> Option<Duration>;
 
     /// Forgets what was received and not handed on.
     fn forget(&mut self);

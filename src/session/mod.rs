@@ -9,6 +9,7 @@ mod clock;
 mod driver;
 mod end;
 mod ending;
+pub mod forward;
 mod leave;
 mod link;
 mod liveness;

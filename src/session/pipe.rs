@@ -216,6 +216,10 @@ impl LocalEnd for Pipe {
         !self.input_ended
     }
 
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     fn forget(&mut self) {
         self.output.clear();
     }

@@ -131,6 +131,21 @@ impl<E: LocalEnd> Driver<E> {
         }
     }
 
+    /// An agent that acknowledges nothing may be gone although the service is there: a fresh link tells, if the session
+    /// is over; and it cannot go on so for longer than a link may be lost.
+    pub(super) fn check_agent(&mut self, now: Now) -> Result<(), Failure> {
+        let silence = self.parts.end.patience().zip(self.channel.stalled_since());
+        let Some((patience, since)) = silence.filter(|_| self.closing.is_none()) else { return Ok(()) };
+        if now.instant < since.max(self.heard_at).max(self.opened_at.0) + patience {
+            return Ok(());
+        }
+        let window = self.parts.settings.resume_window.max(patience);
+        if now.instant >= since + window {
+            return Err(lost(format!("the agent has acknowledged nothing for {} s", window.as_secs())));
+        }
+        self.lost(now, AttemptError::Lost("the agent acknowledges nothing".to_owned()))
+    }
+
     /// What a final answer to an attempt means for the user.
     fn final_failure(&self, now: Now, error: AttemptError) -> Failure {
         match error {

@@ -338,9 +338,7 @@ fn an_agent_that_would_dial_itself_is_refused_in_words() {
     let settings = Settings { for_remote_host: true, ..Settings::default() };
     let mut pair = Pair::with(1, delay(10), agent, settings, Destination::Fast);
     pair.run_until(|pair| pair.ended.is_some());
-    let refused = |event: &Event| {
-        matches!(event, Event::Failed(Failure::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0")
-    };
+    let refused = |event: &Event| matches!(event, Event::Failed(Failure::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0");
     assert!(pair.events.iter().any(refused), "{:?}", pair.events);
     assert!(pair.ended.as_ref().unwrap().1.contains("failed on client with status 2"), "{:?}", pair.ended);
 }

@@ -5,6 +5,7 @@
 //! not taken stops the websocket. Nothing is dropped, and a slow reader is never reset.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::super::{Failure, Outcome};
 use super::carrier::{self, Carrier};
 use super::connection::{News, NewsOf, Order, Orders};
 use super::incoming::{Answer, Incoming};
-use super::{Note, Status};
+use super::{Note, Status, Traffic, add};
 
 /// What one connection may have read and not sent.
 const CREDIT: usize = 64 << 10;
@@ -57,6 +58,7 @@ pub(super) struct Ties {
     pub leave: CancellationToken,
     pub status: watch::Sender<Status>,
     pub tell: Box<dyn Fn(&Note)>,
+    pub traffic: Rc<Traffic>,
 }
 
 /// The end.
@@ -143,6 +145,8 @@ impl Streams {
                 broken += 1;
             }
         }
+        let traffic = &self.ties.traffic.connections;
+        traffic.set(traffic.get() - self.connections.len());
         self.ties.inbox.close();
         while let Ok(incoming) = self.ties.inbox.try_recv() {
             self.waiting.push_back(incoming);
@@ -175,6 +179,7 @@ impl Streams {
             }
             self.connections.insert(number, connection);
             self.opening.insert(number);
+            self.ties.traffic.connections.set(self.ties.traffic.connections.get() + 1);
         }
     }
 
@@ -184,7 +189,7 @@ impl Streams {
             News::Read(bytes) => {
                 connection.unspent -= bytes.len();
                 self.hungry.insert(number);
-                self.ties.status.send_modify(|status| status.sent += bytes.len() as u64);
+                add(&self.ties.traffic.sent, bytes.len());
                 self.carrier.write(number, bytes);
             }
             News::Eof => {
@@ -201,6 +206,7 @@ impl Streams {
                     self.carrier.abandon(number);
                 }
                 self.connections.remove(&number);
+                self.ties.traffic.connections.set(self.ties.traffic.connections.get() - 1);
                 for set in [&mut self.opening, &mut self.half_closed, &mut self.hungry] {
                     set.remove(&number);
                 }
@@ -236,7 +242,7 @@ impl Streams {
         connection.unwritten += bytes.len();
         self.unwritten += bytes.len();
         self.full += usize::from(!was_full && connection.unwritten >= RECEIVED_LIMIT);
-        self.ties.status.send_modify(|status| status.received += bytes.len() as u64);
+        add(&self.ties.traffic.received, bytes.len());
         connection.order(Order::Write(bytes));
     }
 
@@ -364,11 +370,8 @@ impl Streams {
             channel.keep_open();
             self.next_hold = Some(now + HOLD);
         }
-        self.idle_since = if live == 0 && self.waiting.is_empty() {
-            self.idle_since.or(Some(now))
-        } else {
-            None
-        };
+        let is_idle = live == 0 && self.waiting.is_empty();
+        self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
     }
 
     /// Notes whether the session stands still, either way, and says who is to blame.
@@ -392,7 +395,11 @@ impl Streams {
         if is_unread {
             tracing::info!(connection = from, waiting, "stalled: the application does not read");
         } else {
-            tracing::info!(connection = from, waiting, "stalled: nothing is acknowledged; a destination may not read");
+            tracing::info!(
+                connection = from,
+                waiting,
+                "stalled: nothing is acknowledged; a destination may not read"
+            );
         }
     }
 
@@ -411,7 +418,7 @@ impl Streams {
         });
     }
 
-    fn next_wake(&self, channel: &Channel) -> Option<Instant> {
+    fn next_wake(&self) -> Option<Instant> {
         let asked = |number: &u64| self.connections.get(number).map(|connection| connection.asked);
         let openings = self.opening.iter().filter_map(asked).chain(self.waiting.front().map(|it| it.asked));
         let openings = openings.map(|asked| asked + self.manners.connect_timeout);
@@ -420,8 +427,7 @@ impl Streams {
         let lingering = lingering.map(|connection| connection.heard + self.manners.linger);
         let stall = self.stalled_since.filter(|_| !self.ties.status.borrow().is_stalled);
         let idle = self.idle_since.zip(self.manners.idle_limit).map(|(since, limit)| since + limit);
-        let zombie = channel.stalled_since().map(|since| since + PATIENCE);
-        let others = [self.next_sign, self.next_hold, stall.map(|since| since + STALL), idle, zombie];
+        let others = [self.next_sign, self.next_hold, stall.map(|since| since + STALL), idle];
         openings.chain(lingering).chain(others.into_iter().flatten()).min()
     }
 }
@@ -472,7 +478,7 @@ impl LocalEnd for Streams {
         self.carrier = Carrier::of(mode);
         let multiplexed = mode == Mode::Multiplexed;
         self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now.instant + SIGN_OF_LIFE);
-        self.ties.status.send_modify(|status| status.is_single = !multiplexed);
+        self.ties.status.send_modify(|status| status.was_up = true);
         Ok(())
     }
 
@@ -499,16 +505,11 @@ impl LocalEnd for Streams {
         self.give_credit();
         self.watch_stall(now, channel);
         self.publish(now, live, link);
-        self.wake_at = self.next_wake(channel);
+        self.wake_at = self.next_wake();
         fed
     }
 
-    fn finished(
-        &mut self,
-        now: Now,
-        channel: &Channel,
-        link: LinkState,
-    ) -> Result<Option<Outcome>, Failure> {
+    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure> {
         let live = self.live();
         let is_idle = live == 0 && self.waiting.is_empty() && self.ties.inbox.is_empty();
         let idled = self.idle_since.zip(self.manners.idle_limit);

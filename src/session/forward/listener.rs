@@ -1,0 +1,271 @@
+//! Local listeners: TCP on one address or several, or a unix socket.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+/// After a failure to accept, as for want of descriptors, others get the chance to close some.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// On loopback, IPv4 and, where there is any, IPv6 on the same port.
+    Loopback(u16),
+    /// On every address of the machine.
+    Everywhere(u16),
+    /// On an address, or the addresses of a name.
+    Host(String, u16),
+    /// On a unix socket.
+    Socket(PathBuf),
+}
+
+impl Bind {
+    /// Tells whether others than this machine's own programs may connect, as far as the address says.
+    pub fn is_wide(&self) -> bool {
+        match self {
+            Self::Loopback(_) | Self::Socket(_) => false,
+            Self::Everywhere(_) => true,
+            Self::Host(host, _) => host.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()),
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback(port) => write!(f, "127.0.0.1:{port}"),
+            Self::Everywhere(port) => write!(f, "*:{port}"),
+            Self::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why it cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {bind}: {source}")]
+pub struct BindError {
+    /// Where.
+    pub bind: Bind,
+    /// The system's words.
+    pub source: io::Error,
+}
+
+/// A listener that is bound.
+pub struct Listener {
+    kind: Kind,
+    name: String,
+}
+
+enum Kind {
+    Tcp(Vec<TcpListener>),
+    #[cfg(unix)]
+    Unix(UnixListener, SocketFile),
+}
+
+/// A connection that has been made.
+pub(super) enum Accepted {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// [`BindError`]
+    pub async fn bind(bind: &Bind) -> Result<Self, BindError> {
+        let bound = match bind {
+            Bind::Loopback(port) => both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, *port).await,
+            Bind::Everywhere(port) => both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, *port).await,
+            Bind::Host(host, port) => of_host(host, *port).await,
+            Bind::Socket(path) => unix_socket(path).await,
+        };
+        let kind = bound.map_err(|source| BindError { bind: bind.clone(), source })?;
+        let name = match &kind {
+            Kind::Tcp(listeners) => listeners
+                .first()
+                .and_then(|listener| listener.local_addr().ok())
+                .map_or_else(|| bind.to_string(), |address| address.to_string()),
+            #[cfg(unix)]
+            Kind::Unix(_, file) => file.path.display().to_string(),
+        };
+        Ok(Self { kind, name })
+    }
+
+    /// Where it listens: an address with the port that the system picked, or a path.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The TCP port; none for a unix socket.
+    pub fn port(&self) -> Option<u16> {
+        match &self.kind {
+            Kind::Tcp(listeners) => Some(listeners.first()?.local_addr().ok()?.port()),
+            #[cfg(unix)]
+            Kind::Unix(..) => None,
+        }
+    }
+
+    /// Waits for the next connection; a failure of the system's is waited out.
+    pub(super) async fn accept(&self) -> (Accepted, String) {
+        loop {
+            match self.try_accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    tracing::warn!(%error, listener = self.name, "cannot accept a connection");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<(Accepted, String)> {
+        match &self.kind {
+            Kind::Tcp(listeners) => {
+                let (socket, from) = accept_any(listeners).await?;
+                // Without it, small answers are late; that it cannot be set costs only that.
+                let _ = socket.set_nodelay(true);
+                Ok((Accepted::Tcp(socket), from.to_string()))
+            }
+            #[cfg(unix)]
+            Kind::Unix(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                Ok((Accepted::Unix(socket), self.name.clone()))
+            }
+        }
+    }
+}
+
+async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    match listeners {
+        [only] => only.accept().await,
+        [first, second, ..] => tokio::select! {
+            accepted = first.accept() => accepted,
+            accepted = second.accept() => accepted,
+        },
+        [] => std::future::pending().await,
+    }
+}
+
+/// Binds the same port for both families; IPv6 may be missing or taken.
+async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
+    let first = TcpListener::bind((v4, port)).await?;
+    let port = first.local_addr()?.port();
+    let second = TcpListener::bind((v6, port)).await.ok();
+    Ok(Kind::Tcp([Some(first), second].into_iter().flatten().collect()))
+}
+
+async fn of_host(host: &str, port: u16) -> io::Result<Kind> {
+    Ok(Kind::Tcp(vec![TcpListener::bind((host, port)).await?]))
+}
+
+/// The file of a unix socket, which goes when the listener does.
+#[cfg(unix)]
+struct SocketFile {
+    path: PathBuf,
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Binds a socket that only its owner can use; a file that nobody answers on is a leftover and is replaced.
+#[cfg(unix)]
+async fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
+    use std::os::unix::fs::FileTypeExt;
+
+    use rustix::fs::Mode;
+    use rustix::process::umask;
+
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Ok(_) | Err(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound?;
+    Ok(Kind::Unix(listener, SocketFile { path: path.to_owned() }))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unused_async, reason = "binds where there are unix sockets")]
+async fn unix_socket(_path: &std::path::Path) -> io::Result<Kind> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn port_zero_is_one_port_for_both_families() {
+        let listener = Listener::bind(&Bind::Loopback(0)).await.unwrap();
+        let port = listener.port().unwrap();
+        assert_eq!(listener.name(), format!("127.0.0.1:{port}"));
+        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(("127.0.0.1", port)));
+        assert!(matches!(accepted.0, Accepted::Tcp(_)));
+        assert_eq!(accepted.1, connected.unwrap().local_addr().unwrap().to_string());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_said_to_be() {
+        let first = Listener::bind(&Bind::Loopback(0)).await.unwrap();
+        let bind = Bind::Loopback(first.port().unwrap());
+        let error = Listener::bind(&bind).await.err().unwrap();
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&format!("cannot listen on {bind}: ")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_private_and_goes_with_its_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        let bind = Bind::Socket(path.clone());
+        let listener = Listener::bind(&bind).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = Listener::bind(&bind).await.err().unwrap();
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse, "somebody answers");
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_leftover_socket_is_replaced_and_another_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(Listener::bind(&Bind::Socket(path.clone())).await.unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(Listener::bind(&Bind::Socket(path.clone())).await.is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn only_loopback_is_not_wide() {
+        let host = |host: &str| Bind::Host(host.to_owned(), 1).is_wide();
+        assert!(Bind::Everywhere(1).is_wide() && host("0.0.0.0") && host("10.0.0.1") && host("::"));
+        assert!(!Bind::Loopback(1).is_wide() && !host("127.0.0.2") && !host("::1"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Forwards: local sockets whose connections are carried by sessions to a destination behind an agent.
+//!
+//! [`Pool`] owns the sessions to one destination: opened at the first connection, replaced when they are lost, more than
+//! one where one is not enough. [`Pools`] keeps those of a SOCKS listener apart. [`Listener`] takes connections, and
+//! [`Incoming`] is one that no session has yet. Everything runs on one thread, below a `LocalSet`.
+
+mod carrier;
+mod connection;
+mod incoming;
+mod listener;
+mod pool;
+mod pools;
+mod proxy;
+mod streams;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Failure;
+
+pub use self::connection::Socket;
+pub use self::incoming::{Answer, Incoming};
+pub use self::listener::{Bind, BindError, Listener};
+pub use self::pool::{Pool, PoolSettings, Prepare};
+pub use self::pools::{Pools, Sink};
+pub use self::proxy::{Asked, ProxyError};
+
+/// What happens to connections and is worth a line to the user.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// The destination refused a connection.
+    Refused {
+        /// The application's address.
+        from: String,
+    },
+    /// A connection waited in vain for a session that works.
+    TimedOut {
+        /// The application's address.
+        from: String,
+        /// For so long.
+        after: Duration,
+    },
+    /// A session could not be started, or was lost: its connections are reset.
+    Failed {
+        /// Why.
+        failure: Rc<Failure>,
+        /// How many connections were open, or waited for it.
+        connections: usize,
+    },
+    /// What a session has to say.
+    Session(super::Note),
+}
+
+/// What has passed through all forwards.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Connections that are open.
+    pub connections: Cell<usize>,
+    /// Bytes that applications sent.
+    pub sent: Cell<u64>,
+    /// Bytes that were received for them.
+    pub received: Cell<u64>,
+}
+
+/// What a pool must know of one of its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Status {
+    /// Data can flow now.
+    is_up: bool,
+    /// Data could flow once.
+    was_up: bool,
+    /// Connections that it has or that wait for it.
+    live: usize,
+    /// It stands still.
+    is_stalled: bool,
+    /// It cannot take another connection.
+    is_full: bool,
+    /// The destination has refused a connection.
+    was_refused: bool,
+    /// It gets no more connections and ends with the last.
+    is_retired: bool,
+}
+
+fn add(cell: &Cell<u64>, bytes: usize) {
+    cell.set(cell.get().wrapping_add(bytes as u64));
+}

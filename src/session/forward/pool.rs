@@ -1,0 +1,308 @@
+//! The sessions to one destination.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::aws::{Aws, SessionRequest};
+
+use super::super::signals::Interrupt;
+use super::super::start::{Start, start};
+use super::super::{Failure, Outcome, Settings};
+use super::streams::{Manners, Streams, Ties};
+use super::{Incoming, Note, Status, Traffic};
+
+/// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
+const NAME_LIFE: Duration = Duration::from_secs(60);
+/// Sessions that carry one connection each are opened up to this number.
+const MOST_SINGLES: usize = 8;
+
+/// Finds out what is to be started, anew for each session.
+pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, Failure>>>>>;
+
+/// What all sessions of a pool have in common.
+#[derive(Clone)]
+pub struct PoolSettings {
+    /// The way to AWS.
+    pub aws: Rc<Aws>,
+    /// What to start.
+    pub prepare: Prepare,
+    /// How sessions are opened and kept.
+    pub settings: Settings,
+    /// Sessions are kept from ending for want of input while a connection is open.
+    pub hold: bool,
+    /// How many sessions new connections are spread over.
+    pub sessions: usize,
+    /// A session without connections ends itself after so long.
+    pub idle_limit: Option<Duration>,
+    /// The destination is a name, which may move to another address.
+    pub follows_name: bool,
+    /// Who is told what happens.
+    pub notes: Rc<dyn Fn(&Note)>,
+    /// What is counted.
+    pub traffic: Rc<Traffic>,
+}
+
+/// The pool.
+pub struct Pool {
+    settings: PoolSettings,
+    entries: RefCell<Vec<Entry>>,
+    next: Cell<u64>,
+    tasks: TaskTracker,
+    /// Everything is to end.
+    leave: CancellationToken,
+    last_failure: RefCell<Option<Rc<Failure>>>,
+    /// Changes with every change of a session's status.
+    changes: watch::Sender<()>,
+}
+
+/// A session of the pool.
+struct Entry {
+    number: u64,
+    began: Instant,
+    inbox: UnboundedSender<Incoming>,
+    status: watch::Sender<Status>,
+    leave: CancellationToken,
+}
+
+/// Where a connection goes.
+enum Choice {
+    Existing(usize),
+    New,
+}
+
+impl Pool {
+    /// Makes a pool without a session. Its tasks run until `leave` is cancelled and are counted by `tasks`.
+    pub fn new(settings: PoolSettings, leave: CancellationToken, tasks: TaskTracker) -> Rc<Self> {
+        Rc::new(Self {
+            settings,
+            entries: RefCell::default(),
+            next: Cell::new(0),
+            tasks,
+            leave,
+            last_failure: RefCell::default(),
+            changes: watch::Sender::new(()),
+        })
+    }
+
+    /// Finds a session for a connection, or opens one.
+    pub fn assign(self: &Rc<Self>, incoming: Incoming) {
+        if self.leave.is_cancelled() {
+            return incoming.reject();
+        }
+        self.retire_outdated();
+        let number = match self.choose() {
+            Choice::Existing(number) => number,
+            Choice::New => self.launch(),
+        };
+        let mut entries = self.entries.borrow_mut();
+        let Some(entry) = entries.get_mut(number) else { return incoming.reject() };
+        entry.status.send_modify(|status| status.live += 1);
+        if let Err(unsent) = entry.inbox.send(incoming) {
+            // Its task has just ended and takes its entry away in a moment.
+            entry.status.send_modify(|status| status.is_retired = true);
+            drop(entries);
+            self.assign(unsent.0);
+        }
+    }
+
+    /// Opens the sessions that connections are spread over, and waits until they work.
+    ///
+    /// # Errors
+    /// Why one does not.
+    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<Failure>> {
+        let mut changes = self.changes.subscribe();
+        (0..self.settings.sessions).for_each(|_| drop(self.launch()));
+        loop {
+            if let Some(failure) = self.last_failure.borrow().clone() {
+                return Err(failure);
+            }
+            if self.entries.borrow().iter().all(|entry| entry.status.borrow().is_up) {
+                return Ok(());
+            }
+            // The pool has a sender itself, so there is always a next change.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Tells whether no connection needs a session.
+    pub fn is_idle(&self) -> bool {
+        self.entries.borrow().iter().all(|entry| entry.status.borrow().live == 0)
+    }
+
+    /// Tells whether there is a session.
+    pub fn is_open(&self) -> bool {
+        !self.entries.borrow().is_empty()
+    }
+
+    /// Ends the sessions that have no connection.
+    pub fn close_idle(&self) {
+        let entries = self.entries.borrow();
+        entries.iter().filter(|entry| entry.status.borrow().live == 0).for_each(|entry| entry.leave.cancel());
+    }
+
+    /// Waits until something about its sessions may have changed.
+    pub async fn changed(&self) {
+        let _ = self.changes.subscribe().changed().await;
+    }
+
+    /// Takes sessions out of use that may lead to where a name no longer does.
+    fn retire_outdated(&self) {
+        if !self.settings.follows_name {
+            return;
+        }
+        for entry in self.entries.borrow().iter() {
+            let status = *entry.status.borrow();
+            let is_outdated = entry.began.elapsed() > NAME_LIFE;
+            if is_outdated && status.is_up && (status.live == 0 || status.was_refused) {
+                entry.status.send_modify(|status| status.is_retired = true);
+                if status.live == 0 {
+                    entry.leave.cancel();
+                }
+            }
+        }
+    }
+
+    fn choose(&self) -> Choice {
+        let entries = self.entries.borrow();
+        let open = entries.iter().enumerate().map(|(at, entry)| (at, *entry.status.borrow(), &entry.leave));
+        let open: Vec<(usize, Status)> = open
+            .filter(|(_, status, leave)| !status.is_retired && !leave.is_cancelled())
+            .map(|(at, status, _)| (at, status))
+            .collect();
+        let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
+        let least = able.min_by_key(|(_, status)| status.live);
+        let most = if open.iter().any(|(_, status)| status.is_full) {
+            MOST_SINGLES
+        } else {
+            self.settings.sessions + 1
+        };
+        match least {
+            Some((at, status)) if status.live == 0 || open.len() >= self.settings.sessions => {
+                Choice::Existing(*at)
+            }
+            Some(_) => Choice::New,
+            None if open.len() < most => Choice::New,
+            None => open
+                .iter()
+                .min_by_key(|(_, status)| status.live)
+                .map_or(Choice::New, |(at, _)| Choice::Existing(*at)),
+        }
+    }
+
+    /// Starts the task of a session; returns the place of its entry.
+    fn launch(self: &Rc<Self>) -> usize {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let (inbox, taken) = unbounded_channel();
+        let status = watch::Sender::new(Status::default());
+        let leave = self.leave.child_token();
+        let notes = self.settings.notes.clone();
+        let ties = Ties {
+            inbox: taken,
+            leave: leave.clone(),
+            status: status.clone(),
+            tell: Box::new(move |note| notes(note)),
+            traffic: self.settings.traffic.clone(),
+        };
+        self.tasks.spawn_local(self.clone().follow(status.subscribe()));
+        self.tasks.spawn_local(self.clone().serve(number, ties));
+        let mut entries = self.entries.borrow_mut();
+        entries.push(Entry { number, began: Instant::now(), inbox, status, leave });
+        entries.len() - 1
+    }
+
+    /// Passes changes of a session's status on.
+    async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
+        while status.changed().await.is_ok() {
+            self.changes.send_replace(());
+        }
+        self.changes.send_replace(());
+    }
+
+    /// A session from its start to its end.
+    async fn serve(self: Rc<Self>, number: u64, ties: Ties) {
+        let (leave, status) = (ties.leave.clone(), ties.status.clone());
+        let streams = Streams::new(self.manners(), ties);
+        let (result, streams) = self.run(&leave, streams).await;
+        self.entries.borrow_mut().retain(|entry| entry.number != number);
+        let was_up = status.borrow().was_up;
+        let has_left = leave.is_cancelled() || status.borrow().is_retired;
+        let (waiting, broken) =
+            streams.map_or_else(Default::default, |streams| streams.release(result.is_ok()));
+        let rejected = if was_up && !self.leave.is_cancelled() {
+            waiting.into_iter().for_each(|incoming| self.assign(incoming));
+            0
+        } else {
+            let count = waiting.len();
+            waiting.into_iter().for_each(Incoming::reject);
+            count
+        };
+        match result {
+            Err(failure) => self.failed(failure, was_up, broken + rejected),
+            Ok(_) if broken > 0 && !has_left => {
+                let reason = "it was closed, with connections open".to_owned();
+                self.failed(Failure::Ended { reason, suspected_size: None }, was_up, broken);
+            }
+            Ok(_) => {}
+        }
+        self.changes.send_replace(());
+    }
+
+    async fn run(
+        &self,
+        leave: &CancellationToken,
+        streams: Streams,
+    ) -> (Result<Outcome, Failure>, Option<Streams>) {
+        let aws = &self.settings.aws;
+        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+        let prepared = tokio::select! {
+            prepared = (self.settings.prepare)() => prepared,
+            () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
+        };
+        let interrupt = async {
+            leave.cancelled().await;
+            Interrupt::ReaderGone
+        };
+        let started = match prepared {
+            Ok(request) => start(aws, &request, &settings, interrupt).await,
+            Err(failure) => Err(failure),
+        };
+        match started {
+            Ok(Start::Started(session)) => {
+                let notes = self.settings.notes.clone();
+                let notes = Rc::new(move |note: &super::super::Note| notes(&Note::Session(note.clone())));
+                session.run(aws.clone(), Rc::new(settings), notes, || Ok(streams)).await
+            }
+            Ok(Start::Left(outcome)) => (Ok(outcome), Some(streams)),
+            Err(failure) => (Err(failure), Some(streams)),
+        }
+    }
+
+    /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
+    fn failed(&self, failure: Failure, was_up: bool, connections: usize) {
+        let failure = Rc::new(failure);
+        tracing::info!(%failure, connections, "a session of a forward is over");
+        if connections > 0 || !was_up {
+            (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
+        }
+        self.last_failure.replace(Some(failure));
+    }
+
+    fn manners(&self) -> Manners {
+        let PoolSettings { settings, hold, idle_limit, .. } = &self.settings;
+        Manners {
+            linger: settings.linger,
+            connect_timeout: settings.connect_timeout,
+            hold: *hold,
+            idle_limit: *idle_limit,
+        }
+    }
+}

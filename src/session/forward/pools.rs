@@ -1,0 +1,120 @@
+//! The pools of a proxy, one for each destination, and where a listener's connections go.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::listener::{Accepted, Listener};
+use super::proxy::{self, Asked};
+use super::{Incoming, Pool};
+
+/// Makes the pool of a destination.
+type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
+
+/// The pools.
+pub struct Pools {
+    make: Make,
+    most: usize,
+    /// How long an application waits for its turn.
+    patience: Duration,
+    pools: RefCell<HashMap<Asked, Member>>,
+}
+
+struct Member {
+    pool: Rc<Pool>,
+    used: Instant,
+}
+
+impl Pools {
+    /// Keeps at most so many destinations at once; the one that is idle for longest gives way to another.
+    pub fn new(make: Make, most: usize, patience: Duration) -> Rc<Self> {
+        Rc::new(Self { make, most, patience, pools: RefCell::default() })
+    }
+
+    /// Hears what the application wants, and sees to it.
+    async fn serve(self: Rc<Self>, mut socket: tokio::net::TcpStream, from: String) {
+        let (asked, answer) = match proxy::hear(&mut socket).await {
+            Ok(heard) => heard,
+            Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
+        };
+        let now = Instant::now();
+        let incoming = Incoming::new(socket, from, now.into_std()).answered_by(answer);
+        match timeout_at(now + self.patience, self.pool_of(&asked)).await {
+            Ok(pool) => pool.assign(incoming),
+            Err(_) => {
+                tracing::info!(?asked, "no destination became idle in time");
+                incoming.reject();
+            }
+        }
+    }
+
+    async fn pool_of(&self, asked: &Asked) -> Rc<Pool> {
+        loop {
+            if let Some(pool) = self.find_or_make(asked) {
+                return pool;
+            }
+            let busy: Vec<Rc<Pool>> =
+                self.pools.borrow().values().map(|member| member.pool.clone()).collect();
+            select_all(busy.iter().map(|pool| Box::pin(pool.changed()))).await;
+        }
+    }
+
+    fn find_or_make(&self, asked: &Asked) -> Option<Rc<Pool>> {
+        let mut pools = self.pools.borrow_mut();
+        let used = Instant::now();
+        if let Some(member) = pools.get_mut(asked) {
+            member.used = used;
+            return Some(member.pool.clone());
+        }
+        pools.retain(|_, member| member.pool.is_open());
+        if pools.len() >= self.most {
+            let idle = pools.iter().filter(|(_, member)| member.pool.is_idle());
+            let longest = idle.min_by_key(|(_, member)| member.used).map(|(asked, _)| asked.clone())?;
+            pools.remove(&longest)?.pool.close_idle();
+        }
+        let pool = (self.make)(asked);
+        pools.insert(asked.clone(), Member { pool: pool.clone(), used });
+        Some(pool)
+    }
+}
+
+/// Where a listener's connections go.
+#[derive(Clone)]
+pub enum Sink {
+    /// To one destination.
+    Pool(Rc<Pool>),
+    /// Wherever each asks for.
+    Pools(Rc<Pools>),
+}
+
+impl Sink {
+    /// Takes a listener's connections until `leave` is cancelled.
+    pub async fn serve(self, listener: &Listener, leave: CancellationToken, tasks: TaskTracker) {
+        loop {
+            let (accepted, from) = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = leave.cancelled() => return,
+            };
+            let now = Instant::now().into_std();
+            match (&self, accepted) {
+                (Self::Pool(pool), Accepted::Tcp(socket)) => pool.assign(Incoming::new(socket, from, now)),
+                #[cfg(unix)]
+                (Self::Pool(pool), Accepted::Unix(socket)) => pool.assign(Incoming::new(socket, from, now)),
+                (Self::Pools(pools), Accepted::Tcp(socket)) => {
+                    let serve = pools.clone().serve(socket, from);
+                    let leave = leave.clone();
+                    tasks.spawn_local(async move { leave.run_until_cancelled(serve).await });
+                }
+                // A proxy listens on TCP only.
+                #[cfg(unix)]
+                (Self::Pools(_), Accepted::Unix(_)) => {}
+            }
+        }
+    }
+}
