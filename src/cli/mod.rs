@@ -75,7 +75,7 @@ fn dispatch(command: &Command, config: Config, environment: &Environment) -> Exi
 }
 
 fn run_connect(args: &ConnectArgs, config: &Config) -> ExitCode {
-    let chain = Chain::new(&args.target, args.port, &config);
+    let chain = Chain::new(&args.target, args.port, config);
     match chain.and_then(|chain| chain.refuse_lacking().map(|()| chain)) {
         Ok(chain) if chain.hops.is_empty() => connect::connect(chain.config, &chain.entry, chain.goal.port),
         Ok(chain) => hops::connect(&chain),
