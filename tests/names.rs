@@ -213,7 +213,7 @@ impl Stage {
         Self { simulator, home: tempfile::tempdir().expect("a folder") }
     }
 
-    /// Runs the program with EC2 and ECS at that URL.
+    /// Runs the program with EC2, ECS and STS at that URL.
     fn run(&self, url: &str, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fumidai"));
         for name in CLEARED_VARIABLES {
@@ -223,7 +223,9 @@ impl Stage {
             command.env(folder, self.home.path());
         }
         command.envs(self.simulator.environment());
-        command.env("AWS_ENDPOINT_URL_EC2", url).env("AWS_ENDPOINT_URL_ECS", url);
+        for service in ["EC2", "ECS", "STS"] {
+            command.env(format!("AWS_ENDPOINT_URL_{service}"), url);
+        }
         command.args(args).stdin(Stdio::null()).output().expect("the program runs")
     }
 
@@ -303,6 +305,44 @@ fn every_spelling_reaches_the_instance() {
     }
     assert_eq!(stage.reach(&moto.url(), "db-prod"), other);
     assert_eq!(stage.reach(&moto.url(), "rack-7"), "mi-0123456789abcdef0");
+}
+
+#[test]
+fn a_name_is_explained_with_what_it_needs() {
+    let Some(moto) = Moto::start() else { return };
+    let web = moto.run("web-prod", "10.1.2.3");
+    let stopped = moto.run("db", "10.1.2.4");
+    moto.call(&format!("Action=StopInstances&Version=2016-11-15&InstanceId.1={stopped}"));
+    let stage = Stage::new(&[(&web, "a"), (&stopped, "b")]);
+    let explain = |words: &[&str]| {
+        let output = stage.run(&moto.url(), &[&["explain"], words].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        text(&output.stdout)
+    };
+    let step = format!("`web-prod` was looked up in EC2 and SSM, as a name: {web}\n");
+    assert_said(&explain(&["web-prod"]), &[&step, "AWS-StartSSHSession (portNumber=22)", ":123456789012:"]);
+    let policy: Value = serde_json::from_str(&explain(&["web-prod", "--policy"])).expect("JSON");
+    let first = policy["Statement"][0]["Resource"][0].as_str().expect("an ARN");
+    assert_eq!(first, format!("arn:aws:ec2:{REGION}:123456789012:instance/{web}"));
+    assert_said(&policy.to_string(), &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]);
+    let told: Value = serde_json::from_str(&explain(&["tag:Name=db", "--json"])).expect("JSON");
+    assert_eq!((&told["session"]["target"], &told["session"]["is_stopped"]), (&json!(stopped), &json!(true)));
+    let output = stage.run(&moto.url(), &["explain", "nothing-like-it"]);
+    assert_eq!(output.status.code(), Some(12), "{output:?}");
+    assert!(stage.simulator.sessions().is_empty(), "explaining starts nothing");
+}
+
+#[test]
+fn an_id_is_explained_whatever_is_denied() {
+    let stage = Stage::new(&[("i-0123456789abcdef0", "web")]);
+    stage.deny_ssm();
+    let denied = Stub::denied();
+    let output = stage.run(&denied.url, &["explain", "i-0123456789abcdef0"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_said(
+        &text(&output.stdout),
+        &["caller      unknown\n", "calling GetCallerIdentity", "session to  i-0123"],
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod human;
 mod mfa;
 mod query;
 mod ssm;
+mod sts;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::human::{AskCode, Human, NoCode};
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
+pub use self::sts::Caller;
 
 /// How long one attempt of a call may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -63,6 +65,8 @@ pub struct Settings {
     pub ec2_endpoint: Option<String>,
     /// The endpoint of the ECS API.
     pub ecs_endpoint: Option<String>,
+    /// The endpoint of the STS API, for the caller's identity.
+    pub sts_endpoint: Option<String>,
     /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
     pub stream_endpoint: Option<String>,
     /// The endpoint of APIs that have none of their own.
@@ -94,6 +98,7 @@ pub struct Access {
     http: SharedHttpClient,
     ec2_endpoint: Result<String, ApiError>,
     ecs_endpoint: Option<String>,
+    sts_endpoint: Option<String>,
     signer: Signer,
     hosts: StreamHosts,
 }
@@ -129,6 +134,12 @@ impl Aws {
         self.roots.clone()
     }
 
+    /// Resolves the region alone.
+    pub async fn region(&self) -> Option<String> {
+        let config = self.load().await;
+        config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty())
+    }
+
     /// Resolves region, endpoints and credentials anew.
     ///
     /// # Errors
@@ -156,6 +167,7 @@ impl Aws {
             http: self.http.clone(),
             ec2_endpoint,
             ecs_endpoint: self.settings.ecs_endpoint.clone(),
+            sts_endpoint: self.settings.sts_endpoint.clone(),
             signer: Signer { credentials, region },
             hosts,
         })

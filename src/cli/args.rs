@@ -39,6 +39,8 @@ pub enum Command {
     Connect(ConnectArgs),
     /// List what can be reached, and its state
     List(ListArgs),
+    /// Explain what TARGET means, how it is reached, and what must be allowed for that; nothing is started
+    Explain(ExplainArgs),
     /// Print the ssh_config that leads ssh through fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
@@ -63,6 +65,24 @@ pub struct ConnectArgs {
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+}
+
+/// The arguments of `explain`.
+#[derive(Args)]
+#[command(override_usage = "fumidai explain [OPTIONS] [USER@]TARGET [PORT]")]
+pub struct ExplainArgs {
+    /// What `connect` would get
+    #[arg(value_name = "[USER@]TARGET", add = completion::targets())]
+    pub target: String,
+    /// The TCP port on the target [default: the host's in the config file, else 22]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Print one JSON object with all that is known
+    #[arg(long)]
+    pub json: bool,
+    /// Print the least IAM policy for exactly that
+    #[arg(long, conflicts_with = "json")]
+    pub policy: bool,
 }
 
 /// The arguments of `ssh-config`.
@@ -180,6 +200,9 @@ struct SessionOptions {
     /// Session document to start [env: FUMIDAI_DOCUMENT] [default: AWS-StartSSHSession]
     #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
     document: Option<String>,
+    /// Go through that host; several, the nearest first [default: the host's in the config file]
+    #[arg(long, global = true, value_name = "HOP", value_parser = value::text, add = completion::targets())]
+    via: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -217,7 +240,7 @@ impl CommandLine {
             max_payload: session.max_payload,
             document: session.document,
         };
-        (command, Flags { settings, config_file: global.config, verbosity })
+        (command, Flags { settings, config_file: global.config, verbosity, via: session.via })
     }
 }
 
@@ -287,7 +310,7 @@ mod tests {
     fn every_option_stands_before_or_after_the_command() {
         let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --color never \
                        --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
-                       --max-payload 1024 --document d";
+                       --max-payload 1024 --document d --via a --via b";
         let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
         let after = flags(&format!("fumidai connect i-0123 {options} --config c -vv"));
         let expected = Settings {
@@ -307,6 +330,7 @@ mod tests {
         for flags in [before, after] {
             assert!(flags.settings == expected);
             assert_eq!(flags.config_file, Some("c".into()));
+            assert_eq!(flags.via, ["a", "b"]);
             assert_eq!(flags.verbosity, Verbosity::Debug);
         }
     }
@@ -350,8 +374,10 @@ mod tests {
             ("fumidai connect i-0123 --color red", ErrorKind::InvalidValue, "always"),
             ("fumidai connect i-0123 -q -v", ErrorKind::ArgumentConflict, "--quiet"),
             ("fumidai ssh-config --install --uninstall", ErrorKind::ArgumentConflict, "--uninstall"),
+            ("fumidai explain i-0123 --json --policy", ErrorKind::ArgumentConflict, "--policy"),
+            ("fumidai connect i-0123 --via", ErrorKind::InvalidValue, "--via <HOP>"),
             ("fumidai completions", ErrorKind::MissingRequiredArgument, "<SHELL>"),
-            ("fumidai man conect", ErrorKind::ValueValidation, "connect, list, ssh-config"),
+            ("fumidai man conect", ErrorKind::ValueValidation, "connect, list, explain, ssh-config"),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
             let (found, message) = refuse(words);
@@ -393,9 +419,9 @@ mod tests {
     fn help_names_no_command_of_a_later_version() {
         let line = CommandLine::command();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, ["connect", "list", "ssh-config", "completions", "man"]);
+        assert_eq!(names, ["connect", "list", "explain", "ssh-config", "completions", "man"]);
         let (_, help) = refuse("fumidai --help");
-        for later in ["forward", "doctor", "bastion", "audit", "explain"] {
+        for later in ["forward", "doctor", "bastion", "audit"] {
             assert!(!help.contains(later), "{later}");
         }
     }

@@ -12,13 +12,12 @@ use crate::aws::{self, Aws, Human, SessionRequest};
 use crate::config::{AwsSettings, Config, SessionSettings, Verbosity};
 use crate::session::{self, Interrupt, Note, Notes, Outcome};
 use crate::target::Destination;
+use crate::target::route::SSH_DOCUMENT;
 
 use super::locate::locate;
 use super::prompt::ask_code;
 use super::report::{ExitKind, Report};
 
-/// The document whose sessions carry one plain stream to a port.
-const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 /// ssh is gone when our input ends; what its server still says is said by then.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -72,6 +71,7 @@ fn aws_settings(config: &AwsSettings) -> aws::Settings {
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
         ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
+        sts_endpoint: config.sts_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
         any_endpoint: config.endpoints.any.clone(),
         ca_bundle: config.ca_bundle.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aws::Aws;
+use crate::aws::{Access, Aws};
 use crate::config::Config;
 use crate::target::lookup::{self, LookupError};
 use crate::target::{Destination, Name, Target};
@@ -23,9 +23,31 @@ pub(super) async fn locate(
     if let Name::Id(target) = destination.name() {
         return Ok(target.clone());
     }
+    in_time(aws, within, look_up(aws, config, destination)).await
+}
+
+/// Asks AWS what a name means, whatever is known; one that is stopped is found too.
+pub(super) async fn find(
+    aws: &Aws,
+    access: &Access,
+    destination: &Destination,
+    within: Duration,
+) -> Result<Target, Report> {
+    let found = async {
+        let found = lookup::find(access, destination.name()).await;
+        found.map_err(|error: LookupError| Report::of_lookup(&error, access.region()))
+    };
+    in_time(aws, within, found).await
+}
+
+async fn in_time(
+    aws: &Aws,
+    within: Duration,
+    search: impl Future<Output = Result<Target, Report>>,
+) -> Result<Target, Report> {
     let deadline = Instant::now() + within;
     tokio::select! {
-        found = look_up(aws, config, destination) => found,
+        found = search => found,
         () = aws.human().passed(deadline) => {
             let cause = format!("timed out after {} s in step `looking up the name`", within.as_secs());
             let hint =

@@ -6,14 +6,19 @@
 mod aim;
 mod answer_cache;
 mod args;
+mod chain;
 mod completion;
 mod connect;
+mod explain;
+mod explanation;
+mod hops;
 mod list;
 mod locate;
 mod log;
 mod log_file;
 mod man;
 mod name_cache;
+mod policy;
 mod prompt;
 pub mod report;
 pub mod sanitize;
@@ -28,9 +33,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings};
-use crate::target::{Destination, Region};
+use crate::target::Region;
 
 use args::{Command, CommandLine, ConnectArgs};
+use chain::Chain;
 use report::{ExitKind, Report};
 
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
@@ -49,7 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         // A wrong config file must not take the manual away.
         Command::Completions(args) => return completion::print_script(args.shell),
         Command::Man(args) => return man::print(args.command.as_deref()),
-        Command::Connect(_) | Command::List(_) | Command::SshConfig(_) => {}
+        Command::Connect(_) | Command::List(_) | Command::Explain(_) | Command::SshConfig(_) => {}
     }
     match configure(flags, &environment) {
         Ok(config) => dispatch(&command, config, &environment),
@@ -59,23 +65,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
-        Command::Connect(args) => run_connect(args, config),
+        Command::Connect(args) => run_connect(args, &config),
         Command::List(args) => list::list(&config, args),
+        Command::Explain(args) => explain::explain(&config, args),
         Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),
     }
 }
 
-fn run_connect(args: &ConnectArgs, config: Config) -> ExitCode {
-    let aim = match aim::aim(&args.target, args.port, config) {
-        Ok(aim) => aim,
-        Err(report) => return report.print(),
-    };
-    match aim.target.parse::<Destination>() {
-        Ok(destination) => {
-            connect::connect(in_region(aim.config, destination.region()), &destination, aim.port)
-        }
+fn run_connect(args: &ConnectArgs, config: &Config) -> ExitCode {
+    let chain = Chain::new(&args.target, args.port, config);
+    match chain.and_then(|chain| chain.refuse_lacking().map(|()| chain)) {
+        Ok(chain) if chain.hops.is_empty() => connect::connect(chain.config, &chain.entry, chain.goal.port),
+        Ok(chain) => hops::connect(&chain),
         Err(error) => Report::from(error).print(),
     }
 }
@@ -147,7 +150,7 @@ mod tests {
         let config = Config::resolve(flags, &Environment::default()).expect("valid");
         let same = in_region(config.clone(), None);
         assert_eq!(same.aws.region.as_deref(), Some("us-east-1"));
-        let target: Destination = "i-0123--eu-central-1".parse().expect("valid");
+        let target: crate::target::Destination = "i-0123--eu-central-1".parse().expect("valid");
         assert_eq!(in_region(config, target.region()).aws.region.as_deref(), Some("eu-central-1"));
     }
 

@@ -16,6 +16,7 @@ use crate::target::lookup::LookupError;
 use crate::target::{Candidate, Destination, ResolveError, Target, TargetError};
 use crate::transport::DialError;
 
+use super::chain::ChainError;
 use super::sanitize::{cut, escape};
 use super::stderr::Stderr;
 
@@ -395,6 +396,25 @@ impl From<ConfigError> for Report {
                 Self::new(ExitKind::Configuration, cause)
             }
             ConfigError::Variable { .. } => Self::new(ExitKind::Usage, cause),
+        }
+    }
+}
+
+impl From<ChainError> for Report {
+    fn from(error: ChainError) -> Self {
+        let cause = error.to_string();
+        match error {
+            ChainError::Target(error) => error.into(),
+            ChainError::Circle { by_flag: true, .. } => {
+                Self::new(ExitKind::Usage, cause).hint("a machine cannot be reached through itself")
+            }
+            ChainError::Circle { by_flag: false, .. } | ChainError::Lacking { .. } => {
+                Self::new(ExitKind::Configuration, cause)
+            }
+            ChainError::NotTheFirstHop { .. } => Self::new(ExitKind::Configuration, cause)
+                .hint("behind another hop only `route = \"ssh\"` leads on; without `route` it is chosen"),
+            ChainError::NoAddress { .. } => Self::new(ExitKind::Usage, cause)
+                .hint("name it in the config file, with `address` as the hop sees it"),
         }
     }
 }

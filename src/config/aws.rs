@@ -37,6 +37,8 @@ pub struct Endpoints {
     pub ec2: Option<String>,
     /// `AWS_ENDPOINT_URL_ECS`: where the ECS API is.
     pub ecs: Option<String>,
+    /// `AWS_ENDPOINT_URL_STS`: where the STS API is.
+    pub sts: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
     pub ssmmessages: Option<String>,
     /// `AWS_ENDPOINT_URL`, else `endpoint_url` of the config file: for every API without its own.
@@ -59,6 +61,11 @@ impl AwsSettings {
         self.endpoint(&self.endpoints.ecs)
     }
 
+    /// Returns the endpoint of the STS API, by the same rank.
+    pub fn sts_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.sts)
+    }
+
     fn endpoint<'a>(&'a self, own: &'a Option<String>) -> Option<&'a str> {
         self.endpoint_url.as_deref().or(own.as_deref()).or(self.endpoints.any.as_deref())
     }
@@ -77,6 +84,7 @@ impl Endpoints {
             ssm: read(environment, "AWS_ENDPOINT_URL_SSM")?,
             ec2: read(environment, "AWS_ENDPOINT_URL_EC2")?,
             ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
+            sts: read(environment, "AWS_ENDPOINT_URL_STS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
             any,
         })
@@ -105,6 +113,7 @@ impl fmt::Debug for Endpoints {
             .field("ssm", &redacted(&self.ssm))
             .field("ec2", &redacted(&self.ec2))
             .field("ecs", &redacted(&self.ecs))
+            .field("sts", &redacted(&self.sts))
             .field("ssmmessages", &redacted(&self.ssmmessages))
             .field("any", &redacted(&self.any))
             .finish()

@@ -11,12 +11,13 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// Read beside the variables of [`Key`].
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     "AWS_CA_BUNDLE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_ECS",
     "AWS_ENDPOINT_URL_SSM",
     "AWS_ENDPOINT_URL_SSMMESSAGES",
+    "AWS_ENDPOINT_URL_STS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",

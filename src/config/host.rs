@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::target::Region;
+use crate::target::route::Route;
 
 use super::settings::{Raw, Settings};
 use super::value::{self, ValueError};
@@ -32,21 +33,10 @@ pub struct Host {
     pub start: bool,
     /// How long after the last user it is stopped.
     pub stop_after: Option<Duration>,
-    /// The way through the last hop; `None` leaves the choice to us.
+    /// The way out of the last hop; `None` leaves the choice to us.
     pub route: Option<Route>,
     /// How long a name that was resolved is believed; `None` resolves it each time.
     pub cache: Option<Duration>,
-}
-
-/// The way through a hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// No hop.
-    Direct,
-    /// The hop's agent dials the host.
-    RemoteHost,
-    /// The hop's sshd does.
-    Ssh,
 }
 
 impl Host {
@@ -61,7 +51,7 @@ impl Host {
             HostKey::SecurityGroup => self.security_group = Some(value::text(raw.text()?)?),
             HostKey::Start => self.start = raw.switch()?,
             HostKey::StopAfter => self.stop_after = Some(value::some_time(&raw.duration()?)?),
-            HostKey::Route => self.route = Some(Route::named(raw.text()?)?),
+            HostKey::Route => self.route = Some(route(raw.text()?)?),
             HostKey::Cache => self.cache = Some(value::duration(&raw.duration()?)?),
         }
         Ok(())
@@ -76,16 +66,18 @@ impl Host {
 
     /// Returns the first key of a feature that this version lacks.
     pub fn lacking(&self) -> Option<HostKey> {
-        let needs_a_route = self.route.is_some_and(|route| route != Route::Direct);
         [
-            (HostKey::Via, !self.via.is_empty()),
             (HostKey::Start, self.start),
             (HostKey::StopAfter, self.stop_after.is_some()),
             (HostKey::SecurityGroup, self.security_group.is_some()),
-            (HostKey::Route, needs_a_route),
         ]
         .into_iter()
         .find_map(|(key, is_used)| is_used.then_some(key))
+    }
+
+    /// Returns the hops to it that the file has and asks for.
+    pub fn hops(&self) -> &[String] {
+        if self.route == Some(Route::Direct) { &[] } else { &self.via }
     }
 
     /// A user and a region that are written into the target yield to keys and flags like those of their own keys.
@@ -102,14 +94,12 @@ impl Host {
     }
 }
 
-impl Route {
-    fn named(name: &str) -> Result<Self, ValueError> {
-        match name {
-            "direct" => Ok(Self::Direct),
-            "remote-host" => Ok(Self::RemoteHost),
-            "ssh" => Ok(Self::Ssh),
-            _ => Err(ValueError::NotARoute),
-        }
+fn route(name: &str) -> Result<Route, ValueError> {
+    match name {
+        "direct" => Ok(Route::Direct),
+        "remote-host" => Ok(Route::RemoteHost),
+        "ssh" => Ok(Route::Ssh),
+        _ => Err(ValueError::NotARoute),
     }
 }
 
@@ -212,10 +202,15 @@ mod tests {
     #[test]
     fn what_this_version_lacks_is_told() {
         assert_eq!(with_target("i-0123").lacking(), None);
-        assert_eq!(Host { route: Some(Route::Direct), ..Host::default() }.lacking(), None);
-        assert_eq!(Host { route: Some(Route::Ssh), ..Host::default() }.lacking(), Some(HostKey::Route));
-        assert_eq!(Host { start: true, ..Host::default() }.lacking(), Some(HostKey::Start));
-        let hop = Host { via: vec!["b".into()], start: true, ..Host::default() };
-        assert_eq!(hop.lacking(), Some(HostKey::Via));
+        let hop = Host { via: vec!["b".into()], route: Some(Route::Ssh), ..Host::default() };
+        assert_eq!(hop.lacking(), None);
+        assert_eq!(Host { start: true, ..hop }.lacking(), Some(HostKey::Start));
+    }
+
+    #[test]
+    fn a_direct_route_has_no_hops() {
+        let hop = Host { via: vec!["b".into()], ..Host::default() };
+        assert_eq!(hop.hops(), ["b"]);
+        assert!(Host { route: Some(Route::Direct), ..hop }.hops().is_empty());
     }
 }

@@ -22,7 +22,7 @@ pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders};
 pub use file::ConfigError;
 pub use forward::{Forward, ForwardKey, LocalEnd, RemoteEnd};
-pub use host::{Host, HostKey, Route};
+pub use host::{Host, HostKey};
 pub use settings::{Key, Raw, Settings};
 pub use value::ValueError;
 
@@ -58,6 +58,8 @@ pub struct Config {
     pub hosts: BTreeMap<String, Host>,
     /// The forwards of the config file by name.
     pub forwards: BTreeMap<String, Forward>,
+    /// The hops that were named by flag, the nearest first; they go before a host's own.
+    pub via: Vec<String>,
     /// The config file that was named by flag.
     pub file_by_flag: Option<PathBuf>,
     layers: Layers,
@@ -150,6 +152,8 @@ pub struct Flags {
     pub config_file: Option<PathBuf>,
     /// `-v` and `-q`.
     pub verbosity: Verbosity,
+    /// `--via`, the nearest hop first.
+    pub via: Vec<String>,
 }
 
 impl Config {
@@ -177,6 +181,7 @@ impl Config {
             warnings: file.warnings,
             hosts: file.tables.hosts,
             forwards: file.tables.forwards,
+            via: flags.via,
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
             aws: AwsSettings {
@@ -199,6 +204,21 @@ impl Config {
     pub fn for_host(&self, word: &str) -> Option<(&str, &Host, Self)> {
         let (name, host) = chain::named(&self.hosts, word)?;
         Some((name, host, self.with(&host.settings)))
+    }
+
+    /// Returns the configuration of a session to `hop` that leads on to `goal`, as far as they are hosts: who calls, where
+    /// and with which document is the hop's to say, for the rest the goal goes before the hop.
+    pub fn for_hop(&self, hop: Option<&Host>, goal: Option<&Host>) -> Self {
+        let settings = |host: Option<&Host>| host.map(|host| host.settings.clone()).unwrap_or_default();
+        let (hop, goal) = (settings(hop), settings(goal));
+        let caller = Settings {
+            profile: hop.profile.clone(),
+            region: hop.region.clone(),
+            endpoint_url: hop.endpoint_url.clone(),
+            document: hop.document.clone(),
+            ..goal
+        };
+        self.with(&caller.or(hop))
     }
 
     fn with(&self, own: &Settings) -> Self {
@@ -325,6 +345,24 @@ mod tests {
         let named = |word| config.for_host(word).map(|(name, _, _)| name);
         assert_eq!(named("a--eu-west-1"), Some("a--eu-west-1"));
         assert_eq!((named("a--eu-west-2"), named("b"), named("a--b")), (Some("a"), None, None));
+    }
+
+    #[test]
+    fn a_session_is_the_hops_and_its_length_the_goals() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        let text = "[defaults]\nkeepalive=7\nprofile='default'\n[hosts.hop]\nregion='hop'\nreason='hop'\nlinger=1\n\
+                    [hosts.goal]\nprofile='goal'\nregion='goal'\nreason='goal'\nresume_window=9\ndocument='goal'";
+        fs::write(&file, text).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect("valid");
+        let own = config.for_hop(config.hosts.get("hop"), config.hosts.get("goal"));
+        assert_eq!(own.aws.region.as_deref(), Some("hop"));
+        assert_eq!(own.aws.profile.as_deref(), Some("default"));
+        assert_eq!((own.session.reason.as_deref(), own.session.document), (Some("goal"), None));
+        assert_eq!((own.session.resume_window.as_secs(), own.session.keepalive.as_secs()), (9, 7));
+        assert_eq!(own.session.linger, Some(Duration::from_secs(1)));
+        assert_eq!(config.for_hop(None, None), config);
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Simulator {
             // Nothing may leave the machine: other services are refused here.
             ("AWS_ENDPOINT_URL_EC2", endpoint.clone()),
             ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_STS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_SSMMESSAGES", endpoint),
             ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),

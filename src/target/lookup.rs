@@ -72,6 +72,20 @@ pub async fn find(access: &Access, name: &Name) -> Result<Target, LookupError> {
     resolve(name, &inventory).map_err(|error| answers.because(error))
 }
 
+/// Returns the IAM actions of what [`find`] asks for a name.
+pub fn actions(name: &Name) -> &'static [&'static str] {
+    match name {
+        Name::Id(_) => &[],
+        Name::Container(ContainerName { tasks: TaskName::Service(_), .. }) => {
+            &["ecs:ListTasks", "ecs:DescribeTasks"]
+        }
+        Name::Container(ContainerName { tasks: TaskName::Task(_), .. }) => &["ecs:DescribeTasks"],
+        Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
+            &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]
+        }
+    }
+}
+
 /// Lists everything.
 ///
 /// # Errors

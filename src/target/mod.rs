@@ -2,7 +2,7 @@
 //!
 //! A [`Destination`] is `[USER@]NAME[--REGION]` as a type; a [`Target`] is what StartSession takes. An id is a target
 //! already. Any other [`Name`] is [`resolve`]d against an [`Inventory`], or a container picked out of [`ecs`] tasks: all
-//! of that is pure. Only [`lookup`] asks AWS. Whether the service knows an id is the service's to say: ids keep their
+//! of that is pure. Only [`lookup`] asks AWS. [`route`] has the ways on from a target to what is behind it. Whether the service knows an id is the service's to say: ids keep their
 //! case and their length is not judged, since AWS has used several; [`Target::doubt`] words what looks odd, for the
 //! moment when the service refuses.
 
@@ -11,6 +11,7 @@ mod inventory;
 pub mod lookup;
 mod name;
 mod resolve;
+pub mod route;
 
 pub use self::inventory::{Inventory, Node};
 pub use self::name::{ContainerName, Destination, Name, Region, TargetError, TaskName};

@@ -46,6 +46,8 @@ fn bash_completes_commands_hosts_and_cached_names() {
         ("fumidai connect i-", &["i-0123", "i-0456"]),
         ("fumidai connect ecs:p", &["prod/api"]),
         ("fumidai -q connect mi", &["mi-1"]),
+        ("fumidai explain ba", &["bastion"]),
+        ("fumidai connect db --via ba", &["bastion"]),
         ("fumidai connect --reg", &["--region"]),
         ("fumidai completions z", &["zsh"]),
     ] {

@@ -47,11 +47,47 @@ fn what_is_typed_goes_before_the_host() {
 #[test]
 fn what_this_version_lacks_is_one_line_and_exit_3() {
     let (home, stub) = (Home::new(), Stub::start());
-    home.config("[hosts.app]\naddress = '10.0.0.115'\nvia = 'bastion'\n[hosts.bastion]\ntarget = 'i-0123'");
-    let (code, words) = connect(&home, &stub, "app");
-    assert_eq!(code, Some(3));
-    assert_eq!(words, "fumidai: host `app` has `via` in the config file, which this version cannot do yet\n");
+    home.config("[hosts.app]\naddress = '10.0.0.115'\nvia = 'b'\n[hosts.b]\ntarget = 'i-0123'\nstart = true");
+    for host in ["app", "b", "10.0.0.9 --via b"] {
+        let (code, words) = connect(&home, &stub, host);
+        assert_eq!(code, Some(3));
+        assert_eq!(
+            words,
+            "fumidai: host `b` has `start` in the config file, which this version cannot do yet\n"
+        );
+    }
     assert!(stub.requests("StartSession").is_empty());
+}
+
+#[test]
+fn a_chain_that_cannot_be_is_refused_before_anything_is_asked() {
+    let (home, stub) = (Home::new(), Stub::start());
+    home.config(
+        "[hosts.app]\naddress = '10.0.0.115'\nvia = ['bastion', 'inner']\nroute = 'remote-host'\n\
+         [hosts.bastion]\ntarget = 'i-0123'\n[hosts.direct]\ntarget = 'i-0456'\nvia = 'bastion'\nroute = 'direct'",
+    );
+    for (words, exit, said) in [
+        (
+            "bastion --via app",
+            2,
+            "fumidai: `--via` goes round in a circle: `bastion` → `inner` → `app` → `bastion`\n",
+        ),
+        ("app --via i-1 --via i-1", 2, "fumidai: `--via` goes round in a circle: `i-1` → `i-1`\n"),
+        ("i-0456 --via bastion", 2, "fumidai: hop `bastion` cannot find `i-0456`, which is no address\n"),
+        ("app --via tag:", 2, "fumidai: `tag:` is no tag: the form is `tag:KEY=VALUE`\n"),
+        (
+            "app",
+            3,
+            "fumidai: `route = \"remote-host\"` of host `app` cannot lead on from hop `inner`, which is not the first\n",
+        ),
+    ] {
+        let (code, found) = connect(&home, &stub, words);
+        assert_eq!(code, Some(exit), "{words}: {found}");
+        assert!(found.starts_with(said), "{words}: {found}");
+    }
+    assert!(stub.requests("StartSession").is_empty());
+    connect(&home, &stub, "direct --region eu-west-1");
+    assert_eq!(asked(&stub).1["Target"], "i-0456");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod completion;
 mod credentials;
+mod explain;
 mod hosts;
 mod manual;
 mod run;

@@ -99,12 +99,12 @@ fn a_program_that_is_not_found_by_name_is_called_by_its_quoted_path() {
     fs::create_dir_all(&place).unwrap();
     let program = place.join("fumidai");
     fs::hard_link(FUMIDAI, &program).or_else(|_| fs::copy(FUMIDAI, &program).map(drop)).unwrap();
-    home.write("other.toml", "[hosts.app]\nvia = 'b'\n");
+    home.write("other.toml", "[hosts.app]\nstart = true\n");
     let mut command = home.command(program.to_str().unwrap());
     let text =
         command.env("PATH", "/usr/bin:/bin").args(["--config", "other.toml", "ssh-config"]).output().unwrap();
     home.write("printed", &stdout(&text));
     let output =
         home.command("ssh").env("PATH", "/usr/bin:/bin").args(["-F", "printed", "app"]).output().unwrap();
-    assert!(stderr(&output).contains("fumidai: host `app` has `via` in the config file"), "{output:?}");
+    assert!(stderr(&output).contains("fumidai: host `app` has `start` in the config file"), "{output:?}");
 }

@@ -1,0 +1,37 @@
+//! STS's call: who it is that calls.
+
+use super::{Access, ApiError};
+
+/// Whose credentials are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The account.
+    pub account: String,
+    /// The user, or the role with its session.
+    pub arn: String,
+}
+
+impl Access {
+    /// Asks who calls; nobody can be denied that.
+    ///
+    /// # Errors
+    /// [`ApiError`]; throttling and server faults have been retried already.
+    pub async fn caller(&self) -> Result<Caller, ApiError> {
+        const OPERATION: &str = "GetCallerIdentity";
+        let mut builder = aws_sdk_sts::config::Builder::from(&self.config);
+        if let Some(url) = &self.sts_endpoint {
+            builder = builder.endpoint_url(url);
+        }
+        let answer = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity().send().await;
+        let answer = answer.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
+        match (answer.account, answer.arn) {
+            (Some(account), Some(arn)) => Ok(Caller { account, arn }),
+            (_, _) => Err(ApiError::Service {
+                operation: OPERATION,
+                code: "IncompleteAnswer".to_owned(),
+                message: "no account or ARN".to_owned(),
+                status: 200,
+            }),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The ways from one host of a chain to the next, and the session that each begins with.
+//!
+//! Pure. The session is always the first hop's, since only there is it the agent's to dial; what leads out of any other
+//! hop is its sshd. Who the hops are is `cli`'s to say.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+/// The document whose sessions carry one plain stream to a port of the target.
+pub const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
+/// The document of a forward to a port of the target.
+pub const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
+/// The document of a forward to a port of a host that the target reaches.
+pub const REMOTE_HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
+
+/// The first agent that dials another host; earlier ones ignore the host and dial their own port (agent's history).
+pub const REMOTE_HOST_AGENT: &str = "3.1.1188.0";
+
+/// The way through a hop, as a user asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// No hop.
+    Direct,
+    /// The hop's agent dials the host.
+    RemoteHost,
+    /// The hop's sshd does.
+    Ssh,
+}
+
+/// The way out of one hop to what comes after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The hop's agent dials, or nobody.
+    RemoteHost,
+    /// The hop's agent dials; if it is too old or its document may not be started, the hop's sshd.
+    RemoteHostElseSsh,
+    /// The hop's sshd dials.
+    Ssh,
+}
+
+/// The agent of a later hop was to dial, but no session leads there: use `ssh`, or leave the route open.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("only the agent of the first hop can dial")]
+pub struct NotTheFirstHop;
+
+impl Edge {
+    /// Chooses the way out of a hop; `None` leaves the choice to us.
+    ///
+    /// # Errors
+    /// [`NotTheFirstHop`]
+    pub fn out_of(is_first: bool, asked: Option<Route>) -> Result<Self, NotTheFirstHop> {
+        match (asked, is_first) {
+            (Some(Route::RemoteHost), true) => Ok(Self::RemoteHost),
+            (Some(Route::RemoteHost), false) => Err(NotTheFirstHop),
+            (Some(Route::Direct) | None, true) => Ok(Self::RemoteHostElseSsh),
+            (Some(Route::Ssh), _) | (Some(Route::Direct) | None, false) => Ok(Self::Ssh),
+        }
+    }
+
+    /// Tells whether the hop's sshd dials if its agent cannot.
+    pub fn falls_back(self) -> bool {
+        self == Self::RemoteHostElseSsh
+    }
+
+    /// Returns the route that is tried first, in the config file's words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RemoteHost | Self::RemoteHostElseSsh => "remote-host",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
+/// A session document with its parameters, as StartSession takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its name.
+    pub name: String,
+    /// Its parameters; each has one value.
+    pub parameters: BTreeMap<&'static str, String>,
+}
+
+impl Document {
+    /// A plain stream to a port of the target; `own` is a document to start instead of AWS's.
+    pub fn to_port(port: u16, own: Option<&str>) -> Self {
+        Self {
+            name: own.unwrap_or(SSH_DOCUMENT).to_owned(),
+            parameters: BTreeMap::from([("portNumber", port.to_string())]),
+        }
+    }
+
+    /// A forward to a port of a host that the target's agent dials. The target's own loopback needs no remote host.
+    pub fn to_host(address: &str, port: u16) -> Self {
+        let mut parameters = BTreeMap::from([("portNumber", port.to_string())]);
+        let name = if is_loopback(address) {
+            PORT_DOCUMENT
+        } else {
+            parameters.insert("host", address.to_owned());
+            REMOTE_HOST_DOCUMENT
+        };
+        Self { name: name.to_owned(), parameters }
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let name = address.trim_end_matches('.');
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_hops_agent_dials() {
+        use Edge::{RemoteHost, RemoteHostElseSsh, Ssh};
+        for (is_first, asked, edge) in [
+            (true, None, Ok(RemoteHostElseSsh)),
+            (true, Some(Route::RemoteHost), Ok(RemoteHost)),
+            (true, Some(Route::Ssh), Ok(Ssh)),
+            (false, None, Ok(Ssh)),
+            (false, Some(Route::RemoteHost), Err(NotTheFirstHop)),
+            (false, Some(Route::Ssh), Ok(Ssh)),
+        ] {
+            assert_eq!(Edge::out_of(is_first, asked), edge, "{is_first} {asked:?}");
+        }
+        assert!(RemoteHostElseSsh.falls_back() && !RemoteHost.falls_back() && !Ssh.falls_back());
+    }
+
+    #[test]
+    fn a_loopback_behind_a_hop_is_the_hops_own_port() {
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "LocalHost", "localhost."] {
+            let document = Document::to_host(address, 3306);
+            assert_eq!(document.name, PORT_DOCUMENT, "{address}");
+            assert_eq!(document.parameters, BTreeMap::from([("portNumber", "3306".to_owned())]));
+        }
+        let document = Document::to_host("10.0.0.115", 22);
+        assert_eq!(document.name, REMOTE_HOST_DOCUMENT);
+        let expected = [("host", "10.0.0.115".to_owned()), ("portNumber", "22".to_owned())];
+        assert_eq!(document.parameters, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_document_of_ones_own_stands_for_the_plain_one() {
+        assert_eq!(Document::to_port(22, None).name, SSH_DOCUMENT);
+        assert_eq!(Document::to_port(22, Some("Mine")).name, "Mine");
+    }
+}

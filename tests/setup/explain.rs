@@ -1,0 +1,111 @@
+//! `explain` for hosts of the config file, with and without AWS.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::run::{Home, stderr, stdout};
+use crate::stub::Stub;
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "s")];
+
+/// The classic: an application server behind a bastion, and one more step.
+const HOSTS: &str = "
+    [defaults]
+    region = 'ap-northeast-1'
+    [hosts.bastion]
+    target = 'i-0123456789abcdef0'
+    user = 'ec2-user'
+    stop_after = '2h'
+    [hosts.appserver]
+    address = '10.0.0.115'
+    via = 'bastion'
+    [hosts.db]
+    address = '10.0.1.7'
+    via = 'appserver'
+";
+
+fn home() -> Home {
+    let home = Home::new();
+    home.config(HOSTS);
+    home
+}
+
+fn explain(home: &Home, stub: Option<&Stub>, words: &str) -> Output {
+    let mut command = home.command("fumidai");
+    command.env("AWS_EC2_METADATA_DISABLED", "true").arg("explain").args(words.split_whitespace());
+    if let Some(stub) = stub {
+        command.envs(KEYS).env("AWS_ENDPOINT_URL", stub.url());
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{words}: {}", stderr(&output));
+    output
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn a_chain_is_told_for_people_and_for_programs() {
+    let (home, stub) = (home(), Stub::start());
+    let text = stdout(&explain(&home, Some(&stub), "db"));
+    for line in [
+        "target      db\n",
+        "            `db` is a host of the config file, behind `bastion` → `appserver`\n",
+        "hop         bastion, sshd at port 22, user ec2-user: its agent leads on, else its sshd\n",
+        "hop         appserver at 10.0.0.115, sshd at port 22: its sshd leads on\n",
+        "region      ap-northeast-1\n",
+        "caller      arn:aws:iam::123456789012:user/alice\n",
+        "asked for   bastion: stop it after 7200 s; this version cannot do that yet\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    let told = json(&explain(&home, Some(&stub), "appserver 3306 --json"));
+    let first = &told["session"]["documents"][0];
+    assert_eq!(first["name"], "AWS-StartPortForwardingSessionToRemoteHost");
+    assert_eq!(
+        (&first["parameters"]["host"], &first["parameters"]["portNumber"]),
+        (&"10.0.0.115".into(), &"3306".into())
+    );
+    assert_eq!(told["session"]["target"], "i-0123456789abcdef0");
+    let told = json(&explain(&home, Some(&stub), "10.0.0.9 --via bastion --region eu-west-1 --json"));
+    assert_eq!(
+        (&told["hops"][0]["host"], &told["session"]["region"]),
+        (&"bastion".into(), &"eu-west-1".into())
+    );
+    assert!(stub.requests("StartSession").is_empty() && stub.requests("DescribeInstances").is_empty());
+}
+
+#[test]
+fn a_policy_is_for_the_first_hop_and_its_documents() {
+    let (home, stub) = (home(), Stub::start());
+    let policy = json(&explain(&home, Some(&stub), "appserver --policy"));
+    let region = "ap-northeast-1";
+    assert_eq!(
+        policy["Statement"][0]["Resource"],
+        serde_json::json!([
+            format!("arn:aws:ec2:{region}:123456789012:instance/i-0123456789abcdef0"),
+            format!("arn:aws:ssm:{region}::document/AWS-StartPortForwardingSessionToRemoteHost"),
+            format!("arn:aws:ssm:{region}::document/AWS-StartSSHSession"),
+        ])
+    );
+    assert_eq!(policy["Statement"].as_array().map(Vec::len), Some(2), "an id is not looked up");
+}
+
+#[test]
+fn without_credentials_an_id_is_explained_and_a_name_is_not() {
+    let home = home();
+    let told = json(&explain(&home, None, "appserver --json"));
+    assert_eq!(
+        (&told["session"]["region"], &told["session"]["caller"]),
+        (&"ap-northeast-1".into(), &Value::Null)
+    );
+    assert!(told["unknown"][0].as_str().is_some_and(|text| text.contains("no usable AWS credentials")));
+    let policy = stdout(&explain(&home, None, "i-0456 --policy"));
+    assert!(policy.contains("arn:aws:ec2:ap-northeast-1:*:instance/i-0456"), "{policy}");
+    let output =
+        home.command("fumidai").env("AWS_EC2_METADATA_DISABLED", "true").args(["explain", "web"]).output();
+    let output = output.unwrap();
+    assert_eq!((output.status.code(), stdout(&output)), (Some(10), String::new()));
+}
