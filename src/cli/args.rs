@@ -37,6 +37,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Join stdin and stdout to a port of TARGET, as ssh's ProxyCommand
     Connect(ConnectArgs),
+    /// Lead local ports to ports that TARGET reaches
+    Forward(Box<ForwardArgs>),
     /// List what can be reached, and its state
     List(ListArgs),
     /// Explain what TARGET means, how it is reached, and what must be allowed for that; nothing is started
@@ -65,6 +67,52 @@ pub struct ConnectArgs {
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+}
+
+/// The arguments of `forward`.
+#[derive(Args)]
+#[command(override_usage = "fumidai forward [OPTIONS] [USER@]TARGET -L SPEC... [-D [BIND:]PORT]...\n       \
+    fumidai forward [OPTIONS] NAME...\n       fumidai forward [OPTIONS] --all")]
+#[command(
+    after_help = "SPEC is OpenSSH's [BIND:]PORT:HOST:HOSTPORT, also [BIND:]PORT:HOSTPORT for a port of TARGET itself;\n\
+    port 0 is one that is free; a path in the place of [BIND:]PORT makes a unix socket.\n\n  \
+    fumidai forward i-0123456789abcdef0 -L 13306:orders.cluster-abc.ap-northeast-1.rds.amazonaws.com:3306\n  \
+    fumidai forward orders-db       # [forwards.orders-db] of the config file"
+)]
+pub struct ForwardArgs {
+    /// With -L or -D a target; without, names of forwards in the config file
+    #[arg(value_name = "TARGET|NAME", add = completion::forwards())]
+    pub words: Vec<String>,
+    /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
+    #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
+    pub local: Vec<config::LocalForward>,
+    /// Listen for SOCKS5 and HTTP CONNECT; each destination gets a session of its own
+    #[arg(short = 'D', value_name = "[BIND:]PORT", value_parser = config::dynamic_forward)]
+    pub dynamic: Vec<config::LocalEnd>,
+    /// Open every forward of the config file
+    #[arg(long, conflicts_with_all = ["words", "local", "dynamic"])]
+    pub all: bool,
+    /// Open sessions at once instead of at the first connection, and fail if one cannot be opened
+    #[arg(long)]
+    pub eager: bool,
+    /// Keep a session with open connections from being ended for want of input
+    #[arg(long)]
+    pub hold: bool,
+    /// Spread connections to one destination over so many sessions, 1 to 8
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub sessions: u8,
+    /// Destinations of -D that have sessions at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_sessions: u16,
+    /// Print one JSON object a line on stdout for programs
+    #[arg(long)]
+    pub json: bool,
+    /// When ready, write the listeners to this file descriptor as JSON lines, and close it
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(3..))]
+    pub ready_fd: Option<i32>,
+    /// When ready, run this by the shell, and end with its exit status
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
 }
 
 /// The arguments of `explain`.
@@ -191,7 +239,7 @@ struct SessionOptions {
     /// Pause between pings; two unanswered ones mean a dead link [env: FUMIDAI_KEEPALIVE] [default: 20]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
     keepalive: Option<Duration>,
-    /// After end of input, silence that ends the session [env: FUMIDAI_LINGER] [default: 1]
+    /// After end of input, silence that ends a session or connection [env: FUMIDAI_LINGER] [default: 1; forward: 30]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
     linger: Option<Duration>,
     /// Largest payload of a message, 256 to 32768 [env: FUMIDAI_MAX_PAYLOAD] [default: found by probing]

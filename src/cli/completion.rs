@@ -96,6 +96,17 @@ pub(super) fn targets() -> ArgValueCompleter {
     })
 }
 
+/// Completes a target or the name of a forward.
+pub(super) fn forwards() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| {
+        let environment = Environment::from_process();
+        let Ok(config) = Config::resolve(Flags::default(), &environment) else { return Vec::new() };
+        let mut names = known_names(&config);
+        names.extend(config.forwards.keys().cloned());
+        matching(word, &names).into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
 /// The hosts of the config file, and the names and ids of the cache.
 fn known_names(config: &Config) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = config.hosts.keys().cloned().collect();

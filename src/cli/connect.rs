@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aws::{self, Aws, Human, SessionRequest};
-use crate::config::{AwsSettings, Config, SessionSettings, Verbosity};
+use crate::aws::SessionRequest;
+use crate::config::{Config, Verbosity};
 use crate::session::{self, Interrupt, Note, Notes, Outcome};
 use crate::target::Destination;
 use crate::target::route::SSH_DOCUMENT;
 
 use super::locate::locate;
-use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
+use super::report::{ExitKind, Report, SessionName};
+use super::way::{open_aws, session_settings};
 
 /// ssh is gone when our input ends; what its server still says is said by then.
 const LINGER: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> E
 async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
     let began = Instant::now();
     let aws = Rc::new(open_aws(config).await?);
-    let settings = session_settings(&config.session, began, config.cache_dir.clone());
+    let settings = session_settings(config, began, LINGER);
     let target = locate(&aws, config, destination, settings.connect_timeout).await?;
     let request = SessionRequest {
         target: target.id().to_owned(),
@@ -54,46 +54,8 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
         super::stderr::print_note(&format!("this carries bytes for ssh; to log in: ssh {destination}"));
     }
     let ended = session::connect(aws, &request, settings, notes).await;
-    ended.map_err(|failure| Report::of_session(&failure, destination, &target, port))
-}
-
-/// The way to AWS, with somebody to ask for the code of a second factor.
-pub(super) async fn open_aws(config: &Config) -> Result<Aws, Report> {
-    let aws = Aws::new(aws_settings(&config.aws)).await.map_err(|error| Report::of_api(&error, None))?;
-    Ok(aws.with_human(Human::asked_by(ask_code())))
-}
-
-fn aws_settings(config: &AwsSettings) -> aws::Settings {
-    aws::Settings {
-        profile: config.profile.clone(),
-        profile_goes_first: config.profile_is_flag,
-        region: config.region.clone(),
-        ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
-        ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
-        ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
-        sts_endpoint: config.sts_endpoint().map(str::to_owned),
-        stream_endpoint: config.endpoints.ssmmessages.clone(),
-        any_endpoint: config.endpoints.any.clone(),
-        ca_bundle: config.ca_bundle.clone(),
-        cli_cache: config.cli_cache.clone(),
-    }
-}
-
-fn session_settings(
-    config: &SessionSettings,
-    began: Instant,
-    cache_dir: Option<std::path::PathBuf>,
-) -> session::Settings {
-    session::Settings {
-        began,
-        connect_timeout: config.connect_timeout,
-        resume_window: config.resume_window,
-        keepalive: config.keepalive,
-        linger: config.linger.unwrap_or(LINGER),
-        max_payload: config.max_payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        cache_dir,
-        for_remote_host: false,
-    }
+    let name = SessionName { target: Some(&target), place: &destination.to_string(), port, forward: false };
+    ended.map_err(|failure| Report::of_session(&failure, &name))
 }
 
 /// Notes go to a terminal that nobody has silenced; the log has its own words for them.

@@ -14,12 +14,12 @@ use crate::target::{Name, Target};
 
 use super::args::ExplainArgs;
 use super::chain::Chain;
-use super::connect::open_aws;
 use super::explanation::Explanation;
 use super::locate;
 use super::policy::Needs;
 use super::report::{ExitKind, Report};
 use super::stdout;
+use super::way::open_aws;
 
 /// Who calls is nice to know, and not worth a long wait.
 const CALLER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -15,12 +15,12 @@ use crate::target::Node;
 use crate::target::lookup;
 
 use super::args::ListArgs;
-use super::connect::open_aws;
 use super::name_cache::{Known, NameCache, now};
 use super::report::{ExitKind, Report};
 use super::sanitize::{cut, escape};
 use super::stderr::print_note;
 use super::stdout;
+use super::way::open_aws;
 
 /// States change: what is older is asked for again.
 const FRESH: Duration = Duration::from_secs(60);

@@ -11,6 +11,9 @@ mod completion;
 mod connect;
 mod explain;
 mod explanation;
+mod forward;
+mod forward_plan;
+mod forward_tell;
 mod hops;
 mod list;
 mod locate;
@@ -20,12 +23,14 @@ mod man;
 mod name_cache;
 mod policy;
 mod prompt;
+mod ready;
 pub mod report;
 pub mod sanitize;
 mod ssh_config;
 mod ssh_files;
 mod stderr;
 mod stdout;
+mod way;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -55,7 +60,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         // A wrong config file must not take the manual away.
         Command::Completions(args) => return completion::print_script(args.shell),
         Command::Man(args) => return man::print(args.command.as_deref()),
-        Command::Connect(_) | Command::List(_) | Command::Explain(_) | Command::SshConfig(_) => {}
+        Command::Connect(_)
+        | Command::Forward(_)
+        | Command::List(_)
+        | Command::Explain(_)
+        | Command::SshConfig(_) => {}
     }
     match configure(flags, &environment) {
         Ok(config) => dispatch(&command, config, &environment),
@@ -66,6 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
         Command::Connect(args) => run_connect(args, &config),
+        Command::Forward(args) => forward::forward(args, &config),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),

@@ -105,6 +105,19 @@ impl From<ExitKind> for ExitCode {
     }
 }
 
+/// What a session is called when it is told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionName<'a> {
+    /// What it was opened to, if that was found.
+    pub target: Option<&'a Target>,
+    /// The machine, in the user's words.
+    pub place: &'a str,
+    /// The port there.
+    pub port: u16,
+    /// It carries a forward, and not one stream of ssh's.
+    pub forward: bool,
+}
+
 /// What the user is told about a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -144,6 +157,11 @@ impl Report {
         &self.cause
     }
 
+    /// Returns the hints that are shown.
+    pub fn hints(&self) -> impl Iterator<Item = &str> {
+        self.hints.iter().take(MOST_HINTS).map(String::as_str)
+    }
+
     /// Tells the log and the user, and returns the exit code. A standard error that is closed changes nothing.
     pub fn print(&self) -> ExitCode {
         tracing::error!(exit = self.exit.code(), "{}", self.cause);
@@ -168,17 +186,26 @@ impl Report {
     }
 }
 
+/// A layer that must not know of reports may hand one through.
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for Report {}
+
 impl Report {
-    /// What is told of a session to `port` of `target` that failed; the user called it `destination`.
-    pub(super) fn of_session(
-        failure: &Failure,
-        destination: &Destination,
-        target: &Target,
-        port: u16,
-    ) -> Self {
+    /// What is told of a session that failed.
+    pub(super) fn of_session(failure: &Failure, name: &SessionName<'_>) -> Self {
+        let SessionName { target, place, port, forward } = *name;
         let whole = failure.to_string();
         match failure {
-            Failure::Api(error) => Self::of_api(error, Some(target)),
+            Failure::Unprepared(error) => match error.downcast_ref::<Self>() {
+                Some(report) => report.clone(),
+                None => Self::new(ExitKind::Failure, whole),
+            },
+            Failure::Api(error) => Self::of_api(error, target),
             Failure::Host(_) => Self::new(ExitKind::Failure, whole)
                 .hint("for an endpoint of your own, name its host in `AWS_ENDPOINT_URL_SSMMESSAGES`"),
             Failure::Dial(error) => Self::of_dial(error),
@@ -187,12 +214,13 @@ impl Report {
                 Self::new(ExitKind::Lost, whole).hint(SMALLER_MESSAGES)
             }
             Failure::Lost { suspected_size: None, .. } => Self::new(ExitKind::Lost, whole),
-            Failure::RemotePort(text) => Self::new(
-                ExitKind::RemotePort,
-                format!("port {port} of `{destination}` cannot be reached: {text}"),
-            )
-            .hint(format!("is something listening on port {port} there?")),
-            Failure::Ended { reason, suspected_size } => Self::of_end(whole, reason, *suspected_size),
+            Failure::RemotePort(text) => {
+                Self::new(ExitKind::RemotePort, format!("port {port} of `{place}` cannot be reached: {text}"))
+                    .hint(format!("is something listening on port {port} there?"))
+            }
+            Failure::Ended { reason, suspected_size } => {
+                Self::of_end(whole, reason, *suspected_size, forward)
+            }
             Failure::Refused(Refusal::Encryption { .. }) => Self::new(ExitKind::Encryption, whole),
             Failure::Refused(Refusal::IgnoresHost(_)) => {
                 Self::new(ExitKind::RemotePort, whole).hint("update the agent to 3.1.1188.0 or later")
@@ -335,10 +363,13 @@ impl Report {
         }
     }
 
-    fn of_end(whole: String, reason: &str, suspected_size: Option<usize>) -> Self {
+    fn of_end(whole: String, reason: &str, suspected_size: Option<usize>, forward: bool) -> Self {
         let report = Self::new(ExitKind::EndedByFarSide, whole);
         if suspected_size.is_some() {
             return report.hint(SMALLER_MESSAGES);
+        }
+        if forward && reason.contains("timed out due to inactivity") {
+            return report.hint("`--hold` keeps a session with open connections from being idle");
         }
         if reason.contains("timed out due to inactivity") {
             return report.hint("`ServerAliveInterval 30` in ssh_config keeps a session from being idle");

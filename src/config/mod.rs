@@ -11,6 +11,7 @@ mod forward;
 mod host;
 mod parse;
 mod settings;
+mod spec;
 pub mod ssh_config;
 pub mod value;
 
@@ -24,6 +25,7 @@ pub use file::ConfigError;
 pub use forward::{Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{Host, HostKey};
 pub use settings::{Key, Raw, Settings};
+pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};
 pub use value::ValueError;
 
 use file::ConfigFile;
@@ -70,6 +72,8 @@ pub struct Config {
 struct Layers {
     flags: Settings,
     environment: Settings,
+    /// Those of the forward that is meant.
+    forward: Settings,
     defaults: Settings,
     endpoints_are_ignored: bool,
 }
@@ -167,6 +171,7 @@ impl Config {
         let layers = Layers {
             flags: flags.settings,
             environment: Settings::from_environment(environment)?,
+            forward: Settings::default(),
             defaults: file.tables.defaults,
             endpoints_are_ignored: environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true),
         };
@@ -221,6 +226,21 @@ impl Config {
         self.with(&caller.or(hop))
     }
 
+    /// Returns the configuration that holds for a forward of the file: its settings go before those of the host that it
+    /// goes through.
+    #[must_use]
+    pub fn for_forward(&self, forward: &Forward) -> Self {
+        let mut config = self.clone();
+        config.layers.forward = forward.settings.clone();
+        config.with(&Settings::default())
+    }
+
+    /// Returns the session document that was named for forwards: by flag, or by the forward itself. One that is named for
+    /// all sessions is for ssh.
+    pub fn forward_document(&self) -> Option<&str> {
+        self.layers.flags.document.as_deref().or(self.layers.forward.document.as_deref())
+    }
+
     fn with(&self, own: &Settings) -> Self {
         let lower = self.layers.below_flags(own);
         let settings = self.layers.flags.clone().or(lower.clone());
@@ -236,7 +256,7 @@ impl Config {
 impl Layers {
     /// Flags are left out, since an endpoint by flag is kept apart from the others.
     fn below_flags(&self, own: &Settings) -> Settings {
-        self.environment.clone().or(own.clone()).or(self.defaults.clone())
+        self.environment.clone().or(self.forward.clone()).or(own.clone()).or(self.defaults.clone())
     }
 }
 

@@ -36,6 +36,7 @@ use crate::transport::{DialError, HostError};
 
 pub use self::cache_file::CacheFile;
 pub use self::signals::Interrupt;
+pub(crate) use self::signals::Interrupts;
 pub use self::start::connect;
 
 /// How a session is opened and kept.
@@ -95,6 +96,9 @@ impl std::fmt::Display for Step {
 /// Why a session failed.
 #[derive(Debug, Error)]
 pub enum Failure {
+    /// What is to be started could not be found out.
+    #[error("{0}")]
+    Unprepared(Box<dyn std::error::Error>),
     /// The control plane said no, or could not be asked.
     #[error(transparent)]
     Api(#[from] ApiError),

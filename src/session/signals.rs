@@ -45,20 +45,30 @@ mod unix {
     }
 
     impl Interrupts {
-        /// Starts to listen.
+        /// Starts to listen, as somebody between two programs: a vanished reader of standard output ends us, and the
+        /// terminal's stop key does not stop us.
         ///
         /// # Errors
         /// When the system refuses a signal handler.
         pub(crate) fn listen() -> io::Result<Self> {
-            let listen = |number: u8| signal(SignalKind::from_raw(i32::from(number)));
             let stop = rustix::process::Signal::TSTP.as_raw();
+            let stop = signal(SignalKind::from_raw(stop)).ok();
+            Ok(Self { _stop: stop, reader_gone: Some(watch_reader()?), ..Self::signals()? })
+        }
+
+        /// Starts to listen to the signals that end a program.
+        ///
+        /// # Errors
+        /// When the system refuses a signal handler.
+        pub(crate) fn signals() -> io::Result<Self> {
+            let listen = |number: u8| signal(SignalKind::from_raw(i32::from(number)));
             Ok(Self {
                 hangup: listen(HANGUP)?,
                 interrupt: listen(INTERRUPT)?,
                 quit: listen(QUIT)?,
                 terminate: listen(TERMINATE)?,
-                _stop: signal(SignalKind::from_raw(stop)).ok(),
-                reader_gone: Some(watch_reader()?),
+                _stop: None,
+                reader_gone: None,
             })
         }
 
@@ -128,6 +138,14 @@ mod windows {
         /// When the system refuses a handler.
         pub(crate) fn listen() -> io::Result<Self> {
             Ok(Self { c: ctrl_c()?, break_: ctrl_break()?, close: ctrl_close()? })
+        }
+
+        /// The same: no other sources are known here.
+        ///
+        /// # Errors
+        /// When the system refuses a handler.
+        pub(crate) fn signals() -> io::Result<Self> {
+            Self::listen()
         }
 
         /// Waits for the next interrupt, and names it by the signal of other systems.

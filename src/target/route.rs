@@ -91,16 +91,32 @@ impl Document {
         }
     }
 
+    /// A forward to a port of the target itself.
+    pub fn to_own_port(port: u16) -> Self {
+        Self {
+            name: PORT_DOCUMENT.to_owned(),
+            parameters: BTreeMap::from([("portNumber", port.to_string())]),
+        }
+    }
+
+    /// The same with another document.
+    #[must_use]
+    pub fn named(self, name: Option<&str>) -> Self {
+        Self { name: name.map_or(self.name, str::to_owned), ..self }
+    }
+
+    /// The host that the agent dials; none is the agent's own.
+    pub fn host(&self) -> Option<&str> {
+        self.parameters.get("host").map(String::as_str)
+    }
+
     /// A forward to a port of a host that the target's agent dials. The target's own loopback needs no remote host.
     pub fn to_host(address: &str, port: u16) -> Self {
-        let mut parameters = BTreeMap::from([("portNumber", port.to_string())]);
-        let name = if is_loopback(address) {
-            PORT_DOCUMENT
-        } else {
-            parameters.insert("host", address.to_owned());
-            REMOTE_HOST_DOCUMENT
-        };
-        Self { name: name.to_owned(), parameters }
+        if is_loopback(address) {
+            return Self::to_own_port(port);
+        }
+        let parameters = BTreeMap::from([("portNumber", port.to_string()), ("host", address.to_owned())]);
+        Self { name: REMOTE_HOST_DOCUMENT.to_owned(), parameters }
     }
 }
 

@@ -119,7 +119,9 @@ impl Pool {
     /// Why one does not.
     pub async fn open(self: &Rc<Self>) -> Result<(), Rc<Failure>> {
         let mut changes = self.changes.subscribe();
-        (0..self.settings.sessions).for_each(|_| drop(self.launch()));
+        for _ in 0..self.settings.sessions {
+            self.launch();
+        }
         loop {
             if let Some(failure) = self.last_failure.borrow().clone() {
                 return Err(failure);

@@ -1,0 +1,190 @@
+//! `-L` and `-D` in OpenSSH's grammar, and the ends of a forward as one text each.
+//!
+//! `[BIND:]PORT:HOST:HOSTPORT`, with `[BIND:]PORT:HOSTPORT` for a port of the target itself, a path (with a `/` in it) in
+//! the place of `[BIND:]PORT` for a unix socket, IPv6 addresses in brackets.
+
+use thiserror::Error;
+
+use super::forward::{LocalEnd, RemoteEnd};
+
+/// What `-L` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalForward {
+    /// Where to listen.
+    pub local: LocalEnd,
+    /// Where it leads.
+    pub remote: RemoteEnd,
+}
+
+/// Why a text is no forward.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// Not of the form.
+    #[error("the form is `[BIND:]PORT:HOST:HOSTPORT`, `[BIND:]PORT:HOSTPORT` or `SOCKET:HOST:HOSTPORT`")]
+    Local,
+    /// Not of the form.
+    #[error("the form is `[BIND:]PORT`")]
+    Dynamic,
+    /// The far side is a socket, which no agent dials.
+    #[error("a unix socket on the far side cannot be reached: an agent dials TCP only")]
+    RemoteSocket,
+    /// A port that cannot be connected to.
+    #[error("the port on the far side must be from 1 to 65535")]
+    RemotePort,
+    /// A port that cannot be listened on.
+    #[error("the port to listen on must be from 0 to 65535")]
+    LocalPort,
+}
+
+/// Reads the argument of `-L`.
+///
+/// # Errors
+/// [`SpecError`]
+pub fn local_forward(text: &str) -> Result<LocalForward, SpecError> {
+    let fields = fields(text).ok_or(SpecError::Local)?;
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    match fields.as_slice() {
+        [local, port] if is_path(local) => forward(socket(local), None, port),
+        [local, host, port] if is_path(local) => forward(socket(local), Some(host), port),
+        [port, target_port] => forward(tcp(None, port)?, None, target_port),
+        [bind, port, target_port] if !is_number(bind) && is_number(port) => {
+            forward(tcp(Some(bind), port)?, None, target_port)
+        }
+        [port, host, target_port] => forward(tcp(None, port)?, Some(host), target_port),
+        [bind, port, host, target_port] => forward(tcp(Some(bind), port)?, Some(host), target_port),
+        _ => Err(SpecError::Local),
+    }
+}
+
+/// Reads the argument of `-D`.
+///
+/// # Errors
+/// [`SpecError`]
+pub fn dynamic_forward(text: &str) -> Result<LocalEnd, SpecError> {
+    let fields = fields(text).ok_or(SpecError::Dynamic)?;
+    match fields.as_slice() {
+        [port] => tcp(None, port).map_err(|_| SpecError::Dynamic),
+        [bind, port] => tcp(Some(bind), port).map_err(|_| SpecError::Dynamic),
+        _ => Err(SpecError::Dynamic),
+    }
+}
+
+fn forward(local: LocalEnd, host: Option<&str>, port: &str) -> Result<LocalForward, SpecError> {
+    if is_path(port) || host.is_some_and(is_path) {
+        return Err(SpecError::RemoteSocket);
+    }
+    if host.is_some_and(|host| host.is_empty() || host.contains(char::is_whitespace)) {
+        return Err(SpecError::Local);
+    }
+    if !is_number(port) {
+        return Err(SpecError::Local);
+    }
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or(SpecError::RemotePort)?;
+    Ok(LocalForward { local, remote: RemoteEnd { host: host.map(str::to_owned), port } })
+}
+
+fn tcp(bind: Option<&str>, port: &str) -> Result<LocalEnd, SpecError> {
+    if !is_number(port) || bind.is_some_and(|bind| bind.contains(char::is_whitespace)) {
+        return Err(SpecError::Local);
+    }
+    let port = port.parse().map_err(|_| SpecError::LocalPort)?;
+    Ok(LocalEnd::Tcp { bind: bind.map(str::to_owned), port })
+}
+
+fn socket(path: &str) -> LocalEnd {
+    LocalEnd::Socket(path.into())
+}
+
+fn is_path(field: &str) -> bool {
+    field.contains('/')
+}
+
+fn is_number(field: &str) -> bool {
+    !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Splits at colons that are not in brackets, and takes the brackets away.
+fn fields(text: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let last = fields.last_mut()?;
+        if c == '[' && last.is_empty() {
+            let (address, behind) = rest[1..].split_once(']')?;
+            if !address.contains(':') || !(behind.is_empty() || behind.starts_with(':')) {
+                return None;
+            }
+            last.push_str(address);
+            rest = behind;
+            continue;
+        }
+        match c {
+            ':' => fields.push(String::new()),
+            '[' | ']' => return None,
+            c => last.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(bind: Option<&str>, port: u16) -> LocalEnd {
+        LocalEnd::Tcp { bind: bind.map(str::to_owned), port }
+    }
+
+    fn remote(host: Option<&str>, port: u16) -> RemoteEnd {
+        RemoteEnd { host: host.map(str::to_owned), port }
+    }
+
+    #[test]
+    fn opensshs_forms_are_understood() {
+        for (text, near, far) in [
+            ("13306:db:3306", local(None, 13306), remote(Some("db"), 3306)),
+            ("127.0.0.1:0:db:3306", local(Some("127.0.0.1"), 0), remote(Some("db"), 3306)),
+            (":80:db:3306", local(Some(""), 80), remote(Some("db"), 3306)),
+            ("*:80:db:3306", local(Some("*"), 80), remote(Some("db"), 3306)),
+            ("[::1]:80:[fd00::1]:3306", local(Some("::1"), 80), remote(Some("fd00::1"), 3306)),
+            ("8080:80", local(None, 8080), remote(None, 80)),
+            ("localhost:8080:80", local(Some("localhost"), 8080), remote(None, 80)),
+            ("/tmp/db.sock:db:3306", LocalEnd::Socket("/tmp/db.sock".into()), remote(Some("db"), 3306)),
+            ("./db.sock:3306", LocalEnd::Socket("./db.sock".into()), remote(None, 3306)),
+        ] {
+            assert_eq!(local_forward(text), Ok(LocalForward { local: near, remote: far }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_said_to_be() {
+        for (text, error) in [
+            ("", SpecError::Local),
+            ("80", SpecError::Local),
+            ("a:b:c", SpecError::Local),
+            ("80:db:http", SpecError::Local),
+            ("80::3306", SpecError::Local),
+            ("1:2:3:4:5", SpecError::Local),
+            ("[::1:80:db:1", SpecError::Local),
+            ("[db]:80:db:1", SpecError::Local),
+            ("80:db:0", SpecError::RemotePort),
+            ("80:db:65536", SpecError::RemotePort),
+            ("65536:db:1", SpecError::LocalPort),
+            ("80:/run/db.sock", SpecError::RemoteSocket),
+            ("80:d b:1", SpecError::Local),
+        ] {
+            assert_eq!(local_forward(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_a_near_end_only() {
+        assert_eq!(dynamic_forward("1080"), Ok(local(None, 1080)));
+        assert_eq!(dynamic_forward("[::1]:0"), Ok(local(Some("::1"), 0)));
+        assert_eq!(dynamic_forward("*:1080"), Ok(local(Some("*"), 1080)));
+        for text in ["", "a", "1:2:3", "/tmp/x", "65536"] {
+            assert_eq!(dynamic_forward(text), Err(SpecError::Dynamic), "{text}");
+        }
+    }
+}
