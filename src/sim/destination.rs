@@ -54,6 +54,8 @@ pub enum Address {
     Mapped(SocketAddr),
     /// A name to look up.
     Named(String, u16),
+    /// Where a name was found to lead; they are tried in order.
+    Resolved(Vec<SocketAddr>),
 }
 
 impl Destination {
@@ -119,18 +121,36 @@ impl Destination {
 }
 
 async fn connect(address: Address) -> Result<TcpStream, String> {
-    let connected = match &address {
-        Address::Mapped(address) => TcpStream::connect(address).await,
-        Address::Named(host, port) => TcpStream::connect((host.as_str(), *port)).await,
+    let stream = match &address {
+        Address::Mapped(address) => connect_to(address).await?,
+        Address::Named(host, port) => TcpStream::connect((host.as_str(), *port))
+            .await
+            .map_err(|error| as_the_agent_says(&format!("{host}:{port}"), &error))?,
+        Address::Resolved(addresses) => connect_to_one(addresses).await?,
     };
-    let stream = connected.map_err(|error| as_the_agent_says(&address, &error))?;
     // A destination without it would answer keystrokes late; a failure to set it only costs that.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
+async fn connect_to(address: &SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(address).await.map_err(|error| as_the_agent_says(&address.to_string(), &error))
+}
+
+/// Tries addresses in order; the first error is the one that is told.
+async fn connect_to_one(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut first_error = None;
+    for address in addresses {
+        match connect_to(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(why) => first_error = first_error.or(Some(why)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| "dial tcp: missing address".to_owned()))
+}
+
 /// Words an error as the agent's runtime does.
-fn as_the_agent_says(address: &Address, error: &io::Error) -> String {
+fn as_the_agent_says(address: &str, error: &io::Error) -> String {
     let known = [
         (io::ErrorKind::ConnectionRefused, "connect: connection refused"),
         (io::ErrorKind::TimedOut, "connect: connection timed out"),
@@ -139,10 +159,7 @@ fn as_the_agent_says(address: &Address, error: &io::Error) -> String {
     ];
     let known = known.into_iter().find(|(kind, _)| *kind == error.kind());
     let text = known.map_or_else(|| error.to_string(), |(_, text)| text.to_owned());
-    match address {
-        Address::Mapped(address) => format!("dial tcp {address}: {text}"),
-        Address::Named(host, port) => format!("dial tcp {host}:{port}: {text}"),
-    }
+    format!("dial tcp {address}: {text}")
 }
 
 #[cfg(test)]
