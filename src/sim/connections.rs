@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -64,13 +65,13 @@ impl Connections {
     }
 
     /// Begins to dial for a stream.
-    pub fn dial(&mut self, stream: u32, address: Address) {
+    pub fn dial(&mut self, stream: u32, address: Address, delay: Duration) {
         let address = match (address, &self.resolved) {
             (Address::Named(..), Some(addresses)) => Address::Resolved(addresses.clone()),
             (address, _) => address,
         };
         let mut destination = Destination::default();
-        destination.dial(address);
+        destination.dial(address, delay);
         let (orders, given) = unbounded_channel();
         let serial = self.next_serial;
         self.next_serial += 1;
@@ -180,7 +181,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = || Address::Mapped(listener.local_addr().unwrap());
         let mut connections = Connections::new();
-        connections.dial(3, address());
+        connections.dial(3, address(), Duration::ZERO);
         let (mut peer, _) = listener.accept().await.unwrap();
         assert!(matches!(connections.next().await, News::Stream(3, Happened::Connected)));
         connections.write(3, Bytes::from_static(b"abc"));
@@ -193,7 +194,7 @@ mod tests {
         let mut rest = Vec::new();
         let _ = peer.read_to_end(&mut rest).await;
         assert_eq!(rest, b"abc", "it was closed");
-        connections.dial(3, address());
+        connections.dial(3, address(), Duration::ZERO);
         assert!(
             matches!(connections.next().await, News::Stream(3, Happened::Connected)),
             "not the old one's"
@@ -207,7 +208,7 @@ mod tests {
         let mut connections = Connections::new();
         connections.resolve("127.0.0.1".to_owned(), port);
         assert!(matches!(connections.next().await, News::Resolved(addresses) if addresses.len() == 1));
-        connections.dial(3, Address::Named("not.looked.up.invalid".to_owned(), port));
+        connections.dial(3, Address::Named("not.looked.up.invalid".to_owned(), port), Duration::ZERO);
         assert!(matches!(connections.next().await, News::Stream(3, Happened::Connected)));
         connections.resolve("db.invalid".to_owned(), port);
         assert!(matches!(connections.next().await, News::Resolved(addresses) if addresses.is_empty()));

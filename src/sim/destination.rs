@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,9 +60,12 @@ pub enum Address {
 }
 
 impl Destination {
-    /// Begins to dial.
-    pub fn dial(&mut self, address: Address) {
-        self.state = State::Dialing(Box::pin(connect(address)));
+    /// Begins to dial; the network takes its time for it.
+    pub fn dial(&mut self, address: Address, delay: Duration) {
+        self.state = State::Dialing(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            connect(address).await
+        }));
     }
 
     /// Begins to write; one write at a time.
@@ -172,7 +176,7 @@ mod tests {
     async fn it_connects_writes_reads_and_sees_the_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut destination = Destination::default();
-        destination.dial(Address::Mapped(listener.local_addr().unwrap()));
+        destination.dial(Address::Mapped(listener.local_addr().unwrap()), Duration::ZERO);
         assert!(matches!(destination.next(None).await, Happened::Connected));
         let (mut peer, _) = listener.accept().await.unwrap();
         destination.write(Bytes::from_static(b"abc"));
@@ -187,7 +191,7 @@ mod tests {
     async fn a_refusal_is_worded_as_the_agents() {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let mut destination = Destination::default();
-        destination.dial(Address::Mapped(free));
+        destination.dial(Address::Mapped(free), Duration::ZERO);
         let Happened::Failed(why) = destination.next(None).await else { panic!("nobody listens") };
         assert_eq!(why, format!("dial tcp {free}: connect: connection refused"));
     }

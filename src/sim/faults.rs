@@ -33,6 +33,8 @@ pub struct Faults {
     pub start_publication: bool,
     /// The header form of channel_closed.
     pub closed_form: ClosedForm,
+    /// How long every dial of an agent takes, before it comes to connecting; an hour is a black hole.
+    pub dial_delay: Duration,
     /// A session ends when its client has sent no data, size, flag or token for so long.
     pub idle_timeout: Option<Duration>,
     /// A session ends when it is so old.

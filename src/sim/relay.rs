@@ -104,7 +104,7 @@ impl Relay {
             self.start_agent();
         }
         loop {
-            self.expire();
+            self.do_what_is_due();
             self.drain();
             if self.is_over() {
                 return;
@@ -115,13 +115,20 @@ impl Relay {
                 Woken::Message(Some(message)) => self.take_message(message),
                 Woken::Destination(happened) => self.take_happening(happened),
                 Woken::Connections(news) => self.take_news(news),
-                Woken::Writable => {}
-                Woken::Time => {
-                    let now = clock::now();
-                    self.with_agent(|agent| agent.handle_timeout(now));
-                }
+                Woken::Writable | Woken::Time => {}
             }
         }
+    }
+
+    /// Looks at the time in every round, since a busy session may never come to wait for it.
+    fn do_what_is_due(&mut self) {
+        let now = clock::now();
+        self.expire(now);
+        self.with_agent(|agent| {
+            if agent.poll_timeout().is_some_and(|at| at <= now) {
+                agent.handle_timeout(now);
+            }
+        });
     }
 
     fn is_over(&self) -> bool {

@@ -26,41 +26,26 @@ impl Agent {
 
     /// Takes the news that the dialled connection stands.
     pub fn destination_connected(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Dialing { basic } => {
-                self.phase = Phase::Connected { pace: Pace::new(now), basic };
-                self.reach(Moment::Connected);
-            }
-            Phase::Redialing { target, payload } => {
-                self.phase = Phase::Connected { pace: Pace::new(now), basic: Some(target) };
-                self.actions.push_back(Action::Write(payload));
-            }
-            other => self.phase = other,
+        if let Phase::Dialing { basic } = &mut self.phase {
+            let basic = basic.take();
+            self.phase = Phase::Connected { pace: Pace::new(now), basic };
+            self.reach(Moment::Connected);
+        } else if let Phase::Redialing { target, payload } = &self.phase {
+            let (target, payload) = (target.clone(), payload.clone());
+            self.phase = Phase::Connected { pace: Pace::new(now), basic: Some(target) };
+            self.actions.push_back(Action::Write(payload));
         }
     }
 
     /// Takes the news that the dial failed; `why` reads like `dial tcp 127.0.0.1:22: connect: connection refused`.
     pub fn destination_failed(&mut self, now: Instant, why: &str) {
-        match &self.phase {
-            Phase::Dialing { .. } => {
-                // The real worker crashes here, which is why nothing is flushed and the service takes a minute to notice.
-                self.phase = Phase::Dead {
-                    report_at: now + self.config.refusal_delay,
-                    output: port::unreachable_port(why),
-                };
-                self.advance(now);
-            }
-            Phase::Redialing { .. } => self.finish(now, Status::Failed, String::new()),
-            Phase::Handshaking { .. }
-            | Phase::Settling { .. }
-            | Phase::Starting { .. }
-            | Phase::Resolving { .. }
-            | Phase::Connected { .. }
-            | Phase::Disconnected { .. }
-            | Phase::Multiplexed(_)
-            | Phase::Flushing { .. }
-            | Phase::Dead { .. }
-            | Phase::Ended => {}
+        if matches!(self.phase, Phase::Dialing { .. }) {
+            // The real worker crashes here, which is why nothing is flushed and the service takes a minute to notice.
+            let report_at = now + self.config.refusal_delay;
+            self.phase = Phase::Dead { report_at, output: port::unreachable_port(why) };
+            self.advance(now);
+        } else if matches!(self.phase, Phase::Redialing { .. }) {
+            self.finish(now, Status::Failed, String::new());
         }
     }
 

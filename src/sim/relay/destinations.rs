@@ -1,6 +1,7 @@
 //! What a relay does about its agent's destinations: it carries out the agent's requests and reports what came of them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::sim::agent::{Action, Agent, StreamAction};
 use crate::sim::clock;
@@ -74,9 +75,8 @@ impl Relay {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Dial { host, port } => {
-                let address = self.shared.config.address_of(host.as_deref(), port);
-                self.dialled = (host, port);
-                self.destination.dial(address);
+                let (address, delay) = self.prepare_dial(host, port);
+                self.destination.dial(address, delay);
             }
             Action::Write(bytes) => self.destination.write(bytes),
             Action::CloseDestination => self.destination.close(),
@@ -91,14 +91,19 @@ impl Relay {
         match action {
             StreamAction::Resolve { host, port } => self.resolve(host, port),
             StreamAction::Dial { stream, host, port } => {
-                let address = self.shared.config.address_of(host.as_deref(), port);
-                self.dialled = (host, port);
-                self.connections.dial(stream, address);
+                let (address, delay) = self.prepare_dial(host, port);
+                self.connections.dial(stream, address, delay);
             }
             StreamAction::Read { stream, limit } => self.connections.read(stream, limit),
             StreamAction::Write { stream, bytes } => self.connections.write(stream, bytes),
             StreamAction::Close { stream } => self.connections.close(stream),
         }
+    }
+
+    fn prepare_dial(&mut self, host: Option<String>, port: u16) -> (Address, Duration) {
+        let address = self.shared.config.address_of(host.as_deref(), port);
+        self.dialled = (host, port);
+        (address, self.shared.with_faults(|faults| faults.dial_delay))
     }
 
     /// Looks a host up; one of the simulator's map leads where the map says and is harmless.

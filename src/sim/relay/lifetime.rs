@@ -43,9 +43,9 @@ impl Relay {
     }
 
     /// Ends the session if its time has come.
-    pub(super) fn expire(&mut self) {
+    pub(super) fn expire(&mut self, now: Instant) {
         if let Some((at, why)) = self.expiry()
-            && at <= clock::now()
+            && at <= now
         {
             self.terminate(why.to_owned());
         }

@@ -114,6 +114,18 @@ async fn a_refused_port_is_a_flag_and_a_fin_and_the_session_goes_on() {
 }
 
 #[tokio::test]
+async fn a_slow_dial_holds_up_the_streams_behind_it() {
+    let simulator = simulator(|config| config.faults.dial_delay = Duration::from_secs(3600)).await;
+    let (mut client, id) = forward(&simulator, None).await;
+    client.send_surely(1, &SYN_3).await;
+    simulator.change_faults(|faults| faults.dial_delay = Duration::ZERO);
+    client.send_surely(2, &[1, 0, 0, 0, 5, 0, 0, 0]).await;
+    assert_eq!((simulator.record(&id).unwrap().streams_opened, dials(&simulator, |_| true)), (2, 0));
+    client.send(3, payload_type::FLAG, &flag::TERMINATE_SESSION.to_be_bytes()).await;
+    assert_eq!(client.closed().await, "");
+}
+
+#[tokio::test]
 async fn a_host_is_mapped_or_looked_up_or_leads_nowhere() {
     let echo = echo_server().await;
     let simulator = simulator(|config| config.hosts = HashMap::from([(("db".to_owned(), 22), echo)])).await;
