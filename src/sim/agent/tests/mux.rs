@@ -403,3 +403,81 @@ fn an_agent_that_vanishes_says_nothing() {
     client.bench.wait(5_000);
     assert_eq!((client.actions(), client.bench.next(), client.bench.ended()), (Vec::new(), None, None));
 }
+
+/// The destinations of a session, which do what they are asked to in any order.
+#[derive(Default)]
+struct Destinations {
+    asked: Vec<StreamAction>,
+    received: std::collections::BTreeMap<u32, Vec<u8>>,
+    closed: Vec<u32>,
+}
+
+impl Destinations {
+    /// Does one of the things that were asked for, or part of it.
+    fn act(&mut self, client: &mut MuxBench, dice: &mut Dice) {
+        self.asked.extend(client.actions());
+        if self.asked.is_empty() {
+            return;
+        }
+        let at = dice.below(self.asked.len() as u64) as usize;
+        match self.asked.swap_remove(at) {
+            StreamAction::Resolve { .. } => panic!("there is no host"),
+            StreamAction::Dial { stream, .. } => client.connect(stream),
+            StreamAction::Read { stream, .. } => client.data(stream, &[stream as u8; 700]),
+            StreamAction::Write { stream, bytes } => {
+                let count = 1 + dice.below(bytes.len() as u64) as usize;
+                self.received.entry(stream).or_default().extend_from_slice(&bytes[..count]);
+                if count < bytes.len() {
+                    self.asked.push(StreamAction::Write { stream, bytes: bytes.slice(count..) });
+                }
+                client.wrote(stream, count);
+            }
+            StreamAction::Close { stream } => {
+                self.closed.push(stream);
+                self.asked.retain(|action| {
+                    !matches!(action, StreamAction::Read { stream: other, .. }
+                        | StreamAction::Write { stream: other, .. } if *other == stream)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_the_order_every_destination_gets_its_bytes_and_every_stream_its_fin() {
+    for seed in 0..50 {
+        let mut dice = Dice::new(seed);
+        let mut config = AgentConfig::default().unpaced();
+        (config.mux.receive_buffer, config.mux.pipe) = (4_000, 100);
+        let mut client = MuxBench::new(config);
+        let ids: Vec<u8> = (0..6).map(|n| 3 + 2 * n).collect();
+        let mut wire: Vec<u8> = ids.iter().flat_map(|id| syn(*id)).collect();
+        let mut expected = std::collections::BTreeMap::<u32, Vec<u8>>::new();
+        for _ in 0..60 {
+            let id = ids[dice.below(6) as usize];
+            let data: Vec<u8> = (0..=dice.below(900)).map(|_| dice.below(256) as u8).collect();
+            wire.extend(psh(id, &data));
+            expected.entry(u32::from(id)).or_default().extend(data);
+        }
+        wire.extend(ids.iter().flat_map(|id| fin(*id)));
+        let mut destinations = Destinations::default();
+        while !wire.is_empty() {
+            let length = (1 + dice.below(1500) as usize).min(wire.len());
+            client.send(wire.drain(..length).collect::<Vec<_>>());
+            for _ in 0..dice.below(8) {
+                destinations.act(&mut client, &mut dice);
+            }
+        }
+        for _ in 0..20_000 {
+            destinations.act(&mut client, &mut dice);
+        }
+        assert!(destinations.received == expected, "seed {seed}");
+        destinations.closed.sort_unstable();
+        assert_eq!(
+            destinations.closed,
+            ids.iter().map(|id| u32::from(*id)).collect::<Vec<_>>(),
+            "seed {seed}"
+        );
+        assert!(client.record().streams.values().all(|stream| stream.fin_sent && stream.fin_received));
+    }
+}
