@@ -141,7 +141,7 @@ impl Simulator {
         }
     }
 
-    /// Changes the agents of the sessions that are started from now on.
+    /// Changes the agents of the sessions that are started from now on, their version for one.
     pub fn change_agent(&self, change: impl FnOnce(&mut AgentConfig)) {
         change(&mut lock(&self.shared.agent));
     }

@@ -12,7 +12,7 @@ pub struct AgentConfig {
     pub session_id: String,
     /// The document's properties, echoed to the client unchanged; `host`, `portNumber` and `type` are read.
     pub properties: Value,
-    /// The version it announces.
+    /// The version it announces; it also decides whether there is smux, and which hosts are forwarded to and how.
     pub agent_version: String,
     /// The size of its reads of the destination, and so of its data messages.
     pub payload_size: usize,

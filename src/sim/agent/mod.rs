@@ -2,9 +2,9 @@
 //!
 //! Mutate it with `(now, input)`, then drain [`Agent::poll_transmit`] and after it [`Agent::poll_action`] to empty, then
 //! wait for the next message, the destination or [`Agent::poll_timeout`]. A multiplexed session has a connection for each
-//! of its streams instead of the one destination: drain [`Agent::poll_stream_action`], too. It behaves as the real agent was read and seen
-//! to behave, faults included (docs/protocol.md); [`AgentConfig`] makes it an older, slower or hostile one. It also keeps
-//! a [`Record`] of what it saw. It shares no code with the client's side of the protocol.
+//! of its streams instead of the one destination: drain [`Agent::poll_stream_action`], too. It behaves as the real agent
+//! was read and seen to behave, faults included (docs/protocol.md); [`AgentConfig`] makes it an older, slower or hostile
+//! one. It also keeps a [`Record`] of what it saw. It shares no code with the client's side of the protocol.
 
 pub mod config;
 mod destination;
