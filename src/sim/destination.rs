@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,12 +55,17 @@ pub enum Address {
     Mapped(SocketAddr),
     /// A name to look up.
     Named(String, u16),
+    /// Where a name was found to lead; they are tried in order.
+    Resolved(Vec<SocketAddr>),
 }
 
 impl Destination {
-    /// Begins to dial.
-    pub fn dial(&mut self, address: Address) {
-        self.state = State::Dialing(Box::pin(connect(address)));
+    /// Begins to dial; the network takes its time for it.
+    pub fn dial(&mut self, address: Address, delay: Duration) {
+        self.state = State::Dialing(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            connect(address).await
+        }));
     }
 
     /// Begins to write; one write at a time.
@@ -119,18 +125,36 @@ impl Destination {
 }
 
 async fn connect(address: Address) -> Result<TcpStream, String> {
-    let connected = match &address {
-        Address::Mapped(address) => TcpStream::connect(address).await,
-        Address::Named(host, port) => TcpStream::connect((host.as_str(), *port)).await,
+    let stream = match &address {
+        Address::Mapped(address) => connect_to(address).await?,
+        Address::Named(host, port) => TcpStream::connect((host.as_str(), *port))
+            .await
+            .map_err(|error| as_the_agent_says(&format!("{host}:{port}"), &error))?,
+        Address::Resolved(addresses) => connect_to_one(addresses).await?,
     };
-    let stream = connected.map_err(|error| as_the_agent_says(&address, &error))?;
     // A destination without it would answer keystrokes late; a failure to set it only costs that.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
+async fn connect_to(address: &SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(address).await.map_err(|error| as_the_agent_says(&address.to_string(), &error))
+}
+
+/// Tries addresses in order; the first error is the one that is told.
+async fn connect_to_one(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut first_error = None;
+    for address in addresses {
+        match connect_to(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(why) => first_error = first_error.or(Some(why)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| "dial tcp: missing address".to_owned()))
+}
+
 /// Words an error as the agent's runtime does.
-fn as_the_agent_says(address: &Address, error: &io::Error) -> String {
+fn as_the_agent_says(address: &str, error: &io::Error) -> String {
     let known = [
         (io::ErrorKind::ConnectionRefused, "connect: connection refused"),
         (io::ErrorKind::TimedOut, "connect: connection timed out"),
@@ -139,10 +163,7 @@ fn as_the_agent_says(address: &Address, error: &io::Error) -> String {
     ];
     let known = known.into_iter().find(|(kind, _)| *kind == error.kind());
     let text = known.map_or_else(|| error.to_string(), |(_, text)| text.to_owned());
-    match address {
-        Address::Mapped(address) => format!("dial tcp {address}: {text}"),
-        Address::Named(host, port) => format!("dial tcp {host}:{port}: {text}"),
-    }
+    format!("dial tcp {address}: {text}")
 }
 
 #[cfg(test)]
@@ -155,7 +176,7 @@ mod tests {
     async fn it_connects_writes_reads_and_sees_the_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut destination = Destination::default();
-        destination.dial(Address::Mapped(listener.local_addr().unwrap()));
+        destination.dial(Address::Mapped(listener.local_addr().unwrap()), Duration::ZERO);
         assert!(matches!(destination.next(None).await, Happened::Connected));
         let (mut peer, _) = listener.accept().await.unwrap();
         destination.write(Bytes::from_static(b"abc"));
@@ -170,7 +191,7 @@ mod tests {
     async fn a_refusal_is_worded_as_the_agents() {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let mut destination = Destination::default();
-        destination.dial(Address::Mapped(free));
+        destination.dial(Address::Mapped(free), Duration::ZERO);
         let Happened::Failed(why) = destination.next(None).await else { panic!("nobody listens") };
         assert_eq!(why, format!("dial tcp {free}: connect: connection refused"));
     }

@@ -33,6 +33,12 @@ pub struct Faults {
     pub start_publication: bool,
     /// The header form of channel_closed.
     pub closed_form: ClosedForm,
+    /// How long every dial of an agent takes, before it comes to connecting; an hour is a black hole.
+    pub dial_delay: Duration,
+    /// A session ends when its client has sent no data, size, flag or token for so long.
+    pub idle_timeout: Option<Duration>,
+    /// A session ends when it is so old.
+    pub max_duration: Option<Duration>,
     /// A token works only once.
     pub single_use_tokens: bool,
     /// How long a token works.
@@ -181,6 +187,16 @@ pub enum Absent {
     Queue,
     /// They vanish, and the agent gets pause_publication, and start_publication on the client's return.
     Pause,
+}
+
+/// What a client sees of its agent's death.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentLoss {
+    /// The service says at once that the session is over, and not why.
+    #[default]
+    Closed,
+    /// Nothing at all.
+    Silent,
 }
 
 /// The header form of channel_closed.

@@ -63,6 +63,10 @@ pub enum Event {
     Dialed {
         /// The session.
         session: String,
+        /// The stream that it was for; none without multiplexing.
+        stream: Option<u32>,
+        /// The remote host that was asked for; none is the target itself.
+        host: Option<String>,
         /// The port that was asked for.
         port: u16,
         /// Why it failed.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use crate::sim::faults::CutKind;
+use crate::sim::faults::{AgentLoss, CutKind};
 use crate::sim::journal::Detach;
 
 const CHANNEL: usize = 256;
@@ -41,6 +41,10 @@ pub(super) enum Control {
     Cut(CutKind),
     /// End the session, with a text for the client.
     Terminate { output: String },
+    /// The agent dies.
+    LoseAgent(AgentLoss),
+    /// The faults have changed.
+    Reconsider,
     /// Send this to the client as it is.
     Inject(Bytes),
 }

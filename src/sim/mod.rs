@@ -10,6 +10,7 @@ mod api;
 pub mod cli;
 mod clock;
 pub mod config;
+mod connections;
 mod destination;
 pub mod dice;
 pub mod faults;
@@ -31,7 +32,7 @@ mod stage;
 mod tap;
 
 pub use self::config::{OFFLINE_TARGET, ONLINE_TARGET, SimConfig, SimTarget, TlsIdentity};
-pub use self::faults::Faults;
+pub use self::faults::{AgentLoss, Faults};
 pub use self::host::Host;
 pub use self::journal::{Detach, Event, Journal};
 pub use self::sessions::{SessionInfo, SessionState};

@@ -1,7 +1,10 @@
-//! One session's relay: the agent, its destination, both paths, and whatever client is there at the moment.
+//! One session's relay: the agent, its destinations, both paths, and whatever client is there at the moment.
 //!
 //! A task per session. It passes messages on byte for byte, apart from what [`Faults`](crate::sim::faults::Faults) ask
 //! for, and is the only driver of the [`Agent`] value.
+
+mod destinations;
+mod lifetime;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -11,14 +14,16 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::sim::agent::frame::{MessageType, type_of};
-use crate::sim::agent::{Action, Agent, AgentConfig, Status};
+use crate::sim::agent::{Agent, AgentConfig, Status};
 use crate::sim::clock;
+use crate::sim::connections::{Connections, News};
 use crate::sim::destination::{Destination, Happened};
 use crate::sim::dice::Dice;
 use crate::sim::faults::{Absent, CutKind, CutWhen, PathFaults, Step};
 use crate::sim::journal::{Detach, Event};
 use crate::sim::link::Link;
 use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayInputs};
+use crate::sim::relay::lifetime::Lifetime;
 use crate::sim::service_messages::{agent_step, channel_closed, client_step, publication};
 use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
@@ -37,7 +42,10 @@ pub(super) struct Relay {
     inputs: RelayInputs,
     agent: SharedAgent,
     destination: Destination,
-    dialled: u16,
+    connections: Connections,
+    /// The host and port of the last dial.
+    dialled: (Option<String>, u16),
+    lifetime: Lifetime,
     to_agent: Link,
     to_client: Link,
     dice: Dice,
@@ -53,6 +61,7 @@ enum Woken {
     Control(Option<Control>),
     Message(Option<Bytes>),
     Destination(Happened),
+    Connections(News),
     Writable,
     Time,
 }
@@ -73,7 +82,9 @@ impl Relay {
             inputs,
             agent,
             destination: Destination::default(),
-            dialled: 0,
+            connections: Connections::new(),
+            dialled: (None, 0),
+            lifetime: Lifetime::new(clock::now()),
             to_agent: Link::new(to_agent, dice.roll()),
             to_client: Link::new(to_client, dice.roll()),
             dice,
@@ -93,6 +104,7 @@ impl Relay {
             self.start_agent();
         }
         loop {
+            self.do_what_is_due();
             self.drain();
             if self.is_over() {
                 return;
@@ -102,13 +114,21 @@ impl Relay {
                 Woken::Control(Some(control)) => self.obey(control),
                 Woken::Message(Some(message)) => self.take_message(message),
                 Woken::Destination(happened) => self.take_happening(happened),
-                Woken::Writable => {}
-                Woken::Time => {
-                    let now = clock::now();
-                    self.with_agent(|agent| agent.handle_timeout(now));
-                }
+                Woken::Connections(news) => self.take_news(news),
+                Woken::Writable | Woken::Time => {}
             }
         }
+    }
+
+    /// Looks at the time in every round, since a busy session may never come to wait for it.
+    fn do_what_is_due(&mut self) {
+        let now = clock::now();
+        self.expire(now);
+        self.with_agent(|agent| {
+            if agent.poll_timeout().is_some_and(|at| at <= now) {
+                agent.handle_timeout(now);
+            }
+        });
     }
 
     fn is_over(&self) -> bool {
@@ -120,16 +140,19 @@ impl Relay {
             let reads = agent.ready_for_data().then(|| agent.payload_size());
             (reads, agent.backlog(), agent.poll_timeout())
         });
-        let reads = reads.filter(|_| self.to_client.in_flight() < MOST_TO_CLIENT);
+        let reads = reads.filter(|_| !self.is_congested());
         let takes_messages = backlog < MOST_BACKLOG && self.to_agent.in_flight() < MOST_TO_AGENT;
         let blocked =
             self.client.as_ref().filter(|client| client.outgoing.capacity() < 2).map(|c| c.outgoing.clone());
         let to_client = self.to_client.poll_timeout().filter(|_| blocked.is_none());
-        let deadline = [agent_timeout, self.to_agent.poll_timeout(), to_client].into_iter().flatten().min();
+        let expiry = self.expiry().map(|(at, _)| at);
+        let deadlines = [agent_timeout, self.to_agent.poll_timeout(), to_client, expiry];
+        let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             biased;
             control = self.inputs.control.recv() => Woken::Control(control),
             happened = self.destination.next(reads) => Woken::Destination(happened),
+            news = self.connections.next() => Woken::Connections(news),
             message = self.inputs.messages.recv(), if takes_messages => Woken::Message(message),
             () = writable(blocked.as_ref()), if blocked.is_some() => Woken::Writable,
             () = clock::sleep_until(deadline) => Woken::Time,
@@ -145,11 +168,10 @@ impl Relay {
                 }
             }
             Control::Cut(kind) => self.cut(kind),
-            Control::Terminate { output } => {
-                let now = clock::now();
-                self.with_agent(|agent| agent.channel_closed(now));
-                self.end(Status::Success, output);
-            }
+            Control::Terminate { output } => self.terminate(output),
+            Control::LoseAgent(loss) => self.lose_agent(loss),
+            // What is new is looked at before the next wait.
+            Control::Reconsider => {}
             Control::Inject(message) => self.to_client.send(clock::now(), message),
         }
     }
@@ -159,6 +181,7 @@ impl Relay {
             old.order.send_replace(Some(Order::Replaced));
             self.note(|session| Event::Detached { session, why: Detach::Replaced });
         }
+        self.lifetime.input(clock::now());
         self.shared.set_state(&self.session, SessionState::Connected);
         let (start_first, absent) =
             self.shared.with_faults(|faults| (faults.start_publication, faults.absent));
@@ -204,26 +227,11 @@ impl Relay {
     fn take_message(&mut self, message: Bytes) {
         let faults = self.shared.with_faults(|faults| faults.to_agent);
         self.to_agent.set_config(faults.link);
+        if type_of(&message) == MessageType::InputStreamData.as_str() {
+            self.lifetime.input(clock::now());
+        }
         if let Some(message) = self.mangle(message, &faults) {
             self.to_agent.send(clock::now(), message);
-        }
-    }
-
-    fn take_happening(&mut self, happened: Happened) {
-        let now = clock::now();
-        match happened {
-            Happened::Connected => {
-                self.note_dial(None);
-                self.with_agent(|agent| agent.destination_connected(now));
-            }
-            Happened::Failed(why) => {
-                self.note_dial(Some(why.clone()));
-                self.with_agent(|agent| agent.destination_failed(now, &why));
-            }
-            Happened::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
-            Happened::Eof => self.with_agent(|agent| agent.destination_eof(now)),
-            Happened::Reset => self.with_agent(|agent| agent.destination_reset(now)),
-            Happened::Wrote(count) => self.with_agent(|agent| agent.destination_wrote(now, count)),
         }
     }
 
@@ -233,15 +241,27 @@ impl Relay {
         while let Some(message) = self.to_agent.poll_deliver(now) {
             self.deliver_to_agent(now, &message);
         }
+        while self.drain_to_client(now) {}
+        if self.to_client.in_flight() == 0 && self.waiting.is_empty() && self.can_deliver() {
+            self.close_channel();
+        }
+    }
+
+    /// Moves what the agent has for the client; says whether the agent was held back and has room now.
+    fn drain_to_client(&mut self, now: Instant) -> bool {
+        let congested = self.is_congested();
+        self.with_agent(|agent| agent.set_congested(now, congested));
         self.drain_agent(now);
         while self.can_deliver()
             && let Some(message) = self.waiting.pop_front().or_else(|| self.to_client.poll_deliver(now))
         {
             self.deliver_to_client(message);
         }
-        if self.to_client.in_flight() == 0 && self.waiting.is_empty() && self.can_deliver() {
-            self.close_channel();
-        }
+        congested && !self.is_congested()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.to_client.in_flight() >= MOST_TO_CLIENT
     }
 
     fn can_deliver(&self) -> bool {
@@ -267,33 +287,15 @@ impl Relay {
     fn drain_agent(&mut self, now: Instant) {
         let faults = self.shared.with_faults(|faults| faults.to_client);
         self.to_client.set_config(faults.link);
-        loop {
-            while let Some(message) = self.with_agent(Agent::poll_transmit) {
-                if type_of(&message) != "agent_session_state"
-                    && !self.silent
-                    && let Some(message) = self.mangle(message, &faults)
-                {
-                    self.to_client.send(now, message);
-                }
-            }
-            let Some(action) = self.with_agent(Agent::poll_action) else { return };
-            self.perform(action);
-        }
-    }
-
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::Dial { host, port } => {
-                self.dialled = port;
-                self.destination.dial(self.shared.config.address_of(host.as_deref(), port));
-            }
-            Action::Write(bytes) => self.destination.write(bytes),
-            Action::CloseDestination => self.destination.close(),
-            Action::Ended { status, output } => {
-                self.destination.close();
-                self.end(status, output);
+        while let Some(message) = self.with_agent(Agent::poll_transmit) {
+            if type_of(&message) != "agent_session_state"
+                && !self.silent
+                && let Some(message) = self.mangle(message, &faults)
+            {
+                self.to_client.send(now, message);
             }
         }
+        self.perform_actions();
     }
 
     fn end(&mut self, status: Status, output: String) {
@@ -385,10 +387,6 @@ impl Relay {
     fn with_agent<T: Default>(&self, use_it: impl FnOnce(&mut Agent) -> T) -> T {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         agent.as_mut().map(use_it).unwrap_or_default()
-    }
-
-    fn note_dial(&self, error: Option<String>) {
-        self.note(|session| Event::Dialed { session, port: self.dialled, error });
     }
 
     fn note(&self, event: impl FnOnce(String) -> Event) {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::sim::agent::{AgentConfig, Record};
 use crate::sim::api::{self, Answer};
 use crate::sim::config::{SimConfig, TlsIdentity};
-use crate::sim::faults::{CutKind, Faults};
+use crate::sim::faults::{AgentLoss, CutKind, Faults};
 use crate::sim::gateway;
 use crate::sim::http::{read_request, respond};
 use crate::sim::journal::{Event, Journal};
@@ -137,9 +137,12 @@ impl Simulator {
     /// Changes what goes wrong, at once.
     pub fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.with_faults(change);
+        for session in lock(&self.shared.sessions).iter() {
+            let _ = session.relay.control.send(Control::Reconsider);
+        }
     }
 
-    /// Changes the agents of the sessions that are started from now on.
+    /// Changes the agents of the sessions that are started from now on, their version for one.
     pub fn change_agent(&self, change: impl FnOnce(&mut AgentConfig)) {
         change(&mut lock(&self.shared.agent));
     }
@@ -184,6 +187,13 @@ impl Simulator {
     /// Ends a session as the service does on a timeout, with a text for the client.
     pub fn end_session(&self, session: &str, output: &str) {
         api::end_session(&self.shared, session, output);
+    }
+
+    /// Lets the agent of a session die, as a restart does; the session does not outlive it.
+    pub fn lose_agent(&self, session: &str, loss: AgentLoss) {
+        if let Some(session) = lock(&self.shared.sessions).find(session) {
+            let _ = session.relay.control.send(Control::LoseAgent(loss));
+        }
     }
 
     /// Sends raw bytes to the client of a session as one binary message.

@@ -25,6 +25,9 @@ use super::dice::Dice;
 use super::faults::{Absent, CutKind, CutWhen, Step, UpgradeFault};
 use super::*;
 
+mod forwards;
+mod lifetimes;
+
 const SSH: &str = "AWS-StartSSHSession";
 
 /// A session as the client knows it.
@@ -194,17 +197,24 @@ impl Client {
     async fn stream(&mut self) -> Frame {
         loop {
             let frame = self.frame().await.expect("a message");
-            if frame.message_type != MessageType::OutputStreamData || frame.sequence != self.expected {
-                continue;
+            if self.accept(&frame).await {
+                return frame;
             }
+        }
+    }
+
+    /// Acknowledges the next expected stream message; says whether it is that.
+    async fn accept(&mut self, frame: &Frame) -> bool {
+        let is_next = frame.message_type == MessageType::OutputStreamData && frame.sequence == self.expected;
+        if is_next {
             self.expected += 1;
             let json = json!({ "AcknowledgedMessageType": "output_stream_data", "AcknowledgedMessageId":
                 frame.id.to_string(), "AcknowledgedMessageSequenceNumber": frame.sequence, "IsSequentialMessage": true });
             let mut ack = Frame::new(MessageType::Acknowledge, 1, self.ids.uuid(), json.to_string().into());
             ack.flags = 3;
             self.socket.send(Message::Binary(ack.encode())).await.unwrap();
-            return frame;
         }
+        is_next
     }
 
     async fn closed(&mut self) -> String {

@@ -12,7 +12,7 @@ pub struct AgentConfig {
     pub session_id: String,
     /// The document's properties, echoed to the client unchanged; `host`, `portNumber` and `type` are read.
     pub properties: Value,
-    /// The version it announces.
+    /// The version it announces; it also decides whether there is smux, and which hosts are forwarded to and how.
     pub agent_version: String,
     /// The size of its reads of the destination, and so of its data messages.
     pub payload_size: usize,
@@ -40,7 +40,9 @@ pub struct AgentConfig {
     pub outgoing_capacity: usize,
     /// How many early messages it keeps; more are dropped.
     pub incoming_capacity: usize,
-    /// Addresses it refuses to forward to.
+    /// Its smux server.
+    pub mux: MuxConfig,
+    /// Addresses it refuses to forward to; agents from 3.3.4851.0 refuse loopback, too.
     pub denied_hosts: Vec<String>,
     /// Frames that no honest agent sends.
     pub injections: Vec<Injection>,
@@ -68,6 +70,7 @@ impl Default for AgentConfig {
             resend_depth: 1,
             outgoing_capacity: 100_000,
             incoming_capacity: 100_000,
+            mux: MuxConfig::default(),
             denied_hosts: ["169.254.169.254", "fd00:ec2::254", "169.254.169.253", "fd00:ec2::253"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -90,6 +93,48 @@ impl AgentConfig {
     pub fn quick_to_resend(self) -> Self {
         Self { resend_interval: Duration::from_millis(10), resend_depth: usize::MAX, ..self }
     }
+}
+
+/// The smux server of multiplexed sessions; the default is the real agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MuxConfig {
+    /// Bytes that all streams together may buffer for their destinations before the smux reader stops.
+    pub receive_buffer: usize,
+    /// Bytes in the pipe between smux and data channel, in each direction: the kernel's buffer of a Unix socket.
+    pub pipe: usize,
+    /// Opened streams that may wait for their dial before the smux reader stops.
+    pub accept_backlog: usize,
+    /// Whether the session is kept alive, and ends without a sign of life.
+    pub keep_alive: KeepAlivePolicy,
+    /// How often a NOP is sent then.
+    pub keep_alive_interval: Duration,
+    /// How long nothing may come then.
+    pub keep_alive_timeout: Duration,
+}
+
+impl Default for MuxConfig {
+    fn default() -> Self {
+        Self {
+            receive_buffer: 4 << 20,
+            pipe: 208 << 10,
+            accept_backlog: 1024,
+            keep_alive: KeepAlivePolicy::ByVersion,
+            keep_alive_interval: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Whether an agent keeps its smux sessions alive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepAlivePolicy {
+    /// For clients up to 1.2.331.0.
+    #[default]
+    ByVersion,
+    /// For every client, as one release did.
+    Always,
+    /// For none.
+    Never,
 }
 
 /// A raw message to send at a moment of the session, once.

@@ -1,19 +1,24 @@
 //! The agent's half of the data channel: a value without clock, socket or randomness.
 //!
 //! Mutate it with `(now, input)`, then drain [`Agent::poll_transmit`] and after it [`Agent::poll_action`] to empty, then
-//! wait for the next message, the destination or [`Agent::poll_timeout`]. It behaves as the real agent was read and seen
-//! to behave, faults included (docs/protocol.md); [`AgentConfig`] makes it an older, slower or hostile one. It also keeps
-//! a [`Record`] of what it saw. It shares no code with the client's side of the protocol.
+//! wait for the next message, the destination or [`Agent::poll_timeout`]. A multiplexed session has a connection for each
+//! of its streams instead of the one destination: drain [`Agent::poll_stream_action`], too. It behaves as the real agent
+//! was read and seen to behave, faults included (docs/protocol.md); [`AgentConfig`] makes it an older, slower or hostile
+//! one. It also keeps a [`Record`] of what it saw. It shares no code with the client's side of the protocol.
 
 pub mod config;
+mod destination;
 pub mod frame;
 mod handshake;
+mod mux;
 mod outbound;
+mod pace;
 pub mod port;
 mod reader;
 pub mod record;
 mod rtt;
 mod sender;
+pub mod smux;
 mod version;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,12 +26,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use self::config::{AgentConfig, Injection, Moment};
+pub use self::config::{AgentConfig, Injection, KeepAlivePolicy, Moment, MuxConfig};
 use self::frame::{Frame, payload_type};
+use self::mux::Multiplexed;
 use self::outbound::Outbound;
+use self::pace::Pace;
 use self::port::{Mode, Target};
 use self::reader::Reader;
-pub use self::record::{Fate, Received, Record};
+pub use self::record::{Fate, Received, Record, StreamRecord};
+pub use self::smux::StreamAction;
 use crate::sim::dice::Dice;
 
 /// How long an ending agent waits for its last messages to be acknowledged.
@@ -48,6 +56,9 @@ pub struct Agent {
     inbox: VecDeque<Bytes>,
     transmits: VecDeque<Bytes>,
     actions: VecDeque<Action>,
+    stream_actions: VecDeque<StreamAction>,
+    /// The driver's socket takes no more.
+    congested: bool,
     record: Record,
 }
 
@@ -93,10 +104,18 @@ enum Phase {
     Settling { until: Instant, client_version: String },
     /// Complete, and not dialling yet.
     Starting { until: Instant, client_version: String },
-    /// The dial is under way.
-    Dialing,
-    /// Data flows; `readable` says whether the pause since the last read is over.
-    Connected { next_read: Instant, readable: bool },
+    /// A multiplexed session waits for the address of its host.
+    Resolving { target: Target, client_version: String },
+    /// The dial is under way; a basic session knows what it would dial again.
+    Dialing { basic: Option<Target> },
+    /// Data flows.
+    Connected { pace: Pace, basic: Option<Target> },
+    /// The destination of a basic session is gone, and the client's next data brings it back.
+    Disconnected { target: Target },
+    /// That data has come and waits for the dial.
+    Redialing { target: Target, payload: Bytes },
+    /// Streams flow.
+    Multiplexed(Box<Multiplexed>),
     /// The work is done; the last messages may still be acknowledged.
     Flushing { until: Instant, status: Status, output: String },
     /// The worker has died, and the service does not know yet.
@@ -121,6 +140,8 @@ impl Agent {
             inbox: VecDeque::new(),
             transmits: VecDeque::new(),
             actions: VecDeque::new(),
+            stream_actions: VecDeque::new(),
+            congested: false,
             record: Record::default(),
             config,
         };
@@ -135,16 +156,6 @@ impl Agent {
     /// Returns what was seen and done so far.
     pub fn record(&self) -> &Record {
         &self.record
-    }
-
-    /// Says whether the driver may read the destination now, at most [`Agent::payload_size`] bytes.
-    pub fn ready_for_data(&self) -> bool {
-        matches!(self.phase, Phase::Connected { readable: true, .. }) && !self.outbound.is_paused()
-    }
-
-    /// Returns the size of one read of the destination.
-    pub fn payload_size(&self) -> usize {
-        self.config.payload_size
     }
 
     /// Returns how many messages wait behind a write to the destination; a driver stops feeding when they are many.
@@ -167,6 +178,7 @@ impl Agent {
         if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended) {
             self.inbox.push_back(Bytes::copy_from_slice(message));
             self.read_inbox(now);
+            self.settle_streams(now);
         }
     }
 
@@ -180,62 +192,16 @@ impl Agent {
             }
         }
         self.read_inbox(now);
+        self.settle_streams(now);
     }
 
-    /// Takes the news that the dialled connection stands.
-    pub fn destination_connected(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Dialing) {
-            self.phase = Phase::Connected { next_read: now, readable: true };
-            self.reach(Moment::Connected);
-        }
-    }
-
-    /// Takes the news that the dial failed; `why` reads like `dial tcp 127.0.0.1:22: connect: connection refused`.
-    pub fn destination_failed(&mut self, now: Instant, why: &str) {
-        if matches!(self.phase, Phase::Dialing) {
-            // The real worker crashes here, which is why nothing is flushed and the service takes a minute to notice.
-            self.phase = Phase::Dead {
-                report_at: now + self.config.refusal_delay,
-                output: port::unreachable_port(why),
-            };
-            self.advance(now);
-        }
-    }
-
-    /// Takes bytes read from the destination.
-    pub fn destination_data(&mut self, now: Instant, data: &[u8]) {
-        let interval = self.config.read_interval;
-        let Phase::Connected { next_read, readable } = &mut self.phase else { return };
-        // A read that a coarse timer made late does not delay the next one: the mean speed is kept, as long as the
-        // destination has data.
-        let on_schedule = now.saturating_duration_since(*next_read) < 2 * interval;
-        *next_read = if on_schedule { *next_read + interval } else { now + interval };
-        *readable = *next_read <= now;
-        for chunk in data.chunks(self.config.payload_size.max(1)) {
-            self.record.bytes_sent += chunk.len() as u64;
-            self.send_stream(now, payload_type::OUTPUT, Bytes::copy_from_slice(chunk));
-        }
-        self.reach(Moment::Sent(self.record.bytes_sent));
-    }
-
-    /// Takes the end of the destination's data.
-    pub fn destination_eof(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Connected { .. }) {
-            self.finish(now, Status::Success, String::new());
-        }
-    }
-
-    /// Takes the news that the connection to the destination broke, in reading or in writing.
-    pub fn destination_reset(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Connected { .. }) {
-            self.finish(now, Status::Failed, String::new());
-        }
-    }
-
-    /// Takes the news that `count` more bytes of the pending write are done.
-    pub fn destination_wrote(&mut self, now: Instant, count: usize) {
-        self.wrote(now, count);
-        self.read_inbox(now);
+    /// The agent's process is gone: it says and does nothing any more, not even that it has ended.
+    pub fn vanish(&mut self) {
+        self.phase = Phase::Ended;
+        self.inbox.clear();
+        self.transmits.clear();
+        self.actions.clear();
+        self.stream_actions.clear();
     }
 
     /// Takes the service's order to end, as an API call or a timeout causes it.
@@ -243,10 +209,15 @@ impl Agent {
         self.record.channel_closed = true;
         match self.phase {
             Phase::Flushing { .. } | Phase::Dead { .. } | Phase::Ended => {}
-            Phase::Connected { .. } => self.finish(now, Status::Success, String::new()),
-            Phase::Handshaking { .. } | Phase::Settling { .. } | Phase::Starting { .. } | Phase::Dialing => {
-                self.finish(now, Status::Cancelled, String::new());
-            }
+            Phase::Connected { .. }
+            | Phase::Disconnected { .. }
+            | Phase::Redialing { .. }
+            | Phase::Multiplexed(_) => self.finish(now, Status::Success, String::new()),
+            Phase::Handshaking { .. }
+            | Phase::Settling { .. }
+            | Phase::Starting { .. }
+            | Phase::Resolving { .. }
+            | Phase::Dialing { .. } => self.finish(now, Status::Cancelled, String::new()),
         }
     }
 
@@ -283,10 +254,16 @@ impl Agent {
             Phase::Handshaking { deadline: at }
             | Phase::Settling { until: at, .. }
             | Phase::Starting { until: at, .. }
-            | Phase::Connected { next_read: at, readable: false }
             | Phase::Flushing { until: at, .. } => Some(*at),
+            Phase::Connected { pace, .. } => pace.poll_timeout(),
+            Phase::Multiplexed(multiplexed) => {
+                multiplexed.pace.poll_timeout().into_iter().chain(multiplexed.session.poll_timeout()).min()
+            }
             Phase::Dead { report_at, .. } => return Some(*report_at),
-            Phase::Dialing | Phase::Connected { readable: true, .. } => None,
+            Phase::Resolving { .. }
+            | Phase::Dialing { .. }
+            | Phase::Disconnected { .. }
+            | Phase::Redialing { .. } => None,
             Phase::Ended => return None,
         };
         phase.into_iter().chain(self.outbound.next_scan()).min()
@@ -305,9 +282,10 @@ impl Agent {
             }
             Phase::Starting { until, client_version } if now >= *until => {
                 let client_version = std::mem::take(client_version);
-                self.open_port(now, &client_version);
+                self.open_port(now, client_version);
             }
-            Phase::Connected { next_read, readable } if now >= *next_read => *readable = true,
+            Phase::Connected { pace, .. } => pace.handle_timeout(now),
+            Phase::Multiplexed(_) => self.advance_streams(now),
             Phase::Flushing { until, status, output } if now >= *until || self.outbound.is_empty() => {
                 let (status, output) = (*status, std::mem::take(output));
                 self.end(status, output);
@@ -319,25 +297,27 @@ impl Agent {
             Phase::Handshaking { .. }
             | Phase::Settling { .. }
             | Phase::Starting { .. }
-            | Phase::Dialing
-            | Phase::Connected { .. }
+            | Phase::Resolving { .. }
+            | Phase::Dialing { .. }
+            | Phase::Disconnected { .. }
+            | Phase::Redialing { .. }
             | Phase::Flushing { .. }
             | Phase::Dead { .. }
             | Phase::Ended => {}
         }
     }
 
-    fn open_port(&mut self, now: Instant, client_version: &str) {
-        match port::select(&self.config.properties, client_version, &self.config.denied_hosts) {
-            Ok(Mode::Plain(Target { host, port })) => {
-                self.actions.push_back(Action::Dial { host, port });
-                self.phase = Phase::Dialing;
+    fn open_port(&mut self, now: Instant, client_version: String) {
+        match port::select(&self.config, &client_version) {
+            Ok(Mode::Plain(target)) => {
+                self.dial(target);
+                self.phase = Phase::Dialing { basic: None };
             }
-            Ok(Mode::Basic(_) | Mode::Multiplexed(_)) => {
-                let output =
-                    "fumidai-sim does not simulate sessions of type LocalPortForwarding yet".to_owned();
-                self.finish(now, Status::Failed, output);
+            Ok(Mode::Basic(target)) => {
+                self.dial(target.clone());
+                self.phase = Phase::Dialing { basic: Some(target) };
             }
+            Ok(Mode::Multiplexed(target)) => self.open_multiplexed(now, target, client_version),
             Err(output) => self.finish(now, Status::Failed, output),
         }
     }
@@ -363,9 +343,10 @@ impl Agent {
 
     /// Closes the destination and waits for the last acknowledgements.
     fn finish(&mut self, now: Instant, status: Status, output: String) {
-        if matches!(self.phase, Phase::Dialing | Phase::Connected { .. }) {
+        if matches!(self.phase, Phase::Dialing { .. } | Phase::Connected { .. } | Phase::Redialing { .. }) {
             self.actions.push_back(Action::CloseDestination);
         }
+        self.close_streams();
         self.phase = Phase::Flushing { until: now + FLUSH, status, output };
         self.abort_write(now);
         self.advance(now);

@@ -1,10 +1,16 @@
 //! The Port plugin's decisions: which mode a session has, and what it dials.
 //!
-//! Plain sessions are complete. A multiplexed or basic forward has its variant here and no code behind it yet.
+//! Both ends' versions count: an old client gets a basic forward from every agent, and an old agent knows nothing else.
+//! Agents also differ in the hosts they forward to.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
-use crate::sim::agent::version::{FIRST_MULTIPLEXING_CLIENT, compare};
+use crate::sim::agent::AgentConfig;
+use crate::sim::agent::version::{
+    FIRST_MULTIPLEXING_CLIENT, FIRST_REFUSING_LOOPBACK, FIRST_REMOTE_HOST, LAST_AGENT_WITHOUT_SMUX, compare,
+};
 
 const MULTIPLEXED_TYPE: &str = "LocalPortForwarding";
 
@@ -32,27 +38,47 @@ pub struct Target {
 ///
 /// # Errors
 /// The Output with which the agent fails the session.
-pub fn select(properties: &Value, client_version: &str, denied: &[String]) -> Result<Mode, String> {
+pub fn select(config: &AgentConfig, client_version: &str) -> Result<Mode, String> {
+    let properties = &config.properties;
     let property = |name: &str| properties.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is_agent_from = |version| compare(&config.agent_version, version).is_ge();
     let port = property("portNumber");
     if port.is_empty() {
         return Err(format!("Port number is empty in session properties. {properties}"));
     }
-    let host = property("host");
-    if denied.iter().any(|address| address == host) {
-        return Err(format!("Forwarding to IP address {host} is forbidden."));
+    let host = Some(property("host")).filter(|host| !host.is_empty() && is_agent_from(FIRST_REMOTE_HOST));
+    if let Some(output) = host.and_then(address).and_then(|address| forbidden(config, address)) {
+        return Err(output);
     }
     let Ok(port) = port.parse() else {
         return Err(unreachable_port(&format!("dial tcp: address {port}: invalid port")));
     };
-    let target = Target { host: (!host.is_empty()).then(|| host.to_owned()), port };
+    let target = Target { host: host.map(str::to_owned), port };
+    let has_smux = compare(&config.agent_version, LAST_AGENT_WITHOUT_SMUX).is_gt();
     Ok(if property("type") != MULTIPLEXED_TYPE {
         Mode::Plain(target)
-    } else if compare(client_version, FIRST_MULTIPLEXING_CLIENT).is_ge() {
+    } else if has_smux && compare(client_version, FIRST_MULTIPLEXING_CLIENT).is_ge() {
         Mode::Multiplexed(target)
     } else {
         Mode::Basic(target)
     })
+}
+
+/// Returns the Output of a session to an address that the agent does not forward to.
+pub fn forbidden(config: &AgentConfig, address: IpAddr) -> Option<String> {
+    let address = address.to_canonical();
+    let is_denied = config.denied_hosts.iter().any(|denied| denied.parse() == Ok(address));
+    let refuses_loopback = compare(&config.agent_version, FIRST_REFUSING_LOOPBACK).is_ge();
+    let is_refused = is_denied || refuses_loopback && address.is_loopback();
+    is_refused.then(|| format!("Forwarding to IP address {address} is forbidden."))
+}
+
+/// Reads a host that needs no lookup.
+fn address(host: &str) -> Option<IpAddr> {
+    match host {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        host => host.parse().ok(),
+    }
 }
 
 /// Returns the Output of a session whose destination could not be dialled.
@@ -66,25 +92,46 @@ mod tests {
 
     use super::*;
 
+    fn choose(agent_version: &str, properties: Value, client_version: &str) -> Result<Mode, String> {
+        let agent_version = agent_version.to_owned();
+        select(&AgentConfig { agent_version, properties, ..AgentConfig::default() }, client_version)
+    }
+
+    fn forward(host: &str) -> Value {
+        json!({ "portNumber": "80", "localPortNumber": "0", "type": "LocalPortForwarding", "host": host })
+    }
+
     #[test]
-    fn the_type_and_the_clients_version_choose_the_mode() {
+    fn the_type_and_both_versions_choose_the_mode() {
         let target = || Target { host: None, port: 80 };
-        let forward = json!({ "portNumber": "80", "localPortNumber": "0", "type": "LocalPortForwarding" });
         let plain = json!({ "portNumber": "80", "type": "localportforwarding" });
-        assert_eq!(select(&forward, "1.2.764.0", &[]), Ok(Mode::Multiplexed(target())));
-        assert_eq!(select(&forward, "0.0.1", &[]), Ok(Mode::Basic(target())));
-        assert_eq!(select(&plain, "1.2.764.0", &[]), Ok(Mode::Plain(target())));
+        assert_eq!(choose("3.3.987.0", forward(""), "1.2.764.0"), Ok(Mode::Multiplexed(target())));
+        assert_eq!(choose("3.3.987.0", forward(""), "0.0.1"), Ok(Mode::Basic(target())));
+        assert_eq!(choose("3.0.222.0", forward(""), "1.2.764.0"), Ok(Mode::Multiplexed(target())));
+        assert_eq!(choose("3.0.196.0", forward(""), "1.2.764.0"), Ok(Mode::Basic(target())));
+        assert_eq!(choose("3.3.987.0", plain, "1.2.764.0"), Ok(Mode::Plain(target())));
     }
 
     #[test]
     fn bad_properties_fail_the_session() {
-        let fails =
-            |properties| select(&properties, "1.2.764.0", &["169.254.169.254".to_owned()]).unwrap_err();
+        let fails = |properties| choose("3.3.987.0", properties, "1.2.764.0").unwrap_err();
         assert!(fails(json!({ "portNumber": "" })).starts_with("Port number is empty"));
         assert!(fails(json!({ "portNumber": "ssh!" })).starts_with("Unable to connect to specified port: "));
-        assert_eq!(
-            fails(json!({ "portNumber": "80", "host": "169.254.169.254" })),
-            "Forwarding to IP address 169.254.169.254 is forbidden."
-        );
+        for host in ["169.254.169.254", "::ffff:169.254.169.254"] {
+            assert_eq!(fails(forward(host)), "Forwarding to IP address 169.254.169.254 is forbidden.");
+        }
+    }
+
+    #[test]
+    fn agents_differ_in_the_hosts_they_forward_to() {
+        let at =
+            |host: Option<&str>| Ok(Mode::Multiplexed(Target { host: host.map(str::to_owned), port: 80 }));
+        assert_eq!(choose("3.1.1187.0", forward("db"), "1.2.764.0"), at(None));
+        assert_eq!(choose("3.1.1188.0", forward("db"), "1.2.764.0"), at(Some("db")));
+        for host in ["127.0.0.1", "::ffff:127.0.0.1", "localhost"] {
+            assert_eq!(choose("3.3.987.0", forward(host), "1.2.764.0"), at(Some(host)));
+            let refused = choose("3.3.4851.0", forward(host), "1.2.764.0").unwrap_err();
+            assert_eq!(refused, "Forwarding to IP address 127.0.0.1 is forbidden.");
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Agent {
             After::Nothing => {}
             After::Answered(answer) => self.handshake_answered(now, answer),
             After::Terminate => self.finish(now, Status::Success, String::new()),
-            After::Disconnect => self.finish(now, Status::Failed, String::new()),
+            After::Disconnect => self.disconnect(now),
         }
     }
 
@@ -178,18 +178,33 @@ impl Agent {
             payload_type::ENC_CHALLENGE_RESPONSE => Outcome::Failed,
             kind => match &self.phase {
                 Phase::Handshaking { .. } | Phase::Settling { .. } => Outcome::Discarded,
-                Phase::Starting { .. } | Phase::Dialing => Outcome::NotReady,
-                Phase::Connected { .. } if kind == payload_type::OUTPUT => self.begin_write(frame, early),
-                Phase::Connected { .. } if kind == payload_type::FLAG => self.process_flag(&frame.payload),
+                Phase::Starting { .. }
+                | Phase::Resolving { .. }
+                | Phase::Dialing { .. }
+                | Phase::Redialing { .. } => Outcome::NotReady,
+                Phase::Connected { .. } | Phase::Disconnected { .. } | Phase::Multiplexed(_) => {
+                    self.process_content(frame, early)
+                }
                 Phase::Flushing { .. } if kind == payload_type::OUTPUT => Outcome::Failed,
                 Phase::Flushing { .. }
                     if kind == payload_type::FLAG && flag_of(&frame.payload) == flag::TERMINATE_SESSION =>
                 {
                     self.wedge()
                 }
-                Phase::Connected { .. } | Phase::Flushing { .. } => Outcome::Done(After::Nothing),
+                Phase::Flushing { .. } => Outcome::Done(After::Nothing),
                 Phase::Dead { .. } | Phase::Ended => Outcome::Failed,
             },
+        }
+    }
+
+    fn process_content(&mut self, frame: &Frame, early: bool) -> Outcome {
+        match frame.payload_type {
+            payload_type::OUTPUT => self.begin_write(frame, early),
+            payload_type::FLAG => self.process_flag(&frame.payload),
+            kind => {
+                self.record.sizes += u64::from(kind == payload_type::SIZE);
+                Outcome::Done(After::Nothing)
+            }
         }
     }
 
@@ -224,10 +239,30 @@ impl Agent {
             return Outcome::Done(After::Nothing);
         }
         let length = frame.payload.len();
+        let payload = frame.payload.clone();
+        if matches!(self.phase, Phase::Multiplexed(_)) {
+            if self.offer_to_streams(payload) {
+                self.note_written(length);
+                return Outcome::Done(After::Nothing);
+            }
+        } else if matches!(self.phase, Phase::Disconnected { .. }) {
+            self.redial(payload);
+        } else {
+            self.actions.push_back(Action::Write(payload));
+        }
         self.reader =
             Reader::Writing { sequence: frame.sequence, id: frame.id, length, remaining: length, early };
-        self.actions.push_back(Action::Write(frame.payload.clone()));
         Outcome::Writing
+    }
+
+    /// Says whether a message waits for its write.
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.reader, Reader::Writing { .. })
+    }
+
+    fn note_written(&mut self, length: usize) {
+        self.record.bytes_written += length as u64;
+        self.reach(Moment::Received(self.record.bytes_written));
     }
 
     pub(super) fn wrote(&mut self, now: Instant, count: usize) {
@@ -238,7 +273,6 @@ impl Agent {
         }
         let (sequence, id, length, early) = (*sequence, *id, *length, *early);
         self.reader = Reader::Free;
-        self.record.bytes_written += length as u64;
         if early {
             self.early.remove(&sequence);
             self.expected += 1;
@@ -246,7 +280,7 @@ impl Agent {
         } else {
             self.accept(now, sequence, id, After::Nothing);
         }
-        self.reach(Moment::Received(self.record.bytes_written));
+        self.note_written(length);
     }
 
     /// The destination was closed under the write: it fails, and its message stays unanswered.

@@ -1,5 +1,6 @@
 //! What an agent saw and did, for the assertions of a test.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -29,16 +30,41 @@ pub struct Record {
     pub resent: u64,
     /// Bytes of data sent to the client, each counted once.
     pub bytes_sent: u64,
-    /// Bytes of data completely written to the destination.
+    /// Bytes of data completely written to the destination, or to the smux reader of a multiplexed session.
     pub bytes_written: u64,
     /// The client's version, from its handshake response.
     pub client_version: Option<String>,
     /// The handshake response as it came.
     pub handshake_response: Option<Bytes>,
+    /// Size messages processed, in order and without effect.
+    pub sizes: u64,
+    /// NOPs that the smux reader read.
+    pub nops: u64,
+    /// Streams that the client opened, refused ones included.
+    pub streams_opened: u64,
+    /// Streams whose dial failed.
+    pub streams_refused: u64,
+    /// What became of each stream, by its number.
+    pub streams: BTreeMap<u32, StreamRecord>,
+    /// Whether something came that is not smux.
+    pub smux_broken: bool,
     /// Whether a TerminateSession flag was processed.
     pub terminated: bool,
     /// Whether a channel_closed arrived.
     pub channel_closed: bool,
+}
+
+/// The account of one stream of a multiplexed session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamRecord {
+    /// Bytes written to its destination.
+    pub bytes_written: u64,
+    /// Bytes read from its destination.
+    pub bytes_read: u64,
+    /// Whether the client's FIN came.
+    pub fin_received: bool,
+    /// Whether the agent's FIN was sent.
+    pub fin_sent: bool,
 }
 
 /// One message that was read.
@@ -115,6 +141,10 @@ impl Record {
                 fate,
             });
         }
+    }
+
+    pub(super) fn stream(&mut self, id: u32) -> &mut StreamRecord {
+        self.streams.entry(id).or_default()
     }
 
     /// Counts the listed messages of one fate.

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::frame::{Frame, MessageType, flag};
 use super::*;
 
+mod basic;
+mod mux;
+
 const UNIX_MS: u64 = 1_700_000_000_000;
 
 struct Bench {
@@ -34,13 +37,17 @@ impl Bench {
     }
 
     fn handshake(&mut self) {
+        self.handshake_with("1.2.764.0");
+    }
+
+    fn handshake_with(&mut self, client_version: &str) {
         let request = self.next().expect("a request");
         assert_eq!(
             (request.sequence, request.flags, request.payload_type),
             (0, 1, payload_type::HANDSHAKE_REQUEST)
         );
         self.acknowledge(0);
-        self.respond("1.2.764.0", 1);
+        self.respond(client_version, 1);
         assert_eq!(self.next_ack(), 0);
         assert_eq!(self.next().expect("an end").payload_type, payload_type::HANDSHAKE_COMPLETE);
         self.acknowledge(1);
@@ -351,16 +358,6 @@ fn what_it_receives_is_on_record() {
         (Fate::Writing, false, Some(&b"bad"[..]))
     );
     assert_eq!(record.client_version.as_deref(), Some("1.2.764.0"));
-}
-
-#[test]
-fn a_forward_that_is_not_simulated_says_so() {
-    let properties = json!({ "portNumber": "80", "localPortNumber": "0", "type": "LocalPortForwarding" });
-    let mut bench = Bench::new(AgentConfig { properties, ..AgentConfig::default() });
-    bench.handshake();
-    let (status, output) = bench.ended().unwrap();
-    assert_eq!(status, Status::Failed);
-    assert!(output.contains("does not simulate"));
 }
 
 #[test]

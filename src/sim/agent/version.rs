@@ -4,6 +4,16 @@ use std::cmp::Ordering;
 
 /// The first client version that an agent multiplexes for.
 pub const FIRST_MULTIPLEXING_CLIENT: &str = "1.1.70";
+/// The last client version whose smux session an agent keeps alive.
+pub const LAST_CLIENT_KEPT_ALIVE: &str = "1.2.331.0";
+/// The last agent without smux.
+pub const LAST_AGENT_WITHOUT_SMUX: &str = "3.0.196.0";
+/// The first agent that forwards to another host.
+pub const FIRST_REMOTE_HOST: &str = "3.1.1188.0";
+/// The first agent that looks a host up once, at the start of the session.
+pub const FIRST_RESOLVING_ONCE: &str = "3.2.1041.0";
+/// The first agent that does not forward to its own loopback as if it were another host.
+pub const FIRST_REFUSING_LOOPBACK: &str = "3.3.4851.0";
 
 /// Compares as the agent does: three-part versions by semantic versioning, others part by part, numbers as numbers
 /// and the rest as text; a version that is the beginning of another is the lower one.

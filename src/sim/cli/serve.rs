@@ -31,6 +31,15 @@ pub(super) struct Options {
     /// Lead a port of the target to an address; without it a port is dialled on loopback.
     #[arg(long = "map", value_name = "PORT=ADDRESS:PORT")]
     maps: Vec<PortMap>,
+    /// Lead a remote host's port to an address; without it the host is looked up and dialled.
+    #[arg(long = "map-host", value_name = "HOST:PORT=ADDRESS:PORT")]
+    host_maps: Vec<HostMap>,
+    /// The version that agents announce and behave like in what they forward.
+    #[arg(long, value_name = "VERSION")]
+    agent_version: Option<String>,
+    /// End sessions whose client has sent nothing for so long.
+    #[arg(long, value_name = "SECONDS")]
+    idle_timeout: Option<f64>,
     /// Add a target that is online.
     #[arg(long = "target", value_name = "ID")]
     targets: Vec<String>,
@@ -112,6 +121,26 @@ impl FromStr for PortMap {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+struct HostMap(String, u16, SocketAddr);
+
+impl FromStr for HostMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "write HOST:PORT=ADDRESS:PORT";
+        let (host, map) = text
+            .split_once('=')
+            .and_then(|(host, address)| {
+                let (host, port) = host.rsplit_once(':')?;
+                Some((host.trim_start_matches('[').trim_end_matches(']'), format!("{port}={address}")))
+            })
+            .ok_or(FORM)?;
+        let PortMap(port, address) = map.parse()?;
+        if host.is_empty() { Err(FORM.to_owned()) } else { Ok(Self(host.to_owned(), port, address)) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Fail {
     operation: String,
     code: String,
@@ -156,8 +185,14 @@ fn config(options: &Options) -> SimConfig {
         port: options.port,
         region: options.region.clone(),
         ports: options.maps.iter().map(|PortMap(port, address)| (*port, *address)).collect(),
+        hosts: options.host_maps.iter().map(|HostMap(host, port, to)| ((host.clone(), *port), *to)).collect(),
         ..SimConfig::default()
     };
+    if let Some(version) = &options.agent_version {
+        config.agent.agent_version.clone_from(version);
+    }
+    config.faults.idle_timeout =
+        options.idle_timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     config.targets.extend(options.targets.iter().map(|id| SimTarget::new(id, id, true)));
     if options.unpaced {
         config.agent = config.agent.unpaced();
@@ -269,6 +304,10 @@ mod tests {
     fn port_maps_and_shares_are_checked() {
         assert!("5432=127.0.0.1:15432".parse::<PortMap>().is_ok());
         assert!("x=127.0.0.1:1".parse::<PortMap>().is_err());
+        let database = HostMap("db".to_owned(), 5432, "127.0.0.1:15432".parse().unwrap());
+        assert_eq!("db:5432=127.0.0.1:15432".parse(), Ok(database));
+        assert!("[fd00::1]:1=[::1]:2".parse::<HostMap>().is_ok_and(|HostMap(host, ..)| host == "fd00::1"));
+        assert!(":1=127.0.0.1:1".parse::<HostMap>().is_err() && "db=127.0.0.1:1".parse::<HostMap>().is_err());
         assert!(share("0.5").is_ok() && share("1.5").is_err() && share("x").is_err());
     }
 }

@@ -1,0 +1,187 @@
+//! The multiplexed session: the smux server between the data channel and the driver's connections.
+//!
+//! Everything the client sends goes into the smux reader's pipe, and blocks the agent's whole reader when that is full.
+//! Everything the streams send is read from the other pipe in the agent's own small steps, which is what makes a session
+//! slow, whatever the number of its streams.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::sim::agent::config::KeepAlivePolicy;
+use crate::sim::agent::frame::{flag, payload_type};
+use crate::sim::agent::pace::Pace;
+use crate::sim::agent::port::{self, Target};
+use crate::sim::agent::record::Record;
+use crate::sim::agent::smux::keep_alive::KeepAlive;
+use crate::sim::agent::smux::{Session, StreamAction};
+use crate::sim::agent::version::{FIRST_RESOLVING_ONCE, LAST_CLIENT_KEPT_ALIVE, compare};
+use crate::sim::agent::{Agent, Moment, Phase, Status};
+
+/// What a multiplexed session consists of.
+#[derive(Debug)]
+pub(super) struct Multiplexed {
+    pub session: Session,
+    pub pace: Pace,
+}
+
+impl Agent {
+    /// Returns the next request about a multiplexed session's connections to the driver.
+    pub fn poll_stream_action(&mut self) -> Option<StreamAction> {
+        self.stream_actions.pop_front()
+    }
+
+    /// Takes the news where a name leads; no address at all is a name that leads somewhere harmless.
+    pub fn host_resolved(&mut self, now: Instant, addresses: &[IpAddr]) {
+        let Phase::Resolving { target, client_version } = &self.phase else { return };
+        let (target, client_version) = (target.clone(), client_version.clone());
+        match addresses.iter().find_map(|address| port::forbidden(&self.config, *address)) {
+            Some(output) => self.finish(now, Status::Failed, output),
+            None => self.multiplex(now, target, &client_version, true),
+        }
+    }
+
+    /// Takes the news that a name leads nowhere: every stream will fail.
+    pub fn host_unresolved(&mut self, now: Instant) {
+        if let Phase::Resolving { target, client_version } = &self.phase {
+            let (target, client_version) = (target.clone(), client_version.clone());
+            self.multiplex(now, target, &client_version, false);
+        }
+    }
+
+    /// Takes the news that a stream's connection stands.
+    pub fn stream_connected(&mut self, now: Instant, stream: u32) {
+        self.with_session(now, |session, record| session.connected(stream, record));
+    }
+
+    /// Takes the news that a stream's dial failed.
+    pub fn stream_failed(&mut self, now: Instant, stream: u32) {
+        self.with_session(now, |session, record| session.failed(stream, record));
+    }
+
+    /// Takes bytes read for a stream.
+    pub fn stream_data(&mut self, now: Instant, stream: u32, data: &[u8]) {
+        self.with_session(now, |session, record| session.data(stream, data, record));
+    }
+
+    /// Takes the end of a stream's data.
+    pub fn stream_eof(&mut self, now: Instant, stream: u32) {
+        self.with_session(now, |session, record| session.ended(stream, record));
+    }
+
+    /// Takes the news that a stream's connection broke, in reading or in writing.
+    pub fn stream_reset(&mut self, now: Instant, stream: u32) {
+        self.with_session(now, |session, record| session.ended(stream, record));
+    }
+
+    /// Takes the news that `count` more bytes of a stream's pending write are done.
+    pub fn stream_wrote(&mut self, now: Instant, stream: u32, count: usize) {
+        self.with_session(now, |session, record| session.wrote(stream, count, record));
+    }
+
+    /// Says whether the agent's socket takes no more data at present; a multiplexed session sends none meanwhile.
+    pub fn set_congested(&mut self, now: Instant, congested: bool) {
+        self.congested = congested;
+        self.settle_streams(now);
+    }
+
+    /// Prepares a multiplexed session: a name is looked up first, once, by agents that do so.
+    pub(super) fn open_multiplexed(&mut self, now: Instant, target: Target, client_version: String) {
+        let looks_up = compare(&self.config.agent_version, FIRST_RESOLVING_ONCE).is_ge();
+        match target.host.clone().filter(|_| looks_up) {
+            Some(host) => {
+                self.stream_actions.push_back(StreamAction::Resolve { host, port: target.port });
+                self.phase = Phase::Resolving { target, client_version };
+            }
+            None => self.multiplex(now, target, &client_version, true),
+        }
+    }
+
+    /// Writes a payload to the smux reader; says whether the write is done.
+    pub(super) fn offer_to_streams(&mut self, payload: Bytes) -> bool {
+        let Phase::Multiplexed(multiplexed) = &mut self.phase else { return true };
+        multiplexed.session.offer(payload, &mut self.record)
+    }
+
+    /// Does what is due of a multiplexed session.
+    pub(super) fn advance_streams(&mut self, now: Instant) {
+        let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };
+        multiplexed.pace.handle_timeout(now);
+        if multiplexed.session.handle_timeout(now) {
+            self.settle_streams(now);
+        } else {
+            self.finish(now, Status::Failed, String::new());
+        }
+    }
+
+    /// Sends what the streams have to say, and goes on reading once a blocked message has found room.
+    pub(super) fn settle_streams(&mut self, now: Instant) {
+        loop {
+            self.send_refusals(now);
+            self.pump(now);
+            let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };
+            while let Some(action) = multiplexed.session.poll_action() {
+                self.stream_actions.push_back(action);
+            }
+            if multiplexed.session.is_blocked() || !self.is_writing() {
+                return;
+            }
+            self.wrote(now, usize::MAX);
+            self.read_inbox(now);
+        }
+    }
+
+    /// Closes the connections of a session that is over.
+    pub(super) fn close_streams(&mut self) {
+        self.stream_actions.clear();
+        if let Phase::Multiplexed(multiplexed) = &self.phase {
+            let connections = multiplexed.session.connections();
+            self.stream_actions.extend(connections.map(|stream| StreamAction::Close { stream }));
+        }
+    }
+
+    fn multiplex(&mut self, now: Instant, target: Target, client_version: &str, resolved: bool) {
+        let mux = &self.config.mux;
+        let keeps_alive = match mux.keep_alive {
+            KeepAlivePolicy::ByVersion => compare(client_version, LAST_CLIENT_KEPT_ALIVE).is_le(),
+            KeepAlivePolicy::Always => true,
+            KeepAlivePolicy::Never => false,
+        };
+        let keep_alive =
+            keeps_alive.then(|| KeepAlive::new(now, mux.keep_alive_interval, mux.keep_alive_timeout));
+        let session = Session::new(mux, target, resolved, keep_alive);
+        self.phase = Phase::Multiplexed(Box::new(Multiplexed { session, pace: Pace::new(now) }));
+        self.reach(Moment::Connected);
+    }
+
+    fn with_session(&mut self, now: Instant, tell: impl FnOnce(&mut Session, &mut Record)) {
+        if let Phase::Multiplexed(multiplexed) = &mut self.phase {
+            tell(&mut multiplexed.session, &mut self.record);
+            self.settle_streams(now);
+        }
+    }
+
+    /// Sends the flag of every failed dial, before the FIN that is in the pipe.
+    fn send_refusals(&mut self, now: Instant) {
+        let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };
+        for _ in 0..multiplexed.session.take_refusals() {
+            let flag = Bytes::copy_from_slice(&flag::CONNECT_TO_PORT_ERROR.to_be_bytes());
+            self.send_stream(now, payload_type::FLAG, flag);
+        }
+    }
+
+    /// Reads the pipe of the streams, as far as the pace allows.
+    fn pump(&mut self, now: Instant) {
+        while !self.congested && !self.outbound.is_paused() {
+            let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };
+            if !multiplexed.pace.is_readable() || !multiplexed.session.has_output() {
+                return;
+            }
+            let payload = multiplexed.session.take_output(self.config.payload_size.max(1));
+            multiplexed.pace.read(now, self.config.read_interval);
+            self.send_output(now, payload);
+            self.reach(Moment::Sent(self.record.bytes_sent));
+        }
+    }
+}

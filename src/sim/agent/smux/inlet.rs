@@ -1,0 +1,169 @@
+//! The way in: the pipe between the agent's message handler and its smux reader, and the frame being read.
+//!
+//! The handler's write blocks while the pipe is full, which is why a message may wait here as a whole or in part.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::sim::agent::smux::frame::{Command, HEADER_LENGTH, Header, ProtocolError};
+
+/// Bytes on their way to the smux reader.
+#[derive(Debug)]
+pub struct Inlet {
+    capacity: usize,
+    pipe: BytesMut,
+    blocked: Bytes,
+    push: Option<Push>,
+}
+
+/// A push whose data has not arrived completely.
+#[derive(Debug)]
+struct Push {
+    stream: u32,
+    length: usize,
+    data: BytesMut,
+}
+
+/// What the reader makes of the bytes that are there.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Opens a stream.
+    Syn(u32),
+    /// Closes a stream.
+    Fin(u32),
+    /// Data of a stream.
+    Psh(u32, Bytes),
+    /// Keeps the session alive.
+    Nop,
+}
+
+impl Inlet {
+    /// Makes an empty pipe of so many bytes.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(HEADER_LENGTH),
+            pipe: BytesMut::new(),
+            blocked: Bytes::new(),
+            push: None,
+        }
+    }
+
+    /// Begins to write a message into the pipe; one at a time.
+    pub fn offer(&mut self, message: Bytes) {
+        self.blocked = message;
+        self.fill();
+    }
+
+    /// Says whether the last message is not completely in the pipe.
+    pub fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    /// Returns the command of the next frame without taking it, if its header has arrived.
+    pub fn peek(&mut self) -> Option<Command> {
+        self.fill();
+        if self.push.is_some() {
+            return Some(Command::Psh);
+        }
+        self.header()?.ok().map(|header| header.command)
+    }
+
+    /// Takes the next frame, if it has arrived.
+    ///
+    /// # Errors
+    /// What arrived is not smux.
+    pub fn take(&mut self) -> Result<Option<Frame>, ProtocolError> {
+        self.fill();
+        if self.push.is_none() {
+            let Some(header) = self.header().transpose()? else { return Ok(None) };
+            self.pipe.advance(HEADER_LENGTH);
+            match header.command {
+                Command::Syn => return Ok(Some(Frame::Syn(header.stream))),
+                Command::Fin => return Ok(Some(Frame::Fin(header.stream))),
+                Command::Nop => return Ok(Some(Frame::Nop)),
+                Command::Psh => {
+                    let length = usize::from(header.length);
+                    self.push = Some(Push { stream: header.stream, length, data: BytesMut::new() });
+                }
+            }
+        }
+        Ok(self.take_push())
+    }
+
+    fn take_push(&mut self) -> Option<Frame> {
+        let mut push = self.push.take()?;
+        loop {
+            let missing = push.length - push.data.len();
+            let part = self.pipe.split_to(missing.min(self.pipe.len()));
+            push.data.extend_from_slice(&part);
+            self.fill();
+            if push.data.len() == push.length {
+                return Some(Frame::Psh(push.stream, push.data.freeze()));
+            }
+            if self.pipe.is_empty() {
+                self.push = Some(push);
+                return None;
+            }
+        }
+    }
+
+    fn header(&self) -> Option<Result<Header, ProtocolError>> {
+        self.pipe.first_chunk::<HEADER_LENGTH>().map(|raw| Header::read(*raw))
+    }
+
+    fn fill(&mut self) {
+        let room = self.capacity.saturating_sub(self.pipe.len()).min(self.blocked.len());
+        self.pipe.extend_from_slice(&self.blocked.split_to(room));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIRE: &[u8] = b"\x01\x00\x00\x00\x03\x00\x00\x00\x01\x02\x03\x00\x03\x00\x00\x00GET\
+        \x01\x03\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x05\x00\x00\x00\x01\x01\x00\x00\x03\x00\x00\x00";
+
+    #[test]
+    fn frames_may_be_split_anywhere() {
+        let expected = [
+            Frame::Syn(3),
+            Frame::Psh(3, Bytes::from_static(b"GET")),
+            Frame::Nop,
+            Frame::Psh(5, Bytes::new()),
+            Frame::Fin(3),
+        ];
+        for at in 0..WIRE.len() {
+            for capacity in [8, 1000] {
+                let mut inlet = Inlet::new(capacity);
+                let mut frames = Vec::new();
+                for part in [&WIRE[..at], &WIRE[at..]] {
+                    inlet.offer(Bytes::from_static(part));
+                    while let Some(frame) = inlet.take().unwrap() {
+                        frames.push(frame);
+                    }
+                    assert!(!inlet.is_blocked());
+                }
+                assert_eq!(frames, expected, "split at {at}, a pipe of {capacity}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_nobody_reads_is_blocked_once_the_pipe_is_full() {
+        let mut inlet = Inlet::new(16);
+        inlet.offer(Bytes::from_static(&WIRE[..16]));
+        assert_eq!(inlet.peek(), Some(Command::Syn));
+        assert!(!inlet.is_blocked());
+        inlet.offer(Bytes::from_static(&WIRE[16..]));
+        assert_eq!(inlet.peek(), Some(Command::Syn));
+        assert!(inlet.is_blocked());
+    }
+
+    #[test]
+    fn what_is_not_smux_is_an_error_and_stays_in_the_way() {
+        let mut inlet = Inlet::new(16);
+        inlet.offer(Bytes::from_static(b"SSH-2.0-x"));
+        assert!(inlet.take().is_err() && inlet.take().is_err());
+        assert_eq!(inlet.peek(), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a relay does about its agent's destinations: it carries out the agent's requests and reports what came of them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::sim::agent::{Action, Agent, StreamAction};
+use crate::sim::clock;
+use crate::sim::connections::News;
+use crate::sim::destination::{Address, Happened};
+use crate::sim::journal::Event;
+use crate::sim::relay::Relay;
+
+impl Relay {
+    pub(super) fn take_happening(&mut self, happened: Happened) {
+        let now = clock::now();
+        match happened {
+            Happened::Connected => {
+                self.note_dial(None, None);
+                self.with_agent(|agent| agent.destination_connected(now));
+            }
+            Happened::Failed(why) => {
+                self.note_dial(None, Some(why.clone()));
+                self.with_agent(|agent| agent.destination_failed(now, &why));
+            }
+            Happened::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
+            Happened::Eof => self.with_agent(|agent| agent.destination_eof(now)),
+            Happened::Reset => self.with_agent(|agent| agent.destination_reset(now)),
+            Happened::Wrote(count) => self.with_agent(|agent| agent.destination_wrote(now, count)),
+        }
+    }
+
+    pub(super) fn take_news(&mut self, news: News) {
+        let now = clock::now();
+        match news {
+            News::Resolved(addresses) if addresses.is_empty() => {
+                self.with_agent(|agent| agent.host_unresolved(now));
+            }
+            News::Resolved(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
+                self.with_agent(|agent| agent.host_resolved(now, &addresses));
+            }
+            News::Stream(stream, happened) => self.take_stream_news(stream, happened),
+        }
+    }
+
+    fn take_stream_news(&mut self, stream: u32, happened: Happened) {
+        let now = clock::now();
+        match happened {
+            Happened::Connected => {
+                self.note_dial(Some(stream), None);
+                self.with_agent(|agent| agent.stream_connected(now, stream));
+            }
+            Happened::Failed(why) => {
+                self.note_dial(Some(stream), Some(why));
+                self.connections.close(stream);
+                self.with_agent(|agent| agent.stream_failed(now, stream));
+            }
+            Happened::Data(data) => self.with_agent(|agent| agent.stream_data(now, stream, &data)),
+            Happened::Eof => self.with_agent(|agent| agent.stream_eof(now, stream)),
+            Happened::Reset => self.with_agent(|agent| agent.stream_reset(now, stream)),
+            Happened::Wrote(count) => self.with_agent(|agent| agent.stream_wrote(now, stream, count)),
+        }
+    }
+
+    /// Carries out what the agent asks for.
+    pub(super) fn perform_actions(&mut self) {
+        while let Some(action) = self.with_agent(Agent::poll_stream_action) {
+            self.perform_on_stream(action);
+        }
+        while let Some(action) = self.with_agent(Agent::poll_action) {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Dial { host, port } => {
+                let (address, delay) = self.prepare_dial(host, port);
+                self.destination.dial(address, delay);
+            }
+            Action::Write(bytes) => self.destination.write(bytes),
+            Action::CloseDestination => self.destination.close(),
+            Action::Ended { status, output } => {
+                self.close_destinations();
+                self.end(status, output);
+            }
+        }
+    }
+
+    fn perform_on_stream(&mut self, action: StreamAction) {
+        match action {
+            StreamAction::Resolve { host, port } => self.resolve(host, port),
+            StreamAction::Dial { stream, host, port } => {
+                let (address, delay) = self.prepare_dial(host, port);
+                self.connections.dial(stream, address, delay);
+            }
+            StreamAction::Read { stream, limit } => self.connections.read(stream, limit),
+            StreamAction::Write { stream, bytes } => self.connections.write(stream, bytes),
+            StreamAction::Close { stream } => self.connections.close(stream),
+        }
+    }
+
+    fn prepare_dial(&mut self, host: Option<String>, port: u16) -> (Address, Duration) {
+        let address = self.shared.config.address_of(host.as_deref(), port);
+        self.dialled = (host, port);
+        (address, self.shared.with_faults(|faults| faults.dial_delay))
+    }
+
+    /// Looks a host up; one of the simulator's map leads where the map says and is harmless.
+    fn resolve(&mut self, host: String, port: u16) {
+        match self.shared.config.address_of(Some(&host), port) {
+            Address::Named(host, port) => self.connections.resolve(host, port),
+            Address::Mapped(_) | Address::Resolved(_) => {
+                let now = clock::now();
+                self.with_agent(|agent| agent.host_resolved(now, &[]));
+            }
+        }
+    }
+
+    pub(super) fn close_destinations(&mut self) {
+        self.destination.close();
+        self.connections.close_all();
+    }
+
+    fn note_dial(&self, stream: Option<u32>, error: Option<String>) {
+        let (host, port) = self.dialled.clone();
+        self.note(|session| Event::Dialed { session, stream, host, port, error });
+    }
+}
