@@ -409,7 +409,10 @@ mod tests {
             ("fumidai", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "Usage: fumidai"),
             ("fumidai -v", ErrorKind::MissingSubcommand, "connect"),
             ("fumidai conect i-0123", ErrorKind::InvalidSubcommand, "'connect'"),
-            ("fumidai forward i-0123", ErrorKind::InvalidSubcommand, "'forward'"),
+            ("fumidai doctor i-0123", ErrorKind::InvalidSubcommand, "'doctor'"),
+            ("fumidai forward i-0123 -L 80", ErrorKind::ValueValidation, "the form is `[BIND:]PORT:HOST"),
+            ("fumidai forward i-0123 -D x", ErrorKind::ValueValidation, "the form is `[BIND:]PORT`"),
+            ("fumidai forward i-0123 --sessions 9", ErrorKind::ValueValidation, "1..=8"),
             ("fumidai doctor", ErrorKind::InvalidSubcommand, "'doctor'"),
             ("fumidai connect", ErrorKind::MissingRequiredArgument, "[USER@]TARGET"),
             ("fumidai connect i-0123 22 x", ErrorKind::UnknownArgument, "'x'"),
@@ -425,7 +428,7 @@ mod tests {
             ("fumidai explain i-0123 --json --policy", ErrorKind::ArgumentConflict, "--policy"),
             ("fumidai connect i-0123 --via", ErrorKind::InvalidValue, "--via <HOP>"),
             ("fumidai completions", ErrorKind::MissingRequiredArgument, "<SHELL>"),
-            ("fumidai man conect", ErrorKind::ValueValidation, "connect, list, explain, ssh-config"),
+            ("fumidai man conect", ErrorKind::ValueValidation, "connect, forward, list, explain, ssh-config"),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
             let (found, message) = refuse(words);
@@ -467,9 +470,9 @@ mod tests {
     fn help_names_no_command_of_a_later_version() {
         let line = CommandLine::command();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, ["connect", "list", "explain", "ssh-config", "completions", "man"]);
+        assert_eq!(names, ["connect", "forward", "list", "explain", "ssh-config", "completions", "man"]);
         let (_, help) = refuse("fumidai --help");
-        for later in ["forward", "doctor", "bastion", "audit"] {
+        for later in ["doctor", "bastion", "audit"] {
             assert!(!help.contains(later), "{later}");
         }
     }

@@ -10,6 +10,7 @@ mod driver;
 mod end;
 mod ending;
 pub mod forward;
+mod join;
 mod leave;
 mod link;
 mod liveness;
@@ -35,6 +36,7 @@ use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
 pub use self::cache_file::CacheFile;
+pub(crate) use self::join::join;
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub use self::start::connect;

@@ -12,6 +12,7 @@ mod pool;
 mod pools;
 mod proxy;
 mod streams;
+mod tunnel;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ pub use self::listener::{Bind, BindError, Listener};
 pub use self::pool::{Pool, PoolSettings, Prepare};
 pub use self::pools::{Pools, Sink};
 pub use self::proxy::{Asked, ProxyError};
+pub use self::tunnel::tunnel;
 
 /// What happens to connections and is worth a line to the user.
 #[derive(Clone, Debug)]

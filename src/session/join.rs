@@ -1,0 +1,99 @@
+//! Standard input and output joined to a stream within the process, such as a channel of a built-in ssh hop.
+//!
+//! The same promises as for a session of its own: end of input is a half-close, a vanished reader or a signal is the end,
+//! and what was received is written.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::time::{Instant, sleep_until};
+
+use super::signals::{Interrupt, Interrupts};
+use super::stdio::{self, Output};
+use super::{Failure, Outcome};
+
+/// Bytes that are read at once, either way.
+const CHUNK: usize = 32 << 10;
+/// Received data that standard output has not taken; beyond it the stream is not read.
+const RECEIVED_LIMIT: usize = 1 << 20;
+
+/// Joins them until the peer closes the stream, or has been silent for `linger` after the end of input.
+///
+/// # Errors
+/// [`Failure::Stdio`]; a stream that breaks has ended.
+pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    linger: Duration,
+    interrupts: &mut Interrupts,
+) -> Result<Outcome, Failure> {
+    let failed = |error| Failure::Stdio { what: "standard input or output", error };
+    let (mut input, mut output) = stdio::open().map_err(failed)?;
+    let (mut reader, mut writer) = split(Box::pin(stream));
+    let mut buffer = vec![0; CHUNK];
+    let mut to_send = Bytes::new();
+    let (mut input_ended, mut is_shut) = (false, false);
+    let mut heard = Instant::now();
+    loop {
+        let wants_input = !input_ended && to_send.is_empty();
+        let takes_more = output.queued() < RECEIVED_LIMIT;
+        tokio::select! {
+            interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
+            read = input.read(CHUNK), if wants_input => match read {
+                Ok(0) => input_ended = true,
+                Ok(length) => to_send = Bytes::copy_from_slice(input.bytes(length)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => input_ended = true,
+                Err(error) => return Err(Failure::Stdio { what: "standard input", error }),
+            },
+            sent = send(&mut writer, &to_send), if !to_send.is_empty() || (input_ended && !is_shut) => match sent {
+                Ok(0) => (is_shut, heard) = (true, Instant::now()),
+                Ok(length) => to_send.advance(length),
+                Err(_) => break,
+            },
+            read = reader.read(&mut buffer), if takes_more => match read {
+                Ok(0) | Err(_) => break,
+                Ok(length) => {
+                    heard = Instant::now();
+                    output.push(&buffer[..length]);
+                }
+            },
+            written = output.write() => if let Some(end) = of_written(written) { return end },
+            () = sleep_until(heard + linger), if is_shut && output.queued() == 0 => break,
+        }
+    }
+    write_out(&mut output, interrupts).await
+}
+
+/// Sends some of the bytes, or after the last of them the end, which is nothing.
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        writer.shutdown().await?;
+        return Ok(0);
+    }
+    match writer.write(bytes).await? {
+        0 => Err(ErrorKind::WriteZero.into()),
+        length => Ok(length),
+    }
+}
+
+async fn write_out(output: &mut Output, interrupts: &mut Interrupts) -> Result<Outcome, Failure> {
+    while output.queued() > 0 {
+        tokio::select! {
+            interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
+            written = output.write() => if let Some(end) = of_written(written) { return end },
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// What a failed write to standard output means.
+fn of_written(written: io::Result<()>) -> Option<Result<Outcome, Failure>> {
+    match written {
+        Ok(()) => None,
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Some(Ok(Outcome::Interrupted(Interrupt::ReaderGone)))
+        }
+        Err(error) => Some(Err(Failure::Stdio { what: "standard output", error })),
+    }
+}
