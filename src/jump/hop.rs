@@ -1,0 +1,151 @@
+//! A hop that we are logged in to, and the way there.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use russh::client::{self, Handle};
+use russh::{Disconnect, SshId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use super::ask::Asker;
+use super::auth::Login;
+use super::error::{Ending, HopStep, JumpError};
+use super::host_key::HostKeys;
+use super::patience::Patience;
+use super::settings::HopSettings;
+use super::stream::HopStream;
+use super::watcher::{Shared, Watcher};
+
+/// What fills 200 ms at 10 MB/s.
+const WINDOW: u32 = 2 * 1024 * 1024;
+
+/// What OpenSSH sends.
+const LARGEST_PACKET: u32 = 32 * 1024;
+
+/// Packets of one channel that wait to be read before everything waits. russh opens a channel's window again when
+/// bytes arrive, not when they are read, so this is what a stalled channel may hold: 4 MiB.
+const WAITING_PACKETS: usize = 128;
+
+/// What OpenSSH says for a connection from its standard input.
+const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
+
+/// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
+pub struct Hop {
+    name: String,
+    handle: Handle<Watcher>,
+    shared: Arc<Shared>,
+}
+
+/// Exchanges keys with the sshd at the other end of a stream, and logs in.
+///
+/// # Errors
+/// The host key is not accepted, nothing lets the user in, a step takes too long, or the stream fails.
+pub async fn connect<S>(stream: S, settings: &HopSettings, asker: &dyn Asker) -> Result<Hop, JumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (patience, shared) = (Patience::default(), Arc::new(Shared::new()));
+    let exchange = exchange_keys(stream, settings, asker, &patience, &shared);
+    let exchanged = patience.limit(settings.connect_timeout, exchange).await;
+    let mut handle = exchanged.map_err(|_| JumpError::Timeout {
+        hop: settings.name.clone(),
+        step: HopStep::KeyExchange,
+        after: settings.connect_timeout,
+    })??;
+    Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
+    tracing::info!(hop = settings.name, user = settings.user, "logged in");
+    Ok(Hop { name: settings.name.clone(), handle, shared })
+}
+
+impl Hop {
+    /// Opens a connection from the hop to an address that the hop resolves.
+    ///
+    /// # Errors
+    /// The hop refuses or fails to connect, or the connection to the hop has ended.
+    pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
+        let (address, from) = ORIGINATOR;
+        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), address, from);
+        match opening.await {
+            Ok(channel) => Ok(HopStream::new(channel, self.shared.clone())),
+            Err(russh::Error::ChannelOpenFailure(failure)) => {
+                let said = self.shared.refusal(&failure).await;
+                let reason = if said.is_empty() { failure.description().to_owned() } else { said };
+                Err(JumpError::ChannelRefused { hop: self.name.clone(), host: host.to_owned(), port, reason })
+            }
+            Err(_) => Err(JumpError::Ended { hop: self.name.clone(), ending: self.ended().await }),
+        }
+    }
+
+    /// Waits until the connection has ended, and returns why.
+    pub async fn ended(&self) -> Ending {
+        self.shared.ended.cancelled().await;
+        self.shared.ending().cloned().unwrap_or(Ending::Closed)
+    }
+
+    /// Says goodbye and waits until the connection has ended; streams that are still open break.
+    pub async fn disconnect(self) {
+        self.shared.end(Ending::Closed);
+        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
+            self.shared.ended.cancelled().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hop").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// russh asks about the host key in a task of its own; it is judged here, where the asker can be borrowed.
+async fn exchange_keys<S>(
+    stream: S,
+    settings: &HopSettings,
+    asker: &dyn Asker,
+    patience: &Patience,
+    shared: &Arc<Shared>,
+) -> Result<Handle<Watcher>, JumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let host_keys = HostKeys::read(settings);
+    let (sender, mut questions) = mpsc::channel(1);
+    let watcher = Watcher { shared: shared.clone(), host_keys: sender };
+    let config = Arc::new(config(settings, &host_keys));
+    let connecting = client::connect_stream(config, stream, watcher);
+    tokio::pin!(connecting);
+    loop {
+        tokio::select! {
+            connected = &mut connecting => return connected.map_err(|error| failure(settings, error)),
+            Some((key, verdict)) = questions.recv() => {
+                let _paused = patience.pause();
+                host_keys.judge(&key, asker).await?;
+                let _ = verdict.send(true);
+            }
+        }
+    }
+}
+
+fn config(settings: &HopSettings, host_keys: &HostKeys<'_>) -> client::Config {
+    let name = concat!("SSH-2.0-fumidai_", env!("CARGO_PKG_VERSION"));
+    client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(name)),
+        window_size: WINDOW,
+        maximum_packet_size: LARGEST_PACKET,
+        channel_buffer_size: WAITING_PACKETS,
+        preferred: host_keys.preferred(),
+        inactivity_timeout: None,
+        keepalive_interval: (!settings.alive_interval.is_zero()).then_some(settings.alive_interval),
+        keepalive_max: settings.alive_max,
+        ..client::Config::default()
+    }
+}
+
+fn failure(settings: &HopSettings, error: russh::Error) -> JumpError {
+    let hop = settings.name.clone();
+    match error {
+        russh::Error::IO(source) => JumpError::Io { hop, source },
+        source => JumpError::Protocol { hop, source },
+    }
+}
