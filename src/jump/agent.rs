@@ -57,6 +57,8 @@ pub(super) enum AgentError {
     Protocol,
     #[error("it refused")]
     Refused,
+    #[error("it does not answer")]
+    Silent,
 }
 
 impl Agent {

@@ -6,13 +6,14 @@
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{MethodKind, MethodSet};
+use tokio::time::timeout;
 use zeroize::Zeroize;
 
-use super::agent::{Agent, AgentKey, Public};
+use super::agent::{Agent, AgentError, AgentKey, Public};
 use super::ask::{Asker, Question};
 use super::candidate::{Candidate, gather};
 use super::error::{HopStep, JumpError, KeyProblem};
-use super::patience::Patience;
+use super::patience::{Patience, TooLong};
 use super::settings::HopSettings;
 use super::signer::{KeySigner, SignError};
 use super::watcher::{Shared, Watcher};
@@ -94,7 +95,6 @@ impl<'a> Login<'a> {
     /// An agent that is not there is as good as none; one that fails is worth a word.
     async fn agent_keys(&mut self) -> Vec<AgentKey> {
         let Some(socket) = &self.settings.agent else { return Vec::new() };
-        let _paused = self.patience.pause();
         let keys = async {
             let mut agent = Agent::connect(socket).await?;
             if let Some(binding) = self.handle.agent_session_binding()
@@ -105,12 +105,14 @@ impl<'a> Login<'a> {
             let keys = agent.keys().await?;
             Ok((agent, keys))
         };
-        match keys.await {
+        let limit = self.settings.auth_timeout;
+        let keys = timeout(limit, keys).await.unwrap_or_else(|_| Err(AgentError::Silent));
+        match keys {
             Ok((agent, keys)) => {
                 self.agent = Some(agent);
                 keys
             }
-            Err::<_, super::agent::AgentError>(error) => {
+            Err(error) => {
                 let problem = KeyProblem::Agent { socket: socket.clone(), reason: error.to_string() };
                 tracing::warn!(%problem, "goes on without an agent");
                 self.problems.push(problem);
@@ -279,7 +281,7 @@ impl<'a> Login<'a> {
 
     fn judge_reply(
         &mut self,
-        reply: Result<Result<AuthResult, russh::Error>, super::patience::TooLong>,
+        reply: Result<Result<AuthResult, russh::Error>, TooLong>,
     ) -> Result<Step, JumpError> {
         match reply {
             Ok(Ok(AuthResult::Success)) => Ok(Step::LoggedIn),

@@ -2,14 +2,18 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::client::{self, Handle};
 use russh::{Disconnect, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::ask::Asker;
 use super::auth::Login;
+use super::cuttable::Cuttable;
 use super::error::{Ending, HopStep, JumpError};
 use super::host_key::HostKeys;
 use super::patience::Patience;
@@ -30,14 +34,19 @@ const WAITING_PACKETS: usize = 128;
 /// What OpenSSH says for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
 
+/// How long a goodbye waits for a peer that takes nothing any more.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
 pub struct Hop {
     name: String,
     handle: Handle<Watcher>,
     shared: Arc<Shared>,
+    cut: CancellationToken,
 }
 
-/// Exchanges keys with the sshd at the other end of a stream, and logs in.
+/// Exchanges keys with the sshd at the other end of a stream, and logs in. If it fails or is dropped before its end,
+/// the stream is cut.
 ///
 /// # Errors
 /// The host key is not accepted, nothing lets the user in, a step takes too long, or the stream fails.
@@ -46,6 +55,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (patience, shared) = (Patience::default(), Arc::new(Shared::new()));
+    let cut = CancellationToken::new();
+    let guard = cut.clone().drop_guard();
+    let stream = Cuttable::new(stream, &cut);
     let exchange = exchange_keys(stream, settings, asker, &patience, &shared);
     let exchanged = patience.limit(settings.connect_timeout, exchange).await;
     let mut handle = exchanged.map_err(|_| JumpError::Timeout {
@@ -55,7 +67,8 @@ where
     })??;
     Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
-    Ok(Hop { name: settings.name.clone(), handle, shared })
+    guard.disarm();
+    Ok(Hop { name: settings.name.clone(), handle, shared, cut })
 }
 
 impl Hop {
@@ -83,12 +96,16 @@ impl Hop {
         self.shared.ending().cloned().unwrap_or(Ending::Closed)
     }
 
-    /// Says goodbye and waits until the connection has ended; streams that are still open break.
+    /// Says goodbye and ends the connection, at the latest after half a second; streams that are still open break.
     pub async fn disconnect(self) {
         self.shared.end(Ending::Closed);
-        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
-            self.shared.ended.cancelled().await;
-        }
+        let goodbye = async {
+            if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
+                self.shared.ended.cancelled().await;
+            }
+        };
+        let _ = timeout(GOODBYE, goodbye).await;
+        self.cut.cancel();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use russh::Preferred;
 use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{Preferred, compression};
 
 use super::ask::{Asker, Question};
 use super::certificate;
@@ -59,7 +59,12 @@ impl<'a> HostKeys<'a> {
         keys.extend(others);
         let has_authority = self.sources().any(KnownHosts::has_authority);
         let certificates = if has_authority { ALGORITHMS.to_vec() } else { Vec::new() };
-        Preferred { key: keys.into(), host_key_certificates: certificates.into(), ..Preferred::DEFAULT }
+        Preferred {
+            key: keys.into(),
+            host_key_certificates: certificates.into(),
+            compression: (&[compression::NONE]).into(),
+            ..Preferred::DEFAULT
+        }
     }
 
     /// Accepts what the hop offers, or says why not.

@@ -19,6 +19,7 @@ mod askpass;
 mod auth;
 mod candidate;
 mod certificate;
+mod cuttable;
 mod error;
 mod expand;
 mod hop;
