@@ -285,7 +285,7 @@ fn arrows_only_go_down() {
     for (place, layer) in LAYERS.into_iter().enumerate() {
         for path in sources(layer) {
             // Names are resolved without a thought of sessions, transport or protocol.
-            let allowed = match layer {
+            let allowed: &[&str] = match layer {
                 "target" => &["target", "aws"],
                 "jump" => &["jump"],
                 _ => &LAYERS[place..],

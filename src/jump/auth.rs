@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 use super::agent::{Agent, AgentError, AgentKey, Public};
 use super::ask::{Asker, Question};
 use super::candidate::{Candidate, gather};
-use super::error::{HopStep, JumpError, KeyProblem};
+use super::error::{HopStep, JumpError, KeyProblem, LoginFailure};
 use super::patience::{Patience, TooLong};
 use super::settings::HopSettings;
 use super::signer::{KeySigner, SignError};
@@ -310,13 +310,13 @@ impl<'a> Login<'a> {
             let methods = methods.iter().map(|method| <&str>::from(method).to_owned());
             methods.collect()
         });
-        JumpError::Auth {
+        JumpError::Auth(Box::new(LoginFailure {
             hop: self.settings.name.clone(),
             user: self.settings.user.clone(),
             tried: std::mem::take(&mut self.tried),
             offered: offered.unwrap_or_default(),
             problems: std::mem::take(&mut self.problems),
             hung_up: self.shared.ending().map(|ending| ending.to_string()),
-        }
+        }))
     }
 }

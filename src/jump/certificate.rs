@@ -66,14 +66,14 @@ pub(super) fn judge(certificate: &Certificate, name: &str, now: SystemTime) -> R
 
 /// OpenSSH's default `CASignatureAlgorithms`.
 fn judge_signature(certificate: &Certificate) -> Result<(), CertificateFault> {
-    let is_safe = match certificate.signature().algorithm() {
+    let is_safe = matches!(
+        certificate.signature().algorithm(),
         Algorithm::Ed25519
-        | Algorithm::Ecdsa { .. }
-        | Algorithm::SkEd25519
-        | Algorithm::SkEcdsaSha2NistP256 => true,
-        Algorithm::Rsa { hash } => matches!(hash, Some(HashAlg::Sha256 | HashAlg::Sha512)),
-        _ => false,
-    };
+            | Algorithm::Ecdsa { .. }
+            | Algorithm::SkEd25519
+            | Algorithm::SkEcdsaSha2NistP256
+            | Algorithm::Rsa { hash: Some(_) }
+    );
     if !is_safe {
         return Err(CertificateFault::WeakSignature);
     }

@@ -13,26 +13,13 @@ use super::certificate::CertificateFault;
 pub enum JumpError {
     /// Nothing that we have lets the user in: the user name, the keys offered (`problems` says which were not), or the
     /// server's authorized keys are wrong.
-    #[error("`{user}` cannot log in to `{hop}`: tried {}; the server takes {}", list(tried), list(offered))]
-    Auth {
-        /// What the user calls the hop.
-        hop: String,
-        /// Who tried to log in.
-        user: String,
-        /// What was tried, in order: `key ED25519 SHA256:… (agent)`, `password`.
-        tried: Vec<String>,
-        /// The ways that the server takes.
-        offered: Vec<String>,
-        /// What could not be tried.
-        problems: Vec<KeyProblem>,
-        /// The server's last word, if it hung up: mostly that too many keys were tried (`IdentitiesOnly` helps).
-        hung_up: Option<String>,
-    },
+    #[error(transparent)]
+    Auth(Box<LoginFailure>),
     /// Nobody has seen this host yet: log in once with ssh and compare the fingerprint, or say `accept-new`.
     #[error("the host key of `{}` is not known: {} {}", .facts.host, .facts.kind, .facts.fingerprint)]
     HostKeyUnknown {
         /// The key.
-        facts: HostKeyFacts,
+        facts: Box<HostKeyFacts>,
     },
     /// The host has another key than is written in the file: it was installed anew, or somebody is in between. Ask
     /// whoever runs it; then `ssh-keygen -R HOST` removes the line.
@@ -42,7 +29,7 @@ pub enum JumpError {
     )]
     HostKeyChanged {
         /// The offered key.
-        facts: HostKeyFacts,
+        facts: Box<HostKeyFacts>,
         /// Where the other key is.
         file: PathBuf,
         /// In which line.
@@ -52,7 +39,7 @@ pub enum JumpError {
     #[error("the host key of `{}` is revoked: {} {}, {}:{line}", .facts.host, .facts.kind, .facts.fingerprint, file.display())]
     HostKeyRevoked {
         /// The offered key.
-        facts: HostKeyFacts,
+        facts: Box<HostKeyFacts>,
         /// Where it is revoked.
         file: PathBuf,
         /// In which line.
@@ -62,7 +49,7 @@ pub enum JumpError {
     #[error("the host certificate of `{}` is not accepted: {fault}", .facts.host)]
     HostCertificate {
         /// The offered key.
-        facts: HostKeyFacts,
+        facts: Box<HostKeyFacts>,
         /// Why.
         fault: CertificateFault,
     },
@@ -113,6 +100,25 @@ pub enum JumpError {
         /// How long it took.
         after: Duration,
     },
+}
+
+/// A login that the server refused; texts of the server are untrusted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{user}` cannot log in to `{hop}`: tried {}; the server takes {}", list(tried), list(offered))]
+pub struct LoginFailure {
+    /// What the user calls the hop.
+    pub hop: String,
+    /// Who tried to log in.
+    pub user: String,
+    /// What was tried, in order: `key ssh-ed25519 SHA256:… (ssh-agent)`, `password`.
+    pub tried: Vec<String>,
+    /// The ways that the server takes; none if it did not say.
+    pub offered: Vec<String>,
+    /// What could not be tried.
+    pub problems: Vec<KeyProblem>,
+    /// How the connection ended, if the server did not wait for more: mostly that too many keys were tried
+    /// (`IdentitiesOnly` helps).
+    pub hung_up: Option<String>,
 }
 
 /// A host key in words.

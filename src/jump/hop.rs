@@ -161,8 +161,8 @@ fn config(settings: &HopSettings, host_keys: &HostKeys<'_>) -> client::Config {
 
 fn failure(settings: &HopSettings, error: russh::Error) -> JumpError {
     let hop = settings.name.clone();
-    match error {
-        russh::Error::IO(source) => JumpError::Io { hop, source },
-        source => JumpError::Protocol { hop, source },
+    if let russh::Error::IO(source) = error {
+        return JumpError::Io { hop, source };
     }
+    JumpError::Protocol { hop, source: error }
 }

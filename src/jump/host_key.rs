@@ -114,7 +114,7 @@ impl<'a> HostKeys<'a> {
     async fn judge_unknown(
         &self,
         key: &PublicKey,
-        facts: HostKeyFacts,
+        facts: Box<HostKeyFacts>,
         asker: &dyn Asker,
     ) -> Result<(), JumpError> {
         let is_accepted = match self.settings.strict {
@@ -157,13 +157,13 @@ impl<'a> HostKeys<'a> {
         }
     }
 
-    fn facts(&self, key: &PublicKey) -> HostKeyFacts {
-        HostKeyFacts {
+    fn facts(&self, key: &PublicKey) -> Box<HostKeyFacts> {
+        Box::new(HostKeyFacts {
             hop: self.settings.name.clone(),
             host: self.settings.known_as(),
             kind: short_name(&key.algorithm()),
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
-        }
+        })
     }
 }
 
@@ -190,12 +190,11 @@ async fn is_confirmed(facts: &HostKeyFacts, asker: &dyn Asker) -> bool {
 
 /// The name that OpenSSH gives a type in its messages.
 fn short_name(algorithm: &Algorithm) -> String {
-    match algorithm {
-        Algorithm::Ed25519 => "ED25519".to_owned(),
-        Algorithm::Ecdsa { .. } => "ECDSA".to_owned(),
-        Algorithm::Rsa { .. } => "RSA".to_owned(),
-        other => other.as_str().to_uppercase(),
-    }
+    let name = algorithm.as_str();
+    let kind = name.strip_prefix("ssh-").or_else(|| name.strip_suffix("@openssh.com")).unwrap_or(name);
+    let kind = if name.starts_with("ecdsa-") { "ecdsa" } else { kind };
+    let kind = if name.starts_with("rsa-") { "rsa" } else { kind };
+    kind.to_uppercase()
 }
 
 fn read_file(file: &Path) -> Option<String> {

@@ -39,7 +39,7 @@ mod watcher;
 pub use self::ask::{Answer, Asker, NoAnswer, Nobody, Question};
 pub use self::askpass::{AskpassSettings, Human};
 pub use self::certificate::CertificateFault;
-pub use self::error::{Ending, HopStep, HostKeyFacts, JumpError, KeyProblem};
+pub use self::error::{Ending, HopStep, HostKeyFacts, JumpError, KeyProblem, LoginFailure};
 pub use self::hop::{Hop, connect};
 pub use self::secret::Secret;
 pub use self::settings::{HopSettings, Local, Methods, StrictHostKeys};

@@ -77,21 +77,24 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn no_time_runs_while_a_human_thinks() {
         let patience = Patience::default();
-        let asked = patience.limit(LIMIT, async {
-            let _paused = patience.pause();
-            tokio::time::sleep(Duration::from_secs(600)).await;
-        });
-        assert_eq!(asked.await, Ok(()));
-        assert_eq!(patience.limit(LIMIT, pending::<()>()).await, Err(TooLong));
-        let answered_late = patience.limit(LIMIT, async {
-            let paused = patience.pause();
-            tokio::time::sleep(Duration::from_secs(9)).await;
-            drop(paused);
-            tokio::time::sleep(Duration::from_secs(4)).await;
-        });
-        assert_eq!(answered_late.await, Ok(()));
+        assert_eq!(patience.later(LIMIT), None);
+        let (first, second) = (patience.pause(), patience.pause());
+        assert!(patience.later(LIMIT).is_some());
+        drop(first);
+        assert!(patience.later(LIMIT).is_some());
+        drop(second);
+        // The limit begins anew with the answer.
+        assert!(patience.later(LIMIT).is_some());
+        assert_eq!(patience.later(Duration::ZERO), None);
+    }
+
+    #[tokio::test]
+    async fn what_never_comes_is_too_late() {
+        let patience = Patience::default();
+        assert_eq!(patience.limit(Duration::ZERO, pending::<()>()).await, Err(TooLong));
+        assert_eq!(patience.limit(Duration::ZERO, async { 7 }).await, Ok(7));
     }
 }

@@ -91,9 +91,10 @@ impl KeySigner<'_> {
 }
 
 fn sign(key: &PrivateKey, data: &[u8], hash: Option<HashAlg>) -> Option<Vec<u8>> {
-    let signature: Signature = match key.key_data() {
-        KeypairData::Rsa(pair) => (pair, hash).try_sign(data).ok()?,
-        _ => key.try_sign(data).ok()?,
+    let signature: Signature = if let KeypairData::Rsa(pair) = key.key_data() {
+        (pair, hash).try_sign(data).ok()?
+    } else {
+        key.try_sign(data).ok()?
     };
     let mut encoded = Vec::new();
     signature.encode(&mut encoded).ok()?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fumidai::jump::{AskpassSettings, Human, JumpError, KeyProblem};
+use fumidai::jump::{AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
 
 use crate::bench::{SshAgent, Sshd, keygen, script, user};
 
@@ -18,7 +18,8 @@ fn human(sshd: &Sshd, askpass: &str) -> Human {
 }
 
 fn tried(error: JumpError) -> Vec<String> {
-    let JumpError::Auth { tried, .. } = error else { panic!("{error}") };
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, .. } = *failure;
     tried
 }
 
@@ -121,7 +122,8 @@ async fn a_passphrase_is_asked_for_by_the_askpass_program() {
     assert_eq!(fs::read_to_string(&asked).unwrap(), question);
     let asker = human(&sshd, "echo wrong");
     let error = sshd.connect_asking(&settings, &asker).await.unwrap_err();
-    let JumpError::Auth { problems, .. } = error else { panic!("{error}") };
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { problems, .. } = *failure;
     assert_eq!(problems, [KeyProblem::Locked { file, reason: "the passphrase was wrong".to_owned() }]);
 }
 
@@ -143,7 +145,8 @@ async fn a_key_that_others_can_read_is_ignored_and_named() {
     let file = sshd.path("identity");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let error = sshd.connect(&sshd.settings()).await.unwrap_err();
-    let JumpError::Auth { tried, problems, .. } = error else { panic!("{error}") };
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, problems, .. } = *failure;
     assert_eq!((tried, problems), (Vec::new(), vec![KeyProblem::TooOpen(file)]));
 }
 
@@ -211,7 +214,8 @@ async fn a_wrong_user_is_told_what_was_tried() {
     settings.name = "bastion".to_owned();
     let error = sshd.connect(&settings).await.unwrap_err();
     let text = error.to_string();
-    let JumpError::Auth { hop, user, tried, offered, problems, hung_up } = error else { panic!("{error}") };
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { hop, user, tried, offered, problems, hung_up } = *failure;
     assert_eq!((hop.as_str(), user.as_str()), ("bastion", "nosuchuser"));
     let place = format!("({})", sshd.path("identity").display());
     assert!(matches!(tried.as_slice(), [key] if key.ends_with(&place)), "{tried:?}");
@@ -232,6 +236,7 @@ async fn a_server_that_has_enough_of_it_is_quoted() {
         settings.identity_files.push(sshd.path(name));
     }
     let error = sshd.connect(&settings).await.unwrap_err();
-    let JumpError::Auth { hung_up: Some(said), .. } = error else { panic!("{error}") };
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let said = failure.hung_up.unwrap();
     assert!(said.contains("Too many authentication failures"), "{said}");
 }

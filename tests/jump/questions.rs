@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use fumidai::jump::{
-    Answer, Asker, HopSettings, JumpError, Local, NoAnswer, Question, Secret, StrictHostKeys, connect,
+    Answer, Asker, HopSettings, JumpError, Local, LoginFailure, NoAnswer, Question, Secret, StrictHostKeys,
+    connect,
 };
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{PrivateKey, PublicKey};
@@ -116,7 +117,8 @@ async fn a_password_may_be_wrong_twice() {
 async fn a_password_that_stays_wrong_is_an_error() {
     let asker = Says::new(&["wrong"; 9]);
     let error = login(MethodKind::Password, &asker).await.unwrap_err();
-    let JumpError::Auth { tried, offered, .. } = error else { panic!("{error}") };
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, offered, .. } = *failure;
     assert_eq!((tried, offered), (vec!["password".to_owned(); 3], vec!["password".to_owned()]));
 }
 
@@ -131,6 +133,6 @@ async fn the_servers_questions_are_passed_on() {
 async fn a_dismissed_question_ends_the_login() {
     let asker = Says::new(&["right"]);
     let error = login(MethodKind::KeyboardInteractive, &asker).await.unwrap_err();
-    assert!(matches!(error, JumpError::Auth { .. }), "{error}");
+    assert!(matches!(error, JumpError::Auth(_)), "{error}");
     assert_eq!(asker.asked.lock().unwrap().len(), 2);
 }
