@@ -3,7 +3,7 @@
 //! A server may want several of them (`AuthenticationMethods`): each partial success begins a new round with what is
 //! left. Each key is offered first and signed for only if the server would take it.
 
-use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
+use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
@@ -227,27 +227,33 @@ impl<'a> Login<'a> {
                 Ok(Err(error)) => return self.judge_reply(Ok(Err(error))).map(Some),
                 Err(too_long) => return self.judge_reply(Err(too_long)).map(Some),
             };
-            let mut responses = Vec::with_capacity(prompts.len());
-            let mut is_answered = true;
-            for prompt in &prompts {
-                let question = Question::Prompt {
-                    user: &self.settings.user,
-                    host: &self.settings.host,
-                    instructions: if responses.is_empty() { &instructions } else { "" },
-                    prompt: &prompt.prompt,
-                    echo: prompt.echo,
-                };
-                let answer = if is_answered { asker.ask(question).await.ok() } else { None };
-                is_answered = answer.is_some();
-                responses.push(answer.map(|answer| answer.reveal().to_owned()).unwrap_or_default());
-            }
+            let (responses, is_answered) = self.answers(asker, &instructions, &prompts).await;
             // The server waits for this many answers even if there are none.
             let respond = self.handle.authenticate_keyboard_interactive_respond(responses);
             reply = self.patience.limit(self.settings.auth_timeout, respond).await;
-            if !is_answered {
+            if !is_answered && !matches!(reply, Ok(Ok(KeyboardInteractiveAuthResponse::Success))) {
                 return Ok(None);
             }
         }
+    }
+
+    /// Asks one prompt after the other; after one that is not answered the others are not asked.
+    async fn answers(
+        &self,
+        asker: &dyn Asker,
+        instructions: &str,
+        prompts: &[Prompt],
+    ) -> (Vec<String>, bool) {
+        let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
+        let (mut responses, mut is_answered) = (Vec::with_capacity(prompts.len()), true);
+        for Prompt { prompt, echo } in prompts {
+            let instructions = if responses.is_empty() { instructions } else { "" };
+            let question = Question::Prompt { user, host, instructions, prompt, echo: *echo };
+            let answer = if is_answered { asker.ask(question).await.ok() } else { None };
+            is_answered = answer.is_some();
+            responses.push(answer.map(|answer| answer.reveal().to_owned()).unwrap_or_default());
+        }
+        (responses, is_answered)
     }
 
     async fn password(&mut self) -> Result<Step, JumpError> {

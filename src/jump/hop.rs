@@ -27,9 +27,8 @@ const WINDOW: u32 = 2 * 1024 * 1024;
 /// What OpenSSH sends.
 const LARGEST_PACKET: u32 = 32 * 1024;
 
-/// Packets of one channel that wait to be read before everything waits. russh opens a channel's window again when
-/// bytes arrive, not when they are read, so this is what a stalled channel may hold: 4 MiB.
-const WAITING_PACKETS: usize = 128;
+/// Packets of one channel that russh keeps: the stream's own inbox takes them at once.
+const WAITING_PACKETS: usize = 8;
 
 /// What OpenSSH says for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);

@@ -183,7 +183,7 @@ mod tests {
     fn generate(file: &Path, passphrase: &str, more: &[&str]) {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ecdsa", "-N", passphrase]).args(more).arg("-f").arg(file);
-        assert!(keygen.status().unwrap().success());
+        assert!(keygen.status().expect("ssh-keygen").success());
     }
 
     #[test]

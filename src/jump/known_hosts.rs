@@ -322,7 +322,7 @@ mod tests {
         let hashed = std::fs::read_to_string(&hashed).unwrap();
         let text = format!(
             "# app {ONE}\n\napp,10.0.0.1 {ONE}\n  app {CURVE}\n[app]:2222 {TWO}\n*.example,!bad.example {ONE} x\n\
-             @cert-authority *.example {TWO}\n@revoked * {CURVE}\nnonsense\napp ssh-ed25519 garbage\n\
+             @cert-authority *.example {TWO}\n@revoked * {CURVE}\nnonsense\nbroken ssh-ed25519 garbage\n\
              10.0.0.? {ONE}\n[*]:2222 {ONE}\nAPP\t{ONE}\n{hashed}"
         );
         std::fs::write(&file, &text).unwrap();

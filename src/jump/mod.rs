@@ -25,6 +25,7 @@ mod expand;
 mod hop;
 mod host_key;
 mod identity;
+mod inbox;
 mod known_hosts;
 pub mod openssh;
 mod patience;

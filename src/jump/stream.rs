@@ -1,7 +1,7 @@
 //! A TCP connection made by a hop, as a stream of bytes.
 //!
-//! russh's own stream, with what it does not tell: an end that the peer did not mean is an error when reading, and a
-//! write to a channel that the peer has closed fails instead of waiting for a window that never opens.
+//! An end that the peer did not mean is an error when reading, and a write to a channel that the peer has closed fails
+//! instead of waiting for a window that never opens.
 
 use std::future::Future;
 use std::io;
@@ -9,68 +9,59 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use russh::Channel;
 use russh::client::Msg;
-use russh::{Channel, ChannelId, ChannelStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use super::watcher::{ChannelState, Shared};
+use super::inbox::{End, Inbox, fill};
+use super::watcher::Shared;
 
 /// A connection through a hop. Shutting it down ends our direction only; dropping it closes it.
 pub struct HopStream {
-    inner: ChannelStream<Msg>,
-    id: ChannelId,
-    state: Arc<ChannelState>,
-    closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    writer: Pin<Box<dyn AsyncWrite + Send>>,
     is_shut: bool,
+    /// The peer has closed it, or everything is over.
+    closed: CancellationToken,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    shared: Arc<Shared>,
+    _dropped: DropGuard,
 }
 
 impl HopStream {
     pub(super) fn new(channel: Channel<Msg>, shared: Arc<Shared>) -> Self {
-        let id = channel.id();
-        let state = shared.channel(id);
-        let closed = Box::pin(state.closed.clone().cancelled_owned());
-        Self { inner: channel.into_stream(), id, state, closed, shared, is_shut: false }
+        let (reader, writer) = channel.split();
+        let (inbox, dropped) = (Arc::<Inbox>::default(), CancellationToken::new());
+        let closed = shared.ended.child_token();
+        let closing = Box::pin(closed.clone().cancelled_owned());
+        let sending = Box::pin(writer.make_writer());
+        tokio::spawn(fill(inbox.clone(), reader, writer, closed.clone(), dropped.clone()));
+        let _dropped = dropped.drop_guard();
+        Self { inbox, writer: sending, is_shut: false, closed, closing, shared, _dropped }
     }
 
-    fn broken(&self) -> io::Error {
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
         let reason = match self.shared.ending() {
             Some(ending) => ending.to_string(),
             None => "the peer closed the channel".to_owned(),
         };
-        io::Error::new(io::ErrorKind::BrokenPipe, reason)
+        io::Error::new(kind, reason)
     }
 }
 
 impl std::fmt::Debug for HopStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HopStream").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl Drop for HopStream {
-    fn drop(&mut self) {
-        self.shared.forget(self.id);
+        f.debug_struct("HopStream").field("closed", &self.closed.is_cancelled()).finish_non_exhaustive()
     }
 }
 
 impl AsyncRead for HopStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let is_end = buf.filled().len() == before && buf.remaining() > 0;
-        if is_end && self.shared.ended.is_cancelled() && self.state.is_finished.get().is_none() {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                self.broken().to_string(),
-            )));
-        }
-        Poll::Ready(Ok(()))
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match ready!(self.inbox.poll_read(cx, buf)) {
+            None | Some(End::Finished) => Ok(()),
+            Some(End::Cut) => Err(self.broken(io::ErrorKind::ConnectionReset)),
+        })
     }
 }
 
@@ -79,23 +70,23 @@ impl AsyncWrite for HopStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if self.is_shut || self.state.closed.is_cancelled() || self.closed.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(self.broken()));
+        if self.is_shut || self.closed.is_cancelled() || self.closing.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(self.broken(io::ErrorKind::BrokenPipe)));
         }
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        self.writer.as_mut().poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        self.writer.as_mut().poll_flush(cx)
     }
 
     /// To say goodbye to a peer that is gone already is no error.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_shut || self.state.closed.is_cancelled() {
+        if self.is_shut || self.closed.is_cancelled() {
             return Poll::Ready(Ok(()));
         }
-        let done = ready!(Pin::new(&mut self.inner).poll_shutdown(cx));
+        let done = ready!(self.writer.as_mut().poll_shutdown(cx));
         self.is_shut = true;
-        Poll::Ready(if self.state.closed.is_cancelled() { Ok(()) } else { done })
+        Poll::Ready(if self.closed.is_cancelled() { Ok(()) } else { done })
     }
 }

@@ -1,8 +1,7 @@
-//! Hears what a hop says on its own: its host key, its channels' ends, the end of everything.
+//! Hears what a hop says on its own: its host key, why it refused, the end of everything.
 //!
 //! russh runs a connection in a task of its own and tells a [`Watcher`] there; [`Shared`] is what the others see of it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
@@ -21,17 +20,8 @@ pub(super) struct Shared {
     /// Cancelled at its end.
     pub ended: CancellationToken,
     ending: OnceLock<Ending>,
-    channels: Mutex<HashMap<ChannelId, Arc<ChannelState>>>,
     refusals: Mutex<Vec<Refusal>>,
     refused: tokio::sync::Notify,
-}
-
-/// What is known of a channel.
-pub(super) struct ChannelState {
-    /// Cancelled when the peer has closed it, or at the end of everything.
-    pub closed: CancellationToken,
-    /// Whether the peer has said that it sends nothing more.
-    pub is_finished: OnceLock<()>,
 }
 
 struct Refusal {
@@ -50,7 +40,6 @@ impl Shared {
         Self {
             ended: CancellationToken::new(),
             ending: OnceLock::new(),
-            channels: Mutex::default(),
             refusals: Mutex::default(),
             refused: tokio::sync::Notify::new(),
         }
@@ -64,22 +53,6 @@ impl Shared {
     /// The first word on the end is kept.
     pub fn end(&self, ending: Ending) {
         let _ = self.ending.set(ending);
-    }
-
-    pub fn channel(&self, id: ChannelId) -> Arc<ChannelState> {
-        let new = || {
-            let closed = self.ended.child_token();
-            Arc::new(ChannelState { closed, is_finished: OnceLock::new() })
-        };
-        lock(&self.channels).entry(id).or_insert_with(new).clone()
-    }
-
-    pub fn forget(&self, id: ChannelId) {
-        lock(&self.channels).remove(&id);
-    }
-
-    fn known_channel(&self, id: ChannelId) -> Option<Arc<ChannelState>> {
-        lock(&self.channels).get(&id).cloned()
     }
 
     /// Returns the server's words for a refusal that russh has told the code of. Two refusals at the same moment for
@@ -138,17 +111,6 @@ impl Handler for Watcher {
         Ok(())
     }
 
-    async fn channel_open_confirmation(
-        &mut self,
-        id: ChannelId,
-        _max_packet_size: u32,
-        _window_size: u32,
-        _session: &mut Session,
-    ) -> Result<(), russh::Error> {
-        self.shared.channel(id);
-        Ok(())
-    }
-
     async fn channel_open_failure(
         &mut self,
         _channel: ChannelId,
@@ -160,21 +122,6 @@ impl Handler for Watcher {
         let refusal = Refusal { code: reason.code(), description: description.to_owned() };
         lock(&self.shared.refusals).push(refusal);
         self.shared.refused.notify_waiters();
-        Ok(())
-    }
-
-    async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
-        if let Some(channel) = self.shared.known_channel(id) {
-            let _ = channel.is_finished.set(());
-        }
-        Ok(())
-    }
-
-    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
-        if let Some(channel) = self.shared.known_channel(id) {
-            let _ = channel.is_finished.set(());
-            channel.closed.cancel();
-        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Bytes through hops: none lost, none changed, and ends that are told from cuts.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use fumidai::jump::{Ending, Hop, JumpError, Nobody, connect};
+use fumidai::jump::{Ending, Hop, HopStep, JumpError, Nobody, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -163,6 +163,32 @@ async fn a_stalled_stream_stalls_only_itself() {
     let mut heard = Vec::new();
     stalled.read_to_end(&mut heard).await.unwrap();
     assert_eq!(digest(&heard), digest(&data));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_is_closed_at_the_peer() {
+    let sshd = Sshd::start("").await;
+    let hop = sshd.connect(&sshd.settings()).await.unwrap();
+    let (port, served) = peer(|mut stream| async move { stream.read_to_end(&mut Vec::new()).await }).await;
+    drop(hop.open("127.0.0.1", port).await.unwrap());
+    served.await.unwrap().unwrap();
+    echoes(&hop).await;
+}
+
+#[tokio::test]
+async fn what_does_not_speak_ssh_is_an_error() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    let (ours, theirs) = tokio::io::duplex(1024);
+    drop(theirs);
+    let error = connect(ours, &settings, &Nobody).await.unwrap_err();
+    assert!(matches!(error, JumpError::Io { .. } | JumpError::Protocol { .. }), "{error}");
+    let (ours, mut theirs) = tokio::io::duplex(1024);
+    settings.connect_timeout = std::time::Duration::from_millis(50);
+    let error = connect(ours, &settings, &Nobody).await.unwrap_err();
+    assert!(matches!(error, JumpError::Timeout { step: HopStep::KeyExchange, .. }), "{error}");
+    // Nothing of ours holds the stream any more.
+    theirs.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
 #[tokio::test]
