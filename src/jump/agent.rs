@@ -30,9 +30,9 @@ pub(super) struct Agent {
     stream: Box<dyn AgentStream>,
 }
 
-trait AgentStream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait AgentStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> AgentStream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> AgentStream for S {}
 
 /// What an agent can sign for.
 pub(super) struct AgentKey {

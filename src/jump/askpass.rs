@@ -85,7 +85,7 @@ impl Human {
                 ("Please type 'yes', 'no' or the fingerprint: ".to_owned(), Echo::Shown)
             }
             Question::HostKey { host, kind, fingerprint, is_retry: false } => {
-                let host = escape(host);
+                let (host, kind) = (escape(host), escape(kind));
                 let text = format!(
                     "The authenticity of host '{host}' can't be established.\n\
                      {kind} key fingerprint is {fingerprint}.\n\

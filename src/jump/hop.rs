@@ -165,3 +165,31 @@ fn failure(settings: &HopSettings, error: russh::Error) -> JumpError {
     }
     JumpError::Protocol { hop, source: error }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::jump::{Local, Nobody};
+
+    fn can_be_a_task(_: &impl Send) {}
+
+    #[test]
+    fn everything_can_be_awaited_in_a_task() {
+        let local = Local {
+            home: Path::new("/home/me"),
+            user: "me",
+            agent: None,
+            now: SystemTime::UNIX_EPOCH,
+            variable: &|_| None,
+        };
+        let settings = HopSettings::new("me", "app", 22, &local);
+        can_be_a_task(&connect(tokio::io::duplex(1).0, &settings, &Nobody));
+        let _ = |hop: &Hop| {
+            can_be_a_task(&hop.open("app", 22));
+            can_be_a_task(&hop.ended());
+        };
+    }
+}
