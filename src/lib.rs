@@ -1,7 +1,7 @@
 //! fumidai reaches servers through AWS Systems Manager Session Manager: it speaks the data channel's protocol
 //! itself, so that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
-//! Folders are layers and arrows only point down this list: `cli`, `config`, `session`, `target`, `aws`,
+//! Folders are layers and arrows only point down this list: `cli`, `config`, `session`, `jump`, `target`, `aws`,
 //! `transport`, `channel`, `mux`. The protocol ([`channel`], [`mux`]) is a value that is mutated with `(now, input)`
 //! and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver ([`session`]) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. One file (`cli/report.rs`) prints errors.
@@ -19,6 +19,7 @@ pub mod aws;
 pub mod channel;
 pub mod cli;
 pub mod config;
+pub mod jump;
 pub mod mux;
 pub mod session;
 #[cfg(feature = "sim")]

@@ -1,0 +1,211 @@
+//! The ssh-agent's protocol, the three requests that a login needs (draft-ietf-sshm-ssh-agent).
+//!
+//! Our own client, since an agent may hold keys of kinds that we do not know: they are skipped, not an error. Keys never
+//! leave the agent, and the agent is never forwarded.
+
+use std::io;
+use std::path::Path;
+
+use russh::keys::agent::AgentSessionBinding;
+use russh::keys::{Certificate, PublicKey};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Message numbers.
+const SUCCESS: u8 = 6;
+const REQUEST_IDENTITIES: u8 = 11;
+const IDENTITIES_ANSWER: u8 = 12;
+const SIGN_REQUEST: u8 = 13;
+const SIGN_RESPONSE: u8 = 14;
+const EXTENSION: u8 = 27;
+
+/// OpenSSH's agent sends no longer message.
+const LONGEST_MESSAGE: usize = 256 * 1024;
+
+/// How an algorithm's name ends if it is a certificate's.
+const CERTIFICATE_SUFFIX: &[u8] = b"-cert-v01@openssh.com";
+
+/// An open connection to an agent.
+pub(super) struct Agent {
+    stream: Box<dyn AgentStream>,
+}
+
+trait AgentStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> AgentStream for S {}
+
+/// What an agent can sign for.
+pub(super) struct AgentKey {
+    pub public: Public,
+    /// What it calls it.
+    pub blob: Vec<u8>,
+}
+
+/// A key or a certificate, as the server is offered it.
+#[derive(Clone, Debug)]
+pub(super) enum Public {
+    Key(PublicKey),
+    Certificate(Box<Certificate>),
+}
+
+/// Why the agent is of no use.
+#[derive(Debug, Error)]
+pub(super) enum AgentError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it answers something else than was asked")]
+    Protocol,
+    #[error("it refused")]
+    Refused,
+    #[error("it does not answer")]
+    Silent,
+}
+
+impl Agent {
+    #[cfg(unix)]
+    pub async fn connect(socket: &Path) -> Result<Self, AgentError> {
+        let stream = tokio::net::UnixStream::connect(socket).await?;
+        Ok(Self { stream: Box::new(stream) })
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_async, reason = "connects where there are unix sockets")]
+    pub async fn connect(_socket: &Path) -> Result<Self, AgentError> {
+        Err(io::Error::from(io::ErrorKind::Unsupported).into())
+    }
+
+    /// Says which session it signs for, so that keys with destination constraints can be used.
+    pub async fn bind(&mut self, binding: &AgentSessionBinding) -> Result<(), AgentError> {
+        let mut request = vec![EXTENSION];
+        put(&mut request, b"session-bind@openssh.com");
+        put(&mut request, binding.host_key());
+        put(&mut request, binding.session_id());
+        put(&mut request, binding.signature());
+        // Not for forwarding.
+        request.push(0);
+        match self.call(&request).await?.first() {
+            Some(&SUCCESS) => Ok(()),
+            Some(_) | None => Err(AgentError::Refused),
+        }
+    }
+
+    pub async fn keys(&mut self) -> Result<Vec<AgentKey>, AgentError> {
+        let answer = self.call(&[REQUEST_IDENTITIES]).await?;
+        let Some((&IDENTITIES_ANSWER, mut rest)) = answer.split_first() else {
+            return Err(AgentError::Protocol);
+        };
+        let count = take_number(&mut rest).ok_or(AgentError::Protocol)?;
+        let mut keys = Vec::new();
+        for _ in 0..count {
+            let blob = take(&mut rest).ok_or(AgentError::Protocol)?.to_vec();
+            let _comment = take(&mut rest).ok_or(AgentError::Protocol)?;
+            match Public::parse(&blob) {
+                Some(public) => keys.push(AgentKey { public, blob }),
+                None => tracing::debug!("the ssh-agent has a key of a kind that is not known"),
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Returns the signature as the server is sent it: algorithm, bytes, and what a token adds.
+    pub async fn sign(&mut self, blob: &[u8], data: &[u8], flags: u32) -> Result<Vec<u8>, AgentError> {
+        let mut request = vec![SIGN_REQUEST];
+        put(&mut request, blob);
+        put(&mut request, data);
+        request.extend(flags.to_be_bytes());
+        let answer = self.call(&request).await?;
+        let Some((&SIGN_RESPONSE, mut rest)) = answer.split_first() else {
+            return Err(AgentError::Refused);
+        };
+        Ok(take(&mut rest).ok_or(AgentError::Protocol)?.to_vec())
+    }
+
+    async fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, AgentError> {
+        let mut message = Vec::with_capacity(request.len() + 4);
+        put(&mut message, request);
+        self.stream.write_all(&message).await?;
+        self.stream.flush().await?;
+        let length = usize::try_from(self.stream.read_u32().await?).map_err(|_| AgentError::Protocol)?;
+        if length > LONGEST_MESSAGE {
+            return Err(AgentError::Protocol);
+        }
+        let mut answer = vec![0; length];
+        self.stream.read_exact(&mut answer).await?;
+        Ok(answer)
+    }
+}
+
+impl Public {
+    fn parse(blob: &[u8]) -> Option<Self> {
+        let mut rest = blob;
+        if take(&mut rest)?.ends_with(CERTIFICATE_SUFFIX) {
+            return Some(Self::Certificate(Box::new(Certificate::from_bytes(blob).ok()?)));
+        }
+        Some(Self::Key(PublicKey::from_bytes(blob).ok()?))
+    }
+}
+
+/// Appends a string of the protocol: its length, its bytes.
+pub(super) fn put(message: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("nothing here is longer than 4 GiB");
+    message.extend(length.to_be_bytes());
+    message.extend(bytes);
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(take_number(rest)?).ok()?;
+    let (taken, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(taken)
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<u32> {
+    let (number, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u32::from_be_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An agent that answers one request.
+    fn answering(answer: Vec<u8>) -> Agent {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let length = theirs.read_u32().await.unwrap();
+            let mut request = vec![0; length as usize];
+            theirs.read_exact(&mut request).await.unwrap();
+            let mut message = Vec::new();
+            put(&mut message, &answer);
+            theirs.write_all(&message).await.unwrap();
+        });
+        Agent { stream: Box::new(ours) }
+    }
+
+    #[tokio::test]
+    async fn a_key_of_an_unknown_kind_is_skipped() {
+        let key: PublicKey =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"
+                .parse()
+                .unwrap();
+        let mut strange = Vec::new();
+        put(&mut strange, b"ssh-strange");
+        let mut answer = vec![IDENTITIES_ANSWER, 0, 0, 0, 2];
+        for blob in [strange, key.to_bytes().unwrap()] {
+            put(&mut answer, &blob);
+            put(&mut answer, b"comment");
+        }
+        let keys = answering(answer).keys().await.unwrap();
+        assert_eq!(keys.len(), 1);
+        assert!(matches!(&keys[0].public, Public::Key(found) if *found == key));
+    }
+
+    #[tokio::test]
+    async fn a_short_answer_is_an_error() {
+        let error = answering(vec![IDENTITIES_ANSWER, 0, 0, 0, 9]).keys().await.err().unwrap();
+        assert!(matches!(error, AgentError::Protocol));
+        let error = answering(vec![5]).sign(b"key", b"data", 0).await.unwrap_err();
+        assert!(matches!(error, AgentError::Refused));
+    }
+}

@@ -1,0 +1,180 @@
+//! Asks a human as OpenSSH does: on the terminal, or by the program of `SSH_ASKPASS`.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::ask::{Answer, Asker, NoAnswer, Question};
+use super::secret::Secret;
+use super::terminal::{self, Echo};
+
+/// Where OpenSSH looks when `SSH_ASKPASS` says nothing.
+const DEFAULT_PROGRAM: &str = "/usr/bin/ssh-askpass";
+
+/// What the environment says of asking.
+#[derive(Clone, Debug, Default)]
+pub struct AskpassSettings {
+    /// `SSH_ASKPASS`.
+    pub program: Option<PathBuf>,
+    /// `SSH_ASKPASS_REQUIRE`: `never`, `prefer` or `force`.
+    pub require: Option<String>,
+    /// Whether `DISPLAY` or `WAYLAND_DISPLAY` is set.
+    pub has_display: bool,
+}
+
+/// A human, asked on the terminal or by a program.
+pub struct Human {
+    settings: AskpassSettings,
+    escape: fn(&str) -> Cow<'_, str>,
+}
+
+/// In which order the two ways are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Terminal,
+    Program,
+    TerminalThenProgram,
+}
+
+impl Human {
+    /// Makes an asker; `escape` makes what a server wrote fit for one line of a terminal.
+    pub fn new(settings: AskpassSettings, escape: fn(&str) -> Cow<'_, str>) -> Self {
+        Self { settings, escape }
+    }
+
+    async fn ask(&self, question: Question<'_>) -> Result<Secret, NoAnswer> {
+        let (text, echo) = self.word(question);
+        let text = &text;
+        match self.settings.way() {
+            Way::Terminal => on_terminal(text, echo).await,
+            Way::Program => self.by_program(text).await,
+            Way::TerminalThenProgram => match on_terminal(text, echo).await {
+                Err(NoAnswer::Nobody) => self.by_program(text).await,
+                answer => answer,
+            },
+        }
+    }
+
+    async fn by_program(&self, text: &str) -> Result<Secret, NoAnswer> {
+        let program = self.settings.program.as_deref().unwrap_or(Path::new(DEFAULT_PROGRAM));
+        run(program, text).await
+    }
+
+    /// Words a question as OpenSSH does.
+    fn word(&self, question: Question<'_>) -> (String, Echo) {
+        let escape = self.escape;
+        match question {
+            Question::Passphrase { file, is_retry } => {
+                let again = if is_retry { "Bad passphrase, try again" } else { "Enter passphrase" };
+                let file = file.to_string_lossy();
+                (format!("{again} for key '{}': ", escape(&file)), Echo::Hidden)
+            }
+            Question::Password { user, host, is_retry } => {
+                let again = if is_retry { "Permission denied, please try again.\n" } else { "" };
+                (format!("{again}{}@{}'s password: ", escape(user), escape(host)), Echo::Hidden)
+            }
+            Question::Prompt { user, host, instructions, prompt, echo } => {
+                let lines = instructions.lines().map(|line| format!("{}\n", escape(line)));
+                let before: String = lines.collect();
+                let text = format!("{before}({}@{}) {}", escape(user), escape(host), escape(prompt));
+                (text, if echo { Echo::Shown } else { Echo::Hidden })
+            }
+            Question::HostKey { is_retry: true, .. } => {
+                ("Please type 'yes', 'no' or the fingerprint: ".to_owned(), Echo::Shown)
+            }
+            Question::HostKey { host, kind, fingerprint, is_retry: false } => {
+                let (host, kind) = (escape(host), escape(kind));
+                let text = format!(
+                    "The authenticity of host '{host}' can't be established.\n\
+                     {kind} key fingerprint is {fingerprint}.\n\
+                     Are you sure you want to continue connecting (yes/no/[fingerprint])? "
+                );
+                (text, Echo::Shown)
+            }
+        }
+    }
+}
+
+impl Asker for Human {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+        Box::pin(self.ask(question))
+    }
+}
+
+impl AskpassSettings {
+    /// The rules of OpenSSH's `read_passphrase`.
+    fn way(&self) -> Way {
+        let require = self.require.as_deref().unwrap_or_default().to_ascii_lowercase();
+        match require.as_str() {
+            "force" => Way::Program,
+            "prefer" if self.has_display => Way::Program,
+            "never" => Way::Terminal,
+            _ if self.has_display => Way::TerminalThenProgram,
+            _ => Way::Terminal,
+        }
+    }
+}
+
+async fn on_terminal(text: &str, echo: Echo) -> Result<Secret, NoAnswer> {
+    terminal::ask(text, echo).await.map(Secret::new)
+}
+
+/// The program gets the question as its argument and prints the answer; a failure is a dismissal.
+async fn run(program: &Path, text: &str) -> Result<Secret, NoAnswer> {
+    let mut command = Command::new(program);
+    command.arg(text).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.map_err(|error| {
+        tracing::warn!(program = %program.display(), %error, "the askpass program cannot be run");
+        NoAnswer::Nobody
+    })?;
+    if !output.status.success() {
+        return Err(NoAnswer::Dismissed);
+    }
+    let printed = Secret::new(String::from_utf8(output.stdout).map_err(|_| NoAnswer::Dismissed)?);
+    let line = printed.reveal().split(['\r', '\n']).next().unwrap_or_default();
+    Ok(Secret::new(line.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(require: &str, has_display: bool) -> AskpassSettings {
+        let require = (!require.is_empty()).then(|| require.to_owned());
+        AskpassSettings { program: None, require, has_display }
+    }
+
+    #[test]
+    fn the_way_is_the_one_openssh_takes() {
+        assert_eq!(settings("", false).way(), Way::Terminal);
+        assert_eq!(settings("", true).way(), Way::TerminalThenProgram);
+        assert_eq!(settings("never", true).way(), Way::Terminal);
+        assert_eq!(settings("prefer", true).way(), Way::Program);
+        assert_eq!(settings("prefer", false).way(), Way::Terminal);
+        assert_eq!(settings("Force", false).way(), Way::Program);
+    }
+
+    #[test]
+    fn what_a_server_wrote_is_escaped() {
+        let human = Human::new(settings("", false), |text| Cow::Owned(text.replace('\x1b', "ESC")));
+        let question = Question::Prompt {
+            user: "bob",
+            host: "app",
+            instructions: "\x1b[2J",
+            prompt: "\x1bCode: ",
+            echo: true,
+        };
+        assert_eq!(human.word(question), ("ESC[2J\n(bob@app) ESCCode: ".to_owned(), Echo::Shown));
+    }
+
+    #[test]
+    fn questions_have_opensshs_words() {
+        let human = Human::new(settings("", false), |text| Cow::Borrowed(text));
+        let passphrase = Question::Passphrase { file: Path::new("/k/id"), is_retry: false };
+        assert_eq!(human.word(passphrase).0, "Enter passphrase for key '/k/id': ");
+        let password = Question::Password { user: "bob", host: "app", is_retry: false };
+        assert_eq!(human.word(password).0, "bob@app's password: ");
+    }
+}

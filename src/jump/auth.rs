@@ -1,0 +1,328 @@
+//! Logs in: keys and certificates, then the server's questions, then a password, as long as the server takes them.
+//!
+//! A server may want several of them (`AuthenticationMethods`): each partial success begins a new round with what is
+//! left. Each key is offered first and signed for only if the server would take it.
+
+use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt};
+use russh::keys::{Algorithm, HashAlg};
+use russh::{MethodKind, MethodSet};
+use tokio::time::timeout;
+use zeroize::Zeroize;
+
+use super::agent::{Agent, AgentError, AgentKey, Public};
+use super::ask::{Asker, Question};
+use super::candidate::{Candidate, gather};
+use super::error::{HopStep, JumpError, KeyProblem, LoginFailure};
+use super::patience::{Patience, TooLong};
+use super::settings::HopSettings;
+use super::signer::{KeySigner, SignError};
+use super::watcher::{Shared, Watcher};
+
+/// A login that has not succeeded yet.
+pub(super) struct Login<'a> {
+    handle: &'a mut Handle<Watcher>,
+    shared: &'a Shared,
+    settings: &'a HopSettings,
+    asker: Option<&'a dyn Asker>,
+    patience: &'a Patience,
+    agent: Option<Agent>,
+    /// What the server takes, once it has said so.
+    offered: Option<MethodSet>,
+    partial_successes: usize,
+    tried: Vec<String>,
+    problems: Vec<KeyProblem>,
+}
+
+/// How far one attempt got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    LoggedIn,
+    /// The server wants something else too.
+    Partly,
+    Refused,
+}
+
+impl<'a> Login<'a> {
+    pub fn new(
+        handle: &'a mut Handle<Watcher>,
+        shared: &'a Shared,
+        settings: &'a HopSettings,
+        asker: &'a dyn Asker,
+        patience: &'a Patience,
+    ) -> Self {
+        let asker = (!settings.batch_mode).then_some(asker);
+        Self {
+            handle,
+            shared,
+            settings,
+            asker,
+            patience,
+            agent: None,
+            offered: None,
+            partial_successes: 0,
+            tried: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    pub async fn run(mut self) -> Result<(), JumpError> {
+        let mut candidates = self.candidates().await;
+        if candidates.is_empty() && self.none().await? == Step::LoggedIn {
+            return Ok(());
+        }
+        loop {
+            let before = self.partial_successes;
+            if self.public_key(&mut candidates).await? == Step::LoggedIn
+                || self.keyboard_interactive().await? == Step::LoggedIn
+                || self.password().await? == Step::LoggedIn
+            {
+                return Ok(());
+            }
+            if self.partial_successes == before {
+                return Err(self.failure());
+            }
+        }
+    }
+
+    async fn candidates(&mut self) -> Vec<Candidate> {
+        if !self.settings.methods.public_key {
+            return Vec::new();
+        }
+        let keys = self.agent_keys().await;
+        gather(self.settings, keys, &mut self.problems)
+    }
+
+    /// An agent that is not there is as good as none; one that fails is worth a word.
+    async fn agent_keys(&mut self) -> Vec<AgentKey> {
+        let Some(socket) = &self.settings.agent else { return Vec::new() };
+        let keys = async {
+            let mut agent = Agent::connect(socket).await?;
+            if let Some(binding) = self.handle.agent_session_binding()
+                && let Err(error) = agent.bind(binding).await
+            {
+                tracing::debug!(%error, "the ssh-agent cannot be bound to the session");
+            }
+            let keys = agent.keys().await?;
+            Ok((agent, keys))
+        };
+        let limit = self.settings.auth_timeout;
+        let keys = timeout(limit, keys).await.unwrap_or_else(|_| Err(AgentError::Silent));
+        match keys {
+            Ok((agent, keys)) => {
+                self.agent = Some(agent);
+                keys
+            }
+            Err(error) => {
+                let problem = KeyProblem::Agent { socket: socket.clone(), reason: error.to_string() };
+                tracing::warn!(%problem, "goes on without an agent");
+                self.problems.push(problem);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Asks what the server takes; some take everybody.
+    async fn none(&mut self) -> Result<Step, JumpError> {
+        let answer = self.handle.authenticate_none(&self.settings.user);
+        let answer = self.patience.limit(self.settings.auth_timeout, answer).await;
+        self.judge_reply(answer)
+    }
+
+    /// A key that was half of a success is not offered again.
+    async fn public_key(&mut self, candidates: &mut Vec<Candidate>) -> Result<Step, JumpError> {
+        let mut next = 0;
+        while next < candidates.len() && self.is_offered(MethodKind::PublicKey) {
+            let Some(candidate) = candidates.get(next) else { break };
+            match self.offer(candidate).await? {
+                Step::LoggedIn => return Ok(Step::LoggedIn),
+                Step::Partly => {
+                    candidates.remove(next);
+                    return Ok(Step::Partly);
+                }
+                Step::Refused => next += 1,
+            }
+        }
+        Ok(Step::Refused)
+    }
+
+    async fn offer(&mut self, candidate: &Candidate) -> Result<Step, JumpError> {
+        let Some(hash) = self.hash_for(candidate).await? else {
+            self.problems.push(KeyProblem::WeakRsa(candidate.describe()));
+            return Ok(Step::Refused);
+        };
+        self.tried.push(candidate.describe());
+        tracing::debug!(hop = self.settings.name, key = candidate.describe(), "offered");
+        let (user, limit) = (self.settings.user.as_str(), self.settings.auth_timeout);
+        let (agent, asker, patience) = (self.agent.as_mut(), self.asker, self.patience);
+        let mut signer = KeySigner { candidate, agent, asker, patience };
+        let answer = match &candidate.public {
+            Public::Key(key) => {
+                let offer = self.handle.authenticate_publickey_with(user, key.clone(), hash, &mut signer);
+                patience.limit(limit, offer).await
+            }
+            Public::Certificate(certificate) => {
+                let certificate = certificate.as_ref().clone();
+                let offer = self.handle.authenticate_certificate_with(user, certificate, hash, &mut signer);
+                patience.limit(limit, offer).await
+            }
+        };
+        match answer {
+            Ok(Err(SignError::Key(problem))) => {
+                tracing::warn!(%problem, "the server would take a key that cannot sign");
+                self.problems.push(problem);
+                Ok(Step::Refused)
+            }
+            Ok(Err(SignError::Gone)) => Err(self.failure()),
+            Ok(Ok(result)) => self.judge_reply(Ok(Ok(result))),
+            Err(too_long) => self.judge_reply(Err(too_long)),
+        }
+    }
+
+    /// Returns the hash that RSA signs with (nothing for other keys), or nothing if the server takes only SHA-1.
+    async fn hash_for(&mut self, candidate: &Candidate) -> Result<Option<Option<HashAlg>>, JumpError> {
+        if !matches!(candidate.key_data().algorithm(), Algorithm::Rsa { .. }) {
+            return Ok(Some(None));
+        }
+        match self.handle.best_supported_rsa_hash().await {
+            Ok(None) => Ok(Some(Some(HashAlg::Sha512))),
+            Ok(Some(Some(hash))) => Ok(Some(Some(hash))),
+            Ok(Some(None)) => Ok(None),
+            Err(_) => Err(self.failure()),
+        }
+    }
+
+    async fn keyboard_interactive(&mut self) -> Result<Step, JumpError> {
+        let method = MethodKind::KeyboardInteractive;
+        let Some(asker) = self.asker.filter(|_| self.settings.methods.keyboard_interactive) else {
+            return Ok(Step::Refused);
+        };
+        for _ in 0..self.settings.password_prompts {
+            if !self.is_offered(method) {
+                break;
+            }
+            self.tried.push("keyboard-interactive".to_owned());
+            match self.converse(asker).await? {
+                Some(Step::Refused) => {}
+                Some(step) => return Ok(step),
+                None => break,
+            }
+        }
+        Ok(Step::Refused)
+    }
+
+    /// One round of questions; nothing if nobody answers.
+    async fn converse(&mut self, asker: &dyn Asker) -> Result<Option<Step>, JumpError> {
+        let start = self.handle.authenticate_keyboard_interactive_start(&self.settings.user, None);
+        let mut reply = self.patience.limit(self.settings.auth_timeout, start).await;
+        loop {
+            let (instructions, prompts) = match reply {
+                Ok(Ok(KeyboardInteractiveAuthResponse::InfoRequest { instructions, prompts, .. })) => {
+                    (instructions, prompts)
+                }
+                Ok(Ok(KeyboardInteractiveAuthResponse::Success)) => return Ok(Some(Step::LoggedIn)),
+                Ok(Ok(KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success })) => {
+                    let result = AuthResult::Failure { remaining_methods, partial_success };
+                    return self.judge_reply(Ok(Ok(result))).map(Some);
+                }
+                Ok(Err(error)) => return self.judge_reply(Ok(Err(error))).map(Some),
+                Err(too_long) => return self.judge_reply(Err(too_long)).map(Some),
+            };
+            let (responses, is_answered) = self.answers(asker, &instructions, &prompts).await;
+            // The server waits for this many answers even if there are none.
+            let respond = self.handle.authenticate_keyboard_interactive_respond(responses);
+            reply = self.patience.limit(self.settings.auth_timeout, respond).await;
+            if !is_answered && !matches!(reply, Ok(Ok(KeyboardInteractiveAuthResponse::Success))) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Asks one prompt after the other; after one that is not answered the others are not asked.
+    async fn answers(
+        &self,
+        asker: &dyn Asker,
+        instructions: &str,
+        prompts: &[Prompt],
+    ) -> (Vec<String>, bool) {
+        let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
+        let (mut responses, mut is_answered) = (Vec::with_capacity(prompts.len()), true);
+        for Prompt { prompt, echo } in prompts {
+            let instructions = if responses.is_empty() { instructions } else { "" };
+            let question = Question::Prompt { user, host, instructions, prompt, echo: *echo };
+            let answer = if is_answered { asker.ask(question).await.ok() } else { None };
+            is_answered = answer.is_some();
+            responses.push(answer.map(|answer| answer.reveal().to_owned()).unwrap_or_default());
+        }
+        (responses, is_answered)
+    }
+
+    async fn password(&mut self) -> Result<Step, JumpError> {
+        let Some(asker) = self.asker.filter(|_| self.settings.methods.password) else {
+            return Ok(Step::Refused);
+        };
+        for attempt in 0..self.settings.password_prompts {
+            if !self.is_offered(MethodKind::Password) {
+                break;
+            }
+            let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
+            let Ok(answer) = asker.ask(Question::Password { user, host, is_retry: attempt > 0 }).await else {
+                break;
+            };
+            self.tried.push("password".to_owned());
+            let mut password = answer.reveal().to_owned();
+            let reply = self.handle.authenticate_password(user, password.clone());
+            let reply = self.patience.limit(self.settings.auth_timeout, reply).await;
+            password.zeroize();
+            match self.judge_reply(reply)? {
+                Step::Refused => {}
+                step @ (Step::LoggedIn | Step::Partly) => return Ok(step),
+            }
+        }
+        Ok(Step::Refused)
+    }
+
+    fn is_offered(&self, method: MethodKind) -> bool {
+        self.offered.as_ref().is_none_or(|offered| offered.contains(&method))
+    }
+
+    fn judge_reply(
+        &mut self,
+        reply: Result<Result<AuthResult, russh::Error>, TooLong>,
+    ) -> Result<Step, JumpError> {
+        match reply {
+            Ok(Ok(AuthResult::Success)) => Ok(Step::LoggedIn),
+            // What russh says if the connection is gone.
+            Ok(Ok(AuthResult::Failure { remaining_methods, .. }))
+                if remaining_methods.is_empty() && self.handle.is_closed() =>
+            {
+                Err(self.failure())
+            }
+            Ok(Ok(AuthResult::Failure { remaining_methods, partial_success })) => {
+                self.offered = Some(remaining_methods);
+                self.partial_successes += usize::from(partial_success);
+                Ok(if partial_success { Step::Partly } else { Step::Refused })
+            }
+            Ok(Err(_)) => Err(self.failure()),
+            Err(_) => Err(JumpError::Timeout {
+                hop: self.settings.name.clone(),
+                step: HopStep::Login,
+                after: self.settings.auth_timeout,
+            }),
+        }
+    }
+
+    fn failure(&mut self) -> JumpError {
+        let offered = self.offered.take().map(|methods| {
+            let methods = methods.iter().map(|method| <&str>::from(method).to_owned());
+            methods.collect()
+        });
+        JumpError::Auth(Box::new(LoginFailure {
+            hop: self.settings.name.clone(),
+            user: self.settings.user.clone(),
+            tried: std::mem::take(&mut self.tried),
+            offered: offered.unwrap_or_default(),
+            problems: std::mem::take(&mut self.problems),
+            hung_up: self.shared.ending().map(|ending| ending.to_string()),
+        }))
+    }
+}

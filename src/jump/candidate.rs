@@ -1,0 +1,178 @@
+//! Which keys are offered, and in which order: OpenSSH's.
+//!
+//! Certificates that the user names or that lie beside a key come first, then the agent's keys that are also named by
+//! `IdentityFile`, the agent's other keys (not with `IdentitiesOnly`), then the files that the agent does not have.
+
+use std::path::{Path, PathBuf};
+
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{HashAlg, PublicKey};
+use zeroize::Zeroizing;
+
+use super::agent::{AgentKey, Public};
+use super::error::KeyProblem;
+use super::identity::{Identity, is_on_token, read_certificate};
+use super::settings::HopSettings;
+
+/// A key or certificate to offer, and who signs for it.
+pub(super) struct Candidate {
+    pub public: Public,
+    pub holder: Holder,
+}
+
+/// Who has the private half.
+#[derive(Clone)]
+pub(super) enum Holder {
+    /// The agent, which knows it by this.
+    Agent(Vec<u8>),
+    /// A file, with its text.
+    File(PathBuf, Zeroizing<String>),
+}
+
+impl Candidate {
+    /// Names it as a user would know it.
+    pub fn describe(&self) -> String {
+        let (what, key) = match &self.public {
+            Public::Key(key) => ("key", key.clone()),
+            Public::Certificate(certificate) => {
+                ("certificate", PublicKey::from(certificate.public_key().clone()))
+            }
+        };
+        let place = match &self.holder {
+            Holder::Agent(_) => "ssh-agent".to_owned(),
+            Holder::File(file, _) => file.display().to_string(),
+        };
+        let kind = key.algorithm();
+        format!("{what} {} {} ({place})", kind.as_str(), key.fingerprint(HashAlg::Sha256))
+    }
+
+    pub fn key_data(&self) -> &KeyData {
+        self.public.key_data()
+    }
+}
+
+impl Public {
+    pub fn key_data(&self) -> &KeyData {
+        match self {
+            Self::Key(key) => key.key_data(),
+            Self::Certificate(certificate) => certificate.public_key(),
+        }
+    }
+}
+
+/// Reads the files and puts everything in order.
+pub(super) fn gather(
+    settings: &HopSettings,
+    agent: Vec<AgentKey>,
+    problems: &mut Vec<KeyProblem>,
+) -> Vec<Candidate> {
+    let identities = read_identities(&settings.identity_files, problems);
+    let certificates = read_certificates(&settings.certificate_files, problems);
+    let mut candidates = named_certificates(&identities, certificates, &agent);
+    let is_named = |key: &AgentKey| {
+        identities.iter().any(|identity| identity.public.key_data() == key.public.key_data())
+    };
+    let is_offered = |candidates: &[Candidate], key: &AgentKey| {
+        let same = |candidate: &&Candidate| candidate.key_data() == key.public.key_data();
+        candidates.iter().filter(same).any(|candidate| is_same_kind(&candidate.public, &key.public))
+    };
+    let in_agent: Vec<KeyData> = agent.iter().filter_map(plain_key).collect();
+    let (named, others): (Vec<_>, Vec<_>) = agent.into_iter().partition(is_named);
+    let others = if settings.identities_only { Vec::new() } else { others };
+    for key in named.into_iter().chain(others) {
+        if !is_offered(&candidates, &key) {
+            candidates.push(Candidate { public: key.public, holder: Holder::Agent(key.blob) });
+        }
+    }
+    for identity in identities {
+        if in_agent.contains(identity.public.key_data()) {
+            continue;
+        }
+        match identity.private {
+            Some(text) => candidates.push(Candidate {
+                public: Public::Key(identity.public),
+                holder: Holder::File(identity.file, text),
+            }),
+            None if is_on_token(&identity.public) => problems.push(KeyProblem::NeedsToken(identity.file)),
+            None => {}
+        }
+    }
+    candidates
+}
+
+fn plain_key(key: &AgentKey) -> Option<KeyData> {
+    match &key.public {
+        Public::Key(public) => Some(public.key_data().clone()),
+        Public::Certificate(_) => None,
+    }
+}
+
+fn is_same_kind(one: &Public, other: &Public) -> bool {
+    match (one, other) {
+        (Public::Key(_), Public::Key(_)) => true,
+        (Public::Certificate(one), Public::Certificate(other)) => one.signature() == other.signature(),
+        (Public::Key(_), Public::Certificate(_)) | (Public::Certificate(_), Public::Key(_)) => false,
+    }
+}
+
+/// Certificates for which somebody has the private half.
+fn named_certificates(identities: &[Identity], named: Vec<Public>, agent: &[AgentKey]) -> Vec<Candidate> {
+    let beside = identities.iter().filter_map(|identity| identity.certificate.clone());
+    let certificates = named.into_iter().chain(beside.map(Public::Certificate));
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for public in certificates {
+        if let Some(holder) = holder_of(public.key_data(), identities, agent)
+            && !candidates.iter().any(|candidate| is_same_kind(&candidate.public, &public))
+        {
+            candidates.push(Candidate { public, holder });
+        }
+    }
+    candidates
+}
+
+fn holder_of(key: &KeyData, identities: &[Identity], agent: &[AgentKey]) -> Option<Holder> {
+    let in_agent = agent.iter().find(|held| plain_key(held).as_ref() == Some(key));
+    if let Some(held) = in_agent {
+        return Some(Holder::Agent(held.blob.clone()));
+    }
+    let identity = identities.iter().find(|identity| identity.public.key_data() == key)?;
+    Some(Holder::File(identity.file.clone(), identity.private.clone()?))
+}
+
+fn read_identities(files: &[PathBuf], problems: &mut Vec<KeyProblem>) -> Vec<Identity> {
+    let mut identities: Vec<Identity> = Vec::new();
+    for file in files {
+        match Identity::read(file) {
+            Ok(Some(identity)) => {
+                let is_new = |known: &Identity| known.public.key_data() != identity.public.key_data();
+                if identities.iter().all(is_new) {
+                    identities.push(identity);
+                }
+            }
+            Ok(None) => {}
+            Err(problem) => note(problem, problems),
+        }
+    }
+    identities
+}
+
+fn read_certificates(files: &[PathBuf], problems: &mut Vec<KeyProblem>) -> Vec<Public> {
+    let mut read = |file: &Path| match read_certificate(file) {
+        Ok(Some(certificate)) => Some(Public::Certificate(certificate)),
+        Ok(None) => {
+            let reason = "it is not there".to_owned();
+            note(KeyProblem::Unreadable { file: file.to_owned(), reason }, problems);
+            None
+        }
+        Err(problem) => {
+            note(problem, problems);
+            None
+        }
+    };
+    files.iter().filter_map(|file| read(file)).collect()
+}
+
+fn note(problem: KeyProblem, problems: &mut Vec<KeyProblem>) {
+    tracing::warn!(%problem, "a key file is ignored");
+    problems.push(problem);
+}

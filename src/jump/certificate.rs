@@ -1,0 +1,84 @@
+//! What a host certificate must say, once its authority is trusted (PROTOCOL.certkeys of OpenSSH).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg};
+use thiserror::Error;
+
+use super::known_hosts::is_like;
+
+/// Why a host certificate is not accepted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// It is for users: the server is set up wrongly.
+    #[error("it is not a host certificate")]
+    NotForHosts,
+    /// Its time has not come: a clock is wrong, here or where it was signed.
+    #[error("it is not valid yet")]
+    NotYetValid,
+    /// Its time is over: the host needs a new one.
+    #[error("it has expired")]
+    Expired,
+    /// It is for other hosts: is the name or the `HostKeyAlias` right?
+    #[error("it is not for `{name}`, but for {principals:?}")]
+    OtherHost {
+        /// Our name of the host.
+        name: String,
+        /// Those in the certificate, untrusted.
+        principals: Vec<String>,
+    },
+    /// It has conditions, which host certificates never have.
+    #[error("it has critical options that are not known")]
+    CriticalOptions,
+    /// It is not signed by its authority: somebody made it up.
+    #[error("its signature is wrong")]
+    Signature,
+    /// It is signed with SHA-1 or DSA: the authority must sign it again.
+    #[error("it is signed by an algorithm that is not safe any more")]
+    WeakSignature,
+}
+
+/// Judges a certificate whose authority is known to be trusted for the host.
+pub(super) fn judge(certificate: &Certificate, name: &str, now: SystemTime) -> Result<(), CertificateFault> {
+    if certificate.cert_type() != CertType::Host {
+        return Err(CertificateFault::NotForHosts);
+    }
+    judge_signature(certificate)?;
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if now < certificate.valid_after() {
+        return Err(CertificateFault::NotYetValid);
+    }
+    if now >= certificate.valid_before() {
+        return Err(CertificateFault::Expired);
+    }
+    let principals = certificate.valid_principals();
+    // None at all is every host.
+    if !principals.is_empty() && !principals.iter().any(|principal| is_like(name, principal)) {
+        let (name, principals) = (name.to_owned(), principals.to_vec());
+        return Err(CertificateFault::OtherHost { name, principals });
+    }
+    if !certificate.critical_options().is_empty() {
+        return Err(CertificateFault::CriticalOptions);
+    }
+    Ok(())
+}
+
+/// OpenSSH's default `CASignatureAlgorithms`.
+fn judge_signature(certificate: &Certificate) -> Result<(), CertificateFault> {
+    let is_safe = matches!(
+        certificate.signature().algorithm(),
+        Algorithm::Ed25519
+            | Algorithm::Ecdsa { .. }
+            | Algorithm::SkEd25519
+            | Algorithm::SkEcdsaSha2NistP256
+            | Algorithm::Rsa { hash: Some(_) }
+    );
+    if !is_safe {
+        return Err(CertificateFault::WeakSignature);
+    }
+    let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
+    // Any time within its validity: only the signature is asked for here.
+    let time = certificate.valid_after();
+    certificate.validate_at(time, [&authority]).map_err(|_| CertificateFault::Signature)
+}

@@ -1,0 +1,112 @@
+//! Expands what `ssh -G` prints as it was written: `~`, `%`-tokens and variables.
+
+use std::path::PathBuf;
+
+use super::settings::Local;
+
+/// What the tokens of ssh_config(5) stand for.
+pub(super) struct Tokens<'a> {
+    pub local: &'a Local<'a>,
+    /// `%n`: the name as it was given.
+    pub name: &'a str,
+    /// `%h`
+    pub host: &'a str,
+    /// `%p`
+    pub port: u16,
+    /// `%r`
+    pub user: &'a str,
+    /// `%k`: the alias, or the name as it was given.
+    pub alias: &'a str,
+}
+
+impl Tokens<'_> {
+    /// Returns a path, or nothing if it has a token that we cannot expand.
+    pub fn path(&self, text: &str) -> Option<PathBuf> {
+        let text = unquote(text);
+        let text = self.variables(&self.percent(text)?)?;
+        Some(match text.strip_prefix('~') {
+            Some("") => self.local.home.to_owned(),
+            Some(rest) if rest.starts_with('/') => self.local.home.join(rest.trim_start_matches('/')),
+            Some(_) | None => PathBuf::from(text),
+        })
+    }
+
+    fn percent(&self, text: &str) -> Option<String> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut characters = text.chars();
+        while let Some(c) = characters.next() {
+            if c == '%' {
+                expanded.push_str(&self.token(characters.next()?)?);
+            } else {
+                expanded.push(c);
+            }
+        }
+        Some(expanded)
+    }
+
+    fn token(&self, token: char) -> Option<String> {
+        Some(match token {
+            '%' => "%".to_owned(),
+            'd' => self.local.home.to_string_lossy().into_owned(),
+            'h' => self.host.to_owned(),
+            'k' => self.alias.to_owned(),
+            'n' => self.name.to_owned(),
+            'p' => self.port.to_string(),
+            'r' => self.user.to_owned(),
+            'u' => self.local.user.to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// `${NAME}`; a variable that is not set makes the whole text useless, as in OpenSSH.
+    fn variables(&self, text: &str) -> Option<String> {
+        let Some((before, rest)) = text.split_once("${") else {
+            return Some(text.to_owned());
+        };
+        let (name, after) = rest.split_once('}')?;
+        let value = (self.local.variable)(name)?;
+        Some(format!("{before}{value}{}", self.variables(after)?))
+    }
+}
+
+fn unquote(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn expand(text: &str) -> Option<String> {
+        let variable = |name: &str| (name == "PLACE").then(|| "/place".to_owned());
+        let local = Local {
+            home: Path::new("/home/me"),
+            user: "me",
+            agent: None,
+            now: SystemTime::UNIX_EPOCH,
+            variable: &variable,
+        };
+        let tokens =
+            Tokens { local: &local, name: "app", host: "10.0.0.1", port: 2222, user: "bob", alias: "app" };
+        Some(tokens.path(text)?.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn tokens_stand_for_what_ssh_config_says() {
+        assert_eq!(expand("~/.ssh/id").as_deref(), Some("/home/me/.ssh/id"));
+        assert_eq!(expand("\"~/.ssh/my id\"").as_deref(), Some("/home/me/.ssh/my id"));
+        assert_eq!(expand("%d/%u/%r@%h:%p/%n/%k").as_deref(), Some("/home/me/me/bob@10.0.0.1:2222/app/app"));
+        assert_eq!(expand("100%%").as_deref(), Some("100%"));
+        assert_eq!(expand("${PLACE}/x").as_deref(), Some("/place/x"));
+    }
+
+    #[test]
+    fn what_cannot_be_expanded_is_no_path() {
+        assert_eq!(expand("${ELSEWHERE}/x"), None);
+        assert_eq!(expand("%Z"), None);
+        assert_eq!(expand("50%"), None);
+    }
+}

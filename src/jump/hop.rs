@@ -1,0 +1,195 @@
+//! A hop that we are logged in to, and the way there.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, Handle};
+use russh::{Disconnect, SshId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::ask::Asker;
+use super::auth::Login;
+use super::cuttable::Cuttable;
+use super::error::{Ending, HopStep, JumpError};
+use super::host_key::HostKeys;
+use super::patience::Patience;
+use super::settings::HopSettings;
+use super::stream::HopStream;
+use super::watcher::{Shared, Watcher};
+
+/// What fills 200 ms at 10 MB/s.
+const WINDOW: u32 = 2 * 1024 * 1024;
+
+/// What OpenSSH sends.
+const LARGEST_PACKET: u32 = 32 * 1024;
+
+/// Packets of one channel that russh keeps: the stream's own inbox takes them at once.
+const WAITING_PACKETS: usize = 8;
+
+/// What OpenSSH says for a connection from its standard input.
+const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
+
+/// How long a goodbye waits for a peer that takes nothing any more.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
+pub struct Hop {
+    name: String,
+    handle: Handle<Watcher>,
+    shared: Arc<Shared>,
+    cut: CancellationToken,
+}
+
+/// Exchanges keys with the sshd at the other end of a stream, and logs in. If it fails or is dropped before its end,
+/// the stream is cut.
+///
+/// # Errors
+/// The host key is not accepted, nothing lets the user in, a step takes too long, or the stream fails.
+pub async fn connect<S>(stream: S, settings: &HopSettings, asker: &dyn Asker) -> Result<Hop, JumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (patience, shared) = (Patience::default(), Arc::new(Shared::new()));
+    let cut = CancellationToken::new();
+    let guard = cut.clone().drop_guard();
+    let stream = Cuttable::new(stream, &cut);
+    let exchange = exchange_keys(stream, settings, asker, &patience, &shared);
+    let exchanged = patience.limit(settings.connect_timeout, exchange).await;
+    let mut handle = exchanged.map_err(|_| JumpError::Timeout {
+        hop: settings.name.clone(),
+        step: HopStep::KeyExchange,
+        after: settings.connect_timeout,
+    })??;
+    Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
+    tracing::info!(hop = settings.name, user = settings.user, "logged in");
+    guard.disarm();
+    Ok(Hop { name: settings.name.clone(), handle, shared, cut })
+}
+
+impl Hop {
+    /// Opens a connection from the hop to an address that the hop resolves.
+    ///
+    /// # Errors
+    /// The hop refuses or fails to connect, or the connection to the hop has ended.
+    pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
+        let (address, from) = ORIGINATOR;
+        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), address, from);
+        match opening.await {
+            Ok(channel) => Ok(HopStream::new(channel, self.shared.clone())),
+            Err(russh::Error::ChannelOpenFailure(failure)) => {
+                let said = self.shared.refusal(&failure).await;
+                let reason = if said.is_empty() { failure.description().to_owned() } else { said };
+                Err(JumpError::ChannelRefused { hop: self.name.clone(), host: host.to_owned(), port, reason })
+            }
+            Err(_) => Err(JumpError::Ended { hop: self.name.clone(), ending: self.ended().await }),
+        }
+    }
+
+    /// Waits until the connection has ended, and returns why.
+    pub async fn ended(&self) -> Ending {
+        self.shared.ended.cancelled().await;
+        self.shared.ending().cloned().unwrap_or(Ending::Closed)
+    }
+
+    /// Says goodbye and ends the connection, at the latest after half a second; streams that are still open break.
+    pub async fn disconnect(self) {
+        self.shared.end(Ending::Closed);
+        let goodbye = async {
+            if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
+                self.shared.ended.cancelled().await;
+            }
+        };
+        let _ = timeout(GOODBYE, goodbye).await;
+        self.cut.cancel();
+    }
+}
+
+impl std::fmt::Debug for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hop").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// russh asks about the host key in a task of its own; it is judged here, where the asker can be borrowed.
+async fn exchange_keys<S>(
+    stream: S,
+    settings: &HopSettings,
+    asker: &dyn Asker,
+    patience: &Patience,
+    shared: &Arc<Shared>,
+) -> Result<Handle<Watcher>, JumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let host_keys = HostKeys::read(settings);
+    let (sender, mut questions) = mpsc::channel(1);
+    let watcher = Watcher { shared: shared.clone(), host_keys: sender };
+    let config = Arc::new(config(settings, &host_keys));
+    let connecting = client::connect_stream(config, stream, watcher);
+    tokio::pin!(connecting);
+    loop {
+        tokio::select! {
+            connected = &mut connecting => return connected.map_err(|error| failure(settings, error)),
+            Some((key, verdict)) = questions.recv() => {
+                let _paused = patience.pause();
+                host_keys.judge(&key, asker).await?;
+                let _ = verdict.send(true);
+            }
+        }
+    }
+}
+
+fn config(settings: &HopSettings, host_keys: &HostKeys<'_>) -> client::Config {
+    let name = concat!("SSH-2.0-fumidai_", env!("CARGO_PKG_VERSION"));
+    client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(name)),
+        window_size: WINDOW,
+        maximum_packet_size: LARGEST_PACKET,
+        channel_buffer_size: WAITING_PACKETS,
+        preferred: host_keys.preferred(),
+        inactivity_timeout: None,
+        keepalive_interval: (!settings.alive_interval.is_zero()).then_some(settings.alive_interval),
+        keepalive_max: settings.alive_max,
+        ..client::Config::default()
+    }
+}
+
+fn failure(settings: &HopSettings, error: russh::Error) -> JumpError {
+    let hop = settings.name.clone();
+    if let russh::Error::IO(source) = error {
+        return JumpError::Io { hop, source };
+    }
+    JumpError::Protocol { hop, source: error }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::jump::{Local, Nobody};
+
+    fn can_be_a_task(_: &impl Send) {}
+
+    #[test]
+    fn everything_can_be_awaited_in_a_task() {
+        let local = Local {
+            home: Path::new("/home/me"),
+            user: "me",
+            agent: None,
+            now: SystemTime::UNIX_EPOCH,
+            variable: &|_| None,
+        };
+        let settings = HopSettings::new("me", "app", 22, &local);
+        can_be_a_task(&connect(tokio::io::duplex(1).0, &settings, &Nobody));
+        let _ = |hop: &Hop| {
+            can_be_a_task(&hop.open("app", 22));
+            can_be_a_task(&hop.ended());
+        };
+    }
+}

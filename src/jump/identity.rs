@@ -1,0 +1,225 @@
+//! The user's own key files: what is in them, who may read them, how they are unlocked.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use russh::keys::{Algorithm, Certificate, PrivateKey, PublicKey, decode_secret_key};
+use zeroize::Zeroizing;
+
+use super::ask::{Asker, Question};
+use super::error::KeyProblem;
+
+/// OpenSSH's `NumberOfPasswordPrompts`, for passphrases.
+const MOST_PASSPHRASES: usize = 3;
+
+/// One `IdentityFile`: its public half, and the text of its private half if it is there to be used.
+pub(super) struct Identity {
+    pub file: PathBuf,
+    pub public: PublicKey,
+    pub private: Option<Zeroizing<String>>,
+    /// The certificate that lies beside it.
+    pub certificate: Option<Box<Certificate>>,
+}
+
+impl Identity {
+    /// Reads a file; nothing if neither it nor its public half is there.
+    pub fn read(file: &Path) -> Result<Option<Self>, KeyProblem> {
+        let beside = read_public(&with_suffix(file, ".pub"));
+        let certificate = read_certificate(&with_suffix(file, "-cert.pub")).ok().flatten();
+        let private = read_text(file, Protection::Private)?;
+        let identity =
+            |public, private| Ok(Some(Self { file: file.to_owned(), public, private, certificate }));
+        let Some(text) = private else {
+            return match beside {
+                Some(public) => identity(public, None),
+                None => Ok(None),
+            };
+        };
+        // A public key as `IdentityFile` picks one of the agent's.
+        if let Ok(public) = PublicKey::from_openssh(&text) {
+            return identity(public, None);
+        }
+        match public_half(&text).or(beside) {
+            Some(public) if is_on_token(&public) => identity(public, None),
+            Some(public) => identity(public, Some(text)),
+            None if is_encrypted(&text) => Err(KeyProblem::NoPublicKey(file.to_owned())),
+            None => Err(KeyProblem::Malformed(file.to_owned())),
+        }
+    }
+}
+
+/// Reads a `CertificateFile`.
+pub(super) fn read_certificate(file: &Path) -> Result<Option<Box<Certificate>>, KeyProblem> {
+    let Some(text) = read_text(file, Protection::Public)? else { return Ok(None) };
+    let certificate = Certificate::from_openssh(text.trim());
+    certificate.map(|found| Some(Box::new(found))).map_err(|_| KeyProblem::Malformed(file.to_owned()))
+}
+
+/// Decodes a private key, and asks for its passphrase if it has one.
+pub(super) async fn unlock(
+    file: &Path,
+    text: &Zeroizing<String>,
+    asker: Option<&dyn Asker>,
+) -> Result<PrivateKey, KeyProblem> {
+    if !is_encrypted(text) {
+        return decode(text.clone(), None).await.ok_or_else(|| KeyProblem::Malformed(file.to_owned()));
+    }
+    let locked = |reason: &str| KeyProblem::Locked { file: file.to_owned(), reason: reason.to_owned() };
+    let asker = asker.ok_or_else(|| locked("nobody may be asked (`BatchMode`)"))?;
+    for attempt in 0..MOST_PASSPHRASES {
+        let question = Question::Passphrase { file, is_retry: attempt > 0 };
+        let answer = asker.ask(question).await.map_err(|error| locked(&error.to_string()))?;
+        if answer.reveal().is_empty() {
+            return Err(locked("no passphrase was given"));
+        }
+        let passphrase = Zeroizing::new(answer.reveal().to_owned());
+        if let Some(key) = decode(text.clone(), Some(passphrase)).await {
+            return Ok(key);
+        }
+    }
+    Err(locked("the passphrase was wrong"))
+}
+
+/// A passphrase is stretched for about a second: not on a thread that moves bytes.
+async fn decode(text: Zeroizing<String>, passphrase: Option<Zeroizing<String>>) -> Option<PrivateKey> {
+    let passphrase = move || {
+        let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
+        decode_secret_key(&text, passphrase).ok()
+    };
+    tokio::task::spawn_blocking(passphrase).await.ok().flatten()
+}
+
+/// The public half, which OpenSSH's own format shows without the passphrase.
+fn public_half(text: &str) -> Option<PublicKey> {
+    let key = match PrivateKey::from_openssh(text) {
+        Ok(key) => key,
+        Err(_) => decode_secret_key(text, None).ok()?,
+    };
+    Some(key.public_key().clone())
+}
+
+fn is_encrypted(text: &str) -> bool {
+    match PrivateKey::from_openssh(text) {
+        Ok(key) => key.is_encrypted(),
+        Err(_) => text.contains("ENCRYPTED"),
+    }
+}
+
+/// What is in the file of such a key is of no use without its token, which only the agent speaks to.
+pub(super) fn is_on_token(key: &PublicKey) -> bool {
+    matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
+}
+
+fn read_public(file: &Path) -> Option<PublicKey> {
+    let text = read_text(file, Protection::Public).ok()??;
+    PublicKey::from_openssh(text.trim()).ok()
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protection {
+    Private,
+    Public,
+}
+
+/// Reads a file; nothing if it is not there.
+fn read_text(file: &Path, protection: Protection) -> Result<Option<Zeroizing<String>>, KeyProblem> {
+    let unreadable =
+        |error: io::Error| KeyProblem::Unreadable { file: file.to_owned(), reason: error.to_string() };
+    let mut open = match File::open(file) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut text = Zeroizing::new(String::new());
+    open.read_to_string(&mut text).map_err(unreadable)?;
+    let is_public = protection == Protection::Public || PublicKey::from_openssh(&text).is_ok();
+    if !is_public && is_open_to_others(&open).map_err(unreadable)? {
+        return Err(KeyProblem::TooOpen(file.to_owned()));
+    }
+    Ok(Some(text))
+}
+
+/// Like OpenSSH, does not judge the files of others.
+#[cfg(unix)]
+fn is_open_to_others(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = file.metadata()?;
+    let is_ours = metadata.uid() == rustix::process::getuid().as_raw();
+    Ok(is_ours && metadata.mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use super::*;
+    use crate::jump::ask::{Answer, NoAnswer};
+    use crate::jump::secret::Secret;
+
+    struct Says(&'static [&'static str]);
+
+    impl Asker for Says {
+        fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+            let Question::Passphrase { is_retry, .. } = question else { panic!("{question:?}") };
+            let answer = self.0.get(usize::from(is_retry)).copied();
+            Box::pin(async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(NoAnswer::Nobody) })
+        }
+    }
+
+    fn generate(file: &Path, passphrase: &str, more: &[&str]) {
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ecdsa", "-N", passphrase]).args(more).arg("-f").arg(file);
+        assert!(keygen.status().expect("ssh-keygen").success());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("id");
+        generate(&file, "", &[]);
+        assert!(Identity::read(&file).unwrap().unwrap().private.is_some());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(Identity::read(&file).err(), Some(KeyProblem::TooOpen(file)));
+    }
+
+    #[test]
+    fn a_public_key_alone_is_an_identity_without_a_private_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("id");
+        generate(&file, "", &[]);
+        let named = Identity::read(&folder.path().join("id.pub")).unwrap().unwrap();
+        assert!(named.private.is_none());
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(Identity::read(&file).unwrap().unwrap().public.key_data(), named.public.key_data());
+        assert!(Identity::read(&folder.path().join("nothing")).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_passphrase_is_asked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, format) in [("new", &[][..]), ("pkcs8", &["-m", "PKCS8"])] {
+            let file = folder.path().join(name);
+            generate(&file, "secret", format);
+            let identity = Identity::read(&file).unwrap().unwrap();
+            let text = identity.private.unwrap();
+            let key = unlock(&file, &text, Some(&Says(&["wrong", "secret"]))).await.unwrap();
+            assert_eq!(key.public_key().key_data(), identity.public.key_data(), "{name}");
+            assert!(unlock(&file, &text, Some(&Says(&["wrong", "wrong"]))).await.is_err());
+            assert!(unlock(&file, &text, None).await.is_err());
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The user's known hosts: what sshd(8) says of the file, as pure functions on its text.
+//!
+//! [`KnownHosts::read`] keeps the lines that are about one name; [`KnownHosts::check`] says what they make of a key, in
+//! the order and with the exceptions of OpenSSH: a revoked key is revoked whatever else is written, and any key of the
+//! host that is not the offered one makes it a changed one. That is why the types that are known are offered first.
+
+use std::path::PathBuf;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{Algorithm, Certificate, PublicKey};
+
+/// A file's lines about one name, several files one after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownHosts {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    place: Place,
+    marker: Marker,
+    key: KeyData,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marker {
+    None,
+    CertAuthority,
+    Revoked,
+}
+
+/// What known hosts make of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is the host's, or its certificate's authority is trusted for the host.
+    Known,
+    /// There is no line about the host.
+    Unknown,
+    /// The host has another key.
+    Changed(Place),
+    /// This key must never be trusted again.
+    Revoked(Place),
+}
+
+/// A line of the file, taken apart; what is not one is no line.
+struct Line<'a> {
+    marker: Marker,
+    hosts: &'a str,
+    key: KeyData,
+}
+
+impl KnownHosts {
+    /// Keeps the lines of a file that are about `name`: a host in lower case, or `[host]:port`.
+    pub fn read(&mut self, file: PathBuf, text: &str, name: &str) {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(line) = Line::parse(line).filter(|line| is_about(line.hosts, name)) {
+                let place = Place { file: file.clone(), line: number + 1 };
+                self.entries.push(Entry { place, marker: line.marker, key: line.key });
+            }
+        }
+    }
+
+    /// Judges a plain key.
+    pub fn check(&self, key: &KeyData) -> Finding {
+        if let Some(place) = self.revoked(key) {
+            return Finding::Revoked(place);
+        }
+        let mut others = self.marked(Marker::None).filter(|entry| entry.key != *key);
+        if self.marked(Marker::None).any(|entry| entry.key == *key) {
+            return Finding::Known;
+        }
+        let same_type = self
+            .marked(Marker::None)
+            .find(|entry| is_same_type(&entry.key.algorithm(), &key.algorithm()))
+            .or_else(|| others.next());
+        same_type.map_or(Finding::Unknown, |entry| Finding::Changed(entry.place.clone()))
+    }
+
+    /// Judges who signed a certificate; what the certificate itself says is not looked at.
+    pub fn check_authority(&self, certificate: &Certificate) -> Finding {
+        let keys = [certificate.signature_key(), certificate.public_key()];
+        if let Some(place) = keys.into_iter().find_map(|key| self.revoked(key)) {
+            return Finding::Revoked(place);
+        }
+        let mut authorities = self.marked(Marker::CertAuthority);
+        if authorities.any(|entry| entry.key == *certificate.signature_key()) {
+            return Finding::Known;
+        }
+        Finding::Unknown
+    }
+
+    /// Whether an authority is trusted for the host.
+    pub fn has_authority(&self) -> bool {
+        self.marked(Marker::CertAuthority).next().is_some()
+    }
+
+    /// Whether the host has a key of that type.
+    pub fn has_type(&self, algorithm: &Algorithm) -> bool {
+        self.marked(Marker::None).any(|entry| is_same_type(&entry.key.algorithm(), algorithm))
+    }
+
+    fn marked(&self, marker: Marker) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.marker == marker)
+    }
+
+    fn revoked(&self, key: &KeyData) -> Option<Place> {
+        let entry = self.marked(Marker::Revoked).find(|entry| entry.key == *key)?;
+        Some(entry.place.clone())
+    }
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+        let first = words.next().filter(|word| !word.starts_with('#'))?;
+        let (marker, hosts) = match first {
+            "@cert-authority" => (Marker::CertAuthority, words.next()?),
+            "@revoked" => (Marker::Revoked, words.next()?),
+            _ if first.starts_with('@') => return None,
+            _ => (Marker::None, first),
+        };
+        let (kind, key) = (words.next()?, words.next()?.trim_end());
+        let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok()?;
+        Some(Self { marker, hosts, key: key.key_data().clone() })
+    }
+}
+
+/// RSA keys are of one type, whatever hash signs.
+fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
+    one == other || (one.clone().is_rsa() && other.clone().is_rsa())
+}
+
+/// Whether the field of hosts, hashed or a list of patterns, is about that name.
+fn is_about(hosts: &str, name: &str) -> bool {
+    match hosts.strip_prefix("|1|") {
+        Some(hashed) => is_hash_of(hashed, name).unwrap_or(false),
+        None => is_in_list(hosts, name),
+    }
+}
+
+fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
+    let (salt, hash) = hashed.split_once('|')?;
+    let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
+    Some(hash == hash_of(&salt, name))
+}
+
+fn hash_of(salt: &[u8], name: &str) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+    hmac::sign(&key, name.as_bytes()).as_ref().to_vec()
+}
+
+/// Writes a name as `ssh-keygen -H` would, with a salt of 20 random bytes.
+pub(super) fn hashed_name(salt: &[u8], name: &str) -> String {
+    format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash_of(salt, name)))
+}
+
+/// A negated pattern that matches excludes the name from the whole list.
+fn is_in_list(list: &str, name: &str) -> bool {
+    let mut is_in = false;
+    for pattern in list.split(',') {
+        let (is_negated, pattern) = match pattern.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, pattern),
+        };
+        if is_like(name, pattern) {
+            if is_negated {
+                return false;
+            }
+            is_in = true;
+        }
+    }
+    is_in
+}
+
+/// Whether a name is like a pattern: `*` is any text, `?` any byte; case does not matter.
+pub(super) fn is_like(name: &str, pattern: &str) -> bool {
+    let (name, pattern) = (name.to_lowercase().into_bytes(), pattern.to_lowercase().into_bytes());
+    let (mut at, mut next) = (0, 0);
+    // Where the last star is, and how much of the name it has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = name.get(at) {
+        match (pattern.get(next), star) {
+            (Some(b'*'), _) => {
+                star = Some((next, at));
+                next += 1;
+            }
+            (Some(expected), _) if *expected == b'?' || expected == byte => {
+                at += 1;
+                next += 1;
+            }
+            (_, Some((place, taken))) => {
+                star = Some((place, taken + 1));
+                at = taken + 1;
+                next = place + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern.iter().skip(next).all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const TWO: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
+
+    fn key(text: &str) -> KeyData {
+        PublicKey::from_openssh(text).unwrap().key_data().clone()
+    }
+
+    fn read(text: &str, name: &str) -> KnownHosts {
+        let mut known = KnownHosts::default();
+        known.read("known_hosts".into(), text, name);
+        known
+    }
+
+    fn place(line: usize) -> Place {
+        Place { file: "known_hosts".into(), line }
+    }
+
+    #[test]
+    fn a_listed_key_is_known_and_another_is_changed() {
+        let text = format!("# comment\n\napp {ONE} a comment\n");
+        assert_eq!(read(&text, "app").check(&key(ONE)), Finding::Known);
+        assert_eq!(read(&text, "app").check(&key(TWO)), Finding::Changed(place(3)));
+        assert_eq!(read(&text, "db").check(&key(ONE)), Finding::Unknown);
+    }
+
+    #[test]
+    fn a_host_known_by_another_type_only_is_changed() {
+        let known = read(&format!("app {ONE}\n"), "app");
+        assert_eq!(known.check(&key(CURVE)), Finding::Changed(place(1)));
+        assert!(known.has_type(&Algorithm::Ed25519) && !known.has_type(&Algorithm::Dsa));
+        let both = read(&format!("app {ONE}\napp {CURVE}"), "app");
+        assert_eq!(both.check(&key(CURVE)), Finding::Known);
+        assert_eq!(both.check(&key(TWO)), Finding::Changed(place(1)));
+    }
+
+    #[test]
+    fn a_revoked_key_is_revoked_wherever_else_it_is_listed() {
+        let text = format!("app {ONE}\n@revoked * {ONE}\n");
+        assert_eq!(read(&text, "app").check(&key(ONE)), Finding::Revoked(place(2)));
+        assert_eq!(read(&text, "app").check(&key(TWO)), Finding::Changed(place(1)));
+    }
+
+    #[test]
+    fn an_authority_is_no_key_of_the_host() {
+        let known = read(&format!("@cert-authority *.example {ONE}"), "app.example");
+        assert!(known.has_authority());
+        assert_eq!(known.check(&key(ONE)), Finding::Unknown);
+    }
+
+    #[test]
+    fn garbage_is_skipped() {
+        let text =
+            format!("app\napp ssh-ed25519\napp ssh-ed25519 ????\n@what app {ONE}\n|1|x {ONE}\napp {ONE}");
+        assert_eq!(read(&text, "app").entries.len(), 1);
+        assert_eq!(read(&text, "app").check(&key(TWO)), Finding::Changed(place(6)));
+    }
+
+    #[test]
+    fn patterns_are_those_of_sshd() {
+        for (pattern, name, expected) in [
+            ("*", "x", true),
+            ("*.example", "a.example", true),
+            ("*.example", "example", false),
+            ("10.0.0.?", "10.0.0.7", true),
+            ("10.0.0.?", "10.0.0.77", false),
+            ("a*b*c", "aXbXbc", true),
+            ("[app]:2222", "[app]:2222", true),
+            ("[*]:2222", "[app]:2222", true),
+            ("APP", "app", true),
+            ("", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(is_like(name, pattern), expected, "{pattern} {name}");
+        }
+        assert!(!is_in_list("*.example,!bad.example", "bad.example"));
+        assert!(is_in_list("!bad.example,*.example", "good.example"));
+        assert!(!is_in_list("!bad.example", "good.example"));
+    }
+
+    #[test]
+    fn hashes_are_those_of_sshd() {
+        // `ssh-keygen -H` of OpenSSH 9.2, for `[app]:2222`.
+        let salt = [7u8; 20];
+        let hosts = hashed_name(&salt, "[app]:2222");
+        assert!(is_about(&hosts, "[app]:2222") && !is_about(&hosts, "app"));
+    }
+
+    /// The lines that `ssh-keygen -F` finds.
+    fn found_by_keygen(file: &std::path::Path, name: &str) -> Vec<usize> {
+        let output = Command::new("ssh-keygen").arg("-F").arg(name).arg("-f").arg(file).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("# Host ")?.split("line ").nth(1));
+        lines.map(|number| number.split(' ').next().unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_form_is_found_as_ssh_keygen_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, hashed) = (folder.path().join("known_hosts"), folder.path().join("hashed"));
+        std::fs::write(&hashed, format!("secret.example {ONE}\n[secret.example]:2222 {TWO}\n")).unwrap();
+        let keygen = Command::new("ssh-keygen").arg("-H").arg("-f").arg(&hashed).output().unwrap();
+        assert!(keygen.status.success());
+        let hashed = std::fs::read_to_string(&hashed).unwrap();
+        let text = format!(
+            "# app {ONE}\n\napp,10.0.0.1 {ONE}\n  app {CURVE}\n[app]:2222 {TWO}\n*.example,!bad.example {ONE} x\n\
+             @cert-authority *.example {TWO}\n@revoked * {CURVE}\nnonsense\nbroken ssh-ed25519 garbage\n\
+             10.0.0.? {ONE}\n[*]:2222 {ONE}\nAPP\t{ONE}\n{hashed}"
+        );
+        std::fs::write(&file, &text).unwrap();
+        let names = [
+            "app",
+            "[app]:2222",
+            "10.0.0.1",
+            "10.0.0.9",
+            "good.example",
+            "bad.example",
+            "secret.example",
+            "[secret.example]:2222",
+            "nobody",
+        ];
+        for name in names {
+            let ours: Vec<usize> = read(&text, name).entries.iter().map(|entry| entry.place.line).collect();
+            assert_eq!(ours, found_by_keygen(&file, name), "{name}");
+        }
+    }
+}

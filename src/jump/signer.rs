@@ -1,0 +1,102 @@
+//! Signs for a key once the server has said that it would let it in: no passphrase is asked for in vain.
+
+use russh::keys::agent::AgentIdentity;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_key::Signature;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{HashAlg, PrivateKey};
+use russh::{SendError, Signer};
+use thiserror::Error;
+
+use super::agent::{Agent, put};
+use super::ask::Asker;
+use super::candidate::{Candidate, Holder};
+use super::error::KeyProblem;
+use super::identity::unlock;
+use super::patience::Patience;
+
+/// The agent's flags that ask for RSA with SHA-2.
+const RSA_SHA2_256: u32 = 2;
+const RSA_SHA2_512: u32 = 4;
+
+/// Signs for one candidate.
+pub(super) struct KeySigner<'a> {
+    pub candidate: &'a Candidate,
+    pub agent: Option<&'a mut Agent>,
+    /// Nobody, if nobody may be asked.
+    pub asker: Option<&'a dyn Asker>,
+    pub patience: &'a Patience,
+}
+
+/// Why there is no signature.
+#[derive(Debug, Error)]
+pub(super) enum SignError {
+    /// The connection is gone; its own end says more.
+    #[error("the connection is gone")]
+    Gone,
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyProblem),
+}
+
+impl From<SendError> for SignError {
+    fn from(_: SendError) -> Self {
+        Self::Gone
+    }
+}
+
+impl Signer for KeySigner<'_> {
+    type Error = SignError;
+
+    /// A human may have to type or to touch: the server's time does not run.
+    async fn auth_sign(
+        &mut self,
+        _key: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        let _paused = self.patience.pause();
+        let signature = match &self.candidate.holder {
+            Holder::Agent(blob) => self.by_agent(&blob.clone(), &to_sign, hash).await?,
+            Holder::File(file, text) => {
+                let key = unlock(file, text, self.asker).await?;
+                sign(&key, &to_sign, hash).ok_or_else(|| KeyProblem::Malformed(file.clone()))?
+            }
+        };
+        put(&mut to_sign, &signature);
+        Ok(to_sign)
+    }
+}
+
+impl KeySigner<'_> {
+    async fn by_agent(
+        &mut self,
+        blob: &[u8],
+        data: &[u8],
+        hash: Option<HashAlg>,
+    ) -> Result<Vec<u8>, KeyProblem> {
+        let flags = match hash {
+            Some(HashAlg::Sha256) => RSA_SHA2_256,
+            Some(HashAlg::Sha512) => RSA_SHA2_512,
+            Some(_) | None => 0,
+        };
+        let refused = || KeyProblem::AgentRefused(self.candidate.describe());
+        let agent = self.agent.as_mut().ok_or_else(refused)?;
+        agent.sign(blob, data, flags).await.map_err(|error| {
+            tracing::debug!(%error, "the ssh-agent does not sign");
+            refused()
+        })
+    }
+}
+
+fn sign(key: &PrivateKey, data: &[u8], hash: Option<HashAlg>) -> Option<Vec<u8>> {
+    let signature: Signature = if let KeypairData::Rsa(pair) = key.key_data() {
+        (pair, hash).try_sign(data).ok()?
+    } else {
+        key.try_sign(data).ok()?
+    };
+    let mut encoded = Vec::new();
+    signature.encode(&mut encoded).ok()?;
+    Some(encoded)
+}

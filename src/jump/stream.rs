@@ -1,0 +1,92 @@
+//! A TCP connection made by a hop, as a stream of bytes.
+//!
+//! An end that the peer did not mean is an error when reading, and a write to a channel that the peer has closed fails
+//! instead of waiting for a window that never opens.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use russh::Channel;
+use russh::client::Msg;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+
+use super::inbox::{End, Inbox, fill};
+use super::watcher::Shared;
+
+/// A connection through a hop. Shutting it down ends our direction only; dropping it closes it.
+pub struct HopStream {
+    inbox: Arc<Inbox>,
+    writer: Pin<Box<dyn AsyncWrite + Send>>,
+    is_shut: bool,
+    /// The peer has closed it, or everything is over.
+    closed: CancellationToken,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    shared: Arc<Shared>,
+    _dropped: DropGuard,
+}
+
+impl HopStream {
+    pub(super) fn new(channel: Channel<Msg>, shared: Arc<Shared>) -> Self {
+        let (reader, writer) = channel.split();
+        let (inbox, dropped) = (Arc::<Inbox>::default(), CancellationToken::new());
+        let closed = shared.ended.child_token();
+        let closing = Box::pin(closed.clone().cancelled_owned());
+        let sending = Box::pin(writer.make_writer());
+        tokio::spawn(fill(inbox.clone(), reader, writer, closed.clone(), dropped.clone()));
+        let _dropped = dropped.drop_guard();
+        Self { inbox, writer: sending, is_shut: false, closed, closing, shared, _dropped }
+    }
+
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
+        let reason = match self.shared.ending() {
+            Some(ending) => ending.to_string(),
+            None => "the peer closed the channel".to_owned(),
+        };
+        io::Error::new(kind, reason)
+    }
+}
+
+impl std::fmt::Debug for HopStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HopStream").field("closed", &self.closed.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for HopStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match ready!(self.inbox.poll_read(cx, buf)) {
+            None | Some(End::Finished) => Ok(()),
+            Some(End::Cut) => Err(self.broken(io::ErrorKind::ConnectionReset)),
+        })
+    }
+}
+
+impl AsyncWrite for HopStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.is_shut || self.closed.is_cancelled() || self.closing.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(self.broken(io::ErrorKind::BrokenPipe)));
+        }
+        self.writer.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.as_mut().poll_flush(cx)
+    }
+
+    /// To say goodbye to a peer that is gone already is no error.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_shut || self.closed.is_cancelled() {
+            return Poll::Ready(Ok(()));
+        }
+        let done = ready!(self.writer.as_mut().poll_shutdown(cx));
+        self.is_shut = true;
+        Poll::Ready(if self.closed.is_cancelled() { Ok(()) } else { done })
+    }
+}

@@ -1,0 +1,165 @@
+//! Host keys: known, unknown, changed, revoked, and certificates of a test authority.
+
+use std::fs;
+
+use fumidai::jump::{Answer, Asker, CertificateFault, JumpError, NoAnswer, Question, Secret, StrictHostKeys};
+
+use crate::bench::{Sshd, keygen};
+
+/// Answers every question about a host key alike.
+struct Says(&'static str);
+
+impl Asker for Says {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+        let Question::HostKey { fingerprint, .. } = question else { panic!("{question:?}") };
+        let answer = if self.0 == "fingerprint" { fingerprint } else { self.0 };
+        let answer = (!answer.is_empty()).then(|| Secret::new(answer.to_owned()));
+        Box::pin(async move { answer.ok_or(NoAnswer::Nobody) })
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_refused_with_its_fingerprint() {
+    let sshd = Sshd::start("").await;
+    sshd.known_hosts("");
+    let error = sshd.connect(&sshd.settings()).await.unwrap_err();
+    let JumpError::HostKeyUnknown { facts } = error else { panic!("{error}") };
+    assert_eq!((facts.host, facts.kind.as_str()), (sshd.known_as(), "ED25519"));
+    assert!(facts.fingerprint.starts_with("SHA256:"));
+}
+
+#[tokio::test]
+async fn a_changed_key_is_refused_with_file_and_line_whatever_is_accepted() {
+    let sshd = Sshd::start("").await;
+    keygen(sshd.folder.path(), "other", &["-t", "ed25519"]).await;
+    sshd.known_hosts(&format!("# mine\n\n{} {}", sshd.known_as(), sshd.public("other")));
+    let before = fs::read_to_string(sshd.path("known_hosts")).unwrap();
+    for strict in [StrictHostKeys::Yes, StrictHostKeys::Ask, StrictHostKeys::AcceptNew, StrictHostKeys::No] {
+        let mut settings = sshd.settings();
+        settings.strict = strict;
+        let error = sshd.connect_asking(&settings, &Says("yes")).await.unwrap_err();
+        let JumpError::HostKeyChanged { file, line, .. } = error else { panic!("{error}") };
+        assert_eq!((file, line), (sshd.path("known_hosts"), 3));
+    }
+    assert_eq!(fs::read_to_string(sshd.path("known_hosts")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_though_it_is_known() {
+    let sshd = Sshd::start("").await;
+    let public = sshd.public("host_key");
+    sshd.known_hosts(&format!("{} {public}@revoked * {public}", sshd.known_as()));
+    let mut settings = sshd.settings();
+    settings.strict = StrictHostKeys::No;
+    let error = sshd.connect(&settings).await.unwrap_err();
+    assert!(matches!(error, JumpError::HostKeyRevoked { line: 2, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_key_is_written_down_once() {
+    for is_hashed in [false, true] {
+        let sshd = Sshd::start("").await;
+        let mut settings = sshd.settings();
+        settings.user_known_hosts = vec![sshd.path("new/known_hosts")];
+        settings.strict = StrictHostKeys::AcceptNew;
+        settings.hash_known_hosts = is_hashed;
+        sshd.connect(&settings).await.unwrap();
+        let written = fs::read_to_string(sshd.path("new/known_hosts")).unwrap();
+        assert_eq!(written.starts_with("|1|"), is_hashed, "{written}");
+        settings.strict = StrictHostKeys::Yes;
+        sshd.connect(&settings).await.unwrap();
+        assert_eq!(fs::read_to_string(sshd.path("new/known_hosts")).unwrap(), written);
+    }
+}
+
+#[tokio::test]
+async fn a_human_decides_about_a_new_key() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.strict = StrictHostKeys::Ask;
+    for (answer, is_accepted) in
+        [("no", false), ("", false), ("perhaps", false), ("yes", true), ("fingerprint", true)]
+    {
+        sshd.known_hosts("");
+        let result = sshd.connect_asking(&settings, &Says(answer)).await;
+        assert_eq!(result.is_ok(), is_accepted, "{answer}");
+        let is_written = !fs::read_to_string(sshd.path("known_hosts")).unwrap().is_empty();
+        assert_eq!(is_written, is_accepted, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_many_keys_is_asked_for_the_known_one() {
+    let sshd = Sshd::start("HostKey FOLDER/host_rsa\nHostKey FOLDER/host_ecdsa").await;
+    for kind in ["rsa", "ecdsa"] {
+        keygen(sshd.folder.path(), &format!("host_{kind}"), &["-t", kind]).await;
+    }
+    for name in ["host_rsa", "host_ecdsa", "host_key"] {
+        sshd.know(name);
+        sshd.connect(&sshd.settings()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn an_alias_and_a_name_without_port_are_known_too() {
+    let sshd = Sshd::start("").await;
+    let public = sshd.public("host_key");
+    sshd.known_hosts(&format!("127.0.0.1 {public}"));
+    sshd.connect(&sshd.settings()).await.unwrap();
+    sshd.known_hosts(&format!("Alias {public}"));
+    let mut settings = sshd.settings();
+    assert!(sshd.connect(&settings).await.is_err());
+    settings.host_key_alias = Some("ALIAS".to_owned());
+    sshd.connect(&settings).await.unwrap();
+}
+
+/// An sshd with a host certificate; the authority is `ca`.
+async fn certified(principals: &str, validity: &str) -> Sshd {
+    let sshd = Sshd::start("HostCertificate FOLDER/host_key-cert.pub").await;
+    keygen(sshd.folder.path(), "ca", &["-t", "ed25519"]).await;
+    let sign = ["-s", "ca", "-h", "-I", "host", "-n", principals, "-V", validity];
+    keygen(sshd.folder.path(), "host_key.pub", &sign).await;
+    sshd.known_hosts(&format!("@cert-authority [127.0.0.*]:* {}", sshd.public("ca")));
+    sshd
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_trusted_authority_is_accepted() {
+    let sshd = certified("127.0.0.1,app.example", "-1h:+1h").await;
+    sshd.connect(&sshd.settings()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_host_is_not() {
+    let sshd = certified("app.example", "-1h:+1h").await;
+    let error = sshd.connect(&sshd.settings()).await.unwrap_err();
+    let JumpError::HostCertificate { fault, .. } = error else { panic!("{error}") };
+    let principals = vec!["app.example".to_owned()];
+    assert_eq!(fault, CertificateFault::OtherHost { name: "127.0.0.1".to_owned(), principals });
+}
+
+#[tokio::test]
+async fn a_certificate_out_of_its_time_is_not() {
+    for (validity, expected) in
+        [("-2h:-1h", CertificateFault::Expired), ("+1h:+2h", CertificateFault::NotYetValid)]
+    {
+        let sshd = certified("127.0.0.1", validity).await;
+        let mut settings = sshd.settings();
+        settings.strict = StrictHostKeys::AcceptNew;
+        let error = sshd.connect(&settings).await.unwrap_err();
+        assert!(matches!(&error, JumpError::HostCertificate { fault, .. } if *fault == expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_stranger_or_a_revoked_authority_is_not() {
+    let sshd = certified("127.0.0.1", "-1h:+1h").await;
+    keygen(sshd.folder.path(), "stranger", &["-t", "ed25519"]).await;
+    let (ca, stranger) = (sshd.public("ca"), sshd.public("stranger"));
+    sshd.known_hosts(&format!("@cert-authority * {stranger}"));
+    let error = sshd.connect(&sshd.settings()).await.unwrap_err();
+    assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
+    sshd.known_hosts(&format!("@cert-authority * {ca}@revoked * {ca}"));
+    let error = sshd.connect(&sshd.settings()).await.unwrap_err();
+    assert!(matches!(error, JumpError::HostKeyRevoked { line: 2, .. }), "{error}");
+}

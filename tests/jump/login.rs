@@ -1,0 +1,242 @@
+//! Logins: the agent, files, passphrases, certificates, and what is said when nothing lets the user in.
+
+use std::borrow::Cow;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use fumidai::jump::{AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
+
+use crate::bench::{SshAgent, Sshd, keygen, script, user};
+
+fn human(sshd: &Sshd, askpass: &str) -> Human {
+    let program = sshd.path("askpass");
+    script(&program, askpass);
+    let require = Some("force".to_owned());
+    Human::new(AskpassSettings { program: Some(program), require, has_display: false }, |text| {
+        Cow::Borrowed(text)
+    })
+}
+
+fn tried(error: JumpError) -> Vec<String> {
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, .. } = *failure;
+    tried
+}
+
+#[tokio::test]
+async fn a_key_of_the_agent_lets_in() {
+    let sshd = Sshd::start("").await;
+    let agent = SshAgent::start(sshd.folder.path()).await;
+    agent.add(&sshd.path("identity")).await;
+    let mut settings = sshd.settings();
+    settings.identity_files = Vec::new();
+    assert!(sshd.connect(&settings).await.is_err());
+    settings.agent = Some(agent.socket.clone());
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn identities_only_keeps_the_agents_other_keys_back() {
+    let sshd = Sshd::start("").await;
+    let agent = SshAgent::start(sshd.folder.path()).await;
+    keygen(sshd.folder.path(), "other", &["-t", "ecdsa"]).await;
+    for name in ["other", "identity"] {
+        agent.add(&sshd.path(name)).await;
+    }
+    fs::write(sshd.path("authorized_keys"), "").unwrap();
+    let mut settings = sshd.settings();
+    settings.agent = Some(agent.socket.clone());
+    settings.identity_files = vec![sshd.path("identity.pub")];
+    // The key that is named comes first, though the agent lists it last.
+    let all = tried(sshd.connect(&settings).await.unwrap_err());
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].starts_with("key ssh-ed25519 SHA256:") && all[0].ends_with("(ssh-agent)"), "{all:?}");
+    settings.identities_only = true;
+    let named = tried(sshd.connect(&settings).await.unwrap_err());
+    assert_eq!(named, all[..1]);
+    sshd.authorize(&["identity"]);
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_no_obstacle() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.agent = Some(sshd.path("nothing.sock"));
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_type_of_key_lets_in() {
+    let sshd = Sshd::start("").await;
+    for (name, options) in [
+        ("rsa", &["-t", "rsa"][..]),
+        ("pem", &["-t", "rsa", "-m", "PEM"]),
+        ("p256", &["-t", "ecdsa", "-b", "256"]),
+        ("p384", &["-t", "ecdsa", "-b", "384"]),
+        ("p521", &["-t", "ecdsa", "-b", "521"]),
+    ] {
+        keygen(sshd.folder.path(), name, options).await;
+        sshd.authorize(&[name]);
+        let mut settings = sshd.settings();
+        settings.identity_files = vec![sshd.path(name)];
+        sshd.connect(&settings).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn an_rsa_key_of_the_agent_signs_with_sha2() {
+    let sshd = Sshd::start("PubkeyAcceptedAlgorithms rsa-sha2-512").await;
+    let agent = SshAgent::start(sshd.folder.path()).await;
+    keygen(sshd.folder.path(), "rsa", &["-t", "rsa"]).await;
+    agent.add(&sshd.path("rsa")).await;
+    sshd.authorize(&["rsa"]);
+    let mut settings = sshd.settings();
+    settings.identity_files = Vec::new();
+    settings.agent = Some(agent.socket.clone());
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_takes_sha1_only_gets_no_rsa_signature() {
+    let sshd = Sshd::start("PubkeyAcceptedAlgorithms ssh-rsa").await;
+    keygen(sshd.folder.path(), "rsa", &["-t", "rsa"]).await;
+    sshd.authorize(&["rsa"]);
+    let mut settings = sshd.settings();
+    settings.identity_files = vec![sshd.path("rsa")];
+    assert_eq!(tried(sshd.connect(&settings).await.unwrap_err()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_passphrase_is_asked_for_by_the_askpass_program() {
+    let sshd = Sshd::start("").await;
+    keygen(sshd.folder.path(), "locked", &["-t", "ed25519", "-N", "open sesame"]).await;
+    sshd.authorize(&["locked"]);
+    let mut settings = sshd.settings();
+    settings.identity_files = vec![sshd.path("locked")];
+    let asked = sshd.path("asked").display().to_string();
+    let asker = human(&sshd, &format!("echo \"$1\" >> {asked}; echo 'open sesame'"));
+    sshd.connect_asking(&settings, &asker).await.unwrap();
+    let file = sshd.path("locked");
+    let question = format!("Enter passphrase for key '{}': \n", file.display());
+    assert_eq!(fs::read_to_string(&asked).unwrap(), question);
+    let asker = human(&sshd, "echo wrong");
+    let error = sshd.connect_asking(&settings, &asker).await.unwrap_err();
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { problems, .. } = *failure;
+    assert_eq!(problems, [KeyProblem::Locked { file, reason: "the passphrase was wrong".to_owned() }]);
+}
+
+#[tokio::test]
+async fn no_passphrase_is_asked_for_in_vain() {
+    let sshd = Sshd::start("").await;
+    keygen(sshd.folder.path(), "locked", &["-t", "ed25519", "-N", "open sesame"]).await;
+    let mut settings = sshd.settings();
+    settings.identity_files = vec![sshd.path("locked"), sshd.path("identity")];
+    let asked = sshd.path("asked");
+    let asker = human(&sshd, &format!("touch {}", asked.display()));
+    sshd.connect_asking(&settings, &asker).await.unwrap();
+    assert!(!asked.exists());
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_ignored_and_named() {
+    let sshd = Sshd::start("").await;
+    let file = sshd.path("identity");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = sshd.connect(&sshd.settings()).await.unwrap_err();
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, problems, .. } = *failure;
+    assert_eq!((tried, problems), (Vec::new(), vec![KeyProblem::TooOpen(file)]));
+}
+
+/// An sshd that trusts certificates of `ca`, one of which lies beside `key`, and no keys.
+async fn trusting_certificates(kind: &str) -> Sshd {
+    let sshd = Sshd::start("TrustedUserCAKeys FOLDER/ca.pub").await;
+    let folder = sshd.folder.path();
+    keygen(folder, "ca", &["-t", "ed25519"]).await;
+    keygen(folder, "key", &["-t", kind]).await;
+    keygen(folder, "key.pub", &["-s", "ca", "-I", "me", "-n", &user(), "-V", "-1h:+1h"]).await;
+    fs::write(sshd.path("authorized_keys"), "").unwrap();
+    sshd
+}
+
+#[tokio::test]
+async fn a_certificate_beside_its_key_lets_in() {
+    for kind in ["ed25519", "rsa", "ecdsa"] {
+        let sshd = trusting_certificates(kind).await;
+        let mut settings = sshd.settings();
+        settings.identity_files = vec![sshd.path("key")];
+        sshd.connect(&settings).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_file_is_used_with_the_key_it_belongs_to() {
+    let sshd = trusting_certificates("ed25519").await;
+    fs::rename(sshd.path("key-cert.pub"), sshd.path("elsewhere.pub")).unwrap();
+    let mut settings = sshd.settings();
+    settings.identity_files = vec![sshd.path("identity"), sshd.path("key")];
+    assert!(sshd.connect(&settings).await.is_err());
+    settings.certificate_files = vec![sshd.path("elsewhere.pub")];
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_in_the_agent_lets_in() {
+    for kind in ["ed25519", "rsa"] {
+        let sshd = trusting_certificates(kind).await;
+        let agent = SshAgent::start(sshd.folder.path()).await;
+        agent.add(&sshd.path("key")).await;
+        let mut settings = sshd.settings();
+        settings.identity_files = Vec::new();
+        settings.agent = Some(agent.socket.clone());
+        sshd.connect(&settings).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_want_two_keys() {
+    let sshd = Sshd::start("AuthenticationMethods publickey,publickey").await;
+    keygen(sshd.folder.path(), "second", &["-t", "ecdsa"]).await;
+    sshd.authorize(&["identity", "second"]);
+    let mut settings = sshd.settings();
+    assert!(sshd.connect(&settings).await.is_err());
+    settings.identity_files.push(sshd.path("second"));
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_user_is_told_what_was_tried() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.user = "nosuchuser".to_owned();
+    settings.name = "bastion".to_owned();
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let text = error.to_string();
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { hop, user, tried, offered, problems, hung_up } = *failure;
+    assert_eq!((hop.as_str(), user.as_str()), ("bastion", "nosuchuser"));
+    let place = format!("({})", sshd.path("identity").display());
+    assert!(matches!(tried.as_slice(), [key] if key.ends_with(&place)), "{tried:?}");
+    assert_eq!((offered, problems, hung_up), (vec!["publickey".to_owned()], vec![], None));
+    assert!(
+        text.contains("`nosuchuser` cannot log in to `bastion`: tried key ssh-ed25519 SHA256:"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_has_enough_of_it_is_quoted() {
+    let sshd = Sshd::start("MaxAuthTries 2").await;
+    fs::write(sshd.path("authorized_keys"), "").unwrap();
+    let mut settings = sshd.settings();
+    for name in ["one", "two", "three"] {
+        keygen(sshd.folder.path(), name, &["-t", "ed25519"]).await;
+        settings.identity_files.push(sshd.path(name));
+    }
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let said = failure.hung_up.unwrap();
+    assert!(said.contains("Too many authentication failures"), "{said}");
+}

@@ -1,0 +1,138 @@
+//! Passwords and the server's own questions, against a small server: sshd would need PAM and accounts for them.
+
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use fumidai::jump::{
+    Answer, Asker, HopSettings, JumpError, Local, LoginFailure, NoAnswer, Question, Secret, StrictHostKeys,
+    connect,
+};
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::{PrivateKey, PublicKey};
+use russh::server::{Auth, Config, Handler, Response, run_stream};
+use russh::{MethodKind, MethodSet};
+
+/// Takes `right` as a password, and `right` and `42` as answers.
+#[derive(Clone, Default)]
+struct Server;
+
+impl Handler for Server {
+    type Error = russh::Error;
+
+    async fn auth_password(&mut self, _user: &str, password: &str) -> Result<Auth, russh::Error> {
+        Ok(if password == "right" { Auth::Accept } else { again(MethodKind::Password) })
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
+        let Some(response) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "Two factors".into(),
+                prompts: vec![("Password: ".into(), false), ("Code: ".into(), true)].into(),
+            });
+        };
+        let answers: Vec<_> = response.map(|answer| answer.to_vec()).collect();
+        Ok(if answers == [b"right".to_vec(), b"42".to_vec()] {
+            Auth::Accept
+        } else {
+            again(MethodKind::KeyboardInteractive)
+        })
+    }
+}
+
+fn again(method: MethodKind) -> Auth {
+    Auth::Reject { proceed_with_methods: Some(MethodSet::from(&[method][..])), partial_success: false }
+}
+
+/// Answers in turn, and keeps what was asked.
+#[derive(Default)]
+struct Says {
+    answers: Mutex<Vec<&'static str>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Says {
+    fn new(answers: &[&'static str]) -> Self {
+        let answers = answers.iter().rev().copied().collect();
+        Self { answers: Mutex::new(answers), asked: Mutex::default() }
+    }
+}
+
+impl Asker for Says {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+        let text = match question {
+            Question::Password { is_retry, .. } => format!("password {is_retry}"),
+            Question::Prompt { instructions, prompt, echo, .. } => format!("{instructions}|{prompt}|{echo}"),
+            Question::Passphrase { .. } | Question::HostKey { .. } => panic!("{question:?}"),
+        };
+        self.asked.lock().unwrap().push(text);
+        let answer = self.answers.lock().unwrap().pop();
+        Box::pin(async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(NoAnswer::Dismissed) })
+    }
+}
+
+fn key() -> PrivateKey {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).unwrap();
+    PrivateKey::from(Ed25519Keypair::from_seed(&seed))
+}
+
+async fn login(method: MethodKind, asker: &Says) -> Result<(), JumpError> {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let key = key();
+    let public = PublicKey::from(key.public_key().key_data().clone()).to_openssh().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("known_hosts"), format!("app {public}\n")).unwrap();
+    let config = Config {
+        keys: vec![key],
+        methods: MethodSet::from(&[method][..]),
+        auth_rejection_time: std::time::Duration::ZERO,
+        auth_rejection_time_initial: None,
+        ..Config::default()
+    };
+    let server = tokio::spawn(run_stream(Arc::new(config), theirs, Server));
+    let local =
+        Local { home: folder.path(), user: "me", agent: None, now: SystemTime::now(), variable: &|_| None };
+    let mut settings = HopSettings::new("bob", "app", 22, &local);
+    settings.user_known_hosts = vec![folder.path().join("known_hosts")];
+    settings.strict = StrictHostKeys::Yes;
+    let hop = connect(ours, &settings, asker).await;
+    server.abort();
+    hop.map(drop)
+}
+
+#[tokio::test]
+async fn a_password_may_be_wrong_twice() {
+    let asker = Says::new(&["wrong", "wronger", "right"]);
+    login(MethodKind::Password, &asker).await.unwrap();
+    assert_eq!(*asker.asked.lock().unwrap(), ["password false", "password true", "password true"]);
+}
+
+#[tokio::test]
+async fn a_password_that_stays_wrong_is_an_error() {
+    let asker = Says::new(&["wrong"; 9]);
+    let error = login(MethodKind::Password, &asker).await.unwrap_err();
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, offered, .. } = *failure;
+    assert_eq!((tried, offered), (vec!["password".to_owned(); 3], vec!["password".to_owned()]));
+}
+
+#[tokio::test]
+async fn the_servers_questions_are_passed_on() {
+    let asker = Says::new(&["right", "42"]);
+    login(MethodKind::KeyboardInteractive, &asker).await.unwrap();
+    assert_eq!(*asker.asked.lock().unwrap(), ["Two factors|Password: |false", "|Code: |true"]);
+}
+
+#[tokio::test]
+async fn a_dismissed_question_ends_the_login() {
+    let asker = Says::new(&["right"]);
+    let error = login(MethodKind::KeyboardInteractive, &asker).await.unwrap_err();
+    assert!(matches!(error, JumpError::Auth(_)), "{error}");
+    assert_eq!(asker.asked.lock().unwrap().len(), 2);
+}
