@@ -31,10 +31,17 @@ pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> E
     // A thread may sit in a read of the terminal for ever.
     runtime.shutdown_background();
     match result {
-        Ok(Outcome::Done) => ExitKind::Done.into(),
-        Ok(Outcome::Interrupted(Interrupt::Signal(number))) => ExitKind::Signal(number).into(),
-        Ok(Outcome::Interrupted(Interrupt::ReaderGone)) => ExitKind::READER_GONE.into(),
+        Ok(outcome) => exit_of(outcome),
         Err(report) => report.print(),
+    }
+}
+
+/// What a run that did not fail exits with.
+pub(super) fn exit_of(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Done => ExitKind::Done.into(),
+        Outcome::Interrupted(Interrupt::Signal(number)) => ExitKind::Signal(number).into(),
+        Outcome::Interrupted(Interrupt::ReaderGone) => ExitKind::READER_GONE.into(),
     }
 }
 
@@ -59,7 +66,7 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
 }
 
 /// Notes go to a terminal that nobody has silenced; the log has its own words for them.
-fn notes(verbosity: Verbosity, port: u16) -> Notes {
+pub(super) fn notes(verbosity: Verbosity, port: u16) -> Notes {
     let visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
         if visible {

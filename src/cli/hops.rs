@@ -1,14 +1,114 @@
 //! The command `connect` to a goal that is behind hops.
+//!
+//! Behind one hop, its agent can dial the goal: one session, no sshd on the hop, no login there. Else a ladder of ssh
+//! logins leads to it.
 
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use crate::aws::Aws;
+use crate::config::Environment;
+use crate::session::{self, Failure, Interrupts, Outcome};
+use crate::target::route::{Document, Edge};
 
 use super::chain::Chain;
-use super::report::{ExitKind, Report};
+use super::connect::{exit_of, notes};
+use super::ladder::{Fall, Ladder, asks_for_sshd, explain_fall_back, find, of_fall, request};
+use super::report::{ExitKind, Report, SessionName};
+use super::way::{open_aws, session_settings};
+
+/// ssh is gone when our input ends; what its server still says is said by then.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Joins stdin and stdout to the goal of a chain that has hops.
-pub(super) fn connect(chain: &Chain) -> ExitCode {
-    let hop = chain.hops.last().map_or("", |hop| hop.place.label());
-    let text =
-        format!("`{}` is behind `{hop}`, and this version cannot go through hops yet", chain.goal.label());
-    Report::new(ExitKind::Failure, text).print()
+pub(super) fn connect(chain: Chain, environment: &Environment) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
+    };
+    let result = LocalSet::new().block_on(&runtime, run(chain, environment));
+    // A thread may sit in a read of the terminal for ever.
+    runtime.shutdown_background();
+    match result {
+        Ok(outcome) => exit_of(outcome),
+        Err(report) => report.print(),
+    }
+}
+
+async fn run(chain: Chain, environment: &Environment) -> Result<Outcome, Report> {
+    let aws = Rc::new(open_aws(&chain.config).await?);
+    let edge = chain.hops.first().map_or(Edge::Ssh, |step| step.onward);
+    if chain.hops.len() == 1 && edge != Edge::Ssh {
+        match by_agent(&aws, &chain).await {
+            Err(Fall::Session(failure)) if edge.falls_back() && asks_for_sshd(&failure) => {
+                explain_fall_back(&failure, &chain);
+            }
+            Err(fall) => return Err(of_goal(&fall, &chain)),
+            Ok(outcome) => return Ok(outcome),
+        }
+    }
+    by_sshd(aws, chain, environment).await
+}
+
+/// The hop's agent dials the goal.
+async fn by_agent(aws: &Rc<Aws>, chain: &Chain) -> Result<Outcome, Fall> {
+    let config = &chain.config;
+    let mut settings = session_settings(config, Instant::now(), LINGER);
+    let target = find(aws, chain).await?;
+    let goal = &chain.goal;
+    let document = Document::to_host(goal.address.as_deref().unwrap_or(&goal.word), goal.port);
+    settings.for_remote_host = document.host().is_some();
+    tracing::info!(hop = chain.entry.to_string(), goal = goal.label(), "the hop's agent dials");
+    let request = request(target, document, config);
+    let notes = notes(config.log.verbosity, goal.port);
+    Ok(session::connect(aws.clone(), &request, settings, notes).await?)
+}
+
+/// The last hop's sshd dials the goal.
+async fn by_sshd(aws: Rc<Aws>, chain: Chain, environment: &Environment) -> Result<Outcome, Report> {
+    let cannot = |error| Report::new(ExitKind::Failure, format!("cannot listen to signals: {error}"));
+    let mut interrupts = Interrupts::listen().map_err(cannot)?;
+    let notes = notes(chain.config.log.verbosity, chain.goal.port);
+    let linger = chain.config.session.linger.unwrap_or(LINGER);
+    let work = async {
+        let ladder = Ladder::new(aws, chain, environment, notes).await?;
+        let top = ladder.climb().await.map_err(|fall| of_fall(&fall, ladder.chain()))?;
+        Ok::<_, Report>((ladder, top))
+    };
+    let (ladder, top) = tokio::select! {
+        climbed = work => climbed?,
+        interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
+    };
+    let goal = &ladder.chain().goal;
+    let stream = match top.open(goal.address.as_deref().unwrap_or(&goal.word), goal.port).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let below = top.leave(true).await.err().map(Fall::Session);
+            return Err(of_fall(&below.unwrap_or(Fall::Hop(error)), ladder.chain()));
+        }
+    };
+    let joined = session::join(stream, linger, &mut interrupts).await;
+    let in_order = matches!(joined, Ok(Outcome::Done));
+    match (joined, top.leave(in_order).await) {
+        (Ok(Outcome::Done), Err(failure)) => Err(of_fall(&Fall::Session(failure), ladder.chain())),
+        (Ok(outcome), _) => Ok(outcome),
+        (Err(failure), _) => Err(of_fall(&Fall::Session(failure), ladder.chain())),
+    }
+}
+
+/// What is told of a session whose agent was to dial the goal.
+fn of_goal(fall: &Fall, chain: &Chain) -> Report {
+    let goal = &chain.goal;
+    match fall {
+        Fall::Session(failure @ Failure::RemotePort(_)) => {
+            let name = SessionName { target: None, place: goal.label(), port: goal.port, forward: false };
+            Report::of_session(failure, &name)
+                .hint(format!("can `{}` reach it?", chain.hops.first().map_or("", |step| step.place.label())))
+        }
+        fall => of_fall(fall, chain),
+    }
 }

@@ -15,6 +15,7 @@ mod forward;
 mod forward_plan;
 mod forward_tell;
 mod hops;
+mod ladder;
 mod list;
 mod locate;
 mod log;
@@ -74,7 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
-        Command::Connect(args) => run_connect(args, &config),
+        Command::Connect(args) => run_connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
@@ -84,11 +85,11 @@ fn dispatch(command: &Command, config: Config, environment: &Environment) -> Exi
     }
 }
 
-fn run_connect(args: &ConnectArgs, config: &Config) -> ExitCode {
+fn run_connect(args: &ConnectArgs, config: &Config, environment: &Environment) -> ExitCode {
     let chain = Chain::new(&args.target, args.port, config);
     match chain.and_then(|chain| chain.refuse_lacking().map(|()| chain)) {
         Ok(chain) if chain.hops.is_empty() => connect::connect(chain.config, &chain.entry, chain.goal.port),
-        Ok(chain) => hops::connect(&chain),
+        Ok(chain) => hops::connect(chain, environment),
         Err(error) => Report::from(error).print(),
     }
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use crate::aws::{ApiError, Meaning};
 use crate::channel::Refusal;
 use crate::config::ConfigError;
+use crate::jump::JumpError;
 use crate::session::{Failure, Step};
 use crate::target::ecs::EcsError;
 use crate::target::lookup::LookupError;
@@ -234,6 +235,46 @@ impl Report {
             Failure::Stdio { .. } => Self::new(ExitKind::Failure, whole),
             Failure::Panic(_) => {
                 Self::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
+            }
+        }
+    }
+
+    /// What is told of a hop that could not be used.
+    pub(super) fn of_jump(error: &JumpError) -> Self {
+        let whole = error.to_string();
+        let login = |report: Self| report.hint("`ssh -v` to the hop shows what it offers and takes");
+        match error {
+            JumpError::Auth(failure) => {
+                let report = Self::new(ExitKind::SshAuth, whole);
+                let report =
+                    failure.problems.iter().fold(report, |report, one| report.detail(one.to_string()));
+                match &failure.hung_up {
+                    Some(_) => report.hint("`IdentitiesOnly yes` for the hop in ssh_config tries fewer keys"),
+                    None => login(report),
+                }
+            }
+            JumpError::HostKeyUnknown { facts } => Self::new(ExitKind::SshAuth, whole).hint(format!(
+                "compare it, and log in to `{}` by ssh once, or `StrictHostKeyChecking accept-new` for it",
+                facts.hop
+            )),
+            JumpError::HostKeyChanged { facts, .. } => Self::new(ExitKind::SshAuth, whole)
+                .hint("somebody may be in between: ask whoever runs the hop")
+                .hint(format!("if it was installed anew: `ssh-keygen -R {}`", shell_word(&facts.host))),
+            JumpError::HostKeyRevoked { .. } => {
+                Self::new(ExitKind::SshAuth, whole).hint("do not connect: ask whoever runs the hop")
+            }
+            JumpError::HostCertificate { .. } => {
+                Self::new(ExitKind::SshAuth, whole).hint("ask whoever signs the keys of your hosts")
+            }
+            JumpError::ChannelRefused { hop, host, port, .. } => Self::new(ExitKind::RemotePort, whole).hint(
+                format!("is {host}:{port} open for `{hop}`, and `AllowTcpForwarding` on in its sshd_config?"),
+            ),
+            JumpError::Protocol { .. } => {
+                Self::new(ExitKind::Failure, whole).hint("is it an sshd that answers on that port?")
+            }
+            JumpError::Io { .. } | JumpError::Ended { .. } => Self::new(ExitKind::Lost, whole),
+            JumpError::Timeout { .. } => {
+                Self::new(ExitKind::TimedOut, whole).hint("`--connect-timeout` sets how long to wait")
             }
         }
     }

@@ -11,7 +11,7 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// Read beside the variables of [`Key`].
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 21] = [
     "AWS_CA_BUNDLE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_ECS",
@@ -21,11 +21,18 @@ const OTHERS: [&str; 14] = [
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
+    "DISPLAY",
     "FUMIDAI_CONFIG",
+    "LOGNAME",
     "NO_COLOR",
     "PATH",
     "RUST_LOG",
+    "SSH_ASKPASS",
+    "SSH_ASKPASS_REQUIRE",
+    "SSH_AUTH_SOCK",
     "TERM",
+    "USER",
+    "WAYLAND_DISPLAY",
 ];
 
 /// The variables and folders that a run was started with.
@@ -99,6 +106,11 @@ impl Environment {
     pub fn is_set(&self, name: &str) -> bool {
         self.variables.get(name).is_some_and(|value| !value.is_empty())
     }
+}
+
+/// Reads a variable whose name the user's own configuration gives, such as that of `IdentityAgent $NAME`.
+pub fn process_variable(name: &str) -> Option<String> {
+    read(name)?.into_string().ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

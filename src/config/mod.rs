@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use aws::{AwsSettings, Endpoints};
-pub use environment::{Environment, Folders};
+pub use environment::{Environment, Folders, process_variable};
 pub use file::ConfigError;
 pub use forward::{Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{Host, HostKey};

@@ -1,0 +1,311 @@
+//! Up a chain of hops: one session to the first, an ssh login at each that follows, and connections from the top.
+//!
+//! The first hop's agent may dial the second hop's sshd itself; if it cannot, its own sshd does. Whoever has a [`Ladder`]
+//! climbs it as often as it is lost.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Aws, Meaning, SessionRequest};
+use crate::channel::Refusal;
+use crate::config::{Config, Environment};
+use crate::jump::openssh::{self, HopName, OpenSshError};
+use crate::jump::{self, AskpassSettings, Hop, HopSettings, HopStream, Human, JumpError, Local};
+use crate::session::forward::tunnel;
+use crate::session::{Failure, Notes, Outcome};
+use crate::target::route::{Document, Edge};
+
+use super::aim::Place;
+use super::chain::Chain;
+use super::locate::locate;
+use super::report::{ExitKind, Report, SessionName};
+use super::way::session_settings;
+
+/// Whoever closes the tunnel has heard all there is to hear.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The way up.
+pub(super) struct Ladder {
+    aws: Rc<Aws>,
+    chain: Chain,
+    /// How to log in to each hop, from the first on.
+    logins: Vec<HopSettings>,
+    human: Human,
+    notes: Notes,
+}
+
+/// The top: the last hop, and the session below it all.
+pub(super) struct Top {
+    hop: Hop,
+    leave: CancellationToken,
+    work: JoinHandle<Result<Outcome, Failure>>,
+}
+
+/// Why somebody fell.
+#[derive(Debug, Error)]
+pub(super) enum Fall {
+    /// The session below.
+    #[error(transparent)]
+    Session(#[from] Failure),
+    /// A hop.
+    #[error(transparent)]
+    Hop(#[from] JumpError),
+    /// Something before both.
+    #[error(transparent)]
+    Other(#[from] Report),
+}
+
+impl Ladder {
+    /// Asks ssh how to log in to each hop.
+    ///
+    /// # Errors
+    /// The user's ssh_config is not understood by ssh.
+    pub async fn new(
+        aws: Rc<Aws>,
+        mut chain: Chain,
+        environment: &Environment,
+        notes: Notes,
+    ) -> Result<Self, Report> {
+        let mut logins = Vec::new();
+        for step in &mut chain.hops {
+            logins.push(login(&mut step.place, &chain.config, environment).await?);
+        }
+        let human = Human::new(askpass(environment), super::sanitize::escape);
+        Ok(Self { aws, chain, logins, human, notes })
+    }
+
+    /// The chain, with the ports and addresses that ssh_config knows.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Climbs by the first way that works.
+    ///
+    /// # Errors
+    /// Why none does.
+    pub async fn climb(&self) -> Result<Top, Fall> {
+        let by_agent = self.chain.hops.len() > 1 && self.first_edge() != Edge::Ssh;
+        if !by_agent {
+            return self.climb_from(0).await;
+        }
+        match self.climb_from(1).await {
+            Err(Fall::Session(failure)) if self.first_edge().falls_back() && asks_for_sshd(&failure) => {
+                explain_fall_back(&failure, &self.chain);
+                self.climb_from(0).await
+            }
+            result => result,
+        }
+    }
+
+    fn first_edge(&self) -> Edge {
+        self.chain.hops.first().map_or(Edge::Ssh, |step| step.onward)
+    }
+
+    /// Climbs with the session leading to the sshd of hop `first`: its own target's, or the next one's.
+    async fn climb_from(&self, first: usize) -> Result<Top, Fall> {
+        let target = find(&self.aws, &self.chain).await?;
+        let settings = self.chain.hops.iter().map(|step| &step.place).zip(&self.logins).skip(first);
+        let mut settings = settings.peekable();
+        let Some((place, login)) = settings.next() else {
+            unreachable!("a chain with a hop less is not climbed")
+        };
+        let document = match first {
+            0 => Document::to_port(login.port, self.chain.config.session.document.as_deref()),
+            _ => Document::to_host(address(place, login), login.port),
+        };
+        tracing::info!(hop = place.label(), document = document.name, "the way to the first sshd");
+        let mut session = session_settings(&self.chain.config, Instant::now(), LINGER);
+        session.for_remote_host = document.host().is_some();
+        let request = request(target, document, &self.chain.config);
+        let leave = CancellationToken::new();
+        let guard = leave.clone().drop_guard();
+        let (stream, work) = tunnel(self.aws.clone(), request, session, self.notes.clone(), leave.clone());
+        let work = tokio::task::spawn_local(work);
+        match self.log_in(stream, login, settings).await {
+            Ok(hop) => Ok(Top { hop, leave: guard.disarm(), work }),
+            Err(error) => {
+                drop(guard);
+                Err(blame(error, work).await)
+            }
+        }
+    }
+
+    async fn log_in<'a>(
+        &self,
+        stream: tokio::io::DuplexStream,
+        first: &HopSettings,
+        rest: impl Iterator<Item = (&'a Place, &'a HopSettings)>,
+    ) -> Result<Hop, JumpError> {
+        let mut hop = jump::connect(stream, first, &self.human).await?;
+        for (place, login) in rest {
+            let stream = hop.open(address(place, login), login.port).await?;
+            hop = jump::connect(stream, login, &self.human).await?;
+        }
+        Ok(hop)
+    }
+}
+
+impl Top {
+    /// Opens a connection from the last hop.
+    ///
+    /// # Errors
+    /// The hop refuses, or is lost.
+    pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
+        self.hop.open(host, port).await
+    }
+
+    /// Waits until the last hop is lost.
+    pub async fn lost(&self) {
+        self.hop.ended().await;
+    }
+
+    /// Climbs down; tells what became of the session, if it failed by itself.
+    pub async fn leave(self, in_order: bool) -> Result<(), Failure> {
+        if in_order && !self.work.is_finished() {
+            self.hop.disconnect().await;
+        }
+        self.leave.cancel();
+        match self.work.await {
+            Ok(result) => result.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Finds the machine that the session goes to.
+pub(super) async fn find(aws: &Aws, chain: &Chain) -> Result<String, Report> {
+    let within = chain.config.session.connect_timeout;
+    Ok(locate(aws, &chain.config, &chain.entry, within).await?.id().to_owned())
+}
+
+/// What StartSession is asked for.
+pub(super) fn request(target: String, document: Document, config: &Config) -> SessionRequest {
+    let parameters = document.parameters.into_iter();
+    let parameters: HashMap<String, Vec<String>> =
+        parameters.map(|(name, value)| (name.to_owned(), vec![value])).collect();
+    SessionRequest { target, document: document.name, parameters, reason: config.session.reason.clone() }
+}
+
+/// Tells whether a hop's sshd may do what its agent cannot, or may not.
+pub(super) fn asks_for_sshd(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused(Refusal::IgnoresHost(_)) => true,
+        Failure::Api(error) => {
+            error.meaning() == Meaning::AccessDenied
+                || ["InvalidDocument", "BadRequest", "BadRequestException"]
+                    .iter()
+                    .any(|code| error.has_code(code))
+        }
+        _ => false,
+    }
+}
+
+/// Says why the second way is taken.
+pub(super) fn explain_fall_back(failure: &Failure, chain: &Chain) {
+    let hop = chain.hops.first().map_or("", |step| step.place.label());
+    tracing::info!(%failure, hop, "the hop's agent does not lead on, its sshd is asked");
+}
+
+/// What is told of a fall.
+pub(super) fn of_fall(fall: &Fall, chain: &Chain) -> Report {
+    match fall {
+        Fall::Other(report) => report.clone(),
+        Fall::Hop(error) => Report::of_jump(error),
+        Fall::Session(failure) => {
+            let hop = chain.hops.first().map_or(&chain.goal, |step| &step.place);
+            let name = SessionName { target: None, place: hop.label(), port: hop.port, forward: false };
+            Report::of_session(failure, &name)
+        }
+    }
+}
+
+/// An ssh connection that just broke off did so because of what is below it.
+async fn blame(error: JumpError, work: JoinHandle<Result<Outcome, Failure>>) -> Fall {
+    let result = work.await;
+    match error {
+        JumpError::Io { .. }
+        | JumpError::Ended { .. }
+        | JumpError::Protocol { .. }
+        | JumpError::Timeout { .. } => match result {
+            Ok(Err(failure)) => Fall::Session(failure),
+            Ok(Ok(_)) | Err(_) => Fall::Hop(error),
+        },
+        JumpError::Auth(_)
+        | JumpError::HostKeyUnknown { .. }
+        | JumpError::HostKeyChanged { .. }
+        | JumpError::HostKeyRevoked { .. }
+        | JumpError::HostCertificate { .. }
+        | JumpError::ChannelRefused { .. } => Fall::Hop(error),
+    }
+}
+
+/// Where the hop before finds it: what our own config file says, else what ssh_config does.
+fn address<'a>(place: &'a Place, login: &'a HopSettings) -> &'a str {
+    match &place.host {
+        Some(_) => place.address.as_deref().unwrap_or(&login.host),
+        None => &login.host,
+    }
+}
+
+/// How to log in to a hop, in the user's own ssh_config; what was typed and our own config file go before it.
+async fn login(place: &mut Place, config: &Config, environment: &Environment) -> Result<HopSettings, Report> {
+    let variable = |name: &str| crate::config::process_variable(name);
+    let user = environment.text("USER").ok().flatten();
+    let user = user.or(environment.text("LOGNAME").ok().flatten()).unwrap_or_default();
+    let agent = environment.path("SSH_AUTH_SOCK");
+    let local = Local {
+        home: environment.folders.home.as_deref().unwrap_or(Path::new("/")),
+        user,
+        agent: agent.as_deref(),
+        now: now(),
+        variable: &variable,
+    };
+    let port = place.table().and_then(|host| host.port);
+    let name = HopName { name: bare(place), user: place.user.as_deref(), port };
+    let mut settings = match openssh::settings(Path::new("ssh"), name, &local).await {
+        Ok(settings) => settings,
+        Err(OpenSshError::Run { source, .. }) => {
+            tracing::info!(%source, "there is no ssh to ask, its defaults are taken");
+            HopSettings::new(place.user.as_deref().unwrap_or(user), bare(place), place.port, &local)
+        }
+        Err(error) => return Err(Report::new(ExitKind::Configuration, error.to_string())),
+    };
+    place.label().clone_into(&mut settings.name);
+    place.port = settings.port;
+    let timeout = config.session.connect_timeout;
+    (settings.connect_timeout, settings.auth_timeout) = (timeout, timeout);
+    // Whether the link lives is for whoever carries it: a cut is repaired for longer than ssh would wait.
+    settings.alive_interval = Duration::ZERO;
+    Ok(settings)
+}
+
+/// The word without user and region, as ssh_config knows it.
+fn bare(place: &Place) -> &str {
+    if let Some((name, _)) = &place.host {
+        return name;
+    }
+    let word = place.word.rsplit_once('@').map_or(place.word.as_str(), |(_, name)| name);
+    match &place.region {
+        Some(region) => word.strip_suffix(&format!("--{region}")).unwrap_or(word),
+        None => word,
+    }
+}
+
+fn askpass(environment: &Environment) -> AskpassSettings {
+    AskpassSettings {
+        program: environment.path("SSH_ASKPASS"),
+        require: environment.text("SSH_ASKPASS_REQUIRE").ok().flatten().map(str::to_owned),
+        has_display: environment.is_set("DISPLAY") || environment.is_set("WAYLAND_DISPLAY"),
+    }
+}
+
+fn now() -> SystemTime {
+    super::name_cache::now()
+}
