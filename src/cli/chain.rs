@@ -110,6 +110,13 @@ impl Chain {
         Ok(())
     }
 
+    /// Returns the chain with its goal as the last hop, whose sshd leads on: that is how a forward from there begins.
+    #[must_use]
+    pub fn through_goal(mut self) -> Self {
+        self.hops.push(Hop { place: self.goal.clone(), onward: Edge::Ssh });
+        self
+    }
+
     /// Returns the hops in their order, and then the goal.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.hops.iter().map(|hop| &hop.place).chain([&self.goal])

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, SessionRequest};
-use crate::config::{AwsSettings, Config, RemoteEnd};
+use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::session::forward::{
     Asked, BindError, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
 };
@@ -22,8 +22,11 @@ use crate::target::route::Document;
 use crate::target::{Destination, Name};
 
 use super::args::ForwardArgs;
+use super::connect::notes;
+use super::forward_hops::Tower;
 use super::forward_plan::{Leads, Planned, plan};
 use super::forward_tell::{Listening, Teller, is_hopeless};
+use super::ladder::Ladder;
 use super::locate::locate;
 use super::ready::{self, Ready};
 use super::report::{ExitKind, Report, SessionName};
@@ -37,7 +40,7 @@ const PROXY_IDLE: Duration = Duration::from_secs(60);
 const LEAVE: Duration = Duration::from_millis(2200);
 
 /// Runs the command.
-pub(super) fn forward(args: &ForwardArgs, config: &Config) -> ExitCode {
+pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environment) -> ExitCode {
     let plan = match plan(args, config) {
         Ok(plan) => plan,
         Err(report) => return report.print(),
@@ -47,7 +50,7 @@ pub(super) fn forward(args: &ForwardArgs, config: &Config) -> ExitCode {
         Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
     };
     let teller = Teller::new(config.log.verbosity, args.json);
-    let result = LocalSet::new().block_on(&runtime, run(args, plan, teller.clone()));
+    let result = LocalSet::new().block_on(&runtime, run(args, plan, teller.clone(), environment));
     runtime.shutdown_background();
     teller.finish();
     match result {
@@ -56,7 +59,12 @@ pub(super) fn forward(args: &ForwardArgs, config: &Config) -> ExitCode {
     }
 }
 
-async fn run(args: &ForwardArgs, plan: Vec<Planned>, teller: Rc<Teller>) -> Result<ExitCode, Report> {
+async fn run(
+    args: &ForwardArgs,
+    plan: Vec<Planned>,
+    teller: Rc<Teller>,
+    environment: &Environment,
+) -> Result<ExitCode, Report> {
     let cannot_listen = |error| Report::new(ExitKind::Failure, format!("cannot listen to signals: {error}"));
     let mut interrupts = Interrupts::signals().map_err(cannot_listen)?;
     let forwards = Forwards::new(args, teller.clone());
@@ -68,9 +76,9 @@ async fn run(args: &ForwardArgs, plan: Vec<Planned>, teller: Rc<Teller>) -> Resu
         let told = Listening {
             local: listener.name().to_owned(),
             remote: planned.remote(),
-            target: planned.chain.entry.to_string(),
+            target: planned.chain.goal.label().to_owned(),
         };
-        listeners.push((listener, forwards.sink(planned).await?));
+        listeners.push((listener, forwards.sink(planned, environment).await?));
         listening.push(told);
     }
     listening.iter().for_each(|one| teller.listening(one));
@@ -104,6 +112,8 @@ struct Forwards {
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
     pools: RefCell<HashMap<(String, String, bool), Rc<Pool>>>,
+    /// One ladder for each target that is behind hops.
+    towers: RefCell<HashMap<String, Rc<Tower>>>,
 }
 
 impl Forwards {
@@ -119,12 +129,21 @@ impl Forwards {
             report: Rc::default(),
             ways: RefCell::default(),
             pools: RefCell::default(),
+            towers: RefCell::default(),
         }
     }
 
     /// Where a listener's connections go.
-    async fn sink(&self, planned: &Planned) -> Result<Sink, Report> {
+    async fn sink(&self, planned: &Planned, environment: &Environment) -> Result<Sink, Report> {
         let aws = self.way(&planned.chain.config).await?;
+        if !planned.chain.hops.is_empty() {
+            let tower = self.tower(planned, aws, environment).await?;
+            let remote = match &planned.leads {
+                Leads::To(remote) => Some(remote),
+                Leads::Proxy => None,
+            };
+            return Ok(Sink::Hop(tower.dialer(remote, self.traffic.clone())));
+        }
         match &planned.leads {
             Leads::To(remote) => {
                 let key = (planned.chain.goal.target.clone(), planned.remote(), planned.hold);
@@ -143,6 +162,27 @@ impl Forwards {
                 Ok(Sink::Pools(Pools::new(Box::new(make), self.max_sessions, patience)))
             }
         }
+    }
+
+    /// The way up to a target that is behind hops.
+    async fn tower(
+        &self,
+        planned: &Planned,
+        aws: Rc<Aws>,
+        environment: &Environment,
+    ) -> Result<Rc<Tower>, Report> {
+        let target = &planned.chain.goal.target;
+        if let Some(tower) = self.towers.borrow().get(target) {
+            return Ok(tower.clone());
+        }
+        let verbosity = planned.chain.config.log.verbosity;
+        let notes = notes(verbosity, planned.chain.goal.port);
+        let chain = planned.chain.clone().through_goal();
+        let ladder = Ladder::new(aws, chain, environment, notes).await?;
+        let tower = Tower::new(ladder, self.teller.clone());
+        self.tasks.spawn_local(tower.clone().close_after(self.leave.clone()));
+        self.towers.borrow_mut().insert(target.clone(), tower.clone());
+        Ok(tower)
     }
 
     async fn way(&self, config: &Config) -> Result<Rc<Aws>, Report> {
@@ -184,6 +224,10 @@ impl Forwards {
     async fn open_all(&self, plan: &[Planned]) -> Result<(), Report> {
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         let opened = futures_util::future::join_all(pools.iter().map(Pool::open)).await;
+        let towers: Vec<_> = self.towers.borrow().values().cloned().collect();
+        for tower in towers {
+            tower.open().await?;
+        }
         let Some(failure) = opened.into_iter().find_map(Result::err) else { return Ok(()) };
         let planned = plan.first().expect("there is a plan, since there is a pool");
         Err(Report::of_session(&failure, &name(planned, &place(planned))))
@@ -309,7 +353,7 @@ impl Maker {
 
 /// The machine behind which the destination is, in the user's words.
 fn place(planned: &Planned) -> String {
-    planned.chain.entry.to_string()
+    planned.chain.goal.label().to_owned()
 }
 
 fn name<'a>(planned: &Planned, place: &'a str) -> SessionName<'a> {

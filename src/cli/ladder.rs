@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -161,9 +162,9 @@ impl Top {
         self.hop.open(host, port).await
     }
 
-    /// Waits until the last hop is lost.
-    pub async fn lost(&self) {
-        self.hop.ended().await;
+    /// Tells whether the last hop is lost.
+    pub fn is_lost(&self) -> bool {
+        self.work.is_finished() || self.hop.ended().now_or_never().is_some()
     }
 
     /// Climbs down; tells what became of the session, if it failed by itself.

@@ -12,6 +12,7 @@ mod connect;
 mod explain;
 mod explanation;
 mod forward;
+mod forward_hops;
 mod forward_plan;
 mod forward_tell;
 mod hops;
@@ -76,7 +77,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
     match command {
         Command::Connect(args) => run_connect(args, &config, environment),
-        Command::Forward(args) => forward::forward(args, &config),
+        Command::Forward(args) => forward::forward(args, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),

@@ -54,14 +54,15 @@ impl Closing {
         }
     }
 
-    /// What the end means. Refused ports have two texts: the plugin's own, and, since a real agent's worker may die
-    /// of the failed dial, what its parent says a minute later.
+    /// What the end means. Refused ports have several texts: the plugin's own, those of a host that the agent may not dial or
+    /// does not know, and, since a real agent's worker may die of the failed dial, what its parent says a minute later.
     pub(super) fn verdict(self, was: Circumstances) -> Result<Outcome, Failure> {
         let text = self.output.trim().to_owned();
         let died =
             text.contains("document process failed unexpectedly") && was.connected && !was.port_answered;
         let forbidden = text.contains("Forwarding to IP address") && text.contains("forbidden");
-        if died || forbidden || text.contains("Unable to connect to specified port") {
+        let unknown = text.contains("no such host");
+        if died || forbidden || unknown || text.contains("Unable to connect to specified port") {
             return Err(Failure::RemotePort(text));
         }
         let ended = |reason: String| Failure::Ended { reason, suspected_size: self.suspected_size };
@@ -107,13 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn both_texts_of_a_refused_port_are_known() {
+    fn the_texts_of_a_refused_port_are_known() {
         let silent = Circumstances { port_answered: false, ..OPEN };
         let worker =
             "document process failed unexpectedly: ipc messaging received timeout signal , check log";
         for text in [
             "Unable to connect to specified port: dial tcp 127.0.0.1:2: connect: connection refused",
             "Forwarding to IP address 169.254.169.254 is forbidden.",
+            "lookup nosuch.invalid on 10.0.0.2:53: no such host",
             worker,
         ] {
             assert!(matches!(verdict(text, silent), Err(Failure::RemotePort(_))), "{text}");

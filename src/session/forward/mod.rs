@@ -6,6 +6,7 @@
 
 mod carrier;
 mod connection;
+mod dialed;
 mod incoming;
 mod listener;
 mod pool;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use super::Failure;
 
 pub use self::connection::Socket;
+pub use self::dialed::{Dial, Dialer, Dialing, NotDialed};
 pub use self::incoming::{Answer, Incoming};
 pub use self::listener::{Bind, BindError, Listener};
 pub use self::pool::{Pool, PoolSettings, Prepare};

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
-use super::{Incoming, Pool};
+use super::{Dialer, Incoming, Pool};
 
 /// Makes the pool of a destination.
 type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
@@ -91,6 +91,8 @@ pub enum Sink {
     Pool(Rc<Pool>),
     /// Wherever each asks for.
     Pools(Rc<Pools>),
+    /// Wherever a hop dials.
+    Hop(Dialer),
 }
 
 impl Sink {
@@ -107,9 +109,14 @@ impl Sink {
                 #[cfg(unix)]
                 (Self::Pool(pool), Accepted::Unix(socket)) => pool.assign(Incoming::new(socket, from, now)),
                 (Self::Pools(pools), Accepted::Tcp(socket)) => {
-                    let serve = pools.clone().serve(socket, from);
-                    let leave = leave.clone();
-                    tasks.spawn_local(async move { leave.run_until_cancelled(serve).await });
+                    spawn(&tasks, &leave, pools.clone().serve(socket, from));
+                }
+                (Self::Hop(dialer), Accepted::Tcp(socket)) => {
+                    spawn(&tasks, &leave, dialer.clone().serve_tcp(socket, from));
+                }
+                #[cfg(unix)]
+                (Self::Hop(dialer), Accepted::Unix(socket)) => {
+                    spawn(&tasks, &leave, dialer.clone().serve(socket, from));
                 }
                 // A proxy listens on TCP only.
                 #[cfg(unix)]
@@ -117,4 +124,9 @@ impl Sink {
             }
         }
     }
+}
+
+fn spawn(tasks: &TaskTracker, leave: &CancellationToken, work: impl Future<Output = ()> + 'static) {
+    let leave = leave.clone();
+    tasks.spawn_local(async move { leave.run_until_cancelled_owned(work).await });
 }
