@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use fumidai::jump::openssh::{self, HopName, OpenSshError};
 use fumidai::jump::{HopSettings, Local, StrictHostKeys};
 
-use crate::bench::script;
+use crate::openssh::script;
 use crate::tools::tool;
 
 const CONFIG: &str = "Host app\n  HostName app.example\n  User bob\n  Port 2222\n  IdentityFile ~/.ssh/id_%r@%h\n\

@@ -4,7 +4,8 @@ use std::fs;
 
 use fumidai::jump::{Answer, Asker, CertificateFault, JumpError, NoAnswer, Question, Secret, StrictHostKeys};
 
-use crate::bench::{Sshd, keygen};
+use crate::bench::Sshd;
+use crate::openssh::keygen;
 
 /// Answers every question about a host key alike.
 struct Says(&'static str);

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use fumidai::jump::{AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
 
-use crate::bench::{SshAgent, Sshd, keygen, script, user};
+use crate::bench::Sshd;
+use crate::openssh::{SshAgent, keygen, script, user};
 
 fn human(sshd: &Sshd, askpass: &str) -> Human {
     let program = sshd.path("askpass");

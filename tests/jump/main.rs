@@ -8,6 +8,7 @@ mod bench;
 mod config;
 mod host_keys;
 mod login;
+mod openssh;
 mod questions;
 mod streams;
 #[path = "../e2e/tools.rs"]
