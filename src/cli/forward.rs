@@ -178,7 +178,7 @@ impl Forwards {
         let verbosity = planned.chain.config.log.verbosity;
         let notes = notes(verbosity, planned.chain.goal.port);
         let chain = planned.chain.clone().through_goal();
-        let ladder = Ladder::new(aws, chain, environment, notes).await?;
+        let ladder = Ladder::new(aws, chain, environment, notes, self.tasks.clone()).await?;
         let tower = Tower::new(ladder, self.teller.clone());
         self.tasks.spawn_local(tower.clone().close_after(self.leave.clone()));
         self.towers.borrow_mut().insert(target.clone(), tower.clone());

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use tokio::task::LocalSet;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
 use crate::config::Environment;
-use crate::session::{self, Failure, Interrupts, Outcome};
+use crate::jump::HopStream;
+use crate::session::{self, Interrupts, Outcome};
 use crate::target::route::{Document, Edge};
 
 use super::chain::Chain;
 use super::connect::{exit_of, notes};
-use super::ladder::{Fall, Ladder, asks_for_sshd, explain_fall_back, find, of_fall, request};
-use super::report::{ExitKind, Report, SessionName};
+use super::ladder::{Fall, Ladder, Top, asks_for_sshd, explain_fall_back, find, of_fall, request};
+use super::report::{ExitKind, Report};
 use super::way::{open_aws, session_settings};
 
 /// ssh is gone when our input ends; what its server still says is said by then.
@@ -44,10 +46,10 @@ async fn run(chain: Chain, environment: &Environment) -> Result<Outcome, Report>
     let edge = chain.hops.first().map_or(Edge::Ssh, |step| step.onward);
     if chain.hops.len() == 1 && edge != Edge::Ssh {
         match by_agent(&aws, &chain).await {
-            Err(Fall::Session(failure)) if edge.falls_back() && asks_for_sshd(&failure) => {
+            Err(Fall::Session { failure, .. }) if edge.falls_back() && asks_for_sshd(&failure) => {
                 explain_fall_back(&failure, &chain);
             }
-            Err(fall) => return Err(of_goal(&fall, &chain)),
+            Err(fall) => return Err(of_fall(&fall, &chain)),
             Ok(outcome) => return Ok(outcome),
         }
     }
@@ -65,7 +67,8 @@ async fn by_agent(aws: &Rc<Aws>, chain: &Chain) -> Result<Outcome, Fall> {
     tracing::info!(hop = chain.entry.to_string(), goal = goal.label(), "the hop's agent dials");
     let request = request(target, document, config);
     let notes = notes(config.log.verbosity, goal.port);
-    Ok(session::connect(aws.clone(), &request, settings, notes).await?)
+    let ended = session::connect(aws.clone(), &request, settings, notes).await;
+    ended.map_err(|failure| Fall::Session { failure, to: 1 })
 }
 
 /// The last hop's sshd dials the goal.
@@ -74,41 +77,39 @@ async fn by_sshd(aws: Rc<Aws>, chain: Chain, environment: &Environment) -> Resul
     let mut interrupts = Interrupts::listen().map_err(cannot)?;
     let notes = notes(chain.config.log.verbosity, chain.goal.port);
     let linger = chain.config.session.linger.unwrap_or(LINGER);
+    let sessions = TaskTracker::new();
     let work = async {
-        let ladder = Ladder::new(aws, chain, environment, notes).await?;
-        let top = ladder.climb().await.map_err(|fall| of_fall(&fall, ladder.chain()))?;
-        Ok::<_, Report>((ladder, top))
+        let ladder = Ladder::new(aws, chain, environment, notes, sessions.clone()).await?;
+        let reached = reach(&ladder).await.map_err(|fall| of_fall(&fall, ladder.chain()))?;
+        Ok::<_, Report>((ladder, reached))
     };
-    let (ladder, top) = tokio::select! {
-        climbed = work => climbed?,
-        interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
-    };
-    let goal = &ladder.chain().goal;
-    let stream = match top.open(goal.address.as_deref().unwrap_or(&goal.word), goal.port).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let below = top.leave(true).await.err().map(Fall::Session);
-            return Err(of_fall(&below.unwrap_or(Fall::Hop(error)), ladder.chain()));
+    let (ladder, (top, stream)) = tokio::select! {
+        reached = work => reached?,
+        interrupt = interrupts.next() => {
+            sessions.close();
+            sessions.wait().await;
+            return Ok(Outcome::Interrupted(interrupt));
         }
     };
     let joined = session::join(stream, linger, &mut interrupts).await;
+    let lost = top.lost();
     let in_order = matches!(joined, Ok(Outcome::Done));
-    match (joined, top.leave(in_order).await) {
-        (Ok(Outcome::Done), Err(failure)) => Err(of_fall(&Fall::Session(failure), ladder.chain())),
-        (Ok(outcome), _) => Ok(outcome),
-        (Err(failure), _) => Err(of_fall(&Fall::Session(failure), ladder.chain())),
-    }
+    let left = top.leave(in_order).await;
+    let fall = match (joined, left, lost) {
+        (Ok(Outcome::Done), Err(fall), _) => fall,
+        (Ok(Outcome::Done), Ok(()), Some(lost)) => Fall::Hop(lost),
+        (Ok(outcome), ..) => return Ok(outcome),
+        (Err(failure), ..) => Fall::Session { failure, to: 0 },
+    };
+    Err(of_fall(&fall, ladder.chain()))
 }
 
-/// What is told of a session whose agent was to dial the goal.
-fn of_goal(fall: &Fall, chain: &Chain) -> Report {
-    let goal = &chain.goal;
-    match fall {
-        Fall::Session(failure @ Failure::RemotePort(_)) => {
-            let name = SessionName { target: None, place: goal.label(), port: goal.port, forward: false };
-            Report::of_session(failure, &name)
-                .hint(format!("can `{}` reach it?", chain.hops.first().map_or("", |step| step.place.label())))
-        }
-        fall => of_fall(fall, chain),
+/// Climbs, and connects to the goal from the top.
+async fn reach(ladder: &Ladder) -> Result<(Top, HopStream), Fall> {
+    let goal = &ladder.chain().goal;
+    let top = ladder.climb().await?;
+    match top.open(goal.address.as_deref().unwrap_or(&goal.word), goal.port).await {
+        Ok(stream) => Ok((top, stream)),
+        Err(error) => Err(top.leave(true).await.err().unwrap_or(Fall::Hop(error))),
     }
 }

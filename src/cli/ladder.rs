@@ -8,11 +8,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, Meaning, SessionRequest};
 use crate::channel::Refusal;
@@ -40,21 +40,30 @@ pub(super) struct Ladder {
     logins: Vec<HopSettings>,
     human: Human,
     notes: Notes,
+    /// The sessions below, which take a moment to end whoever gives up the climb.
+    sessions: TaskTracker,
 }
 
-/// The top: the last hop, and the session below it all.
+/// The top: all hops, the nearest first, and the session below them. Dropping it ends the session.
 pub(super) struct Top {
-    hop: Hop,
-    leave: CancellationToken,
+    hops: Vec<Hop>,
+    leave: DropGuard,
     work: JoinHandle<Result<Outcome, Failure>>,
+    /// Where the session leads to, as a number in the chain.
+    to: usize,
 }
 
 /// Why somebody fell.
 #[derive(Debug, Error)]
 pub(super) enum Fall {
     /// The session below.
-    #[error(transparent)]
-    Session(#[from] Failure),
+    #[error("{failure}")]
+    Session {
+        /// Why.
+        failure: Failure,
+        /// Where it leads to, as a number in the chain: 0 is the first hop itself, 1 what its agent dials.
+        to: usize,
+    },
     /// A hop.
     #[error(transparent)]
     Hop(#[from] JumpError),
@@ -64,7 +73,7 @@ pub(super) enum Fall {
 }
 
 impl Ladder {
-    /// Asks ssh how to log in to each hop.
+    /// Asks ssh how to log in to each hop. Whoever leaves waits for `sessions`, so that none is left open.
     ///
     /// # Errors
     /// The user's ssh_config is not understood by ssh.
@@ -73,13 +82,14 @@ impl Ladder {
         mut chain: Chain,
         environment: &Environment,
         notes: Notes,
+        sessions: TaskTracker,
     ) -> Result<Self, Report> {
         let mut logins = Vec::new();
         for step in &mut chain.hops {
             logins.push(login(&mut step.place, &chain.config, environment).await?);
         }
         let human = Human::new(askpass(environment), super::sanitize::escape);
-        Ok(Self { aws, chain, logins, human, notes })
+        Ok(Self { aws, chain, logins, human, notes, sessions })
     }
 
     /// The chain, with the ports and addresses that ssh_config knows.
@@ -97,7 +107,9 @@ impl Ladder {
             return self.climb_from(0).await;
         }
         match self.climb_from(1).await {
-            Err(Fall::Session(failure)) if self.first_edge().falls_back() && asks_for_sshd(&failure) => {
+            Err(Fall::Session { failure, .. })
+                if self.first_edge().falls_back() && asks_for_sshd(&failure) =>
+            {
                 explain_fall_back(&failure, &self.chain);
                 self.climb_from(0).await
             }
@@ -125,15 +137,15 @@ impl Ladder {
         let mut session = session_settings(&self.chain.config, Instant::now(), LINGER);
         session.for_remote_host = document.host().is_some();
         let request = request(target, document, &self.chain.config);
-        let leave = CancellationToken::new();
-        let guard = leave.clone().drop_guard();
-        let (stream, work) = tunnel(self.aws.clone(), request, session, self.notes.clone(), leave.clone());
-        let work = tokio::task::spawn_local(work);
+        let left = CancellationToken::new();
+        let leave = left.clone().drop_guard();
+        let (stream, work) = tunnel(self.aws.clone(), request, session, self.notes.clone(), left);
+        let work = self.sessions.spawn_local(work);
         match self.log_in(stream, login, settings).await {
-            Ok(hop) => Ok(Top { hop, leave: guard.disarm(), work }),
+            Ok(hops) => Ok(Top { hops, leave, work, to: first }),
             Err(error) => {
-                drop(guard);
-                Err(blame(error, work).await)
+                drop(leave);
+                Err(blame(error, work, first).await)
             }
         }
     }
@@ -143,13 +155,16 @@ impl Ladder {
         stream: tokio::io::DuplexStream,
         first: &HopSettings,
         rest: impl Iterator<Item = (&'a Place, &'a HopSettings)>,
-    ) -> Result<Hop, JumpError> {
+    ) -> Result<Vec<Hop>, JumpError> {
         let mut hop = jump::connect(stream, first, &self.human).await?;
+        let mut hops = Vec::new();
         for (place, login) in rest {
             let stream = hop.open(address(place, login), login.port).await?;
-            hop = jump::connect(stream, login, &self.human).await?;
+            let next = jump::connect(stream, login, &self.human).await?;
+            hops.push(std::mem::replace(&mut hop, next));
         }
-        Ok(hop)
+        hops.push(hop);
+        Ok(hops)
     }
 }
 
@@ -159,23 +174,32 @@ impl Top {
     /// # Errors
     /// The hop refuses, or is lost.
     pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
-        self.hop.open(host, port).await
+        let opened = self.hops.last().expect("a ladder has a hop").open(host, port).await;
+        opened.map_err(|error| self.lost().unwrap_or(error))
     }
 
-    /// Tells whether the last hop is lost.
+    /// Tells which hop is lost, if one is: those behind it are lost with it.
+    pub fn lost(&self) -> Option<JumpError> {
+        self.hops.iter().find_map(Hop::lost)
+    }
+
+    /// Tells whether there is no way through any more.
     pub fn is_lost(&self) -> bool {
-        self.work.is_finished() || self.hop.ended().now_or_never().is_some()
+        self.work.is_finished() || self.lost().is_some()
     }
 
     /// Climbs down; tells what became of the session, if it failed by itself.
-    pub async fn leave(self, in_order: bool) -> Result<(), Failure> {
-        if in_order && !self.work.is_finished() {
-            self.hop.disconnect().await;
+    pub async fn leave(mut self, in_order: bool) -> Result<(), Fall> {
+        if in_order
+            && !self.is_lost()
+            && let Some(hop) = self.hops.pop()
+        {
+            hop.disconnect().await;
         }
-        self.leave.cancel();
+        drop(self.leave);
         match self.work.await {
-            Ok(result) => result.map(drop),
-            Err(_) => Ok(()),
+            Ok(Err(failure)) => Err(Fall::Session { failure, to: self.to }),
+            Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
 }
@@ -219,23 +243,29 @@ pub(super) fn of_fall(fall: &Fall, chain: &Chain) -> Report {
     match fall {
         Fall::Other(report) => report.clone(),
         Fall::Hop(error) => Report::of_jump(error),
-        Fall::Session(failure) => {
-            let hop = chain.hops.first().map_or(&chain.goal, |step| &step.place);
-            let name = SessionName { target: None, place: hop.label(), port: hop.port, forward: false };
-            Report::of_session(failure, &name)
+        Fall::Session { failure, to } => {
+            let place = chain.places().nth(*to).unwrap_or(&chain.goal);
+            let name = SessionName { target: None, place: place.label(), port: place.port, forward: false };
+            let report = Report::of_session(failure, &name);
+            match (failure, chain.hops.first()) {
+                (Failure::RemotePort(_), Some(hop)) if *to > 0 => {
+                    report.hint(format!("can `{}` reach it?", hop.place.label()))
+                }
+                _ => report,
+            }
         }
     }
 }
 
 /// An ssh connection that just broke off did so because of what is below it.
-async fn blame(error: JumpError, work: JoinHandle<Result<Outcome, Failure>>) -> Fall {
+async fn blame(error: JumpError, work: JoinHandle<Result<Outcome, Failure>>, to: usize) -> Fall {
     let result = work.await;
     match error {
         JumpError::Io { .. }
         | JumpError::Ended { .. }
         | JumpError::Protocol { .. }
         | JumpError::Timeout { .. } => match result {
-            Ok(Err(failure)) => Fall::Session(failure),
+            Ok(Err(failure)) => Fall::Session { failure, to },
             Ok(Ok(_)) | Err(_) => Fall::Hop(error),
         },
         JumpError::Auth(_)

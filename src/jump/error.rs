@@ -197,20 +197,28 @@ pub enum Ending {
 }
 
 /// What was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HopStep {
     /// The exchange of keys.
     KeyExchange,
     /// An answer of the login.
     Login,
+    /// Its connection to the next address.
+    Dial {
+        /// Where.
+        host: String,
+        /// At which port.
+        port: u16,
+    },
 }
 
 impl std::fmt::Display for HopStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::KeyExchange => "exchanging keys",
-            Self::Login => "logging in",
-        })
+        match self {
+            Self::KeyExchange => f.write_str("exchanging keys"),
+            Self::Login => f.write_str("logging in"),
+            Self::Dial { host, port } => write!(f, "connecting to {host}:{port}"),
+        }
     }
 }
 

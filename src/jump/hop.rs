@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use russh::client::{self, Handle};
 use russh::{Disconnect, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -42,6 +43,8 @@ pub struct Hop {
     handle: Handle<Watcher>,
     shared: Arc<Shared>,
     cut: CancellationToken,
+    /// How long it may take to connect on.
+    connect_timeout: Duration,
 }
 
 /// Exchanges keys with the sshd at the other end of a stream, and logs in. If it fails or is dropped before its end,
@@ -67,18 +70,22 @@ where
     Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
     guard.disarm();
-    Ok(Hop { name: settings.name.clone(), handle, shared, cut })
+    Ok(Hop { name: settings.name.clone(), handle, shared, cut, connect_timeout: settings.connect_timeout })
 }
 
 impl Hop {
     /// Opens a connection from the hop to an address that the hop resolves.
     ///
     /// # Errors
-    /// The hop refuses or fails to connect, or the connection to the hop has ended.
+    /// The hop refuses or fails to connect, takes too long, or the connection to it has ended.
     pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
         let (address, from) = ORIGINATOR;
         let opening = self.handle.channel_open_direct_tcpip(host, port.into(), address, from);
-        match opening.await {
+        let Ok(opened) = timeout(self.connect_timeout, opening).await else {
+            let step = HopStep::Dial { host: host.to_owned(), port };
+            return Err(JumpError::Timeout { hop: self.name.clone(), step, after: self.connect_timeout });
+        };
+        match opened {
             Ok(channel) => Ok(HopStream::new(channel, self.shared.clone())),
             Err(russh::Error::ChannelOpenFailure(failure)) => {
                 let said = self.shared.refusal(&failure).await;
@@ -93,6 +100,12 @@ impl Hop {
     pub async fn ended(&self) -> Ending {
         self.shared.ended.cancelled().await;
         self.shared.ending().cloned().unwrap_or(Ending::Closed)
+    }
+
+    /// Tells how the connection has ended, as an error, if it has.
+    pub fn lost(&self) -> Option<JumpError> {
+        let ending = self.ended().now_or_never()?;
+        Some(JumpError::Ended { hop: self.name.clone(), ending })
     }
 
     /// Says goodbye and ends the connection, at the latest after half a second; streams that are still open break.
