@@ -1,0 +1,167 @@
+//! Host keys at each hop: a wrong one ends the way there, and nothing that is said reaches anybody behind it.
+
+use std::fs;
+
+use fumidai::sim::Simulator;
+
+use crate::network::Seat;
+use crate::node::Node;
+use crate::openssh::keygen;
+use crate::run::Finished;
+use crate::world::World;
+
+/// What the user has to say; no machine may see it.
+const WORDS: &str = "what only the third may hear";
+
+/// Goes to the third as a ProxyCommand does, with words that are ready.
+async fn go(world: &World) -> Finished {
+    let port = world.third.port;
+    world.run(&format!("fumidai connect third {port}")).input(WORDS).finish().await
+}
+
+/// Sees that nobody logged in to a machine or even tried, and that nobody came to those behind it.
+fn nobody_got_past(world: &World, number: usize) {
+    let node = world.nodes()[number];
+    assert_eq!(node.visitors(), 1, "{}", node.name);
+    let log = node.log();
+    assert!(!log.contains("Accepted") && !log.contains("authenticating user"), "{log}");
+    assert!(world.visitors()[number + 1..].iter().all(|visitors| *visitors == 0), "{:?}", world.visitors());
+}
+
+/// Sees that the words were not in what the agent was sent either.
+fn the_words_were_kept(simulator: &Simulator) {
+    for session in simulator.sessions() {
+        let record = simulator.record(&session.id).unwrap();
+        let payloads = record.received.into_iter().filter_map(|message| message.payload);
+        let seen: Vec<u8> = payloads.flatten().collect();
+        assert!(!seen.windows(WORDS.len()).any(|window| window == WORDS.as_bytes()));
+    }
+}
+
+/// A world whose sessions are by the bastion's sshd, and whose agent remembers what it was sent.
+async fn world() -> World {
+    let remembering = |config: &mut fumidai::sim::SimConfig| config.agent.records_payloads = true;
+    World::new().by_ssh_only().configure(remembering).start().await
+}
+
+async fn is_refused(world: &World, number: usize) -> Finished {
+    let finished = go(world).await.exits(19);
+    assert_eq!(finished.text(), "");
+    nobody_got_past(world, number);
+    the_words_were_kept(&world.bench.simulator);
+    world.bench.settle().await;
+    finished
+}
+
+/// How a hop's key is named: by its alias, which ssh-config sets.
+fn known_as(node: &Node) -> &str {
+    if node.name == "bastion" { fumidai::sim::ONLINE_TARGET } else { node.name }
+}
+
+#[tokio::test]
+async fn a_swapped_key_ends_it_and_names_file_and_line() {
+    for number in 0..2 {
+        let world = world().await;
+        let node = world.nodes()[number];
+        node.swap_host_key().await;
+        let finished = is_refused(&world, number).await;
+        let file = world.bench.path("known_hosts").display().to_string();
+        let cause = finished.cause();
+        assert!(cause.contains(&format!("the host key of `{}` has changed", known_as(node))), "{cause}");
+        assert!(cause.ends_with(&format!("{file}:{} has another one", number + 1)), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_swapped_key_at_the_goal_is_sshs_to_refuse() {
+    for lines in ["", "route = 'ssh'\n"] {
+        let world = World::new().app(lines).start().await;
+        world.third.swap_host_key().await;
+        let finished = world.run("ssh third cat").input(WORDS).finish().await.exits(255);
+        assert!(finished.stderr.contains("HOST IDENTIFICATION HAS CHANGED"), "{}", finished.stderr);
+        nobody_got_past(&world, 2);
+        world.bench.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_swapped_key_ends_it_where_the_agent_leads_to_the_hop() {
+    let world = World::new().start().await;
+    world.app.swap_host_key().await;
+    let finished = is_refused(&world, 1).await;
+    assert!(finished.cause().contains("the host key of `appserver` has changed"), "{}", finished.cause());
+}
+
+#[tokio::test]
+async fn an_unknown_key_ends_it() {
+    for number in 0..2 {
+        let world = world().await;
+        let node = world.nodes()[number];
+        world.know(&[node]);
+        let finished = is_refused(&world, number).await;
+        let expected = format!("the host key of `{}` is not known: ED25519 SHA256:", known_as(node));
+        assert!(finished.cause().starts_with(&expected), "{}", finished.cause());
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_it() {
+    for number in 0..2 {
+        let world = world().await;
+        let node = world.nodes()[number];
+        let known = fs::read_to_string(world.bench.path("known_hosts")).unwrap();
+        world.bench.write("known_hosts", format!("{known}@revoked * {}", node.public("host_key")));
+        let finished = is_refused(&world, number).await;
+        let cause = finished.cause();
+        assert!(cause.contains(&format!("the host key of `{}` is revoked", known_as(node))), "{cause}");
+        assert!(cause.ends_with(&format!("{}:4", world.bench.path("known_hosts").display())), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_is_accepted_once_where_ssh_config_says_so() {
+    let world = world().await;
+    world.know(&world.nodes());
+    world.use_fumidai_for_all_after("Host *\n    StrictHostKeyChecking accept-new\n").await;
+    for _ in 0..2 {
+        let answered = world.run("ssh third 'echo $NODE'").finish().await.exits(0);
+        assert_eq!(answered.text(), "third\n");
+        let known = fs::read_to_string(world.bench.path("known_hosts")).unwrap();
+        assert_eq!(known.lines().count(), 3, "{known}");
+    }
+    world.app.swap_host_key().await;
+    let finished = go(&world).await.exits(19);
+    assert!(finished.cause().contains("the host key of `appserver` has changed"), "{}", finished.cause());
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn certificates_of_a_trusted_authority_are_enough() {
+    let mut builder = World::new().by_ssh_only();
+    for seat in [Seat::Bastion, Seat::App, Seat::Third] {
+        builder = builder.sshd(seat, "HostCertificate FOLDER/host_key-cert.pub\n");
+    }
+    let world = builder.start().await;
+    let folder = world.bench.path("");
+    keygen(&folder, "ca", &["-t", "ed25519"]).await;
+    for node in world.nodes() {
+        let (public, principals) = (node.path("host_key.pub"), world.names(node));
+        let sign = ["-s", "ca", "-h", "-I", node.name, "-n", &principals, "-V", "-1h:+1h"];
+        keygen(&folder, public.to_str().unwrap(), &sign).await;
+    }
+    let authority = fs::read_to_string(folder.join("ca.pub")).unwrap();
+    world.bench.write("known_hosts", format!("@cert-authority * {authority}"));
+    let answered = world.run("ssh third 'echo $NODE'").finish().await.exits(0).silent();
+    assert_eq!(answered.text(), "third\n");
+    // One for another host is none, whoever signed it.
+    let public = world.app.path("host_key.pub");
+    let sign = ["-s", "ca", "-h", "-I", "other", "-n", "other", "-V", "-1h:+1h"];
+    keygen(&folder, public.to_str().unwrap(), &sign).await;
+    let finished = go(&world).await.exits(19);
+    assert!(
+        finished.cause().contains("the host certificate of `appserver` is not accepted"),
+        "{}",
+        finished.cause()
+    );
+    world.bench.settle().await;
+}

@@ -1,0 +1,175 @@
+//! The link below a chain: cut under a transfer, and ended from outside.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fumidai::sim::faults::{CutKind, CutWhen};
+use fumidai::sim::{Detach, Event, SimConfig};
+use rustix::process::Signal;
+
+use crate::openssh::script;
+use crate::run::Running;
+use crate::services::{MIB, digest, noise};
+use crate::world::World;
+
+const LARGE: usize = 6 * MIB;
+/// A process that was told to go is gone.
+const GONE: Duration = Duration::from_secs(2);
+
+/// Resets and the service's own close by turns.
+fn cuts(config: &mut SimConfig) {
+    // The real agent's size of messages costs a debug build much time.
+    config.agent.payload_size = 16 << 10;
+    for number in 0..2 {
+        config.faults.cut(CutWhen::Bytes(700_000 + number * 12_345), CutKind::Reset, 1);
+        config.faults.cut(CutWhen::Bytes(900_000 + number * 54_321), CutKind::Bye, 1);
+    }
+}
+
+fn count_of_cuts(world: &World) -> usize {
+    let journal = world.bench.simulator.journal();
+    journal.count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }))
+}
+
+async fn upload(world: &World) {
+    let data = noise(1, LARGE);
+    let sent = world.run("ssh third sha256sum").input(data.clone()).finish().await.exits(0).silent();
+    assert_eq!(sent.text(), format!("{}  -\n", digest(&data)));
+}
+
+async fn download(world: &World) {
+    let data = noise(2, LARGE);
+    let file = world.bench.write("large", &data);
+    let fetched = world.run(&format!("ssh third cat {}", file.display())).finish().await.exits(0).silent();
+    assert_eq!((fetched.stdout.len(), digest(&fetched.stdout)), (LARGE, digest(&data)));
+}
+
+#[tokio::test]
+async fn an_upload_over_three_hops_survives_cuts() {
+    let world = World::new().by_ssh_only().configure(cuts).start().await;
+    upload(&world).await;
+    assert_eq!((count_of_cuts(&world), world.visitors()), (4, [1, 1, 1]));
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_download_over_three_hops_survives_cuts() {
+    let world = World::new().by_ssh_only().configure(cuts).start().await;
+    download(&world).await;
+    assert_eq!((count_of_cuts(&world), world.visitors()), (4, [1, 1, 1]));
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn transfers_by_the_agent_survive_cuts() {
+    let world = World::new().configure(cuts).start().await;
+    upload(&world).await;
+    assert_eq!((count_of_cuts(&world), world.visitors()), (4, [0, 1, 1]));
+    world.bench.simulator.change_faults(|faults| faults.cut(CutWhen::Bytes(2_000_000), CutKind::Reset, 1));
+    download(&world).await;
+    assert_eq!((count_of_cuts(&world), world.visitors()), (5, [0, 2, 2]));
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_login_at_a_hop_survives_cuts_by_time() {
+    // Each link is cut as soon as it stands for a moment: somewhere in the exchange of keys, or in the logins.
+    let by_time = |config: &mut SimConfig| {
+        config.faults.cut(CutWhen::After(Duration::from_millis(60)), CutKind::Reset, 1);
+        config.faults.cut(CutWhen::After(Duration::from_millis(90)), CutKind::Bye, 1);
+        config.faults.cut(CutWhen::After(Duration::from_millis(120)), CutKind::Reset, 1);
+    };
+    let world = World::new().by_ssh_only().configure(by_time).start().await;
+    let answered = world.run("ssh third 'echo $NODE; sleep 1'").finish().await.exits(0).silent();
+    assert_eq!((answered.text(), count_of_cuts(&world)), ("third\n", 3));
+    world.bench.settle().await;
+}
+
+/// Sees that a process goes when it is told to, and ends its session.
+async fn goes(world: &World, running: Running, signal: Signal) {
+    let asked = Instant::now();
+    running.signal(signal);
+    let finished = running.finish().await.exits(128 + signal.as_raw()).silent();
+    assert!(asked.elapsed() < GONE, "gone after {:?}", asked.elapsed());
+    assert_eq!(finished.text(), "");
+    world.bench.settle().await;
+}
+
+/// A program that asks for ever; it writes its process down and says that it asks by a fifo.
+async fn asking(world: &World) -> (Running, u32) {
+    let fifo = world.bench.path("asks");
+    world.run("mkfifo asks").finish().await.exits(0);
+    let program = world.bench.path("askpass");
+    script(&program, &format!("echo $$ > {}; exec sleep 1000", fifo.display()));
+    let run =
+        world.run("fumidai connect third").env("SSH_ASKPASS", program).env("SSH_ASKPASS_REQUIRE", "force");
+    let running = run.start();
+    let asker = tokio::task::spawn_blocking(|| std::fs::read_to_string(fifo)).await.unwrap().unwrap();
+    (running, asker.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_signal_takes_a_question_back() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let world = World::new().by_ssh_only().start().await;
+        let identity = world.app.path("identity");
+        let lock = format!("ssh-keygen -q -p -P '' -N 'open sesame' -f {}", identity.display());
+        world.run(&lock).finish().await.exits(0);
+        world.use_fumidai_for_all_after("Host appserver\n    BatchMode no\n").await;
+        let (running, asker) = asking(&world).await;
+        goes(&world, running, signal).await;
+        assert!(!PathBuf::from(format!("/proc/{asker}")).exists(), "it still asks");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_login_that_hangs() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let world = World::new().by_ssh_only().start().await;
+        // A hop that takes what is said and never answers.
+        let (listener, host, port, _) = world.listen(crate::network::Seat::App, 2222);
+        world.configure(&world.hosts("", "").replace(
+            &format!("address = '{}'\nport = {}\n", world.app.host, world.app.port),
+            &format!("address = '{host}'\nport = {port}\nroute = 'ssh'\n"),
+        ));
+        let running = world.run("fumidai connect third").start();
+        let (_silent, _) = listener.accept().await.unwrap();
+        goes(&world, running, signal).await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_transfer() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        for route in ["", "route = 'ssh'\n"] {
+            let world = World::new().app(route).start().await;
+            let echo = world.echo(crate::network::Seat::Third, 7);
+            let (host, port) = echo.split_once(':').unwrap();
+            world.configure(
+                &world.hosts(route, &format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n")),
+            );
+            let mut running = world.run(&format!("fumidai connect echo {port}")).start();
+            running.round_trip(&noise(1, MIB / 2)).await;
+            goes(&world, running, signal).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signal_during_an_outage_ends_it() {
+    let world = World::new().by_ssh_only().start().await;
+    let echo = world.echo(crate::network::Seat::Third, 7);
+    let (host, port) = echo.split_once(':').unwrap();
+    world.configure(
+        &world.hosts("route = 'ssh'\n", &format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n")),
+    );
+    let mut running = world.run(&format!("fumidai connect echo {port}")).start();
+    running.round_trip(b"hello").await;
+    world.bench.simulator.change_faults(|faults| {
+        faults.upgrades.push(fumidai::sim::faults::UpgradeFault { status: 503, times: 1000 });
+    });
+    world.bench.simulator.cut_all(CutKind::Reset);
+    let is_refusal = |event: &Event| matches!(event, Event::Upgrade { status: 503, .. });
+    world.bench.see("a refusal", is_refusal).await;
+    goes(&world, running, Signal::TERM).await;
+}
