@@ -22,6 +22,7 @@ use crate::target::route::Document;
 use crate::target::{Destination, Name};
 
 use super::args::ForwardArgs;
+use super::chain::Chain;
 use super::connect::notes;
 use super::forward_hops::Tower;
 use super::forward_plan::{Leads, Planned, plan};
@@ -112,8 +113,8 @@ struct Forwards {
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
     pools: RefCell<HashMap<(String, String, bool), Rc<Pool>>>,
-    /// One ladder for each target that is behind hops.
-    towers: RefCell<HashMap<String, Rc<Tower>>>,
+    /// One ladder for each way to a target that is behind hops.
+    towers: RefCell<Vec<(Chain, Rc<Tower>)>>,
 }
 
 impl Forwards {
@@ -171,8 +172,7 @@ impl Forwards {
         aws: Rc<Aws>,
         environment: &Environment,
     ) -> Result<Rc<Tower>, Report> {
-        let target = &planned.chain.goal.target;
-        if let Some(tower) = self.towers.borrow().get(target) {
+        if let Some((_, tower)) = self.towers.borrow().iter().find(|(way, _)| way.is_same(&planned.chain)) {
             return Ok(tower.clone());
         }
         let verbosity = planned.chain.config.log.verbosity;
@@ -181,7 +181,7 @@ impl Forwards {
         let ladder = Ladder::new(aws, chain, environment, notes, self.tasks.clone()).await?;
         let tower = Tower::new(ladder, self.teller.clone());
         self.tasks.spawn_local(tower.clone().close_after(self.leave.clone()));
-        self.towers.borrow_mut().insert(target.clone(), tower.clone());
+        self.towers.borrow_mut().push((planned.chain.clone(), tower.clone()));
         Ok(tower)
     }
 
@@ -224,7 +224,7 @@ impl Forwards {
     async fn open_all(&self, plan: &[Planned]) -> Result<(), Report> {
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         let opened = futures_util::future::join_all(pools.iter().map(Pool::open)).await;
-        let towers: Vec<_> = self.towers.borrow().values().cloned().collect();
+        let towers: Vec<_> = self.towers.borrow().iter().map(|(_, tower)| tower.clone()).collect();
         for tower in towers {
             tower.open().await?;
         }

@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod articles;
+mod explained;
+mod forwards;
 mod host_keys;
 mod links;
 mod logins;

@@ -1,0 +1,239 @@
+//! `fumidai forward` to a target that is behind hops: an ssh login at the target itself, and its sshd dials.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::ChildStdout;
+use tokio::time::timeout;
+
+use crate::network::Seat;
+use crate::run::{Finished, PATIENCE, Running};
+use crate::services::{MIB, digest, noise};
+use crate::world::{BY_AGENT, World};
+
+/// A process that was told to go is gone.
+const GONE: Duration = Duration::from_secs(2);
+
+/// The process, once it listens.
+struct Forward {
+    running: Running,
+    lines: Lines<BufReader<ChildStdout>>,
+    local: Vec<String>,
+}
+
+impl Forward {
+    /// `fumidai forward` with these words, which make so many listeners.
+    async fn start(world: &World, words: &str, listeners: usize) -> Self {
+        let mut running = world.run(&format!("fumidai forward --json {words}")).start();
+        let lines = BufReader::new(running.stdout.take().unwrap()).lines();
+        let mut forward = Self { running, lines, local: Vec::new() };
+        for _ in 0..listeners {
+            let line = forward.told().await;
+            assert_eq!(line["event"], "listening", "{line}");
+            forward.local.push(line["local"].as_str().unwrap().to_owned());
+        }
+        forward
+    }
+
+    async fn told(&mut self) -> Value {
+        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("it tells in time").unwrap();
+        serde_json::from_str(&line.expect("it runs")).unwrap()
+    }
+
+    /// The next failure that is told.
+    async fn failure(&mut self) -> (String, Value) {
+        loop {
+            let line = self.told().await;
+            if line["event"] == "failed" {
+                return (line["cause"].as_str().unwrap().to_owned(), line["exit"].clone());
+            }
+        }
+    }
+
+    async fn dial(&self, number: usize) -> TcpStream {
+        TcpStream::connect(&self.local[number]).await.unwrap()
+    }
+
+    async fn interrupt(self) -> Finished {
+        let asked = Instant::now();
+        self.running.signal(Signal::INT);
+        let finished = self.running.finish().await.exits(130);
+        assert!(asked.elapsed() < GONE, "gone after {:?}", asked.elapsed());
+        finished
+    }
+}
+
+/// Sends bytes to an echo and hears them, at the same time.
+async fn round_trip(stream: &mut TcpStream, length: usize) {
+    let data = noise(5, length);
+    let mut heard = vec![0; length];
+    let (mut reader, mut writer) = stream.split();
+    let work = async { tokio::join!(writer.write_all(&data), reader.read_exact(&mut heard)) };
+    let (wrote, read) = timeout(PATIENCE, work).await.expect("it answers");
+    wrote.and(read.map(drop)).unwrap();
+    assert_eq!(digest(&heard), digest(&data));
+}
+
+/// Asks a SOCKS5 proxy for an IPv4 address; returns what it answers.
+async fn ask_proxy(stream: &mut TcpStream, address: &str) -> u8 {
+    let address: std::net::SocketAddrV4 = address.parse().unwrap();
+    stream.write_all(&[5, 1, 0]).await.unwrap();
+    let mut chosen = [0; 2];
+    stream.read_exact(&mut chosen).await.unwrap();
+    assert_eq!(chosen, [5, 0]);
+    let mut request = vec![5, 1, 0, 1];
+    request.extend(address.ip().octets());
+    request.extend(address.port().to_be_bytes());
+    stream.write_all(&request).await.unwrap();
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer).await.unwrap();
+    answer[1]
+}
+
+/// An address as a SOCKS client writes it: the usual form.
+fn numeric(world: &World, address: &str) -> String {
+    let (host, port) = address.split_once(':').unwrap();
+    let last = host.strip_prefix("127.").filter(|rest| !rest.contains('.'));
+    match (&*world.network, last) {
+        (crate::network::Network::Loopback, Some(last)) => format!("127.0.0.{last}:{port}"),
+        _ => address.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_only_the_deepest_hop_reaches_is_forwarded() {
+    let world = World::new().start().await;
+    let echo = world.echo(Seat::Third, 7);
+    let (_, port) = echo.split_once(':').unwrap();
+    let host = if echo.starts_with("127.") { echo.split(':').next().unwrap() } else { "localhost" };
+    let forward = Forward::start(&world, &format!("third -L 0:{host}:{port} -L 0:{echo}"), 2).await;
+    assert_eq!(world.bench.simulator.sessions().len(), 0, "nothing is climbed before it is needed");
+    let (mut one, mut two) = (forward.dial(0).await, forward.dial(1).await);
+    tokio::join!(round_trip(&mut one, MIB), round_trip(&mut two, MIB));
+    assert_eq!((world.visitors(), world.documents().as_slice()), ([0, 1, 1], &[BY_AGENT.to_owned()][..]));
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_end_of_one_direction_is_passed_on() {
+    let world = World::new().by_ssh_only().start().await;
+    let echo = world.echo(Seat::Third, 7);
+    let forward = Forward::start(&world, &format!("appserver -L 0:{echo}"), 1).await;
+    let mut stream = forward.dial(0).await;
+    stream.write_all(b"all of it").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut heard = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(heard, "all of it");
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_proxy_leads_wherever_the_hop_reaches() {
+    let world = World::new().start().await;
+    let echo = numeric(&world, &world.echo(Seat::Third, 7));
+    let (closed, host, port, _) = world.listen(Seat::Third, 9);
+    drop(closed);
+    let forward = Forward::start(&world, "appserver -D 0", 1).await;
+    let mut stream = forward.dial(0).await;
+    assert_eq!(ask_proxy(&mut stream, &echo).await, 0);
+    round_trip(&mut stream, MIB / 4).await;
+    let mut refused = forward.dial(0).await;
+    let answer = ask_proxy(&mut refused, &numeric(&world, &format!("{host}:{port}"))).await;
+    assert_eq!(answer, 5, "connection refused");
+    round_trip(&mut stream, MIB / 4).await;
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_forward_of_the_config_file_climbs_by_its_targets_via() {
+    let world = World::new().by_ssh_only().start().await;
+    let echo = world.echo(Seat::Third, 7);
+    let more = format!("[forwards.orders]\ntarget = 'third'\nlocal = '127.0.0.1:0'\nremote = '{echo}'\n");
+    world.configure(&world.hosts("route = 'ssh'\n", &more));
+    let forward = Forward::start(&world, "orders --eager", 1).await;
+    let mut stream = forward.dial(0).await;
+    round_trip(&mut stream, MIB / 4).await;
+    assert_eq!(world.visitors(), [1, 1, 1]);
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_hop_that_is_lost_is_climbed_again() {
+    for number in 0..3 {
+        let world = World::new().by_ssh_only().start().await;
+        let echo = world.echo(Seat::Third, 7);
+        let forward = Forward::start(&world, &format!("third -L 0:{echo}"), 1).await;
+        let mut stream = forward.dial(0).await;
+        round_trip(&mut stream, 1000).await;
+        world.nodes()[number].cut();
+        let lost = timeout(PATIENCE, stream.read(&mut [0])).await.unwrap();
+        assert!(lost.is_err(), "a lost connection is reset, not ended");
+        let mut stream = forward.dial(0).await;
+        round_trip(&mut stream, 1000).await;
+        assert_eq!(world.visitors(), [2, 2, 2]);
+        forward.interrupt().await;
+        world.bench.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_port_is_a_reset_and_one_line() {
+    let world = World::new().start().await;
+    let echo = world.echo(Seat::Third, 7);
+    let (closed, host, port, _) = world.listen(Seat::Third, 9);
+    drop(closed);
+    let mut forward = Forward::start(&world, &format!("third -L 0:{host}:{port} -L 0:{echo}"), 2).await;
+    let mut refused = forward.dial(0).await;
+    assert!(timeout(PATIENCE, refused.read(&mut [0])).await.unwrap().is_err());
+    let (cause, exit) = forward.failure().await;
+    let expected = format!("`third` cannot open a connection to {host}:{port}: Connection refused");
+    assert!(cause.ends_with(&expected), "{cause}");
+    assert_eq!(exit, 15);
+    let mut stream = forward.dial(1).await;
+    round_trip(&mut stream, 1000).await;
+    let finished = forward.interrupt().await;
+    let lines = finished.stderr.lines().filter(|line| line.contains("cannot open a connection")).count();
+    assert_eq!(lines, 1, "{}", finished.stderr);
+    assert_eq!(world.visitors(), [0, 1, 1], "a refusal is no reason to climb again");
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_hop_that_is_down_is_told_and_tried_again() {
+    let mut world = World::new().by_ssh_only().start().await;
+    let echo = world.echo(Seat::Third, 7);
+    let mut forward = Forward::start(&world, &format!("third -L 0:{echo}"), 1).await;
+    world.app.stop().await;
+    for _ in 0..2 {
+        let mut stream = forward.dial(0).await;
+        assert!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().is_err());
+        let (cause, exit) = forward.failure().await;
+        assert!(cause.contains("`bastion` cannot open a connection to"), "{cause}");
+        assert_eq!(exit, 15);
+    }
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn an_interrupt_in_the_middle_of_a_climb_leaves_nothing() {
+    let world = World::new().by_ssh_only().start().await;
+    let (silent, host, port, _) = world.listen(Seat::App, 2222);
+    world.configure(&world.hosts("", "").replace(
+        &format!("address = '{}'\nport = {}\n", world.app.host, world.app.port),
+        &format!("address = '{host}'\nport = {port}\nroute = 'ssh'\n"),
+    ));
+    let forward = Forward::start(&world, "third -L 0:localhost:22", 1).await;
+    let _stream = forward.dial(0).await;
+    let (_connection, _) = silent.accept().await.unwrap();
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
