@@ -48,14 +48,14 @@ fn write_to(_fd: i32, _bytes: &[u8]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn notify_service_manager() {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "cannot tell the service manager");
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn notify_service_manager() {}
 
 /// Runs a command by the shell with the listeners in its environment; its exit status is ours.
