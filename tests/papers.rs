@@ -15,7 +15,7 @@ const LAYERS: [&str; 8] = ["cli", "config", "session", "target", "aws", "transpo
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
 
 /// The README's command lines, the file that has each run, and the words there that do it.
-const COMMANDS_RUN: [(&str, &str, &str); 9] = [
+const COMMANDS_RUN: [(&str, &str, &str); 11] = [
     (
         "cargo run --features sim --bin fumidai-sim -- demo",
         "tests/run",
@@ -37,6 +37,12 @@ const COMMANDS_RUN: [(&str, &str, &str); 9] = [
         "tests/e2e/readme.rs",
         "commands(\"ssh -N -L\")",
     ),
+    (
+        "fumidai forward i-0123456789abcdef0 -L 13306:orders.cluster-abc.ap-northeast-1.rds.amazonaws.com:3306",
+        "tests/e2e/readme.rs",
+        "commands(\"fumidai forward i-\")",
+    ),
+    ("fumidai forward orders-db", "tests/e2e/readme.rs", "commands(\"fumidai forward orders-db\")"),
 ];
 
 fn root() -> PathBuf {
