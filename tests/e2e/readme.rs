@@ -1,4 +1,4 @@
-//! The README's "Use it" block, line by line, with contrib/ssh_config, against the simulator's own host.
+//! The README's commands, line by line, with contrib/ssh_config, against the simulator's own host.
 //!
 //! Only what a test machine cannot have is replaced: folders of the far side, for ssh the database's name, the local port.
 
@@ -150,6 +150,17 @@ async fn a_private_database_on_localhost() {
         forward.finish().await.exits(143);
     }
     machine.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_benchmark_of_forwards_measures() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/bench/forward.py");
+    let binaries = Path::new(env!("CARGO_BIN_EXE_fumidai")).parent().unwrap();
+    let run =
+        Run::new(&tool("python3")).env("PATH", std::env::var("PATH").unwrap()).args([script, "--binaries"]);
+    let run = run.args([binaries]).args(["--megabytes", "0.05", "--requests", "5", "--connections", "10"]);
+    let ratios = run.finish().await.exits(0);
+    assert_eq!(ratios.text().matches(" times").count(), 5, "{}", ratios.text());
 }
 
 /// An address that was free a moment ago.
