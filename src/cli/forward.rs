@@ -1,7 +1,7 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{Aws, SessionRequest};
+use crate::aws::Aws;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::session::forward::{
     Asked, BindError, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
@@ -26,7 +26,7 @@ use super::connect::notes;
 use super::forward_hops::Tower;
 use super::forward_plan::{Leads, Planned, plan};
 use super::forward_tell::{Listening, Teller, is_hopeless};
-use super::ladder::Ladder;
+use super::ladder::{Ladder, find, request};
 use super::locate::locate;
 use super::ready::{self, Ready};
 use super::report::{ExitKind, Report, SessionName};
@@ -71,13 +71,15 @@ async fn run(
     let mut listening = Vec::new();
     let mut listeners = Vec::new();
     for planned in &plan {
-        warn_of_width(planned, &teller);
         let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
         let told = Listening {
             local: listener.name().to_owned(),
             remote: planned.remote(),
             target: planned.chain.goal.label().to_owned(),
         };
+        if listener.is_wide() {
+            warn_of_width(&told, &teller);
+        }
         listeners.push((listener, forwards.sink(planned, environment).await?));
         listening.push(told);
     }
@@ -111,9 +113,9 @@ struct Forwards {
     /// One way to AWS for all that is asked for in the same name.
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
-    pools: RefCell<HashMap<(String, String, bool), Rc<Pool>>>,
+    pools: RefCell<Vec<(Planned, Rc<Pool>)>>,
     /// One ladder for each target that is behind hops.
-    towers: RefCell<HashMap<String, Rc<Tower>>>,
+    towers: RefCell<Vec<(Planned, Rc<Tower>)>>,
 }
 
 impl Forwards {
@@ -146,10 +148,13 @@ impl Forwards {
         }
         match &planned.leads {
             Leads::To(remote) => {
-                let key = (planned.chain.goal.target.clone(), planned.remote(), planned.hold);
-                let known = self.pools.borrow().get(&key).cloned();
-                let pool = known.unwrap_or_else(|| self.maker(planned, aws).pool(remote, None));
-                self.pools.borrow_mut().insert(key, pool.clone());
+                let same = |(known, _): &&(Planned, _)| known.shares_sessions_with(planned);
+                let known = self.pools.borrow().iter().find(same).map(|(_, pool)| pool.clone());
+                let pool = known.unwrap_or_else(|| {
+                    let pool = self.maker(planned, aws).pool(remote, None);
+                    self.pools.borrow_mut().push((planned.clone(), pool.clone()));
+                    pool
+                });
                 Ok(Sink::Pool(pool))
             }
             Leads::Proxy => {
@@ -171,8 +176,8 @@ impl Forwards {
         aws: Rc<Aws>,
         environment: &Environment,
     ) -> Result<Rc<Tower>, Report> {
-        let target = &planned.chain.goal.target;
-        if let Some(tower) = self.towers.borrow().get(target) {
+        let same = |(known, _): &&(Planned, _)| known.goes_the_same_way_as(planned);
+        if let Some((_, tower)) = self.towers.borrow().iter().find(same) {
             return Ok(tower.clone());
         }
         let verbosity = planned.chain.config.log.verbosity;
@@ -181,7 +186,7 @@ impl Forwards {
         let ladder = Ladder::new(aws, chain, environment, notes).await?;
         let tower = Tower::new(ladder, self.teller.clone());
         self.tasks.spawn_local(tower.clone().close_after(self.leave.clone()));
-        self.towers.borrow_mut().insert(target.clone(), tower.clone());
+        self.towers.borrow_mut().push((planned.clone(), tower.clone()));
         Ok(tower)
     }
 
@@ -213,7 +218,7 @@ impl Forwards {
     /// Gets ready, and then stays until what is to be run has ended.
     async fn serve(&self, plan: &[Planned], eager: bool, ready: Ready) -> Result<ExitCode, Report> {
         if eager {
-            self.open_all(plan).await?;
+            self.open_all().await?;
         } else {
             self.check_names(plan);
         }
@@ -221,16 +226,18 @@ impl Forwards {
     }
 
     /// Opens the sessions of all destinations that are known.
-    async fn open_all(&self, plan: &[Planned]) -> Result<(), Report> {
-        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
-        let opened = futures_util::future::join_all(pools.iter().map(Pool::open)).await;
-        let towers: Vec<_> = self.towers.borrow().values().cloned().collect();
-        for tower in towers {
+    async fn open_all(&self) -> Result<(), Report> {
+        let pools = self.pools.borrow().clone();
+        let opened = pools.iter().map(|(planned, pool)| async move {
+            let opened = pool.open().await;
+            opened.map_err(|failure| Report::of_session(&failure, &name(planned, &place(planned))))
+        });
+        futures_util::future::try_join_all(opened).await?;
+        let towers = self.towers.borrow().clone();
+        for (_, tower) in towers {
             tower.open().await?;
         }
-        let Some(failure) = opened.into_iter().find_map(Result::err) else { return Ok(()) };
-        let planned = plan.first().expect("there is a plan, since there is a pool");
-        Err(Report::of_session(&failure, &name(planned, &place(planned))))
+        Ok(())
     }
 
     /// A name that is wrong is better told now than at the first connection; what else fails may pass.
@@ -318,16 +325,9 @@ impl Maker {
         Rc::new(move || {
             let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
             Box::pin(async move {
-                let config = &planned.chain.config;
-                let found = locate(&aws, config, &planned.chain.entry, config.session.connect_timeout).await;
-                let target = found.map_err(|report| Failure::Unprepared(Box::new(report)))?;
-                let parameters = document.parameters.into_iter();
-                Ok(SessionRequest {
-                    target: target.id().to_owned(),
-                    document: document.name,
-                    parameters: parameters.map(|(name, value)| (name.to_owned(), vec![value])).collect(),
-                    reason: config.session.reason.clone(),
-                })
+                let target = find(&aws, &planned.chain).await;
+                let target = target.map_err(|report| Failure::Unprepared(Box::new(report)))?;
+                Ok(request(target, document, &planned.chain.config))
             })
         })
     }
@@ -373,25 +373,18 @@ fn of_interrupt(interrupt: Interrupt) -> ExitCode {
 
 fn of_bind(error: &BindError) -> Report {
     let report = Report::new(ExitKind::Failure, error.to_string());
-    match error.source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            report.hint("another program listens there; port 0 takes a free one")
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            report.hint("ports below 1024 are for root: take a higher one")
-        }
-        _ => report,
+    if error.source.kind() == io::ErrorKind::AddrInUse {
+        return report.hint("another program listens there; port 0 takes a free one");
     }
+    if error.source.kind() == io::ErrorKind::PermissionDenied {
+        return report.hint("ports below 1024 are for root: take a higher one");
+    }
+    report
 }
 
-fn warn_of_width(planned: &Planned, teller: &Teller) {
-    if planned.bind.is_wide() {
-        let text = format!(
-            "whoever reaches {} reaches {} without a password of ours",
-            planned.bind,
-            planned.remote()
-        );
-        tracing::warn!("{text}");
-        teller.say(&text);
-    }
+fn warn_of_width(listening: &Listening, teller: &Teller) {
+    let Listening { local, remote, .. } = listening;
+    let text = format!("whoever reaches {local} reaches {remote}: it is not bound to loopback");
+    tracing::warn!("{text}");
+    teller.say(&text);
 }
