@@ -308,7 +308,9 @@ impl Pool {
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
     fn failed(&self, failure: Failure, was_up: bool, connections: usize) {
-        self.hold_off(was_up);
+        if !was_up {
+            self.hold_off();
+        }
         let failure = Rc::new(failure);
         tracing::info!(%failure, connections, "a session of a forward is over");
         if connections > 0 || !was_up {
@@ -318,12 +320,10 @@ impl Pool {
     }
 
     /// An application that tries again and again must not have a session started each time.
-    fn hold_off(&self, was_up: bool) {
-        let failures = if was_up { 0 } else { self.failures.get() + 1 };
-        self.failures.set(failures);
-        let pause =
-            failures.checked_sub(1).map(|doublings| FIRST_PAUSE.saturating_mul(1 << doublings.min(8)));
-        self.retry_at.set(pause.map(|pause| Instant::now() + pause.min(LONGEST_PAUSE)));
+    fn hold_off(&self) {
+        let doublings = self.failures.replace(self.failures.get() + 1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(LONGEST_PAUSE);
+        self.retry_at.set(Some(Instant::now() + pause));
     }
 
     fn manners(&self) -> Manners {
