@@ -1,7 +1,6 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -103,7 +102,24 @@ struct Forwards {
     /// One way to AWS for all that is asked for in the same name.
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
-    pools: RefCell<HashMap<(String, String, bool), Rc<Pool>>>,
+    pools: RefCell<Vec<Shared>>,
+}
+
+/// A pool, and for whom it was made.
+struct Shared {
+    planned: Planned,
+    document: Document,
+    pool: Rc<Pool>,
+}
+
+impl Shared {
+    /// Tells whether another listener's connections may go here too: nothing that makes a session may differ.
+    fn serves(&self, planned: &Planned, document: &Document) -> bool {
+        let (mine, others) = (&self.planned.chain, &planned.chain);
+        let is_same_place = mine.entry == others.entry && mine.config.aws == others.config.aws;
+        let is_same_way = mine.config.session == others.config.session && self.planned.hold == planned.hold;
+        is_same_place && is_same_way && self.document == *document
+    }
 }
 
 impl Forwards {
@@ -127,10 +143,13 @@ impl Forwards {
         let aws = self.way(&planned.chain.config).await?;
         match &planned.leads {
             Leads::To(remote) => {
-                let key = (planned.chain.goal.target.clone(), planned.remote(), planned.hold);
-                let known = self.pools.borrow().get(&key).cloned();
-                let pool = known.unwrap_or_else(|| self.maker(planned, aws).pool(remote, None));
-                self.pools.borrow_mut().insert(key, pool.clone());
+                let document = planned.document_to(remote);
+                let mut pools = self.pools.borrow_mut();
+                if let Some(known) = pools.iter().find(|known| known.serves(planned, &document)) {
+                    return Ok(Sink::Pool(known.pool.clone()));
+                }
+                let pool = self.maker(planned, aws).pool(remote, None);
+                pools.push(Shared { planned: planned.clone(), document, pool: pool.clone() });
                 Ok(Sink::Pool(pool))
             }
             Leads::Proxy => {
@@ -173,20 +192,23 @@ impl Forwards {
     /// Gets ready, and then stays until what is to be run has ended.
     async fn serve(&self, plan: &[Planned], eager: bool, ready: Ready) -> Result<ExitCode, Report> {
         if eager {
-            self.open_all(plan).await?;
+            self.open_all().await?;
         } else {
             self.check_names(plan);
         }
-        ready::announce(ready).await
+        ready::announce(ready, self.leave.clone(), &self.tasks).await
     }
 
     /// Opens the sessions of all destinations that are known.
-    async fn open_all(&self, plan: &[Planned]) -> Result<(), Report> {
-        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
-        let opened = futures_util::future::join_all(pools.iter().map(Pool::open)).await;
-        let Some(failure) = opened.into_iter().find_map(Result::err) else { return Ok(()) };
-        let planned = plan.first().expect("there is a plan, since there is a pool");
-        Err(Report::of_session(&failure, &name(planned, &place(planned))))
+    async fn open_all(&self) -> Result<(), Report> {
+        let pools: Vec<_> =
+            self.pools.borrow().iter().map(|shared| (shared.planned.clone(), shared.pool.clone())).collect();
+        let open = async |(planned, pool): (Planned, Rc<Pool>)| {
+            let failed =
+                |failure: Rc<Failure>| Report::of_session(&failure, &name(&planned, &place(&planned)));
+            pool.open().await.map_err(failed)
+        };
+        futures_util::future::try_join_all(pools.into_iter().map(open)).await.map(drop)
     }
 
     /// A name that is wrong is better told now than at the first connection; what else fails may pass.
@@ -246,12 +268,8 @@ struct Maker {
 impl Maker {
     fn pool(&self, remote: &RemoteEnd, idle_limit: Option<Duration>) -> Rc<Pool> {
         let config = &self.planned.chain.config;
-        let document = match &remote.host {
-            None => Document::to_own_port(remote.port),
-            Some(host) => Document::to_host(host, remote.port),
-        };
+        let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let document = document.named(self.planned.document.as_deref());
         let mut settings = session_settings(config, Instant::now(), LINGER);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {

@@ -3,6 +3,7 @@
 use crate::config::{Config, Forward, LocalEnd, RemoteEnd};
 use crate::session::forward::Bind;
 use crate::target::Name;
+use crate::target::route::Document;
 
 use super::args::ForwardArgs;
 use super::chain::Chain;
@@ -43,6 +44,15 @@ impl Planned {
             Leads::To(RemoteEnd { host: Some(host), port }) => format!("{host}:{port}"),
             Leads::Proxy => "socks5".to_owned(),
         }
+    }
+
+    /// What a session to a port is started with.
+    pub fn document_to(&self, remote: &RemoteEnd) -> Document {
+        let document = match &remote.host {
+            None => Document::to_own_port(remote.port),
+            Some(host) => Document::to_host(host, remote.port),
+        };
+        document.named(self.document.as_deref())
     }
 }
 

@@ -248,10 +248,10 @@ impl Pool {
             count
         };
         match result {
-            Err(failure) => self.failed(failure, was_up, broken + rejected),
+            Err(failure) => self.failed(failure, broken + rejected),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                self.failed(Failure::Ended { reason, suspected_size: None }, was_up, broken);
+                self.failed(Failure::Ended { reason, suspected_size: None }, broken);
             }
             Ok(_) => {}
         }
@@ -289,10 +289,10 @@ impl Pool {
     }
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
-    fn failed(&self, failure: Failure, was_up: bool, connections: usize) {
+    fn failed(&self, failure: Failure, connections: usize) {
         let failure = Rc::new(failure);
         tracing::info!(%failure, connections, "a session of a forward is over");
-        if connections > 0 || !was_up {
+        if connections > 0 {
             (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
         }
         self.last_failure.replace(Some(failure));
