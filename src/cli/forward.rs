@@ -113,9 +113,26 @@ struct Forwards {
     /// One way to AWS for all that is asked for in the same name.
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
-    pools: RefCell<Vec<(Planned, Rc<Pool>)>>,
+    pools: RefCell<Vec<Shared>>,
     /// One ladder for each target that is behind hops.
     towers: RefCell<Vec<(Planned, Rc<Tower>)>>,
+}
+
+/// A pool, and for whom it was made.
+struct Shared {
+    planned: Planned,
+    document: Document,
+    pool: Rc<Pool>,
+}
+
+impl Shared {
+    /// Tells whether another listener's connections may go here too: nothing that makes a session may differ.
+    fn serves(&self, planned: &Planned, document: &Document) -> bool {
+        let (mine, others) = (&self.planned.chain, &planned.chain);
+        let is_same_place = mine.entry == others.entry && mine.config.aws == others.config.aws;
+        let is_same_way = mine.config.session == others.config.session && self.planned.hold == planned.hold;
+        is_same_place && is_same_way && self.document == *document
+    }
 }
 
 impl Forwards {
@@ -148,13 +165,13 @@ impl Forwards {
         }
         match &planned.leads {
             Leads::To(remote) => {
-                let same = |(known, _): &&(Planned, _)| known.shares_sessions_with(planned);
-                let known = self.pools.borrow().iter().find(same).map(|(_, pool)| pool.clone());
-                let pool = known.unwrap_or_else(|| {
-                    let pool = self.maker(planned, aws).pool(remote, None);
-                    self.pools.borrow_mut().push((planned.clone(), pool.clone()));
-                    pool
-                });
+                let document = planned.document_to(remote);
+                let mut pools = self.pools.borrow_mut();
+                if let Some(known) = pools.iter().find(|known| known.serves(planned, &document)) {
+                    return Ok(Sink::Pool(known.pool.clone()));
+                }
+                let pool = self.maker(planned, aws).pool(remote, None);
+                pools.push(Shared { planned: planned.clone(), document, pool: pool.clone() });
                 Ok(Sink::Pool(pool))
             }
             Leads::Proxy => {
@@ -222,17 +239,19 @@ impl Forwards {
         } else {
             self.check_names(plan);
         }
-        ready::announce(ready).await
+        ready::announce(ready, self.leave.clone(), &self.tasks).await
     }
 
     /// Opens the sessions of all destinations that are known.
     async fn open_all(&self) -> Result<(), Report> {
-        let pools = self.pools.borrow().clone();
-        let opened = pools.iter().map(|(planned, pool)| async move {
-            let opened = pool.open().await;
-            opened.map_err(|failure| Report::of_session(&failure, &name(planned, &place(planned))))
-        });
-        futures_util::future::try_join_all(opened).await?;
+        let pools: Vec<_> =
+            self.pools.borrow().iter().map(|shared| (shared.planned.clone(), shared.pool.clone())).collect();
+        let open = async |(planned, pool): (Planned, Rc<Pool>)| {
+            let failed =
+                |failure: Rc<Failure>| Report::of_session(&failure, &name(&planned, &place(&planned)));
+            pool.open().await.map_err(failed)
+        };
+        futures_util::future::try_join_all(pools.into_iter().map(open)).await?;
         let towers = self.towers.borrow().clone();
         for (_, tower) in towers {
             tower.open().await?;
@@ -297,12 +316,8 @@ struct Maker {
 impl Maker {
     fn pool(&self, remote: &RemoteEnd, idle_limit: Option<Duration>) -> Rc<Pool> {
         let config = &self.planned.chain.config;
-        let document = match &remote.host {
-            None => Document::to_own_port(remote.port),
-            Some(host) => Document::to_host(host, remote.port),
-        };
+        let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let document = document.named(self.planned.document.as_deref());
         let mut settings = session_settings(config, Instant::now(), LINGER);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {

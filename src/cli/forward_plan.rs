@@ -3,6 +3,7 @@
 use crate::config::{Config, Forward, LocalEnd, RemoteEnd};
 use crate::session::forward::Bind;
 use crate::target::Name;
+use crate::target::route::Document;
 
 use super::args::ForwardArgs;
 use super::chain::Chain;
@@ -33,12 +34,6 @@ pub(super) enum Leads {
 }
 
 impl Planned {
-    /// Tells whether the same sessions can carry the connections of both.
-    pub fn shares_sessions_with(&self, other: &Self) -> bool {
-        (&self.leads, &self.document, self.hold) == (&other.leads, &other.document, other.hold)
-            && self.goes_the_same_way_as(other)
-    }
-
     /// Tells whether both go through the same machines in the same way.
     pub fn goes_the_same_way_as(&self, other: &Self) -> bool {
         let (this, other) = (&self.chain, &other.chain);
@@ -55,6 +50,15 @@ impl Planned {
             Leads::To(RemoteEnd { host: Some(host), port }) => format!("{host}:{port}"),
             Leads::Proxy => "socks5".to_owned(),
         }
+    }
+
+    /// What a session to a port is started with.
+    pub fn document_to(&self, remote: &RemoteEnd) -> Document {
+        let document = match &remote.host {
+            None => Document::to_own_port(remote.port),
+            Some(host) => Document::to_host(host, remote.port),
+        };
+        document.named(self.document.as_deref())
     }
 }
 

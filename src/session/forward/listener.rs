@@ -6,13 +6,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use socket2::SockRef;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
 /// After a failure to accept, as for want of descriptors, others get the chance to close some.
 const BREATH: Duration = Duration::from_millis(50);
+/// Connections that may wait to be accepted, as many as `TcpListener::bind` has.
+const BACKLOG: u32 = 1024;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,8 +165,19 @@ async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketA
 async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
     let first = TcpListener::bind((v4, port)).await?;
     let port = first.local_addr()?.port();
-    let second = TcpListener::bind((v6, port)).await.ok();
+    let second = beside_ipv4(v6, port).ok();
     Ok(Kind::Tcp([Some(first), second].into_iter().flatten().collect()))
+}
+
+/// Binds a port of IPv6 that is bound for IPv4 already; without being told so, some systems take both.
+fn beside_ipv4(address: Ipv6Addr, port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    SockRef::from(&socket).set_only_v6(true)?;
+    // As `TcpListener::bind` does: a port that was listened on a moment ago can be had again.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((address, port)))?;
+    socket.listen(BACKLOG)
 }
 
 async fn of_host(host: &str, port: u16) -> io::Result<Kind> {

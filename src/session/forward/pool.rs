@@ -247,6 +247,8 @@ impl Pool {
         if was_up {
             self.failures.set(0);
             self.retry_at.set(None);
+        } else if result.is_err() {
+            self.hold_off();
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
         let (waiting, broken) =
@@ -260,10 +262,10 @@ impl Pool {
             count
         };
         match result {
-            Err(failure) => self.failed(failure, was_up, broken + rejected),
+            Err(failure) => self.failed(failure, broken + rejected),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                self.failed(Failure::Ended { reason, suspected_size: None }, was_up, broken);
+                self.failed(Failure::Ended { reason, suspected_size: None }, broken);
             }
             Ok(_) => {}
         }
@@ -307,13 +309,10 @@ impl Pool {
     }
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
-    fn failed(&self, failure: Failure, was_up: bool, connections: usize) {
-        if !was_up {
-            self.hold_off();
-        }
+    fn failed(&self, failure: Failure, connections: usize) {
         let failure = Rc::new(failure);
         tracing::info!(%failure, connections, "a session of a forward is over");
-        if connections > 0 || !was_up {
+        if connections > 0 {
             (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
         }
         self.last_failure.replace(Some(failure));
