@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
 use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
+use fumidai::target::route;
 
 /// Layers from the top; a file may name its own layer and those behind it.
 const LAYERS: [&str; 9] =
@@ -16,7 +17,7 @@ const LAYERS: [&str; 9] =
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
 
 /// The README's command lines, the file that has each run, and the words there that do it.
-const COMMANDS_RUN: [(&str, &str, &str); 9] = [
+const COMMANDS_RUN: [(&str, &str, &str); 11] = [
     (
         "cargo run --features sim --bin fumidai-sim -- demo",
         "tests/run",
@@ -38,6 +39,12 @@ const COMMANDS_RUN: [(&str, &str, &str); 9] = [
         "tests/e2e/readme.rs",
         "commands(\"ssh -N -L\")",
     ),
+    (
+        "fumidai forward i-0123456789abcdef0 -L 13306:orders.cluster-abc.ap-northeast-1.rds.amazonaws.com:3306",
+        "tests/e2e/readme.rs",
+        "commands(\"fumidai forward i-\")",
+    ),
+    ("fumidai forward orders-db", "tests/e2e/readme.rs", "commands(\"fumidai forward orders-db\")"),
 ];
 
 fn root() -> PathBuf {
@@ -156,6 +163,42 @@ fn policies_are_json_and_allow_what_is_named() {
             ["ssm:ResumeSession", "ssm:StartSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"]
         };
         assert_eq!(allowed, BTreeSet::from(needed), "{}", path.display());
+        let named = |document: &str| text.contains(&format!("document/{document}\""));
+        let documents = [route::SSH_DOCUMENT, route::PORT_DOCUMENT, route::REMOTE_HOST_DOCUMENT].map(named);
+        let started = match path.file_stem().and_then(|stem| stem.to_str()) {
+            Some("connect" | "connect-role") => [true, false, false],
+            Some("forward") => [false, true, true],
+            _ => [false; 3],
+        };
+        assert_eq!(documents, started, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_contributed_file_has_a_row() {
+    for (folder, ending) in [("contrib/iam", ".json"), ("contrib/systemd", ".service")] {
+        let text = read(format!("{folder}/README.md"));
+        for path in files(folder, ending) {
+            let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+            assert!(text.contains(&format!("| [{name}]({name}) |")), "{folder}: {name}");
+        }
+    }
+}
+
+#[test]
+fn the_units_run_forwards_and_end_them_in_order() {
+    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::NotFound, ExitKind::Ambiguous];
+    let codes = codes.into_iter().chain([ExitKind::RemotePort, ExitKind::Encryption]);
+    let codes: Vec<String> = codes.map(|kind| kind.code().to_string()).collect();
+    let terminated = ExitKind::Signal(15).code();
+    for path in files("contrib/systemd", ".service") {
+        let unit = fs::read_to_string(&path).expect("a unit");
+        let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
+        let command = value("ExecStart").and_then(|line| line.strip_prefix("/usr/bin/env fumidai forward "));
+        assert!(matches!(command, Some("%i" | "--all")), "{}", path.display());
+        assert_eq!(value("Type"), Some("notify"));
+        assert_eq!(value("SuccessExitStatus"), Some(terminated.to_string().as_str()));
+        assert_eq!(value("RestartPreventExitStatus"), Some(codes.join(" ").as_str()));
     }
 }
 

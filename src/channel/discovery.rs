@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A session that the far side ends this soon after a probe was ended by it.
 const BLAME: Duration = Duration::from_secs(2);
 
-/// What is known about a path, kept between sessions per stream host. Sizes of whole messages in bytes.
+/// What earlier sessions learned about a path, kept per stream host: a size to try first, and one not to try. Sizes of
+/// whole messages in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathKnowledge {
     /// The largest size that was acknowledged.
@@ -34,7 +35,11 @@ pub struct PathKnowledge {
 /// The search.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    known: PathKnowledge,
+    /// The largest size that was acknowledged in this session.
+    proven: Option<usize>,
+    /// One that earlier sessions had acknowledged: the path may be another by now, so it is probed first.
+    promised: Option<usize>,
+    refused: Option<usize>,
     cap: usize,
     suspect: Option<(usize, Instant)>,
     flight: Option<Flight>,
@@ -49,11 +54,13 @@ struct Flight {
     sent: Instant,
 }
 
-/// A probe that failed: its number wants a minimal message, and perhaps its size is refused for good.
+/// A probe that failed: its number wants a minimal message, and perhaps its size is refused for good, or no longer what
+/// earlier sessions found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub number: i64,
     pub refused: Option<usize>,
+    pub outdated: bool,
 }
 
 impl Discovery {
@@ -62,12 +69,20 @@ impl Discovery {
         let believable =
             known.proven.is_none_or(|proven| known.refused.is_none_or(|refused| proven < refused));
         let known = if believable { known } else { PathKnowledge::default() };
-        Self { known, cap: max_payload.min(LARGEST_PAYLOAD), suspect: None, flight: None, unproven: None }
+        Self {
+            proven: None,
+            promised: known.proven,
+            refused: known.refused,
+            cap: max_payload.min(LARGEST_PAYLOAD),
+            suspect: None,
+            flight: None,
+            unproven: None,
+        }
     }
 
     /// The largest payload that may carry the user's bytes.
     pub(crate) fn payload_limit(&self) -> usize {
-        let proven = self.known.proven.map_or(SAFE_PAYLOAD, |size| size.saturating_sub(OVERHEAD));
+        let proven = self.proven.map_or(SAFE_PAYLOAD, |size| size.saturating_sub(OVERHEAD));
         proven.max(SAFE_PAYLOAD).min(self.cap)
     }
 
@@ -77,8 +92,9 @@ impl Discovery {
             return None;
         }
         let proven = self.payload_limit() + OVERHEAD;
-        let size = LADDER.iter().map(|size| (*size).min(self.cap + OVERHEAD)).find(|size| *size > proven)?;
-        let refused = self.known.refused.is_some_and(|refused| size >= refused);
+        let steps = self.promised.into_iter().chain(LADDER);
+        let size = steps.map(|size| size.min(self.cap + OVERHEAD)).find(|size| *size > proven)?;
+        let refused = self.refused.is_some_and(|refused| size >= refused);
         let too_soon =
             self.suspect.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
         (!refused && !too_soon && size <= affordable).then_some(size)
@@ -99,7 +115,7 @@ impl Discovery {
     /// Takes an acknowledgement; returns the size if it proves one.
     pub(crate) fn acknowledged(&mut self, number: i64) -> Option<usize> {
         let flight = self.flight.take_if(|flight| flight.number == number)?;
-        self.known.proven = Some(flight.size);
+        self.proven = Some(flight.size);
         self.suspect = None;
         self.unproven = None;
         Some(flight.size)
@@ -108,13 +124,14 @@ impl Discovery {
     /// Gives up on the probe in flight: it is unanswered, or the connection died with it.
     pub(crate) fn failed(&mut self, now: Instant) -> Option<Failure> {
         let Flight { number, size, .. } = self.flight.take()?;
+        let outdated = self.promised.take() == Some(size);
         let again = self.suspect.is_some_and(|(suspect, _)| suspect == size);
         if again {
-            self.known.refused = Some(size);
+            self.refused = Some(size);
         } else {
             self.suspect = Some((size, now));
         }
-        Some(Failure { number, refused: again.then_some(size) })
+        Some(Failure { number, refused: again.then_some(size), outdated })
     }
 
     /// Tells which size to blame if the far side ends the session now.
@@ -155,7 +172,7 @@ mod tests {
         let (mut discovery, now) = discovery();
         assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PATIENCE);
         assert_eq!(discovery.to_blame(now + PATIENCE), Some(4096));
-        assert_eq!(discovery.failed(now), Some(Failure { number: 4, refused: None }));
+        assert_eq!(discovery.failed(now), Some(Failure { number: 4, refused: None, outdated: false }));
         assert_eq!(
             discovery.to_blame(now + BLAME),
             Some(4096),
@@ -167,7 +184,10 @@ mod tests {
         let later = now + SECOND_TRY;
         assert_eq!(discovery.next(later, FAST), Some(4096));
         discovery.sent(later, 9, 4096, TIMEOUT);
-        assert_eq!(discovery.failed(later), Some(Failure { number: 9, refused: Some(4096) }));
+        assert_eq!(
+            discovery.failed(later),
+            Some(Failure { number: 9, refused: Some(4096), outdated: false })
+        );
         assert_eq!(discovery.next(later + SECOND_TRY * 10, FAST), None);
         assert_eq!(discovery.payload_limit(), 1024);
     }
@@ -180,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_sessions_learned_is_used() {
+    fn what_earlier_sessions_learned_is_probed_first() {
         let now = start().instant;
         let known = |proven, refused| {
             let discovery = Discovery::new(PathKnowledge { proven, refused }, LARGEST_PAYLOAD);
             (discovery.payload_limit(), discovery.next(now, FAST))
         };
-        assert_eq!(known(Some(16_384), Some(32_768)), (16_264, None));
-        assert_eq!(known(Some(16_384), None), (16_264, Some(32_768)));
+        assert_eq!(known(Some(16_384), Some(32_768)), (1024, Some(16_384)));
+        assert_eq!(known(Some(16_384), None), (1024, Some(16_384)));
         assert_eq!(known(None, Some(4_096)), (1024, None));
         assert_eq!(known(Some(32_768), Some(4_096)), (1024, Some(4096)), "a contradiction is forgotten");
     }
@@ -203,6 +223,20 @@ mod tests {
         assert_eq!(capped(1024), (1024, None));
         assert_eq!(capped(2000), (1024, Some(2120)));
         let known = PathKnowledge { proven: Some(32_768), refused: None };
-        assert_eq!(Discovery::new(known, 2000).payload_limit(), 2000);
+        assert_eq!(Discovery::new(known, 2000).next(now, FAST), Some(2120));
+    }
+
+    #[test]
+    fn a_promise_is_kept_at_once_or_forgotten() {
+        let now = start().instant;
+        let known = PathKnowledge { proven: Some(32_768), refused: None };
+        let mut kept = Discovery::new(known, LARGEST_PAYLOAD);
+        kept.sent(now, 1, 32_768, TIMEOUT);
+        assert_eq!(kept.acknowledged(1), Some(32_768));
+        assert_eq!((kept.payload_limit(), kept.next(now, FAST)), (32_648, None));
+        let mut broken = Discovery::new(known, LARGEST_PAYLOAD);
+        broken.sent(now, 1, 32_768, TIMEOUT);
+        assert_eq!(broken.failed(now), Some(Failure { number: 1, refused: None, outdated: true }));
+        assert_eq!((broken.payload_limit(), broken.next(now, FAST)), (1024, Some(4096)), "up the ladder");
     }
 }

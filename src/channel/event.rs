@@ -88,6 +88,8 @@ pub enum Event {
     SizeProven(usize),
     /// Messages of this size, in bytes, were refused for good: keep it for later sessions.
     SizeRefused(usize),
+    /// What earlier sessions found of message sizes does not hold any more: forget it.
+    SizeOutdated,
     /// A message that cannot be used was dropped; worth a line in a debug log.
     Dropped(Dropped),
     /// The service's last word.

@@ -315,3 +315,65 @@ fn nothing_is_concluded_from_silence_while_the_caller_does_not_read() {
     bench.pass(Duration::from_secs(1));
     assert!(bench.events().contains(&Event::Failed(Failure::Gap { missing: 3 })));
 }
+
+#[test]
+fn what_has_arrived_is_counted_up_to_the_first_gap() {
+    let mut bench = Bench::open();
+    assert_eq!(bench.channel.write(&[7; 3000]), 3000);
+    assert_eq!(bench.sent().len(), 3);
+    assert_eq!(bench.channel.arrived(), 0);
+    bench.acknowledge(2);
+    assert_eq!(bench.channel.arrived(), 0, "the first message may be lost");
+    bench.acknowledge(1);
+    assert_eq!(bench.channel.arrived(), 2048);
+    bench.acknowledge(3);
+    assert_eq!(bench.channel.arrived(), 3000);
+}
+
+#[test]
+fn the_appetite_is_what_can_leave_soon() {
+    let mut bench = Bench::open();
+    let appetite = bench.channel.appetite();
+    assert_eq!(appetite, 2 * SAFE_PAYLOAD);
+    bench.channel.write(&vec![7; appetite]);
+    assert_eq!(bench.channel.appetite(), 0);
+    bench.transmits();
+    assert_eq!(bench.channel.appetite(), appetite, "what has left leaves room");
+    while !bench.sent().is_empty() || bench.channel.appetite() > 0 {
+        bench.channel.write(&vec![7; bench.channel.appetite()]);
+    }
+    assert!(bench.channel.capacity() > 0, "a full window ends the appetite before the room does");
+}
+
+#[test]
+fn a_session_is_kept_open_by_a_message_without_meaning() {
+    let mut bench = Bench::open();
+    bench.channel.keep_open();
+    assert_eq!(bench.sent(), [Bytes::from_static(br#"{"cols":80,"rows":24}"#)]);
+    assert_eq!(bench.channel.arrived(), 0);
+}
+
+#[test]
+fn a_stall_begins_with_the_last_acknowledgement_or_what_is_waited_for() {
+    let mut bench = Bench::open();
+    assert_eq!(bench.channel.stalled_since(), None);
+    bench.pass(Duration::from_secs(5));
+    bench.channel.write(&[7; 2000]);
+    bench.sent();
+    let sent_at = bench.now.instant;
+    assert_eq!(bench.channel.stalled_since(), Some(sent_at));
+    bench.pass(Duration::from_millis(100));
+    bench.acknowledge(1);
+    assert_eq!(bench.channel.stalled_since(), Some(sent_at + Duration::from_millis(100)));
+    bench.channel.detach(bench.now);
+    assert_eq!(bench.channel.stalled_since(), None, "an outage is no stall");
+}
+
+#[test]
+fn the_refusal_of_a_connection_keeps_its_place_among_the_data() {
+    let mut bench = Bench::open();
+    bench.agent_sends(PayloadType::Output, b"before");
+    bench.agent_sends(PayloadType::Flag, &3u32.to_be_bytes());
+    bench.agent_sends(PayloadType::Output, b"after");
+    assert_eq!(bench.events(), [data(b"before"), Event::PortRefused, data(b"after")]);
+}

@@ -149,10 +149,14 @@ impl Channel {
 
     pub(super) fn probe_failed(&mut self, now: Now) {
         self.timers.stop(Timer::Probe);
-        let Some(discovery::Failure { number, refused }) = self.discovery.failed(now.instant) else { return };
+        let Some(discovery::Failure { number, refused, outdated }) = self.discovery.failed(now.instant)
+        else {
+            return;
+        };
         let minimal = self.stream_data(now, number, PayloadType::Size, &padded_size(0));
         self.outbound.replace(number, minimal);
         self.events.extend(refused.map(Event::SizeRefused));
+        self.events.extend((outdated && refused.is_none()).then_some(Event::SizeOutdated));
     }
 }
 

@@ -245,7 +245,7 @@ struct SessionOptions {
     /// Largest payload of a message, 256 to 32768 [env: FUMIDAI_MAX_PAYLOAD] [default: found by probing]
     #[arg(long, global = true, value_name = "BYTES", value_parser = value::payload)]
     max_payload: Option<u32>,
-    /// Session document to start [env: FUMIDAI_DOCUMENT] [default: AWS-StartSSHSession]
+    /// Session document to start [env: FUMIDAI_DOCUMENT] [default: AWS-StartSSHSession; forward: AWS-StartPortForwardingSession…]
     #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
     document: Option<String>,
     /// Go through that host; several, the nearest first [default: the host's in the config file]

@@ -117,12 +117,6 @@ impl Chain {
         self
     }
 
-    /// Tells whether both lead to the same place in the same way, so that one session may serve for both.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let is_same_way = self.entry == other.entry && self.hops == other.hops && self.goal == other.goal;
-        is_same_way && self.config.aws == other.config.aws && self.config.session == other.config.session
-    }
-
     /// Returns the hops in their order, and then the goal.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.hops.iter().map(|hop| &hop.place).chain([&self.goal])

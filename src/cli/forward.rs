@@ -1,7 +1,7 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{Aws, SessionRequest};
+use crate::aws::Aws;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::session::forward::{
     Asked, BindError, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
@@ -22,12 +22,11 @@ use crate::target::route::Document;
 use crate::target::{Destination, Name};
 
 use super::args::ForwardArgs;
-use super::chain::Chain;
 use super::connect::notes;
 use super::forward_hops::Tower;
 use super::forward_plan::{Leads, Planned, plan};
 use super::forward_tell::{Listening, Teller, is_hopeless};
-use super::ladder::Ladder;
+use super::ladder::{Ladder, find, request};
 use super::locate::locate;
 use super::ready::{self, Ready};
 use super::report::{ExitKind, Report, SessionName};
@@ -72,13 +71,15 @@ async fn run(
     let mut listening = Vec::new();
     let mut listeners = Vec::new();
     for planned in &plan {
-        warn_of_width(planned, &teller);
         let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
         let told = Listening {
             local: listener.name().to_owned(),
             remote: planned.remote(),
             target: planned.chain.goal.label().to_owned(),
         };
+        if listener.is_wide() {
+            warn_of_width(&told, &teller);
+        }
         listeners.push((listener, forwards.sink(planned, environment).await?));
         listening.push(told);
     }
@@ -112,9 +113,26 @@ struct Forwards {
     /// One way to AWS for all that is asked for in the same name.
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
-    pools: RefCell<HashMap<(String, String, bool), Rc<Pool>>>,
-    /// One ladder for each way to a target that is behind hops.
-    towers: RefCell<Vec<(Chain, Rc<Tower>)>>,
+    pools: RefCell<Vec<Shared>>,
+    /// One ladder for each target that is behind hops.
+    towers: RefCell<Vec<(Planned, Rc<Tower>)>>,
+}
+
+/// A pool, and for whom it was made.
+struct Shared {
+    planned: Planned,
+    document: Document,
+    pool: Rc<Pool>,
+}
+
+impl Shared {
+    /// Tells whether another listener's connections may go here too: nothing that makes a session may differ.
+    fn serves(&self, planned: &Planned, document: &Document) -> bool {
+        let (mine, others) = (&self.planned.chain, &planned.chain);
+        let is_same_place = mine.entry == others.entry && mine.config.aws == others.config.aws;
+        let is_same_way = mine.config.session == others.config.session && self.planned.hold == planned.hold;
+        is_same_place && is_same_way && self.document == *document
+    }
 }
 
 impl Forwards {
@@ -147,10 +165,13 @@ impl Forwards {
         }
         match &planned.leads {
             Leads::To(remote) => {
-                let key = (planned.chain.goal.target.clone(), planned.remote(), planned.hold);
-                let known = self.pools.borrow().get(&key).cloned();
-                let pool = known.unwrap_or_else(|| self.maker(planned, aws).pool(remote, None));
-                self.pools.borrow_mut().insert(key, pool.clone());
+                let document = planned.document_to(remote);
+                let mut pools = self.pools.borrow_mut();
+                if let Some(known) = pools.iter().find(|known| known.serves(planned, &document)) {
+                    return Ok(Sink::Pool(known.pool.clone()));
+                }
+                let pool = self.maker(planned, aws).pool(remote, None);
+                pools.push(Shared { planned: planned.clone(), document, pool: pool.clone() });
                 Ok(Sink::Pool(pool))
             }
             Leads::Proxy => {
@@ -172,7 +193,8 @@ impl Forwards {
         aws: Rc<Aws>,
         environment: &Environment,
     ) -> Result<Rc<Tower>, Report> {
-        if let Some((_, tower)) = self.towers.borrow().iter().find(|(way, _)| way.is_same(&planned.chain)) {
+        let same = |(known, _): &&(Planned, _)| known.goes_the_same_way_as(planned);
+        if let Some((_, tower)) = self.towers.borrow().iter().find(same) {
             return Ok(tower.clone());
         }
         let verbosity = planned.chain.config.log.verbosity;
@@ -181,7 +203,7 @@ impl Forwards {
         let ladder = Ladder::new(aws, chain, environment, notes, self.tasks.clone()).await?;
         let tower = Tower::new(ladder, self.teller.clone());
         self.tasks.spawn_local(tower.clone().close_after(self.leave.clone()));
-        self.towers.borrow_mut().push((planned.chain.clone(), tower.clone()));
+        self.towers.borrow_mut().push((planned.clone(), tower.clone()));
         Ok(tower)
     }
 
@@ -213,24 +235,28 @@ impl Forwards {
     /// Gets ready, and then stays until what is to be run has ended.
     async fn serve(&self, plan: &[Planned], eager: bool, ready: Ready) -> Result<ExitCode, Report> {
         if eager {
-            self.open_all(plan).await?;
+            self.open_all().await?;
         } else {
             self.check_names(plan);
         }
-        ready::announce(ready).await
+        ready::announce(ready, self.leave.clone(), &self.tasks).await
     }
 
     /// Opens the sessions of all destinations that are known.
-    async fn open_all(&self, plan: &[Planned]) -> Result<(), Report> {
-        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
-        let opened = futures_util::future::join_all(pools.iter().map(Pool::open)).await;
-        let towers: Vec<_> = self.towers.borrow().iter().map(|(_, tower)| tower.clone()).collect();
-        for tower in towers {
+    async fn open_all(&self) -> Result<(), Report> {
+        let pools: Vec<_> =
+            self.pools.borrow().iter().map(|shared| (shared.planned.clone(), shared.pool.clone())).collect();
+        let open = async |(planned, pool): (Planned, Rc<Pool>)| {
+            let failed =
+                |failure: Rc<Failure>| Report::of_session(&failure, &name(&planned, &place(&planned)));
+            pool.open().await.map_err(failed)
+        };
+        futures_util::future::try_join_all(pools.into_iter().map(open)).await?;
+        let towers = self.towers.borrow().clone();
+        for (_, tower) in towers {
             tower.open().await?;
         }
-        let Some(failure) = opened.into_iter().find_map(Result::err) else { return Ok(()) };
-        let planned = plan.first().expect("there is a plan, since there is a pool");
-        Err(Report::of_session(&failure, &name(planned, &place(planned))))
+        Ok(())
     }
 
     /// A name that is wrong is better told now than at the first connection; what else fails may pass.
@@ -290,12 +316,8 @@ struct Maker {
 impl Maker {
     fn pool(&self, remote: &RemoteEnd, idle_limit: Option<Duration>) -> Rc<Pool> {
         let config = &self.planned.chain.config;
-        let document = match &remote.host {
-            None => Document::to_own_port(remote.port),
-            Some(host) => Document::to_host(host, remote.port),
-        };
+        let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let document = document.named(self.planned.document.as_deref());
         let mut settings = session_settings(config, Instant::now(), LINGER);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {
@@ -318,16 +340,9 @@ impl Maker {
         Rc::new(move || {
             let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
             Box::pin(async move {
-                let config = &planned.chain.config;
-                let found = locate(&aws, config, &planned.chain.entry, config.session.connect_timeout).await;
-                let target = found.map_err(|report| Failure::Unprepared(Box::new(report)))?;
-                let parameters = document.parameters.into_iter();
-                Ok(SessionRequest {
-                    target: target.id().to_owned(),
-                    document: document.name,
-                    parameters: parameters.map(|(name, value)| (name.to_owned(), vec![value])).collect(),
-                    reason: config.session.reason.clone(),
-                })
+                let target = find(&aws, &planned.chain).await;
+                let target = target.map_err(|report| Failure::Unprepared(Box::new(report)))?;
+                Ok(request(target, document, &planned.chain.config))
             })
         })
     }
@@ -373,25 +388,18 @@ fn of_interrupt(interrupt: Interrupt) -> ExitCode {
 
 fn of_bind(error: &BindError) -> Report {
     let report = Report::new(ExitKind::Failure, error.to_string());
-    match error.source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            report.hint("another program listens there; port 0 takes a free one")
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            report.hint("ports below 1024 are for root: take a higher one")
-        }
-        _ => report,
+    if error.source.kind() == io::ErrorKind::AddrInUse {
+        return report.hint("another program listens there; port 0 takes a free one");
     }
+    if error.source.kind() == io::ErrorKind::PermissionDenied {
+        return report.hint("ports below 1024 are for root: take a higher one");
+    }
+    report
 }
 
-fn warn_of_width(planned: &Planned, teller: &Teller) {
-    if planned.bind.is_wide() {
-        let text = format!(
-            "whoever reaches {} reaches {} without a password of ours",
-            planned.bind,
-            planned.remote()
-        );
-        tracing::warn!("{text}");
-        teller.say(&text);
-    }
+fn warn_of_width(listening: &Listening, teller: &Teller) {
+    let Listening { local, remote, .. } = listening;
+    let text = format!("whoever reaches {local} reaches {remote}: it is not bound to loopback");
+    tracing::warn!("{text}");
+    teller.say(&text);
 }

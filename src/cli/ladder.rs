@@ -220,16 +220,11 @@ pub(super) fn request(target: String, document: Document, config: &Config) -> Se
 
 /// Tells whether a hop's sshd may do what its agent cannot, or may not.
 pub(super) fn asks_for_sshd(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused(Refusal::IgnoresHost(_)) => true,
-        Failure::Api(error) => {
-            error.meaning() == Meaning::AccessDenied
-                || ["InvalidDocument", "BadRequest", "BadRequestException"]
-                    .iter()
-                    .any(|code| error.has_code(code))
-        }
-        _ => false,
+    if let Failure::Api(error) = failure {
+        let unknown = ["InvalidDocument", "BadRequest", "BadRequestException"];
+        return error.meaning() == Meaning::AccessDenied || unknown.iter().any(|code| error.has_code(code));
     }
+    matches!(failure, Failure::Refused(Refusal::IgnoresHost(_)))
 }
 
 /// Says why the second way is taken.

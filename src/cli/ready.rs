@@ -1,9 +1,11 @@
 //! Who is told that forwards are ready: the service manager, a file descriptor, a command that is run meanwhile.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::forward_tell::Listening;
 use super::report::{ExitKind, Report};
@@ -20,18 +22,25 @@ pub(super) struct Ready {
     pub exec: Option<String>,
 }
 
-/// Tells everybody; stays until the command has ended, without one for ever.
-pub(super) async fn announce(ready: Ready) -> Result<ExitCode, Report> {
+/// Tells everybody; stays until the command has ended, without one for ever. The command is asked to end at `leave`, and
+/// `tasks` has it until it does.
+pub(super) async fn announce(
+    ready: Ready,
+    leave: CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<ExitCode, Report> {
     if let Some(fd) = ready.fd {
         let lines: String = ready.listening.iter().map(|one| format!("{}\n", one.to_json())).collect();
         let failed = |error| Report::new(ExitKind::Failure, format!("`--ready-fd {fd}`: {error}"));
         write_to(fd, lines.as_bytes()).map_err(failed)?;
     }
     notify_service_manager();
-    match &ready.exec {
-        Some(command) => exec(command, &ready).await,
-        None => std::future::pending().await,
-    }
+    let Some(command) = &ready.exec else { return std::future::pending().await };
+    let failed =
+        |error: io::Error| Report::new(ExitKind::Failure, format!("cannot run `{command}`: {error}"));
+    let child = spawn(command, &ready).map_err(failed)?;
+    let status = tasks.spawn_local(attend(child, leave)).await.map_err(io::Error::from).flatten();
+    status.map(exit_of).map_err(failed)
 }
 
 /// Writes to a descriptor that the parent gave us, and closes it: the parent may wait for its end.
@@ -48,20 +57,18 @@ fn write_to(_fd: i32, _bytes: &[u8]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn notify_service_manager() {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "cannot tell the service manager");
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn notify_service_manager() {}
 
-/// Runs a command by the shell with the listeners in its environment; its exit status is ours.
-async fn exec(command: &str, ready: &Ready) -> Result<ExitCode, Report> {
-    let failed =
-        |error: io::Error| Report::new(ExitKind::Failure, format!("cannot run `{command}`: {error}"));
+/// Runs the command by the shell with the first listener in its environment.
+fn spawn(command: &str, ready: &Ready) -> io::Result<Child> {
     let mut shell = shell(command);
     if let Some(first) = ready.listening.first() {
         shell.env("FUMIDAI_LOCAL", &first.local);
@@ -69,9 +76,16 @@ async fn exec(command: &str, ready: &Ready) -> Result<ExitCode, Report> {
     if let Some(Some(port)) = ready.ports.first() {
         shell.env("FUMIDAI_PORT", port.to_string());
     }
-    let child: Child = shell.kill_on_drop(true).spawn().map_err(failed)?;
-    let status = Ending(child).wait().await.map_err(failed)?;
-    Ok(exit_of(status))
+    shell.spawn()
+}
+
+/// Waits for the command's end, and asks for it at `leave`.
+async fn attend(mut child: Child, leave: CancellationToken) -> io::Result<ExitStatus> {
+    tokio::select! {
+        status = child.wait() => return status,
+        () = leave.cancelled() => ask_to_end(&child),
+    }
+    child.wait().await
 }
 
 #[cfg(unix)]
@@ -88,29 +102,22 @@ fn shell(command: &str) -> Command {
     shell
 }
 
-/// A child that is told to end when nobody waits for it any more.
-struct Ending(Child);
+#[cfg(unix)]
+fn ask_to_end(child: &Child) {
+    use rustix::process::{Pid, Signal, kill_process};
 
-impl Ending {
-    async fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
-        self.0.wait().await
+    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        // One that has just ended needs no telling.
+        let _ = kill_process(pid, Signal::TERM);
     }
 }
 
-impl Drop for Ending {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(pid) =
-            self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
-        {
-            // One that has just ended needs no telling.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-    }
-}
+/// There is no way to ask: it ends when what it talks to is gone.
+#[cfg(not(unix))]
+fn ask_to_end(_child: &Child) {}
 
 #[cfg(unix)]
-fn exit_of(status: std::process::ExitStatus) -> ExitCode {
+fn exit_of(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt;
 
     let signal = status.signal().and_then(|number| u8::try_from(number).ok());
@@ -123,7 +130,7 @@ fn exit_of(status: std::process::ExitStatus) -> ExitCode {
 }
 
 #[cfg(not(unix))]
-fn exit_of(status: std::process::ExitStatus) -> ExitCode {
+fn exit_of(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitKind::Failure.into(), ExitCode::from)
 }

@@ -1,6 +1,6 @@
 //! `[forwards.NAME]`: a local end that leads to a far one.
 //!
-//! Understood and checked here; the command that opens them comes with a later version.
+//! Understood and checked here; `cli` makes listeners of them.
 
 use std::path::PathBuf;
 

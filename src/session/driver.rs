@@ -319,6 +319,10 @@ impl<E: LocalEnd> Driver<E> {
                 tracing::info!(size, "message size refused by the path");
                 self.path.refused(wall(), size);
             }
+            Event::SizeOutdated => {
+                tracing::info!("the path does not carry the message size of earlier sessions");
+                self.path.outdated(wall());
+            }
             Event::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
             Event::Closed { output } => {
                 self.ended = true;

@@ -85,6 +85,7 @@ impl<E: LocalEnd> Driver<E> {
                 | Event::FirstInputUnanswered
                 | Event::SizeProven(_)
                 | Event::SizeRefused(_)
+                | Event::SizeOutdated
                 | Event::Dropped(_)
                 | Event::Failed(_) => {}
             }

@@ -51,6 +51,11 @@ impl PathCache {
         self.change(now, |entry| entry.proven = Some(size));
     }
 
+    /// The size that was proven is not carried any more.
+    pub(crate) fn outdated(&self, now: SystemTime) {
+        self.change(now, |entry| entry.proven = None);
+    }
+
     /// Keeps that messages of `size` do not pass.
     pub(crate) fn refused(&self, now: SystemTime, size: usize) {
         self.change(now, |entry| {

@@ -119,10 +119,34 @@ async fn a_session_that_answers_without_a_token_is_ended_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_path_that_has_come_to_refuse_a_size_is_told_and_forgotten() {
+async fn a_path_that_has_come_to_refuse_a_size_is_told() {
+    let bench = Bench::new().port(PORT, echo().await).start().await;
+    let mut connect = bench.connect(PORT, &[]).start();
+    let learned = bench.path("home/fumidai/path.json");
+    while !std::fs::read_to_string(&learned).is_ok_and(|text| text.contains(r#""proven":32768"#)) {
+        connect.round_trip(&noise(5, MIB)).await;
+    }
+    bench.simulator.change_faults(|faults| faults.limits.message_size = Some(2048));
+    bench.simulator.cut_all(CutKind::Reset);
+    connect.say(&noise(6, MIB / 8)).await;
+    let finished = connect.finish().await.exits(17);
+    let hint = "fumidai: hint: the service may refuse large messages: try `--max-payload 1024`";
+    assert!(finished.stderr.contains(hint), "{}", finished.stderr);
+    assert!(!std::fs::read_to_string(learned).unwrap().contains(r#""proven":32768"#));
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn what_earlier_sessions_learned_of_a_path_loses_nothing_when_it_is_wrong() {
+    for oversized in [Oversized::Close, Oversized::Drop] {
+        outdated_knowledge(oversized).await;
+    }
+}
+
+async fn outdated_knowledge(oversized: Oversized) {
     let bench = Bench::new().port(PORT, echo().await).faults(|faults| {
         faults.limits.message_size = Some(2048);
-        faults.limits.oversized = Oversized::Close;
+        faults.limits.oversized = oversized;
     });
     let bench = bench.start().await;
     let learned = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -133,12 +157,9 @@ async fn a_path_that_has_come_to_refuse_a_size_is_told_and_forgotten() {
     );
     std::fs::create_dir_all(bench.path("home/fumidai")).unwrap();
     let file = bench.write("home/fumidai/path.json", entry);
-    let finished = bench.connect(PORT, &[]).input(noise(4, 4 * MIB)).finish().await.exits(17);
-    assert!(
-        finished
-            .stderr
-            .contains("fumidai: hint: the service may refuse large messages: try `--max-payload 1024`")
-    );
+    let data = noise(4, MIB);
+    let finished = bench.connect(PORT, &[]).input(data.clone()).finish().await.exits(0);
+    assert!(finished.stdout == data);
     assert!(!std::fs::read_to_string(file).unwrap().contains(r#""proven":32768"#));
     bench.settle().await;
 }

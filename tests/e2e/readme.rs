@@ -1,8 +1,9 @@
-//! The README's "Use it" block, line by line, with contrib/ssh_config, against the simulator's own host.
+//! The README's commands, line by line, with contrib/ssh_config, against the simulator's own host.
 //!
-//! Only what a test machine cannot have is replaced: folders of the far side, the database's name, the local port.
+//! Only what a test machine cannot have is replaced: folders of the far side, for ssh the database's name, the local port.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ fn commands(beginning: &str) -> Vec<String> {
     wanted
 }
 
+/// The database, as the README calls it.
+const DATABASE: (&str, u16) = ("orders.cluster-abc.ap-northeast-1.rds.amazonaws.com", 3306);
+
 /// A user's machine with contrib/ssh_config in its ssh_config, and an instance with the simulator's host on it.
 struct Machine {
     bench: Bench,
@@ -35,9 +39,17 @@ struct Machine {
 
 impl Machine {
     async fn new() -> Self {
+        Self::before(None).await
+    }
+
+    /// The agent there finds the database at that address.
+    async fn before(database: Option<SocketAddr>) -> Self {
         let far_home = tempfile::tempdir().unwrap();
         let host = Host::start(far_home.path()).await.unwrap();
-        let bench = Bench::new().port(22, host.address()).start().await;
+        let (name, port) = DATABASE;
+        let hosts = database.map(|address| ((name.to_owned(), port), address));
+        let bench = Bench::new().port(22, host.address()).configure(|config| config.hosts.extend(hosts));
+        let bench = bench.start().await;
         let known_hosts = bench.write("known_hosts", host.known_hosts_line(ONLINE_TARGET).unwrap());
         let identity = bench.write("identity", host.identity().unwrap());
         fs::set_permissions(&identity, fs::Permissions::from_mode(0o600)).unwrap();
@@ -100,27 +112,75 @@ async fn a_database_behind_the_server() {
     let machine = Machine::new().await;
     let database = echo().await;
     for line in commands("ssh -N -L") {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let remote = "orders.cluster-abc.ap-northeast-1.rds.amazonaws.com:3306";
+        let free = free_port().await;
+        let remote = format!("{}:{}", DATABASE.0, DATABASE.1);
         assert!(line.contains(&format!("13306:{remote}")), "{line}");
         let line =
-            line.replace("13306:", &format!("{}:", free.port())).replace(remote, &database.to_string());
+            line.replace("13306:", &format!("{}:", free.port())).replace(&remote, &database.to_string());
         let forward = machine.run(&line).start();
-        let talk = async {
-            loop {
-                let Ok(mut stream) = TcpStream::connect(free).await else {
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                stream.write_all(b"select 1").await.unwrap();
-                let mut answer = [0; 8];
-                stream.read_exact(&mut answer).await.unwrap();
-                return answer;
-            }
-        };
-        assert_eq!(&tokio::time::timeout(PATIENCE, talk).await.unwrap(), b"select 1");
+        ask(free).await;
         forward.signal(Signal::TERM);
         forward.finish().await;
     }
     machine.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_private_database_on_localhost() {
+    let machine = Machine::before(Some(echo().await)).await;
+    for line in commands("fumidai forward i-") {
+        let free = free_port().await;
+        let forward = machine.run(&line.replace("13306:", &format!("{}:", free.port()))).start();
+        ask(free).await;
+        forward.signal(Signal::INT);
+        forward.finish().await.exits(130);
+    }
+    let readme = include_str!("../../README.md");
+    let (_, named) = readme.split_once("```toml\n[forwards.orders-db]").expect("a forward with a name");
+    let named = named.split("```").next().unwrap();
+    for line in commands("fumidai forward orders-db") {
+        let free = free_port().await;
+        let named = named.replace(":13306", &format!(":{}", free.port()));
+        let folder = machine.bench.path("home/fumidai");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config.toml"), format!("[forwards.orders-db]{named}")).unwrap();
+        let forward = machine.run(&line).start();
+        ask(free).await;
+        forward.signal(Signal::TERM);
+        forward.finish().await.exits(143);
+    }
+    machine.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_benchmark_of_forwards_measures() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/bench/forward.py");
+    let binaries = Path::new(env!("CARGO_BIN_EXE_fumidai")).parent().unwrap();
+    let run =
+        Run::new(&tool("python3")).env("PATH", std::env::var("PATH").unwrap()).args([script, "--binaries"]);
+    let run = run.args([binaries]).args(["--megabytes", "0.05", "--requests", "5", "--connections", "10"]);
+    let ratios = run.finish().await.exits(0);
+    assert_eq!(ratios.text().matches(" times").count(), 5, "{}", ratios.text());
+}
+
+/// An address that was free a moment ago.
+async fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Asks the database, as soon as somebody listens there.
+async fn ask(local: SocketAddr) {
+    let talk = async {
+        loop {
+            let Ok(mut stream) = TcpStream::connect(local).await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            stream.write_all(b"select 1").await.unwrap();
+            let mut answer = [0; 8];
+            stream.read_exact(&mut answer).await.unwrap();
+            return answer;
+        }
+    };
+    assert_eq!(&tokio::time::timeout(PATIENCE, talk).await.unwrap(), b"select 1");
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -130,6 +130,11 @@ impl Running {
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
+    /// What it has written to standard error so far.
+    pub fn said(&self) -> String {
+        text(&self.stderr)
+    }
+
     pub async fn say(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("its input is open");
         timeout(PATIENCE, stdin.write_all(bytes)).await.expect("it reads in time").unwrap();
@@ -140,8 +145,8 @@ impl Running {
         let mut bytes = vec![0; length];
         let stdout = self.stdout.as_mut().expect("its output is open");
         let read = timeout(PATIENCE, stdout.read_exact(&mut bytes)).await;
-        let read = read.unwrap_or_else(|_| panic!("{} says nothing: {}", self.name, text(&mut self.stderr)));
-        read.unwrap_or_else(|error| panic!("{}: {error}: {}", self.name, text(&mut self.stderr)));
+        let read = read.unwrap_or_else(|_| panic!("{} says nothing: {}", self.name, text(&self.stderr)));
+        read.unwrap_or_else(|error| panic!("{}: {error}: {}", self.name, text(&self.stderr)));
         bytes
     }
 
@@ -163,7 +168,7 @@ impl Running {
         };
         let ended = timeout(PATIENCE, work).await;
         let took = self.begun.elapsed();
-        let stderr = text(&mut self.stderr);
+        let stderr = text(&self.stderr);
         let status = ended.unwrap_or_else(|_| panic!("{} did not end: {stderr}", self.name));
         Finished { name: self.name, status, stdout, stderr, took }
     }
@@ -208,9 +213,9 @@ impl Finished {
     }
 }
 
-fn text(file: &mut File) -> String {
-    let mut bytes = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut bytes).unwrap();
+/// Reads a file from its beginning; where its writers write is left as it is.
+fn text(file: &File) -> String {
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use socket2::SockRef;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
 /// After a failure to accept, as for want of descriptors, others get the chance to close some.
 const BREATH: Duration = Duration::from_millis(50);
+/// Connections that may wait to be accepted, as many as `TcpListener::bind` has.
+const BACKLOG: u32 = 1024;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +28,6 @@ pub enum Bind {
     Host(String, u16),
     /// On a unix socket.
     Socket(PathBuf),
-}
-
-impl Bind {
-    /// Tells whether others than this machine's own programs may connect, as far as the address says.
-    pub fn is_wide(&self) -> bool {
-        match self {
-            Self::Loopback(_) | Self::Socket(_) => false,
-            Self::Everywhere(_) => true,
-            Self::Host(host, _) => host.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()),
-        }
-    }
 }
 
 impl fmt::Display for Bind {
@@ -108,6 +100,17 @@ impl Listener {
         &self.name
     }
 
+    /// Tells whether others than this machine's own programs can connect.
+    pub fn is_wide(&self) -> bool {
+        match &self.kind {
+            Kind::Tcp(listeners) => listeners
+                .iter()
+                .any(|listener| listener.local_addr().is_ok_and(|address| !address.ip().is_loopback())),
+            #[cfg(unix)]
+            Kind::Unix(..) => false,
+        }
+    }
+
     /// The TCP port; none for a unix socket.
     pub fn port(&self) -> Option<u16> {
         match &self.kind {
@@ -162,8 +165,19 @@ async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketA
 async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
     let first = TcpListener::bind((v4, port)).await?;
     let port = first.local_addr()?.port();
-    let second = TcpListener::bind((v6, port)).await.ok();
+    let second = beside_ipv4(v6, port).ok();
     Ok(Kind::Tcp([Some(first), second].into_iter().flatten().collect()))
+}
+
+/// Binds a port of IPv6 that is bound for IPv4 already; without being told so, some systems take both.
+fn beside_ipv4(address: Ipv6Addr, port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    SockRef::from(&socket).set_only_v6(true)?;
+    // As `TcpListener::bind` does: a port that was listened on a moment ago can be had again.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((address, port)))?;
+    socket.listen(BACKLOG)
 }
 
 async fn of_host(host: &str, port: u16) -> io::Result<Kind> {
@@ -262,10 +276,17 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 
-    #[test]
-    fn only_loopback_is_not_wide() {
-        let host = |host: &str| Bind::Host(host.to_owned(), 1).is_wide();
-        assert!(Bind::Everywhere(1).is_wide() && host("0.0.0.0") && host("10.0.0.1") && host("::"));
-        assert!(!Bind::Loopback(1).is_wide() && !host("127.0.0.2") && !host("::1"));
+    #[tokio::test]
+    async fn only_loopback_is_not_wide() {
+        let host = |host: &str| Bind::Host(host.to_owned(), 0);
+        for (bind, is_wide) in [
+            (Bind::Loopback(0), false),
+            (host("127.0.0.2"), false),
+            (host("localhost"), false),
+            (Bind::Everywhere(0), true),
+            (host("0.0.0.0"), true),
+        ] {
+            assert_eq!(Listener::bind(&bind).await.unwrap().is_wide(), is_wide, "{bind}");
+        }
     }
 }

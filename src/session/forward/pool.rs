@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +21,9 @@ use super::{Incoming, Note, Status, Traffic};
 
 /// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
 const NAME_LIFE: Duration = Duration::from_secs(60);
+/// Before another session is tried after one that could not be started; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Sessions that carry one connection each are opened up to this number.
 const MOST_SINGLES: usize = 8;
 
@@ -59,6 +62,9 @@ pub struct Pool {
     /// Everything is to end.
     leave: CancellationToken,
     last_failure: RefCell<Option<Rc<Failure>>>,
+    /// Sessions in a row that could not be started, and when the next may be tried.
+    failures: Cell<u32>,
+    retry_at: Cell<Option<Instant>>,
     /// Changes with every change of a session's status.
     changes: watch::Sender<()>,
 }
@@ -88,6 +94,8 @@ impl Pool {
             tasks,
             leave,
             last_failure: RefCell::default(),
+            failures: Cell::default(),
+            retry_at: Cell::default(),
             changes: watch::Sender::new(()),
         })
     }
@@ -236,6 +244,12 @@ impl Pool {
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let was_up = status.borrow().was_up;
+        if was_up {
+            self.failures.set(0);
+            self.retry_at.set(None);
+        } else if result.is_err() {
+            self.hold_off();
+        }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
         let (waiting, broken) =
             streams.map_or_else(Default::default, |streams| streams.release(result.is_ok()));
@@ -248,10 +262,10 @@ impl Pool {
             count
         };
         match result {
-            Err(failure) => self.failed(failure, was_up, broken + rejected),
+            Err(failure) => self.failed(failure, broken + rejected),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                self.failed(Failure::Ended { reason, suspected_size: None }, was_up, broken);
+                self.failed(Failure::Ended { reason, suspected_size: None }, broken);
             }
             Ok(_) => {}
         }
@@ -264,11 +278,17 @@ impl Pool {
         streams: Streams,
     ) -> (Result<Outcome, Failure>, Option<Streams>) {
         let aws = &self.settings.aws;
-        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+        let prepare = async {
+            if let Some(at) = self.retry_at.get() {
+                sleep_until(at).await;
+            }
+            (self.settings.prepare)().await
+        };
         let prepared = tokio::select! {
-            prepared = (self.settings.prepare)() => prepared,
+            prepared = prepare => prepared,
             () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
         };
+        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
         let interrupt = async {
             leave.cancelled().await;
             Interrupt::ReaderGone
@@ -289,13 +309,20 @@ impl Pool {
     }
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
-    fn failed(&self, failure: Failure, was_up: bool, connections: usize) {
+    fn failed(&self, failure: Failure, connections: usize) {
         let failure = Rc::new(failure);
         tracing::info!(%failure, connections, "a session of a forward is over");
-        if connections > 0 || !was_up {
+        if connections > 0 {
             (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
         }
         self.last_failure.replace(Some(failure));
+    }
+
+    /// An application that tries again and again must not have a session started each time.
+    fn hold_off(&self) {
+        let doublings = self.failures.replace(self.failures.get() + 1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(LONGEST_PAUSE);
+        self.retry_at.set(Some(Instant::now() + pause));
     }
 
     fn manners(&self) -> Manners {

@@ -134,8 +134,10 @@ impl Streams {
     }
 
     /// Lets go of everything, since the session is over: what was received is still written, then the connections are
-    /// closed in order, or reset. Returns those that nothing has been sent of, and how many were open.
+    /// reset. Only if a session that is one connection has ended in order, so has that. Returns those that nothing has
+    /// been sent of, and how many were reset.
     pub(super) fn release(mut self, in_order: bool) -> (Vec<Incoming>, usize) {
+        let in_order = in_order && matches!(self.carrier, Carrier::Single(_));
         let carried = self.connections.values().filter(|connection| connection.is_carried);
         let mut broken = 0;
         for connection in carried {
