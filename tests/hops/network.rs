@@ -107,7 +107,7 @@ impl Network {
                 let anywhere = (Ipv4Addr::UNSPECIFIED, port);
                 let listener = self.within(seat, || TcpListener::bind(anywhere).unwrap());
                 let port = listener.local_addr().unwrap().port();
-                let from_root = SocketAddr::new(namespaces.from_root(seat), port);
+                let from_root = SocketAddr::new(namespaces.address_for_root(seat), port);
                 Bound { listener, host: seat.private().to_owned(), port, from_root }
             }
             Self::Loopback => {
@@ -183,7 +183,7 @@ impl Namespaces {
         format!("{}{}", self.name, seat.letter())
     }
 
-    fn from_root(&self, seat: Seat) -> IpAddr {
+    fn address_for_root(&self, seat: Seat) -> IpAddr {
         match seat {
             Seat::Bastion => Ipv4Addr::from(self.first + 2).into(),
             Seat::App => Ipv4Addr::from(self.first + 6).into(),

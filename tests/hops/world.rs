@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use fumidai::sim::{Event, ONLINE_TARGET, SimConfig};
+use fumidai::sim::{ONLINE_TARGET, SimConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -228,10 +228,6 @@ impl World {
         format!("{host}:{port}")
     }
 
-    pub async fn see_session_end(&self) {
-        self.bench.see("the end of a session", |event| matches!(event, Event::Ended { .. })).await;
-    }
-
     /// OpenSSH takes its configuration from the home of the password file, so that a test has to name its own.
     fn provide_programs(&self) {
         let bin = self.bench.path("bin");
@@ -254,7 +250,7 @@ fn open_to_all(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A file of the user's with this in it.
-pub fn digest_of(path: &PathBuf) -> String {
+/// The digest of a file.
+pub fn digest_of(path: &Path) -> String {
     crate::services::digest(&fs::read(path).unwrap())
 }
