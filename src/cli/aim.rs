@@ -81,6 +81,11 @@ impl Place {
         self.host.as_ref().map_or(&self.word, |(name, _)| name)
     }
 
+    /// Returns what the hop before it is asked for; what has no address is refused with the chain.
+    pub fn dialled(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.word)
+    }
+
     /// Returns what the config file says of it.
     pub fn table(&self) -> Option<&Host> {
         self.host.as_ref().map(|(_, host)| host)

@@ -129,7 +129,7 @@ impl Chain {
         let by_sshd = || Document::to_port(first.place.port, own);
         let by_agent = || {
             let next = self.hops.get(1).map_or(&self.goal, |hop| &hop.place);
-            Document::to_host(next.address.as_deref().unwrap_or(&next.word), next.port)
+            Document::to_host(next.dialled(), next.port)
         };
         match first.onward {
             Edge::RemoteHost => vec![by_agent()],

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RemoteEnd;
@@ -17,14 +18,22 @@ use super::report::Report;
 /// The ladder of a target, and its top while it stands.
 pub(super) struct Tower {
     ladder: Ladder,
-    top: Mutex<Option<Rc<Top>>>,
+    climbed: Mutex<Climbed>,
     teller: Rc<Teller>,
+}
+
+/// What became of the last climb.
+#[derive(Default)]
+struct Climbed {
+    top: Option<Rc<Top>>,
+    /// When it failed, and why.
+    failed: Option<(Instant, Rc<Fall>)>,
 }
 
 impl Tower {
     /// Nothing is climbed yet.
     pub fn new(ladder: Ladder, teller: Rc<Teller>) -> Rc<Self> {
-        Rc::new(Self { ladder, top: Mutex::default(), teller })
+        Rc::new(Self { ladder, climbed: Mutex::default(), teller })
     }
 
     /// Where connections to `remote` go, or wherever each asks for.
@@ -49,7 +58,7 @@ impl Tower {
     /// Climbs down once `leave` is cancelled.
     pub async fn close_after(self: Rc<Self>, leave: CancellationToken) {
         leave.cancelled().await;
-        let top = self.top.lock().await.take();
+        let top = self.climbed.lock().await.top.take();
         if let Some(top) = top.and_then(|top| Rc::try_unwrap(top).ok()) {
             // Nobody is there to be told.
             let _ = top.leave(true).await;
@@ -62,29 +71,42 @@ impl Tower {
             Err(fall) => {
                 let report = of_fall(&fall, self.ladder.chain());
                 self.teller.failed(&format!("connection from {from}: {}", report.cause()), &report, &to);
-                let is_refusal = matches!(fall, Fall::Hop(JumpError::ChannelRefused { .. }));
+                let is_refusal = matches!(*fall, Fall::Hop(JumpError::ChannelRefused { .. }));
                 Err(if is_refusal { NotDialed::Refused } else { NotDialed::Failed })
             }
         }
     }
 
     /// A top that turns out to be lost is climbed to once more.
-    async fn try_dial(&self, to: &Asked) -> Result<HopStream, Fall> {
-        let opened = self.top().await?.open(&to.host, to.port).await;
-        match opened {
-            Err(JumpError::Ended { .. }) => Ok(self.top().await?.open(&to.host, to.port).await?),
-            opened => Ok(opened?),
+    async fn try_dial(&self, to: &Asked) -> Result<HopStream, Rc<Fall>> {
+        let mut opened = self.top().await?.open(&to.host, to.port).await;
+        if let Err(JumpError::Ended { .. }) = opened {
+            opened = self.top().await?.open(&to.host, to.port).await;
         }
+        opened.map_err(|error| Rc::new(Fall::Hop(error)))
     }
 
-    /// One climbs, others wait for it.
-    async fn top(&self) -> Result<Rc<Top>, Fall> {
-        let mut top = self.top.lock().await;
-        if let Some(top) = top.as_ref().filter(|top| !top.is_lost()) {
+    /// One climbs, and others wait for it; they share its failure, too.
+    async fn top(&self) -> Result<Rc<Top>, Rc<Fall>> {
+        let asked = Instant::now();
+        let mut climbed = self.climbed.lock().await;
+        if let Some(top) = climbed.top.as_ref().filter(|top| !top.is_lost()) {
             return Ok(top.clone());
         }
-        let fresh = Rc::new(self.ladder.climb().await?);
-        *top = Some(fresh.clone());
-        Ok(fresh)
+        if let Some((_, fall)) = climbed.failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(fall.clone());
+        }
+        match self.ladder.climb().await {
+            Ok(top) => {
+                let top = Rc::new(top);
+                climbed.top = Some(top.clone());
+                Ok(top)
+            }
+            Err(fall) => {
+                let fall = Rc::new(fall);
+                climbed.failed = Some((Instant::now(), fall.clone()));
+                Err(fall)
+            }
+        }
     }
 }

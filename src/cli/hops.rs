@@ -62,7 +62,7 @@ async fn by_agent(aws: &Rc<Aws>, chain: &Chain) -> Result<Outcome, Fall> {
     let mut settings = session_settings(config, Instant::now(), LINGER);
     let target = find(aws, chain).await?;
     let goal = &chain.goal;
-    let document = Document::to_host(goal.address.as_deref().unwrap_or(&goal.word), goal.port);
+    let document = Document::to_host(goal.dialled(), goal.port);
     settings.for_remote_host = document.host().is_some();
     tracing::info!(hop = chain.entry.to_string(), goal = goal.label(), "the hop's agent dials");
     let request = request(target, document, config);
@@ -108,7 +108,7 @@ async fn by_sshd(aws: Rc<Aws>, chain: Chain, environment: &Environment) -> Resul
 async fn reach(ladder: &Ladder) -> Result<(Top, HopStream), Fall> {
     let goal = &ladder.chain().goal;
     let top = ladder.climb().await?;
-    match top.open(goal.address.as_deref().unwrap_or(&goal.word), goal.port).await {
+    match top.open(goal.dialled(), goal.port).await {
         Ok(stream) => Ok((top, stream)),
         Err(error) => Err(top.leave(true).await.err().unwrap_or(Fall::Hop(error))),
     }

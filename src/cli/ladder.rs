@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -103,15 +103,16 @@ impl Ladder {
     /// Why none does.
     pub async fn climb(&self) -> Result<Top, Fall> {
         let by_agent = self.chain.hops.len() > 1 && self.first_edge() != Edge::Ssh;
+        let target = find(&self.aws, &self.chain).await?;
         if !by_agent {
-            return self.climb_from(0).await;
+            return self.climb_from(0, target).await;
         }
-        match self.climb_from(1).await {
+        match self.climb_from(1, target.clone()).await {
             Err(Fall::Session { failure, .. })
                 if self.first_edge().falls_back() && asks_for_sshd(&failure) =>
             {
                 explain_fall_back(&failure, &self.chain);
-                self.climb_from(0).await
+                self.climb_from(0, target).await
             }
             result => result,
         }
@@ -122,8 +123,7 @@ impl Ladder {
     }
 
     /// Climbs with the session leading to the sshd of hop `first`: its own target's, or the next one's.
-    async fn climb_from(&self, first: usize) -> Result<Top, Fall> {
-        let target = find(&self.aws, &self.chain).await?;
+    async fn climb_from(&self, first: usize, target: String) -> Result<Top, Fall> {
         let settings = self.chain.hops.iter().map(|step| &step.place).zip(&self.logins).skip(first);
         let mut settings = settings.peekable();
         let Some((place, login)) = settings.next() else {
@@ -290,7 +290,7 @@ async fn login(place: &mut Place, config: &Config, environment: &Environment) ->
         home: environment.folders.home.as_deref().unwrap_or(Path::new("/")),
         user,
         agent: agent.as_deref(),
-        now: now(),
+        now: super::name_cache::now(),
         variable: &variable,
     };
     let port = place.table().and_then(|host| host.port);
@@ -330,8 +330,4 @@ fn askpass(environment: &Environment) -> AskpassSettings {
         require: environment.text("SSH_ASKPASS_REQUIRE").ok().flatten().map(str::to_owned),
         has_display: environment.is_set("DISPLAY") || environment.is_set("WAYLAND_DISPLAY"),
     }
-}
-
-fn now() -> SystemTime {
-    super::name_cache::now()
 }

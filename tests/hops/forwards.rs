@@ -237,3 +237,28 @@ async fn an_interrupt_in_the_middle_of_a_climb_leaves_nothing() {
     forward.interrupt().await;
     world.bench.settle().await;
 }
+
+#[tokio::test]
+async fn connections_that_wait_for_a_climb_share_its_failure() {
+    let world = World::new().by_ssh_only().start().await;
+    let (silent, host, port, _) = world.listen(Seat::App, 2222);
+    world.configure(&world.hosts("", "").replace(
+        &format!("address = '{}'\nport = {}\n", world.app.host, world.app.port),
+        &format!("address = '{host}'\nport = {port}\nroute = 'ssh'\n"),
+    ));
+    let mut forward = Forward::start(&world, "third -L 0:localhost:22 --connect-timeout 2", 1).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(forward.dial(0).await);
+    }
+    let (_connection, _) = silent.accept().await.unwrap();
+    for mut stream in streams {
+        assert!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().is_err());
+        let (cause, exit) = forward.failure().await;
+        assert!(cause.contains("`appserver` did not answer for 2 s while exchanging keys"), "{cause}");
+        assert_eq!(exit, 16);
+    }
+    assert_eq!(world.bench.simulator.sessions().len(), 1);
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
