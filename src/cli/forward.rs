@@ -1,6 +1,7 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -347,15 +348,14 @@ fn of_interrupt(interrupt: Interrupt) -> ExitCode {
 
 fn of_bind(error: &BindError) -> Report {
     let report = Report::new(ExitKind::Failure, error.to_string());
-    match error.source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            report.hint("another program listens there; port 0 takes a free one")
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            report.hint("ports below 1024 are for root: take a higher one")
-        }
-        _ => report,
+    let kind = error.source.kind();
+    if kind == ErrorKind::AddrInUse {
+        return report.hint("another program listens there; port 0 takes a free one");
     }
+    if kind == ErrorKind::PermissionDenied {
+        return report.hint("ports below 1024 are for root: take a higher one");
+    }
+    report
 }
 
 fn warn_of_width(planned: &Planned, teller: &Teller) {
