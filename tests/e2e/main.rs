@@ -13,6 +13,7 @@ mod endings;
 mod errors;
 mod files;
 mod forward;
+mod forward_lives;
 mod forward_streams;
 mod forwarding;
 mod hostile;
