@@ -600,3 +600,6 @@ impl LocalEnd for Streams {
 
     async fn write_out(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests;
