@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tempfile::TempDir;
@@ -34,14 +34,15 @@ impl MariaDb {
         let data = format!("--datadir={}", data.display());
         let install =
             ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data, &user];
-        let status = command("mariadb-install-db", &install, &log).status().await.unwrap();
+        let status = command(folder.path(), "mariadb-install-db", &install, &log).status().await.unwrap();
         assert!(status.success(), "{}", std::fs::read_to_string(&log_file).unwrap());
         let at = format!("--socket={}", socket.display());
         let small =
             ["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=48M", "--max-allowed-packet=64M"];
         let serve =
             ["--no-defaults", "--skip-networking", "--innodb-flush-log-at-trx-commit=0", &data, &user, &at];
-        let server = command("mariadbd", &[&serve[..], &small[..]].concat(), &log).spawn().unwrap();
+        let server =
+            command(folder.path(), "mariadbd", &[&serve[..], &small[..]].concat(), &log).spawn().unwrap();
         let answers = async {
             while UnixStream::connect(&socket).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -53,9 +54,15 @@ impl MariaDb {
     }
 }
 
-fn command(program: &str, args: &[&str], log: &File) -> Command {
+fn command(folder: &Path, program: &str, args: &[&str], log: &File) -> Command {
     let mut command = Command::new(tool(program));
-    command.args(args).env_clear().env("PATH", search_path()).kill_on_drop(true).stdin(Stdio::null());
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", search_path())
+        .env("TMPDIR", folder)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap());
     command
 }
