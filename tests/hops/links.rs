@@ -1,14 +1,16 @@
 //! The link below a chain: cut under a transfer, and ended from outside.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fumidai::sim::faults::{CutKind, CutWhen};
 use fumidai::sim::{Detach, Event, SimConfig};
 use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe::{OpenOptions, Receiver};
+use tokio::time::timeout;
 
 use crate::openssh::script;
-use crate::run::Running;
+use crate::run::{PATIENCE, Running};
 use crate::services::{MIB, digest, noise};
 use crate::world::World;
 
@@ -101,17 +103,21 @@ async fn goes(world: &World, running: Running, signal: Signal) {
     world.bench.settle().await;
 }
 
-/// A program that asks for ever; it writes its process down and says that it asks by a fifo.
-async fn asking(world: &World) -> (Running, u32) {
-    let fifo = world.bench.path("asks");
+/// Goes to the third with a program that asks for ever; what is returned with it ends when that program does.
+async fn asking(world: &World) -> (Running, BufReader<Receiver>) {
+    let (fifo, program) = (world.bench.path("asks"), world.bench.path("askpass"));
     world.run("mkfifo asks").finish().await.exits(0);
-    let program = world.bench.path("askpass");
-    script(&program, &format!("echo $$ > {}; exec sleep 1000", fifo.display()));
-    let run =
-        world.run("fumidai connect third").env("SSH_ASKPASS", program).env("SSH_ASKPASS_REQUIRE", "force");
-    let running = run.start();
-    let asker = tokio::task::spawn_blocking(|| std::fs::read_to_string(fifo)).await.unwrap().unwrap();
-    (running, asker.trim().parse().unwrap())
+    let mut asker = BufReader::new(OpenOptions::new().open_receiver(&fifo).unwrap());
+    script(&program, &format!("exec 9> {}; echo asks >&9; exec sleep 1000", fifo.display()));
+    let run = world.run("fumidai connect third").env("SSH_ASKPASS", program);
+    let running = run.env("SSH_ASKPASS_REQUIRE", "force").start();
+    let mut line = String::new();
+    while line.is_empty() {
+        // Before anybody writes, it is at its end.
+        tokio::task::yield_now().await;
+        timeout(PATIENCE, asker.read_line(&mut line)).await.expect("it asks").unwrap();
+    }
+    (running, asker)
 }
 
 #[tokio::test]
@@ -122,9 +128,10 @@ async fn a_signal_takes_a_question_back() {
         let lock = format!("ssh-keygen -q -p -P '' -N 'open sesame' -f {}", identity.display());
         world.run(&lock).finish().await.exits(0);
         world.use_fumidai_for_all_after("Host appserver\n    BatchMode no\n").await;
-        let (running, asker) = asking(&world).await;
+        let (running, mut asker) = asking(&world).await;
         goes(&world, running, signal).await;
-        assert!(!PathBuf::from(format!("/proc/{asker}")).exists(), "it still asks");
+        let ended = timeout(PATIENCE, asker.read_line(&mut String::new())).await;
+        assert_eq!(ended.expect("it asks no more").unwrap(), 0);
     }
 }
 
