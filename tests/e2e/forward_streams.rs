@@ -173,6 +173,24 @@ async fn a_small_request_does_not_wait_for_bulk() {
     bench.settle().await;
 }
 
+#[tokio::test]
+async fn two_hundred_open_connections_cost_little() {
+    let bench = bench(echo().await).await;
+    let forward = bench.forward(&["-L", TO_ECHO]).await;
+    let data = noise(6, 20_000);
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        open.push(forward.dial().await);
+    }
+    futures_util::future::join_all(open.iter_mut().map(|stream| round_trip(stream, &data))).await;
+    futures_util::future::join_all(open.iter_mut().map(|stream| round_trip(stream, b"again"))).await;
+    assert!(forward.peak() < MEMORY, "{} bytes", forward.peak());
+    assert_eq!(bench.started(), 1);
+    let finished = forward.end().await;
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+    bench.settle().await;
+}
+
 /// Says something two seconds after it was asked.
 async fn late(answer: &'static [u8]) -> SocketAddr {
     serve(move |mut stream| async move {
