@@ -5,9 +5,9 @@ use crate::session::forward::Bind;
 use crate::target::Name;
 use crate::target::route::Document;
 
-use super::args::ForwardArgs;
-use super::chain::Chain;
-use super::report::{ExitKind, Report};
+use super::super::args::ForwardArgs;
+use super::super::chain::Chain;
+use super::super::report::{ExitKind, Report};
 
 /// One listener.
 #[derive(Clone, Debug)]

@@ -1,36 +1,30 @@
-//! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
+//! Where the listeners of a process lead: the pools and ladders that they share, and how a pool is made of a plan.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::LocalSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
-use crate::session::forward::{
-    Asked, BindError, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
-};
-use crate::session::{Failure, Interrupt, Interrupts};
+use crate::session::Failure;
+use crate::session::forward::{Asked, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic};
 use crate::target::route::Document;
 use crate::target::{Destination, Name};
 
-use super::args::ForwardArgs;
-use super::connect::notes;
-use super::forward_hops::Tower;
-use super::forward_plan::{Leads, Planned, plan};
-use super::forward_tell::{Listening, Teller, is_hopeless};
-use super::ladder::{Ladder, find, request};
-use super::locate::locate;
-use super::ready::{self, Ready};
-use super::report::{ExitKind, Report, SessionName};
-use super::way::{open_aws, session_settings};
+use super::super::args::ForwardArgs;
+use super::super::connect::notes;
+use super::super::ladder::{Ladder, find, request};
+use super::super::locate::locate;
+use super::super::report::{ExitKind, Report, SessionName};
+use super::super::way::{open_aws, session_settings};
+use super::hops::Tower;
+use super::plan::{Leads, Planned};
+use super::tell::{Teller, is_hopeless};
 
 /// An application that has ended its input may wait for an answer for so long.
 const LINGER: Duration = Duration::from_secs(30);
@@ -39,69 +33,8 @@ const PROXY_IDLE: Duration = Duration::from_secs(60);
 /// Ending the sessions takes at most two seconds; they do it side by side.
 const LEAVE: Duration = Duration::from_millis(2200);
 
-/// Runs the command.
-pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environment) -> ExitCode {
-    let plan = match plan(args, config) {
-        Ok(plan) => plan,
-        Err(report) => return report.print(),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
-    };
-    let teller = Teller::new(config.log.verbosity, args.json);
-    let result = LocalSet::new().block_on(&runtime, run(args, plan, teller.clone(), environment));
-    runtime.shutdown_background();
-    teller.finish();
-    match result {
-        Ok(exit) => exit,
-        Err(report) => report.print(),
-    }
-}
-
-async fn run(
-    args: &ForwardArgs,
-    plan: Vec<Planned>,
-    teller: Rc<Teller>,
-    environment: &Environment,
-) -> Result<ExitCode, Report> {
-    let cannot_listen = |error| Report::new(ExitKind::Failure, format!("cannot listen to signals: {error}"));
-    let mut interrupts = Interrupts::signals().map_err(cannot_listen)?;
-    let forwards = Forwards::new(args, teller.clone());
-    let mut listening = Vec::new();
-    let mut listeners = Vec::new();
-    for planned in &plan {
-        let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
-        let told = Listening {
-            local: listener.name().to_owned(),
-            remote: planned.remote(),
-            target: planned.chain.goal.label().to_owned(),
-        };
-        if listener.is_wide() {
-            warn_of_width(&told, &teller);
-        }
-        listeners.push((listener, forwards.sink(planned, environment).await?));
-        listening.push(told);
-    }
-    listening.iter().for_each(|one| teller.listening(one));
-    let ports: Vec<Option<u16>> = listeners.iter().map(|(listener, _)| listener.port()).collect();
-    for (listener, sink) in listeners {
-        let (leave, tasks) = (forwards.leave.clone(), forwards.tasks.clone());
-        forwards.tasks.spawn_local(async move { sink.serve(&listener, leave, tasks).await });
-    }
-    let ready = Ready { listening, ports, fd: args.ready_fd, exec: args.exec.clone() };
-    let exit = tokio::select! {
-        interrupt = interrupts.next() => Ok(of_interrupt(interrupt)),
-        report = forwards.hopeless() => Err(report),
-        exit = forwards.serve(&plan, args.eager, ready) => exit,
-        () = teller.show(&forwards.traffic) => Ok(ExitKind::Done.into()),
-    };
-    forwards.end().await;
-    exit
-}
-
 /// What all listeners of the process share.
-struct Forwards {
+pub(super) struct Sinks {
     teller: Rc<Teller>,
     sessions: usize,
     max_sessions: usize,
@@ -135,8 +68,9 @@ impl Shared {
     }
 }
 
-impl Forwards {
-    fn new(args: &ForwardArgs, teller: Rc<Teller>) -> Self {
+impl Sinks {
+    /// Nothing is opened yet.
+    pub fn new(args: &ForwardArgs, teller: Rc<Teller>) -> Self {
         Self {
             teller,
             sessions: usize::from(args.sessions),
@@ -152,8 +86,29 @@ impl Forwards {
         }
     }
 
+    /// Takes a listener's connections until the end.
+    pub fn serve(&self, listener: Listener, sink: Sink) {
+        let (leave, tasks) = (self.leave.clone(), self.tasks.clone());
+        self.tasks.spawn_local(async move { sink.serve(&listener, leave, tasks).await });
+    }
+
+    /// What passes through.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Cancelled at the end.
+    pub fn leave(&self) -> CancellationToken {
+        self.leave.clone()
+    }
+
+    /// What the end waits for.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// Where a listener's connections go.
-    async fn sink(&self, planned: &Planned, environment: &Environment) -> Result<Sink, Report> {
+    pub async fn sink(&self, planned: &Planned, environment: &Environment) -> Result<Sink, Report> {
         let aws = self.way(&planned.chain.config).await?;
         if !planned.chain.hops.is_empty() {
             let tower = self.tower(planned, aws, environment).await?;
@@ -232,18 +187,8 @@ impl Forwards {
         }
     }
 
-    /// Gets ready, and then stays until what is to be run has ended.
-    async fn serve(&self, plan: &[Planned], eager: bool, ready: Ready) -> Result<ExitCode, Report> {
-        if eager {
-            self.open_all().await?;
-        } else {
-            self.check_names(plan);
-        }
-        ready::announce(ready, self.leave.clone(), &self.tasks).await
-    }
-
     /// Opens the sessions of all destinations that are known.
-    async fn open_all(&self) -> Result<(), Report> {
+    pub async fn open_all(&self) -> Result<(), Report> {
         let pools: Vec<_> =
             self.pools.borrow().iter().map(|shared| (shared.planned.clone(), shared.pool.clone())).collect();
         let open = async |(planned, pool): (Planned, Rc<Pool>)| {
@@ -260,7 +205,7 @@ impl Forwards {
     }
 
     /// A name that is wrong is better told now than at the first connection; what else fails may pass.
-    fn check_names(&self, plan: &[Planned]) {
+    pub fn check_names(&self, plan: &[Planned]) {
         let mut checked: Vec<&Destination> = Vec::new();
         for planned in plan {
             let entry = &planned.chain.entry;
@@ -286,13 +231,14 @@ impl Forwards {
     }
 
     /// Waits for the word that nothing can ever work.
-    async fn hopeless(&self) -> Report {
+    pub async fn hopeless(&self) -> Report {
         self.hopeless.cancelled().await;
         let report = self.report.borrow_mut().take();
         report.unwrap_or_else(|| Report::new(ExitKind::Failure, "no session can be opened"))
     }
 
-    async fn end(&self) {
+    /// Ends all sessions, side by side.
+    pub async fn end(&self) {
         self.leave.cancel();
         self.tasks.close();
         // Whatever has not ended by then cannot be reached.
@@ -377,30 +323,4 @@ fn name<'a>(planned: &Planned, place: &'a str) -> SessionName<'a> {
         Leads::Proxy => 0,
     };
     SessionName { target: None, place, port, forward: true }
-}
-
-fn of_interrupt(interrupt: Interrupt) -> ExitCode {
-    match interrupt {
-        Interrupt::Signal(number) => ExitKind::Signal(number).into(),
-        Interrupt::ReaderGone => ExitKind::READER_GONE.into(),
-    }
-}
-
-fn of_bind(error: &BindError) -> Report {
-    let report = Report::new(ExitKind::Failure, error.to_string());
-    let kind = error.source.kind();
-    if kind == ErrorKind::AddrInUse {
-        return report.hint("another program listens there; port 0 takes a free one");
-    }
-    if kind == ErrorKind::PermissionDenied {
-        return report.hint("ports below 1024 are for root: take a higher one");
-    }
-    report
-}
-
-fn warn_of_width(listening: &Listening, teller: &Teller) {
-    let Listening { local, remote, .. } = listening;
-    let text = format!("whoever reaches {local} reaches {remote}: it is not bound to loopback");
-    tracing::warn!("{text}");
-    teller.say(&text);
 }

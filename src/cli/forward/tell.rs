@@ -14,8 +14,8 @@ use crate::config::Verbosity;
 use crate::session::forward::{Asked, Note, Traffic};
 use crate::session::{self, Failure};
 
-use super::report::{Report, SessionName};
-use super::stderr::print_note;
+use super::super::report::{Report, SessionName};
+use super::super::stderr::print_note;
 
 /// How often the live line changes.
 const LIVE: Duration = Duration::from_millis(500);

@@ -7,8 +7,8 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::forward_tell::Listening;
-use super::report::{ExitKind, Report};
+use super::super::report::{ExitKind, Report};
+use super::tell::Listening;
 
 /// What is to be told.
 pub(super) struct Ready {

@@ -4,6 +4,9 @@
 //! under way: the carrier has no flow control, so what is read locally is bounded by credit, and what is received and
 //! not taken stops the websocket. Nothing is dropped, and a slow reader is never reset.
 
+mod openings;
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -30,12 +33,8 @@ const CREDIT_PIECE: usize = 16 << 10;
 const RECEIVED_LIMIT: usize = 4 << 20;
 /// The same for all connections of the session.
 const RECEIVED_BY_ALL_LIMIT: usize = 8 << 20;
-/// A session that stands still for so long gets no new connections.
-const STALL: Duration = Duration::from_secs(1);
 /// Agents that may end a silent session want a sign of life every 10 s.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
-/// The shortest idle time-out that can be set at the service is a minute, the default 20: this holds from 5 minutes on.
-const HOLD: Duration = Duration::from_secs(240);
 /// An agent that acknowledges nothing for so long may be gone: the link is opened anew, and tells if it is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -178,36 +177,6 @@ impl Streams {
         Released { waiting: self.waiting.into(), broken, news: self.news }
     }
 
-    fn open_waiting(&mut self, now: Instant) {
-        while self.carrier.has_room()
-            && let Some(incoming) = self.waiting.pop_front()
-        {
-            self.next_number += 1;
-            let number = self.next_number;
-            let Incoming { start, from, asked, answer } = incoming;
-            let orders = start(number, self.news_sender.clone());
-            self.carrier.open(number);
-            let has_to_wait = answer.is_some();
-            let mut connection = Connection {
-                orders,
-                from,
-                asked,
-                answer,
-                is_carried: true,
-                unspent: 0,
-                unwritten: 0,
-                heard: now,
-                last_words: None,
-            };
-            if !has_to_wait {
-                connection.give(CREDIT);
-            }
-            self.connections.insert(number, connection);
-            self.opening.insert(number);
-            self.ties.traffic.connections.set(self.ties.traffic.connections.get() + 1);
-        }
-    }
-
     fn take_news(&mut self, now: Instant, (number, news): NewsOf) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         match news {
@@ -271,20 +240,6 @@ impl Streams {
         connection.order(Order::Write(bytes));
     }
 
-    /// The agent has the connection, as far as can be known.
-    fn accept(&mut self, number: u64) {
-        if !self.opening.remove(&number) {
-            return;
-        }
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        if let Some(answer) = connection.answer.take() {
-            self.unwritten += answer.accepted.len();
-            connection.unwritten += answer.accepted.len();
-            connection.order(Order::Write(answer.accepted));
-            connection.give(CREDIT);
-        }
-    }
-
     /// The far side is done with the connection.
     fn closed(&mut self, number: u64) {
         self.accept(number);
@@ -293,93 +248,12 @@ impl Streams {
         }
     }
 
-    /// The far side does not have it.
-    fn turned_away(&mut self, number: u64) {
-        self.opening.remove(&number);
-        self.ties.status.send_modify(|status| status.was_refused = true);
-        if let Some(connection) = self.uncarry(number) {
-            let from = connection.from.clone();
-            match connection.answer.take() {
-                Some(answer) => self.answer_and_close(number, answer.refused),
-                None => connection.order(Order::Reset),
-            }
-            (self.ties.tell)(&Note::Refused { from });
-        }
-    }
-
-    fn answer_and_close(&mut self, number: u64, bytes: Bytes) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        connection.unwritten += bytes.len();
-        self.unwritten += bytes.len();
-        connection.order(Order::Write(bytes));
-        connection.order(Order::Close);
-    }
-
     fn uncarry(&mut self, number: u64) -> Option<&mut Connection> {
         self.half_closed.remove(&number);
         self.hungry.remove(&number);
         let connection = self.connections.get_mut(&number)?;
         connection.is_carried = false;
         Some(connection)
-    }
-
-    /// Notes which openings have arrived, and gives up on those that take too long.
-    fn watch_openings(&mut self, now: Instant, channel: &Channel) {
-        let carrier = &self.carrier;
-        let opened: Vec<u64> =
-            self.opening.iter().copied().filter(|number| carrier.is_open(*number, channel)).collect();
-        opened.into_iter().for_each(|number| self.accept(number));
-        let timeout = self.manners.connect_timeout;
-        let late = |number: &u64| self.connections.get(number).is_some_and(|it| now >= it.asked + timeout);
-        let late: Vec<u64> = self.opening.iter().copied().filter(late).collect();
-        late.into_iter().for_each(|number| self.give_up_on(number));
-        while let Some(incoming) = self.waiting.pop_front_if(|incoming| now >= incoming.asked + timeout) {
-            (self.ties.tell)(&Note::TimedOut { from: incoming.from.clone(), after: timeout });
-            incoming.reject();
-        }
-    }
-
-    fn give_up_on(&mut self, number: u64) {
-        self.opening.remove(&number);
-        self.carrier.abandon(number);
-        let after = self.manners.connect_timeout;
-        if let Some(connection) = self.uncarry(number) {
-            let from = connection.from.clone();
-            match connection.answer.take() {
-                Some(answer) => self.answer_and_close(number, answer.failed),
-                None => connection.order(Order::Reset),
-            }
-            (self.ties.tell)(&Note::TimedOut { from, after });
-        }
-    }
-
-    /// Silence means nothing while the last words are under way, or while nothing can be heard.
-    fn watch_silence(&mut self, now: Instant, channel: &Channel, link: LinkState) {
-        let hears = link.is_up && !channel.has_gap();
-        for number in &self.half_closed {
-            let Some(connection) = self.connections.get_mut(number) else { continue };
-            if self.carrier.queued(*number) > 0 {
-                continue;
-            }
-            let last_words = *connection.last_words.get_or_insert(self.carrier.sent());
-            if !hears || channel.arrived() < last_words {
-                connection.heard = now;
-            }
-        }
-    }
-
-    /// Ends what has been silent for long enough after its application's end of input.
-    fn end_lingering(&mut self, now: Instant) {
-        let linger = self.manners.linger;
-        let (connections, carrier) = (&self.connections, &self.carrier);
-        let silent = |number: &u64| {
-            carrier.queued(*number) == 0 && connections.get(number).is_some_and(|it| now >= it.heard + linger)
-        };
-        let silent: Vec<u64> = self.half_closed.iter().copied().filter(silent).collect();
-        for number in silent {
-            self.carrier.finish(number);
-            self.closed(number);
-        }
     }
 
     fn give_credit(&mut self) {
@@ -396,88 +270,6 @@ impl Streams {
 
     fn live(&self) -> usize {
         self.connections.values().filter(|connection| connection.is_carried).count()
-    }
-
-    /// Does what is due by the clock alone.
-    fn keep_up(&mut self, now: Instant, channel: &mut Channel, live: usize) {
-        if let Some(at) = self.next_sign.filter(|at| now >= *at) {
-            self.carrier.keep_alive();
-            self.next_sign = Some(at.max(now) + SIGN_OF_LIFE);
-        }
-        if !self.manners.hold || live == 0 {
-            self.next_hold = None;
-        } else if now >= *self.next_hold.get_or_insert(now + HOLD) {
-            channel.keep_open();
-            self.next_hold = Some(now + HOLD);
-        }
-        let is_idle = live == 0 && self.waiting.is_empty();
-        self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
-    }
-
-    /// Notes whether the session stands still, either way, and says who is to blame.
-    fn watch_stall(&mut self, now: Instant, channel: &Channel) {
-        let unread = (!self.takes_more()).then(|| self.stalled_since.unwrap_or(now));
-        let unacknowledged = channel.stalled_since();
-        self.stalled_since = unread.or(unacknowledged);
-        let is_stalled = self.stalled_since.is_some_and(|since| now >= since + STALL);
-        let was_stalled = self.ties.status.borrow().is_stalled;
-        if is_stalled && !was_stalled {
-            self.blame(unread.is_some());
-        }
-    }
-
-    fn blame(&self, is_unread: bool) {
-        let weight = |(number, connection): &(&u64, &Connection)| {
-            if is_unread { connection.unwritten } else { self.carrier.queued(**number) }
-        };
-        let Some((number, connection)) = self.connections.iter().max_by_key(weight) else { return };
-        let (from, waiting) = (&connection.from, weight(&(number, connection)));
-        if is_unread {
-            tracing::info!(connection = from, waiting, "stalled: the application does not read");
-        } else {
-            tracing::info!(
-                connection = from,
-                waiting,
-                "stalled: nothing is acknowledged; a destination may not read"
-            );
-        }
-    }
-
-    fn publish(&self, now: Instant, live: usize, link: LinkState) {
-        let is_stalled = self.stalled_since.is_some_and(|since| now >= since + STALL);
-        let is_full = !matches!(self.carrier, Carrier::Unknown) && !self.carrier.has_room();
-        self.ties.status.send_if_modified(|status| {
-            let fresh = Status {
-                is_up: link.connected && link.is_up,
-                live: live + self.waiting.len() + self.ties.inbox.len(),
-                is_stalled,
-                is_full,
-                ..*status
-            };
-            std::mem::replace(status, fresh) != fresh
-        });
-    }
-
-    /// Connections that came before it was known that only one is carried find other sessions. Only once: those that
-    /// are sent here in spite of it have nowhere else to go, and wait for the session's end.
-    fn hand_back_excess(&mut self) {
-        let is_full = !self.carrier.has_room();
-        if std::mem::replace(&mut self.is_fresh, false) && is_full {
-            self.waiting.drain(..).for_each(|incoming| (self.ties.hand_back)(incoming));
-        }
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        let asked = |number: &u64| self.connections.get(number).map(|connection| connection.asked);
-        let openings = self.opening.iter().filter_map(asked).chain(self.waiting.front().map(|it| it.asked));
-        let openings = openings.map(|asked| asked + self.manners.connect_timeout);
-        let lingering = self.half_closed.iter().filter(|number| self.carrier.queued(**number) == 0);
-        let lingering = lingering.filter_map(|number| self.connections.get(number));
-        let lingering = lingering.map(|connection| connection.heard + self.manners.linger);
-        let stall = self.stalled_since.filter(|_| !self.ties.status.borrow().is_stalled);
-        let idle = self.idle_since.zip(self.manners.idle_limit).map(|(since, limit)| since + limit);
-        let others = [self.next_sign, self.next_hold, stall.map(|since| since + STALL), idle];
-        openings.chain(lingering).chain(others.into_iter().flatten()).min()
     }
 }
 
@@ -551,13 +343,13 @@ impl LocalEnd for Streams {
         self.end_lingering(now);
         self.watch_openings(now, channel);
         let live = self.live();
-        self.keep_up(now, channel, live);
+        self.keep_up(now, channel, live, works);
         let fed = works && self.carrier.feed(channel);
         self.give_credit();
         self.watch_stall(now, channel);
         self.publish(now, live, link);
         self.hand_back_excess();
-        self.wake_at = self.next_wake();
+        self.wake_at = self.next_wake(now);
         fed
     }
 

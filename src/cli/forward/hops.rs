@@ -11,9 +11,9 @@ use crate::config::RemoteEnd;
 use crate::jump::{HopStream, JumpError};
 use crate::session::forward::{Asked, Dial, Dialer, NotDialed, Traffic};
 
-use super::forward_tell::Teller;
-use super::ladder::{Fall, Ladder, Top, of_fall};
-use super::report::Report;
+use super::super::ladder::{Fall, Ladder, Top, of_fall};
+use super::super::report::Report;
+use super::tell::Teller;
 
 /// The ladder of a target, and its top while it stands.
 pub(super) struct Tower {

@@ -1,0 +1,119 @@
+//! From a connection that waits to one that the agent has, or that is turned away.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::channel::Channel;
+
+use super::super::Note;
+use super::super::connection::Order;
+use super::super::incoming::Incoming;
+use super::{CREDIT, Connection, Streams};
+
+impl Streams {
+    pub(super) fn open_waiting(&mut self, now: Instant) {
+        while self.carrier.has_room()
+            && let Some(incoming) = self.waiting.pop_front()
+        {
+            self.next_number += 1;
+            let number = self.next_number;
+            let Incoming { start, from, asked, answer } = incoming;
+            let orders = start(number, self.news_sender.clone());
+            self.carrier.open(number);
+            let has_to_wait = answer.is_some();
+            let mut connection = Connection {
+                orders,
+                from,
+                asked,
+                answer,
+                is_carried: true,
+                unspent: 0,
+                unwritten: 0,
+                heard: now,
+                last_words: None,
+            };
+            if !has_to_wait {
+                connection.give(CREDIT);
+            }
+            self.connections.insert(number, connection);
+            self.opening.insert(number);
+            self.ties.traffic.connections.set(self.ties.traffic.connections.get() + 1);
+        }
+    }
+
+    /// The agent has the connection, as far as can be known.
+    pub(super) fn accept(&mut self, number: u64) {
+        if !self.opening.remove(&number) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if let Some(answer) = connection.answer.take() {
+            self.unwritten += answer.accepted.len();
+            connection.unwritten += answer.accepted.len();
+            connection.order(Order::Write(answer.accepted));
+            connection.give(CREDIT);
+        }
+    }
+
+    /// The far side does not have it.
+    pub(super) fn turned_away(&mut self, number: u64) {
+        self.opening.remove(&number);
+        self.ties.status.send_modify(|status| status.was_refused = true);
+        if let Some(connection) = self.uncarry(number) {
+            let from = connection.from.clone();
+            match connection.answer.take() {
+                Some(answer) => self.answer_and_close(number, answer.refused),
+                None => connection.order(Order::Reset),
+            }
+            (self.ties.tell)(&Note::Refused { from });
+        }
+    }
+
+    pub(super) fn answer_and_close(&mut self, number: u64, bytes: Bytes) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.unwritten += bytes.len();
+        self.unwritten += bytes.len();
+        connection.order(Order::Write(bytes));
+        connection.order(Order::Close);
+    }
+
+    /// Notes which openings have arrived, and gives up on those that take too long.
+    pub(super) fn watch_openings(&mut self, now: Instant, channel: &Channel) {
+        let carrier = &self.carrier;
+        let opened: Vec<u64> =
+            self.opening.iter().copied().filter(|number| carrier.is_open(*number, channel)).collect();
+        opened.into_iter().for_each(|number| self.accept(number));
+        let timeout = self.manners.connect_timeout;
+        let late = |number: &u64| self.connections.get(number).is_some_and(|it| now >= it.asked + timeout);
+        let late: Vec<u64> = self.opening.iter().copied().filter(late).collect();
+        late.into_iter().for_each(|number| self.give_up_on(number));
+        while let Some(incoming) = self.waiting.pop_front_if(|incoming| now >= incoming.asked + timeout) {
+            (self.ties.tell)(&Note::TimedOut { from: incoming.from.clone(), after: timeout });
+            incoming.reject();
+        }
+    }
+
+    pub(super) fn give_up_on(&mut self, number: u64) {
+        self.opening.remove(&number);
+        self.carrier.abandon(number);
+        let after = self.manners.connect_timeout;
+        if let Some(connection) = self.uncarry(number) {
+            let from = connection.from.clone();
+            match connection.answer.take() {
+                Some(answer) => self.answer_and_close(number, answer.failed),
+                None => connection.order(Order::Reset),
+            }
+            (self.ties.tell)(&Note::TimedOut { from, after });
+        }
+    }
+
+    /// Connections that came before it was known that only one is carried find other sessions. Only once: those that
+    /// are sent here in spite of it have nowhere else to go, and wait for the session's end.
+    pub(super) fn hand_back_excess(&mut self) {
+        let is_full = !self.carrier.has_room();
+        if std::mem::replace(&mut self.is_fresh, false) && is_full {
+            self.waiting.drain(..).for_each(|incoming| (self.ties.hand_back)(incoming));
+        }
+    }
+}
