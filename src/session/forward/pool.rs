@@ -248,7 +248,7 @@ impl Pool {
     /// A session from its start to its end.
     async fn serve(self: Rc<Self>, number: u64, ties: Ties) {
         let (leave, status) = (ties.leave.clone(), ties.status.clone());
-        let streams = Streams::new(self.manners(), ties);
+        let streams = Streams::new(Instant::now().into_std(), self.manners(), ties);
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let was_up = status.borrow().was_up;

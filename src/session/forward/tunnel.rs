@@ -63,7 +63,7 @@ pub fn tunnel(
             Start::Started(session) => session,
             Start::Left(outcome) => return Ok(outcome),
         };
-        let open = || Ok(Streams::new(manners, ties));
+        let open = || Ok(Streams::new(Instant::now().into_std(), manners, ties));
         let (result, streams) = session.run(aws, Rc::new(settings), notes, open).await;
         if let Some(streams) = streams {
             streams.release(result.is_ok());

@@ -70,6 +70,10 @@ pub(super) struct Streams {
     news: UnboundedReceiver<NewsOf>,
     waiting: VecDeque<Incoming>,
     connections: BTreeMap<u64, Connection>,
+    /// Connections that have been opened, and nothing read of, since it is not known whether the agent is there.
+    tentative: BTreeMap<u64, (Instant, Incoming)>,
+    /// How far the session had come, and when it last came further.
+    alive: (u64, Instant),
     /// Connections that the agent does not know of yet, that linger, and that may be read again.
     opening: BTreeSet<u64>,
     half_closed: BTreeSet<u64>,
@@ -130,7 +134,7 @@ pub(super) enum Event {
 }
 
 impl Streams {
-    pub(super) fn new(manners: Manners, ties: Ties) -> Self {
+    pub(super) fn new(now: Instant, manners: Manners, ties: Ties) -> Self {
         let (news_sender, news) = unbounded_channel();
         Self {
             manners,
@@ -139,6 +143,8 @@ impl Streams {
             news,
             waiting: VecDeque::new(),
             connections: BTreeMap::new(),
+            tentative: BTreeMap::new(),
+            alive: (0, now),
             opening: BTreeSet::new(),
             half_closed: BTreeSet::new(),
             hungry: BTreeSet::new(),
@@ -171,6 +177,8 @@ impl Streams {
         let traffic = &self.ties.traffic.connections;
         traffic.set(traffic.get() - self.connections.len());
         self.ties.inbox.close();
+        let tentative = std::mem::take(&mut self.tentative);
+        self.waiting.extend(tentative.into_values().map(|(_, incoming)| incoming));
         while let Ok(incoming) = self.ties.inbox.try_recv() {
             self.waiting.push_back(incoming);
         }
@@ -269,7 +277,8 @@ impl Streams {
     }
 
     fn live(&self) -> usize {
-        self.connections.values().filter(|connection| connection.is_carried).count()
+        let carried = self.connections.values().filter(|connection| connection.is_carried).count();
+        carried + self.tentative.len()
     }
 }
 
@@ -336,12 +345,17 @@ impl LocalEnd for Streams {
     fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool {
         let now = now.instant;
         let works = link.connected && link.is_up;
+        let progress = channel.progress();
+        if progress != self.alive.0 {
+            self.alive = (progress, now);
+        }
         if works {
             self.open_waiting(now);
         }
         self.watch_silence(now, channel, link);
         self.end_lingering(now);
         self.watch_openings(now, channel);
+        self.move_tentative(now);
         let live = self.live();
         self.keep_up(now, channel, live, works);
         let fed = works && self.carrier.feed(channel);

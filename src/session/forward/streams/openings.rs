@@ -1,44 +1,69 @@
 //! From a connection that waits to one that the agent has, or that is turned away.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::channel::Channel;
 
 use super::super::Note;
+use super::super::carrier::Carrier;
 use super::super::connection::Order;
 use super::super::incoming::Incoming;
 use super::{CREDIT, Connection, Streams};
 
+/// An agent that has acknowledged or said something within this time is believed to be there.
+const TRUST: Duration = Duration::from_secs(5);
+/// How long an agent that may be gone is given to acknowledge an opening.
+pub(super) const MOVE_ON: Duration = Duration::from_secs(2);
+
 impl Streams {
+    /// Opens what waits. An agent that has not been heard of for a while may be gone, unnoticed: then nothing is read of a
+    /// connection before the agent is known to have it, so that it can still go elsewhere.
     pub(super) fn open_waiting(&mut self, now: Instant) {
+        let trusts = now < self.alive.1 + TRUST || matches!(self.carrier, Carrier::Single(_));
         while self.carrier.has_room()
             && let Some(incoming) = self.waiting.pop_front()
         {
             self.next_number += 1;
             let number = self.next_number;
-            let Incoming { start, from, asked, answer } = incoming;
-            let orders = start(number, self.news_sender.clone());
             self.carrier.open(number);
-            let has_to_wait = answer.is_some();
-            let mut connection = Connection {
-                orders,
-                from,
-                asked,
-                answer,
-                is_carried: true,
-                unspent: 0,
-                unwritten: 0,
-                heard: now,
-                last_words: None,
-            };
-            if !has_to_wait {
-                connection.give(CREDIT);
-            }
-            self.connections.insert(number, connection);
             self.opening.insert(number);
-            self.ties.traffic.connections.set(self.ties.traffic.connections.get() + 1);
+            if trusts {
+                self.begin(number, incoming);
+            } else {
+                self.tentative.insert(number, (now, incoming));
+            }
+        }
+    }
+
+    /// Starts the task of a connection.
+    fn begin(&mut self, number: u64, incoming: Incoming) {
+        let Incoming { start, from, asked, answer } = incoming;
+        let orders = start(number, self.news_sender.clone());
+        let has_to_wait = answer.is_some();
+        let mut connection = Connection {
+            orders,
+            from,
+            asked,
+            answer,
+            is_carried: true,
+            unspent: 0,
+            unwritten: 0,
+            heard: asked,
+            last_words: None,
+        };
+        if !has_to_wait {
+            connection.give(CREDIT);
+        }
+        self.connections.insert(number, connection);
+        self.ties.traffic.connections.set(self.ties.traffic.connections.get() + 1);
+    }
+
+    /// Begins what was opened on trial.
+    fn begin_tentative(&mut self, number: u64) {
+        if let Some((_, incoming)) = self.tentative.remove(&number) {
+            self.begin(number, incoming);
         }
     }
 
@@ -47,6 +72,7 @@ impl Streams {
         if !self.opening.remove(&number) {
             return;
         }
+        self.begin_tentative(number);
         let Some(connection) = self.connections.get_mut(&number) else { return };
         if let Some(answer) = connection.answer.take() {
             self.unwritten += answer.accepted.len();
@@ -59,6 +85,7 @@ impl Streams {
     /// The far side does not have it.
     pub(super) fn turned_away(&mut self, number: u64) {
         self.opening.remove(&number);
+        self.begin_tentative(number);
         self.ties.status.send_modify(|status| status.was_refused = true);
         if let Some(connection) = self.uncarry(number) {
             let from = connection.from.clone();
@@ -85,7 +112,7 @@ impl Streams {
             self.opening.iter().copied().filter(|number| carrier.is_open(*number, channel)).collect();
         opened.into_iter().for_each(|number| self.accept(number));
         let timeout = self.manners.connect_timeout;
-        let late = |number: &u64| self.connections.get(number).is_some_and(|it| now >= it.asked + timeout);
+        let late = |number: &u64| self.asked(*number).is_some_and(|asked| now >= asked + timeout);
         let late: Vec<u64> = self.opening.iter().copied().filter(late).collect();
         late.into_iter().for_each(|number| self.give_up_on(number));
         while let Some(incoming) = self.waiting.pop_front_if(|incoming| now >= incoming.asked + timeout) {
@@ -94,8 +121,33 @@ impl Streams {
         }
     }
 
+    /// When the application of an opening connection has asked for it.
+    pub(super) fn asked(&self, number: u64) -> Option<Instant> {
+        let tentative = self.tentative.get(&number).map(|(_, incoming)| incoming.asked);
+        tentative.or_else(|| self.connections.get(&number).map(|connection| connection.asked))
+    }
+
+    /// Lets connections that an agent does not answer for find other sessions, as long as nothing was read of them.
+    pub(super) fn move_tentative(&mut self, now: Instant) {
+        let unanswered = |(since, _): &(Instant, Incoming)| now >= *since + MOVE_ON;
+        let unanswered = self.tentative.iter().filter(|(_, tentative)| unanswered(tentative));
+        let unanswered: Vec<u64> = unanswered.map(|(number, _)| *number).collect();
+        for number in unanswered {
+            self.opening.remove(&number);
+            self.carrier.abandon(number);
+            if let Some((_, incoming)) = self.tentative.remove(&number) {
+                tracing::info!(
+                    connection = incoming.from,
+                    "the agent does not answer, another session is tried"
+                );
+                (self.ties.hand_back)(incoming);
+            }
+        }
+    }
+
     pub(super) fn give_up_on(&mut self, number: u64) {
         self.opening.remove(&number);
+        self.begin_tentative(number);
         self.carrier.abandon(number);
         let after = self.manners.connect_timeout;
         if let Some(connection) = self.uncarry(number) {

@@ -1,9 +1,11 @@
 //! Time passes here as fast as the tests can say so; sockets are pipes, and the agent acknowledges everything at once.
 
+use std::cell::RefCell;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::channel::tests::Bench as Session;
+use crate::channel::tests::{Bench as Session, start};
 
 /// Agents before and after the one that no longer wants a sign of life.
 const OLD: &str = "3.1.1511.0";
@@ -22,23 +24,28 @@ struct Bench {
     streams: Streams,
     session: Session,
     link: LinkState,
+    /// The agent is gone, and nobody knows.
+    is_deaf: bool,
+    handed_back: Rc<RefCell<Vec<Incoming>>>,
     _inbox: UnboundedSender<Incoming>,
 }
 
 impl Bench {
     fn new(manners: Manners, agent: &str, mode: Mode) -> Self {
         let (inbox, taken) = unbounded_channel();
+        let handed_back = Rc::<RefCell<Vec<Incoming>>>::default();
+        let found = handed_back.clone();
         let ties = Ties {
             inbox: taken,
             leave: CancellationToken::new(),
             status: watch::Sender::new(Status::default()),
             tell: Box::new(|_| {}),
-            hand_back: Box::new(Incoming::reject),
+            hand_back: Box::new(move |incoming| found.borrow_mut().push(incoming)),
             traffic: Rc::default(),
         };
-        let (mut streams, session) = (Streams::new(manners, ties), Session::open());
+        let (mut streams, session) = (Streams::new(start().instant, manners, ties), Session::open());
         streams.connected(session.now, mode, &AgentVersion::parse(agent)).unwrap();
-        let mut bench = Self { streams, session, link: UP, _inbox: inbox };
+        let mut bench = Self { streams, session, link: UP, is_deaf: false, handed_back, _inbox: inbox };
         bench.feed();
         bench
     }
@@ -67,10 +74,14 @@ impl Bench {
     fn feed(&mut self) -> Vec<(String, Bytes)> {
         let mut sent = Vec::new();
         while self.streams.feed(self.session.now, &mut self.session.channel, self.link) {
-            sent.extend(self.session.arrivals());
+            sent.extend(self.arrivals());
         }
-        sent.extend(self.session.arrivals());
+        sent.extend(self.arrivals());
         sent
+    }
+
+    fn arrivals(&mut self) -> Vec<(String, Bytes)> {
+        if self.is_deaf { Vec::new() } else { self.session.arrivals() }
     }
 
     /// Lets time pass from deadline to deadline; what is sent meanwhile.
@@ -170,4 +181,43 @@ async fn silence_counts_only_while_something_could_be_heard() {
     assert!(!has_ended(&mut application).await);
     bench.pass(Duration::from_secs(1));
     assert!(has_ended(&mut application).await);
+}
+
+#[tokio::test]
+async fn a_connection_to_an_agent_that_may_be_gone_is_not_read_and_moves_on() {
+    let mut bench = Bench::new(MANNERS, NEW, Mode::Multiplexed);
+    bench.pass(QUARTER);
+    bench.is_deaf = true;
+    let mut application = bench.connect();
+    application.write_all(b"request").await.unwrap();
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.handed_back.borrow().is_empty(), "the agent has some time to answer");
+    bench.pass(Duration::from_secs(2));
+    let moved = bench.handed_back.borrow_mut().pop().expect("it finds another session");
+    let (news, mut told) = unbounded_channel();
+    let orders = (moved.start)(1, news);
+    orders.send(Order::Credit(100)).unwrap();
+    let Some((_, News::Read(bytes))) = told.recv().await else { panic!("it is read for the first time") };
+    assert_eq!(bytes, "request");
+}
+
+#[tokio::test]
+async fn a_session_that_was_idle_carries_on_once_the_agent_is_known_to_be_there() {
+    let mut bench = Bench::new(MANNERS, NEW, Mode::Multiplexed);
+    bench.pass(QUARTER);
+    let mut application = bench.connect();
+    application.write_all(b"request").await.unwrap();
+    bench.happen().await;
+    assert!(bench.handed_back.borrow().is_empty());
+    assert_eq!(bench.streams.live(), 1);
+}
+
+#[tokio::test]
+async fn what_was_opened_on_trial_is_left_when_the_session_ends() {
+    let mut bench = Bench::new(MANNERS, NEW, Mode::Multiplexed);
+    bench.pass(QUARTER);
+    bench.is_deaf = true;
+    let _application = bench.connect();
+    let released = bench.streams.release(false);
+    assert_eq!((released.waiting.len(), released.broken), (1, 0));
 }

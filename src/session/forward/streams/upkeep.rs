@@ -7,6 +7,7 @@ use crate::channel::Channel;
 
 use super::super::Status;
 use super::super::carrier::Carrier;
+use super::openings::MOVE_ON;
 use super::{Connection, LinkState, LocalEnd, SIGN_OF_LIFE, Streams};
 
 /// A session that stands still for so long gets no new connections.
@@ -106,7 +107,7 @@ impl Streams {
 
     /// When something is due next; what is due already has been done, as far as it can be.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let asked = |number: &u64| self.connections.get(number).map(|connection| connection.asked);
+        let asked = |number: &u64| self.asked(*number);
         let openings = self.opening.iter().filter_map(asked).chain(self.waiting.front().map(|it| it.asked));
         let openings = openings.map(|asked| asked + self.manners.connect_timeout);
         let lingering = self.half_closed.iter().filter(|number| self.carrier.queued(**number) == 0);
@@ -115,6 +116,12 @@ impl Streams {
         let stall = self.stalled_since.filter(|_| !self.ties.status.borrow().is_stalled);
         let idle = self.idle_since.zip(self.manners.idle_limit).map(|(since, limit)| since + limit);
         let others = [self.next_sign, self.next_hold, stall.map(|since| since + STALL), idle];
-        openings.chain(lingering).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
+        let moving = self.tentative.values().map(|(since, _)| *since + MOVE_ON);
+        openings
+            .chain(moving)
+            .chain(lingering)
+            .chain(others.into_iter().flatten())
+            .filter(|at| *at > now)
+            .min()
     }
 }
