@@ -16,9 +16,9 @@ pub(crate) fn start() -> Now {
 }
 
 /// A channel, the time, and the agent's numbers.
-struct Bench {
-    channel: Channel,
-    now: Now,
+pub(crate) struct Bench {
+    pub(crate) channel: Channel,
+    pub(crate) now: Now,
     next: i64,
 }
 
@@ -36,7 +36,7 @@ impl Bench {
     }
 
     /// A channel whose handshake is complete, with everything sent so far forgotten.
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let mut bench = Self::new();
         bench.agent_sends(PayloadType::HandshakeRequest, REQUEST);
         bench.agent_sends(PayloadType::HandshakeComplete, b"{}");
@@ -47,7 +47,7 @@ impl Bench {
         bench
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         self.now.instant += time;
         self.channel.handle_timeout(self.now);
     }
@@ -87,6 +87,18 @@ impl Bench {
             .filter_map(|transmit| match transmit {
                 Transmit::Text(_) => None,
                 Transmit::Binary(frame) => Some(Frame::parse(&frame).unwrap()),
+            })
+            .collect()
+    }
+
+    /// Stream messages that are sent now, by the names of their payload types; every one arrives.
+    pub(crate) fn arrivals(&mut self) -> Vec<(String, Bytes)> {
+        let stream = |frame: &Frame| frame.message_type == MessageType::InputStreamData;
+        let sent: Vec<Frame> = self.transmits().into_iter().filter(stream).collect();
+        sent.iter().for_each(|frame| self.acknowledge(frame.sequence_number));
+        sent.into_iter()
+            .map(|frame| {
+                (frame.payload_type.map(|name| format!("{name:?}")).unwrap_or_default(), frame.payload)
             })
             .collect()
     }

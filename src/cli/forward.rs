@@ -1,7 +1,7 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -388,10 +388,11 @@ fn of_interrupt(interrupt: Interrupt) -> ExitCode {
 
 fn of_bind(error: &BindError) -> Report {
     let report = Report::new(ExitKind::Failure, error.to_string());
-    if error.source.kind() == io::ErrorKind::AddrInUse {
+    let kind = error.source.kind();
+    if kind == ErrorKind::AddrInUse {
         return report.hint("another program listens there; port 0 takes a free one");
     }
-    if error.source.kind() == io::ErrorKind::PermissionDenied {
+    if kind == ErrorKind::PermissionDenied {
         return report.hint("ports below 1024 are for root: take a higher one");
     }
     report

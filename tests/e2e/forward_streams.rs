@@ -283,7 +283,7 @@ async fn a_source_that_closes_is_read_to_its_end() {
     let data = noise(4, 4 * MIB + 1);
     let bench = bench(source(data.clone()).await).await;
     let forward = bench.forward(&["-L", TO_PORT]).await;
-    let mut clients = vec![forward.dial().await, forward.dial().await, forward.dial().await];
+    let mut clients = [forward.dial().await, forward.dial().await, forward.dial().await];
     let heard = futures_util::future::join_all(clients.iter_mut().map(rest)).await;
     assert!(heard.iter().all(|heard| digest(heard) == digest(&data)));
     forward.end().await;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fumidai::sim::{Event, ONLINE_TARGET, SessionInfo};
+use fumidai::sim::{ONLINE_TARGET, SessionInfo};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -47,13 +47,6 @@ impl Bench {
 
     pub fn started(&self) -> usize {
         self.simulator.journal().calls("StartSession")
-    }
-
-    /// Waits until that many sessions have ended.
-    pub async fn see_ends(&self, count: usize) {
-        let is_end = |event: &Event| matches!(event, Event::Ended { .. });
-        let enough = |_: &Event| self.simulator.journal().count(is_end) >= count;
-        self.see(&format!("the end of {count} sessions"), enough).await;
     }
 }
 
@@ -99,6 +92,17 @@ impl Forward {
     pub fn notes(&self) -> String {
         let said = self.running.said();
         said.lines().filter(|line| !line.starts_with("fumidai: listening on ")).collect()
+    }
+
+    /// Waits until its log, which `-v` leads to standard error, has said something so many times.
+    pub async fn logs(&self, text: &str, times: usize) {
+        let said = async {
+            while self.running.said().matches(text).count() < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let said = timeout(PATIENCE, said).await;
+        said.unwrap_or_else(|_| panic!("not said {times} times: {text}: {}", self.running.said()));
     }
 
     /// The most memory it has had, in bytes.

@@ -9,13 +9,17 @@
 mod bench;
 mod connect;
 mod cuts;
+mod database;
 mod endings;
 mod errors;
 mod files;
 mod forward;
+mod forward_lives;
+mod forward_proxy;
 mod forward_streams;
 mod forwarding;
 mod hostile;
+mod mariadb;
 mod programs;
 mod readme;
 mod resume;

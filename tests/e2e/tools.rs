@@ -15,6 +15,15 @@ pub fn tool(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("`{name}` is missing; `tests/run --install` installs what the tests need"))
 }
 
+/// Finds the Python that has the drivers: where the environment says, else in the tests' own virtual environment.
+pub fn python() -> PathBuf {
+    let own = || format!("{}/target/test-venv", env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var("FUMIDAI_TEST_VENV").unwrap_or_else(|_| own());
+    let python = Path::new(&folder).join("bin/python");
+    assert!(python.is_file(), "{} is missing; `tests/run --install` makes it", python.display());
+    python
+}
+
 /// Finds the AWS CLI: where the environment says, else in the tests' own virtual environment, else in the path.
 pub fn aws_cli() -> PathBuf {
     if let Ok(path) = std::env::var("FUMIDAI_TEST_AWS") {

@@ -37,6 +37,7 @@ pub(super) struct Single {
     /// What the destination said before there was a connection to take it.
     early: Vec<Bytes>,
     out: BytesMut,
+    sent: u64,
     is_over: bool,
     events: Vec<Event>,
 }
@@ -99,6 +100,15 @@ impl Carrier {
                 streams.streams.get(&number).map_or(0, |stream| streams.mux.queued(*stream))
             }
             Self::Single(single) => single.out.len(),
+        }
+    }
+
+    /// Bytes that have left, of all connections.
+    pub(super) fn sent(&self) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::Multiplexed(streams) => streams.mux.sent(),
+            Self::Single(single) => single.sent,
         }
     }
 
@@ -187,6 +197,7 @@ impl Carrier {
             Self::Single(single) => {
                 let piece = single.out.split_to(single.out.len().min(channel.appetite()));
                 fed = channel.write(&piece) > 0;
+                single.sent += piece.len() as u64;
                 channel.set_backlog(single.out.len());
             }
         }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{Aws, SessionRequest};
+use crate::aws::{Aws, Meaning, SessionRequest};
 
 use super::super::signals::Interrupt;
 use super::super::start::{Start, start};
@@ -26,6 +26,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Sessions that carry one connection each are opened up to this number.
 const MOST_SINGLES: usize = 8;
+/// Between two tries to start a session that may soon be had; it doubles from the one to the other.
+const RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// Breaking connections off takes a moment at most, unless an application does not read.
+const BREAKING_OFF: Duration = Duration::from_millis(200);
 
 /// Finds out what is to be started, anew for each session.
 pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, Failure>>>>>;
@@ -65,6 +70,8 @@ pub struct Pool {
     /// Sessions in a row that could not be started, and when the next may be tried.
     failures: Cell<u32>,
     retry_at: Cell<Option<Instant>>,
+    /// Data could flow in one of its sessions.
+    has_worked: Cell<bool>,
     /// Changes with every change of a session's status.
     changes: watch::Sender<()>,
 }
@@ -96,6 +103,7 @@ impl Pool {
             last_failure: RefCell::default(),
             failures: Cell::default(),
             retry_at: Cell::default(),
+            has_worked: Cell::new(false),
             changes: watch::Sender::new(()),
         })
     }
@@ -189,15 +197,13 @@ impl Pool {
             .collect();
         let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
         let least = able.min_by_key(|(_, status)| status.live);
-        let most = if open.iter().any(|(_, status)| status.is_full) {
-            MOST_SINGLES
-        } else {
-            self.settings.sessions + 1
+        let carries_one = open.iter().any(|(_, status)| status.is_full);
+        let (enough, most) = match self.settings.sessions {
+            _ if carries_one => (MOST_SINGLES, MOST_SINGLES),
+            sessions => (sessions, sessions + 1),
         };
         match least {
-            Some((at, status)) if status.live == 0 || open.len() >= self.settings.sessions => {
-                Choice::Existing(*at)
-            }
+            Some((at, status)) if status.live == 0 || open.len() >= enough => Choice::Existing(*at),
             Some(_) => Choice::New,
             None if open.len() < most => Choice::New,
             None => open
@@ -214,12 +220,13 @@ impl Pool {
         let (inbox, taken) = unbounded_channel();
         let status = watch::Sender::new(Status::default());
         let leave = self.leave.child_token();
-        let notes = self.settings.notes.clone();
+        let (notes, pool) = (self.settings.notes.clone(), self.clone());
         let ties = Ties {
             inbox: taken,
             leave: leave.clone(),
             status: status.clone(),
             tell: Box::new(move |note| notes(note)),
+            hand_back: Box::new(move |incoming| pool.assign(incoming)),
             traffic: self.settings.traffic.clone(),
         };
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
@@ -232,6 +239,7 @@ impl Pool {
     /// Passes changes of a session's status on.
     async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
         while status.changed().await.is_ok() {
+            self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
             self.changes.send_replace(());
         }
         self.changes.send_replace(());
@@ -251,67 +259,111 @@ impl Pool {
             self.hold_off();
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let (waiting, broken) =
-            streams.map_or_else(Default::default, |streams| streams.release(result.is_ok()));
-        let rejected = if was_up && !self.leave.is_cancelled() {
-            waiting.into_iter().for_each(|incoming| self.assign(incoming));
-            0
-        } else {
-            let count = waiting.len();
-            waiting.into_iter().for_each(Incoming::reject);
-            count
+        let Some(mut released) = streams.map(|streams| streams.release(result.is_ok() && !has_left)) else {
+            return self.over(result.err(), 0);
         };
-        match result {
-            Err(failure) => self.failed(failure, broken + rejected),
+        let may_work = was_up || result.as_ref().err().is_some_and(|failure| self.may_pass(failure));
+        let turned_away = self.find_other_sessions(std::mem::take(&mut released.waiting), may_work);
+        let broken = released.broken;
+        let failure = match result {
+            Err(failure) => Some(failure),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                self.failed(Failure::Ended { reason, suspected_size: None }, broken);
+                Some(Failure::Ended { reason, suspected_size: None })
             }
-            Ok(_) => {}
+            Ok(_) => None,
+        };
+        self.over(failure, broken + turned_away);
+        if self.leave.is_cancelled() {
+            // The process is about to end: applications that take what they are given see a reset behind it.
+            let _ = timeout(BREAKING_OFF, released.gone()).await;
+        }
+    }
+
+    /// Gives connections to other sessions as long as that may be of use and their time is not over; returns how many
+    /// were turned away.
+    fn find_other_sessions(self: &Rc<Self>, waiting: Vec<Incoming>, may_work: bool) -> usize {
+        let now = Instant::now().into_std();
+        let is_wanted = may_work && !self.leave.is_cancelled();
+        let patience = self.settings.settings.connect_timeout;
+        let (wanted, late): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|incoming| is_wanted && now < incoming.asked + patience);
+        let turned_away = late.len();
+        late.into_iter().for_each(Incoming::reject);
+        wanted.into_iter().for_each(|incoming| self.assign(incoming));
+        turned_away
+    }
+
+    fn over(&self, failure: Option<Failure>, connections: usize) {
+        match &failure {
+            Some(failure) => tracing::info!(%failure, connections, "a session of the forward is over"),
+            None => tracing::info!("a session of the forward is over"),
+        }
+        if let Some(failure) = failure {
+            self.failed(failure, connections);
         }
         self.changes.send_replace(());
     }
 
+    /// Tells whether a session that cannot be started now may be in a moment: one worked before, so its agent or the
+    /// way to it is coming back.
+    fn may_pass(&self, failure: &Failure) -> bool {
+        let Failure::Api(error) = failure else { return false };
+        let passes = matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient);
+        self.has_worked.get() && passes
+    }
+
+    /// Runs a session; one that cannot be started yet is tried again while connections may wait for it.
     async fn run(
         &self,
         leave: &CancellationToken,
         streams: Streams,
     ) -> (Result<Outcome, Failure>, Option<Streams>) {
-        let aws = &self.settings.aws;
-        let prepare = async {
-            if let Some(at) = self.retry_at.get() {
-                sleep_until(at).await;
+        if let Some(at) = self.retry_at.get() {
+            tokio::select! {
+                () = sleep_until(at) => {}
+                () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
             }
-            (self.settings.prepare)().await
-        };
-        let prepared = tokio::select! {
-            prepared = prepare => prepared,
-            () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
-        };
+        }
         let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+        let give_up_at = settings.began + settings.connect_timeout;
+        let mut delay = RETRY;
+        loop {
+            let session = match self.start(leave, &settings).await {
+                Ok(Start::Started(session)) => session,
+                Ok(Start::Left(outcome)) => return (Ok(outcome), Some(streams)),
+                Err(failure) if self.may_pass(&failure) && Instant::now() + delay < give_up_at => {
+                    tracing::info!(%failure, "a session cannot be started yet");
+                    tokio::select! {
+                        () = sleep(delay) => {}
+                        () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
+                    }
+                    delay = (delay * 2).min(LONGEST_RETRY);
+                    continue;
+                }
+                Err(failure) => return (Err(failure), Some(streams)),
+            };
+            let notes = self.settings.notes.clone();
+            let notes = Rc::new(move |note: &super::super::Note| notes(&Note::Session(note.clone())));
+            return session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
+        }
+    }
+
+    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, Failure> {
+        let request = tokio::select! {
+            prepared = (self.settings.prepare)() => prepared?,
+            () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),
+        };
         let interrupt = async {
             leave.cancelled().await;
             Interrupt::ReaderGone
         };
-        let started = match prepared {
-            Ok(request) => start(aws, &request, &settings, interrupt).await,
-            Err(failure) => Err(failure),
-        };
-        match started {
-            Ok(Start::Started(session)) => {
-                let notes = self.settings.notes.clone();
-                let notes = Rc::new(move |note: &super::super::Note| notes(&Note::Session(note.clone())));
-                session.run(aws.clone(), Rc::new(settings), notes, || Ok(streams)).await
-            }
-            Ok(Start::Left(outcome)) => (Ok(outcome), Some(streams)),
-            Err(failure) => (Err(failure), Some(streams)),
-        }
+        start(&self.settings.aws, &request, settings, interrupt).await
     }
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
     fn failed(&self, failure: Failure, connections: usize) {
         let failure = Rc::new(failure);
-        tracing::info!(%failure, connections, "a session of a forward is over");
         if connections > 0 {
             (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
         }

@@ -58,6 +58,8 @@ pub(super) struct Ties {
     pub leave: CancellationToken,
     pub status: watch::Sender<Status>,
     pub tell: Box<dyn Fn(&Note)>,
+    /// Who finds another session for a connection.
+    pub hand_back: Box<dyn Fn(Incoming)>,
     pub traffic: Rc<Traffic>,
 }
 
@@ -78,6 +80,8 @@ pub(super) struct Streams {
     /// Received bytes that wait for their applications, and how many of these are at their limit.
     unwritten: usize,
     full: usize,
+    /// It has just become known what the session can carry.
+    is_fresh: bool,
     next_sign: Option<Instant>,
     next_hold: Option<Instant>,
     /// Since when the session has stood still.
@@ -97,8 +101,26 @@ struct Connection {
     /// Bytes that it may read without asking.
     unspent: usize,
     unwritten: usize,
-    /// The last thing heard from the far side, or the end of input.
+    /// The last thing heard from the far side, or the last moment at which nothing could be.
     heard: Instant,
+    /// Where among all that is sent its last bytes are, once it has ended and they have left.
+    last_words: Option<u64>,
+}
+
+/// What is left of a session's connections.
+pub(super) struct Released {
+    /// Those that nothing has been sent of.
+    pub waiting: Vec<Incoming>,
+    /// How many were open and are reset.
+    pub broken: usize,
+    news: UnboundedReceiver<NewsOf>,
+}
+
+impl Released {
+    /// Waits until the last connection is gone.
+    pub(super) async fn gone(mut self) {
+        while self.news.recv().await.is_some() {}
+    }
 }
 
 /// What happens at this end.
@@ -125,6 +147,7 @@ impl Streams {
             carrier: Carrier::Unknown,
             unwritten: 0,
             full: 0,
+            is_fresh: false,
             next_sign: None,
             next_hold: None,
             stalled_since: None,
@@ -133,15 +156,14 @@ impl Streams {
         }
     }
 
-    /// Lets go of everything, since the session is over: what was received is still written, then the connections are
-    /// reset. Only if a session that is one connection has ended in order, so has that. Returns those that nothing has
-    /// been sent of, and how many were reset.
-    pub(super) fn release(mut self, in_order: bool) -> (Vec<Incoming>, usize) {
-        let in_order = in_order && matches!(self.carrier, Carrier::Single(_));
+    /// Lets go of everything, since the session is over, in order or not: what was received is still written. Then
+    /// connections are reset, since their streams have not ended; only one that was all of its session ends with it.
+    pub(super) fn release(mut self, in_order: bool) -> Released {
+        let ends_in_order = in_order && matches!(self.carrier, Carrier::Single(_));
         let carried = self.connections.values().filter(|connection| connection.is_carried);
         let mut broken = 0;
         for connection in carried {
-            if in_order {
+            if ends_in_order {
                 connection.order(Order::Close);
             } else {
                 broken += 1;
@@ -153,7 +175,7 @@ impl Streams {
         while let Ok(incoming) = self.ties.inbox.try_recv() {
             self.waiting.push_back(incoming);
         }
-        (self.waiting.into(), broken)
+        Released { waiting: self.waiting.into(), broken, news: self.news }
     }
 
     fn open_waiting(&mut self, now: Instant) {
@@ -175,6 +197,7 @@ impl Streams {
                 unspent: 0,
                 unwritten: 0,
                 heard: now,
+                last_words: None,
             };
             if !has_to_wait {
                 connection.give(CREDIT);
@@ -330,6 +353,21 @@ impl Streams {
         }
     }
 
+    /// Silence means nothing while the last words are under way, or while nothing can be heard.
+    fn watch_silence(&mut self, now: Instant, channel: &Channel, link: LinkState) {
+        let hears = link.is_up && !channel.has_gap();
+        for number in &self.half_closed {
+            let Some(connection) = self.connections.get_mut(number) else { continue };
+            if self.carrier.queued(*number) > 0 {
+                continue;
+            }
+            let last_words = *connection.last_words.get_or_insert(self.carrier.sent());
+            if !hears || channel.arrived() < last_words {
+                connection.heard = now;
+            }
+        }
+    }
+
     /// Ends what has been silent for long enough after its application's end of input.
     fn end_lingering(&mut self, now: Instant) {
         let linger = self.manners.linger;
@@ -420,6 +458,15 @@ impl Streams {
         });
     }
 
+    /// Connections that came before it was known that only one is carried find other sessions. Only once: those that
+    /// are sent here in spite of it have nowhere else to go, and wait for the session's end.
+    fn hand_back_excess(&mut self) {
+        let is_full = !self.carrier.has_room();
+        if std::mem::replace(&mut self.is_fresh, false) && is_full {
+            self.waiting.drain(..).for_each(|incoming| (self.ties.hand_back)(incoming));
+        }
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         let asked = |number: &u64| self.connections.get(number).map(|connection| connection.asked);
         let openings = self.opening.iter().filter_map(asked).chain(self.waiting.front().map(|it| it.asked));
@@ -478,6 +525,7 @@ impl LocalEnd for Streams {
 
     fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure> {
         self.carrier = Carrier::of(mode);
+        self.is_fresh = true;
         let multiplexed = mode == Mode::Multiplexed;
         self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now.instant + SIGN_OF_LIFE);
         self.ties.status.send_modify(|status| status.was_up = true);
@@ -499,6 +547,7 @@ impl LocalEnd for Streams {
         if works {
             self.open_waiting(now);
         }
+        self.watch_silence(now, channel, link);
         self.end_lingering(now);
         self.watch_openings(now, channel);
         let live = self.live();
@@ -507,6 +556,7 @@ impl LocalEnd for Streams {
         self.give_credit();
         self.watch_stall(now, channel);
         self.publish(now, live, link);
+        self.hand_back_excess();
         self.wake_at = self.next_wake();
         fed
     }
@@ -550,3 +600,6 @@ impl LocalEnd for Streams {
 
     async fn write_out(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests;

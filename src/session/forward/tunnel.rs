@@ -46,6 +46,7 @@ pub fn tunnel(
             leave: leave.clone(),
             status: watch::Sender::new(Status { is_retired: true, ..Status::default() }),
             tell: Box::new(move |note| seen.set(seen.get() || matches!(note, Note::Refused { .. }))),
+            hand_back: Box::new(Incoming::reject),
             traffic: Rc::default(),
         };
         let manners = Manners {
