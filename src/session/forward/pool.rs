@@ -319,23 +319,24 @@ impl Pool {
         leave: &CancellationToken,
         streams: Streams,
     ) -> (Result<Outcome, Failure>, Option<Streams>) {
+        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+        let give_up_at = settings.began + settings.connect_timeout;
         if let Some(at) = self.retry_at.get() {
             tokio::select! {
                 () = sleep_until(at) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
             }
         }
-        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
-        let give_up_at = settings.began + settings.connect_timeout;
         let mut delay = RETRY;
         loop {
             let session = match self.start(leave, &settings).await {
                 Ok(Start::Started(session)) => session,
                 Ok(Start::Left(outcome)) => return (Ok(outcome), Some(streams)),
-                Err(failure) if self.may_pass(&failure) && Instant::now() + delay < give_up_at => {
+                Err(failure) if self.may_pass(&failure) => {
                     tracing::info!(%failure, "a session cannot be started yet");
                     tokio::select! {
                         () = sleep(delay) => {}
+                        () = sleep_until(give_up_at) => return (Err(failure), Some(streams)),
                         () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
                     }
                     delay = (delay * 2).min(LONGEST_RETRY);
@@ -370,10 +371,12 @@ impl Pool {
         self.last_failure.replace(Some(failure));
     }
 
-    /// An application that tries again and again must not have a session started each time.
+    /// An application that tries again and again must not have a session started each time. Half of the time that a
+    /// connection waits is left for the start.
     fn hold_off(&self) {
         let doublings = self.failures.replace(self.failures.get() + 1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(LONGEST_PAUSE);
+        let longest = LONGEST_PAUSE.min(self.settings.settings.connect_timeout / 2);
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(longest);
         self.retry_at.set(Some(Instant::now() + pause));
     }
 
