@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -84,10 +85,8 @@ impl Ladder {
         notes: Notes,
         sessions: TaskTracker,
     ) -> Result<Self, Report> {
-        let mut logins = Vec::new();
-        for step in &mut chain.hops {
-            logins.push(login(&mut step.place, &chain.config, environment).await?);
-        }
+        let Chain { hops, config, .. } = &mut chain;
+        let logins = try_join_all(hops.iter_mut().map(|step| login(&mut step.place, config, environment))).await?;
         let human = Human::new(askpass(environment), super::sanitize::escape);
         Ok(Self { aws, chain, logins, human, notes, sessions })
     }
