@@ -91,7 +91,7 @@ async fn by_sshd(aws: Rc<Aws>, chain: Chain, environment: &Environment) -> Resul
             return Ok(Outcome::Interrupted(interrupt));
         }
     };
-    let joined = session::join(stream, linger, &mut interrupts).await;
+    let joined = session::join(stream, linger, top.delivered(), &mut interrupts).await;
     let lost = top.lost();
     let in_order = matches!(joined, Ok(Outcome::Done));
     let left = top.leave(in_order).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +32,11 @@ use super::way::session_settings;
 
 /// Whoever closes the tunnel has heard all there is to hear.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// A hop that lives answers within this time.
+const ANSWER: Duration = Duration::from_secs(5);
+/// A connection that nobody reads for so long is not waited for.
+const STALL: Duration = Duration::from_secs(1);
 
 /// The way up.
 pub(super) struct Ladder {
@@ -86,7 +91,8 @@ impl Ladder {
         sessions: TaskTracker,
     ) -> Result<Self, Report> {
         let Chain { hops, config, .. } = &mut chain;
-        let logins = try_join_all(hops.iter_mut().map(|step| login(&mut step.place, config, environment))).await?;
+        let logins =
+            try_join_all(hops.iter_mut().map(|step| login(&mut step.place, config, environment))).await?;
         let human = Human::new(askpass(environment), super::sanitize::escape);
         Ok(Self { aws, chain, logins, human, notes, sessions })
     }
@@ -155,15 +161,17 @@ impl Ladder {
         first: &HopSettings,
         rest: impl Iterator<Item = (&'a Place, &'a HopSettings)>,
     ) -> Result<Vec<Hop>, JumpError> {
-        let mut hop = jump::connect(stream, first, &self.human).await?;
-        let mut hops = Vec::new();
+        let mut hops = vec![jump::connect(stream, first, &self.human).await?];
         for (place, login) in rest {
-            let stream = hop.open(address(place, login), login.port).await?;
-            let next = jump::connect(stream, login, &self.human).await?;
-            hops.push(std::mem::replace(&mut hop, next));
+            let next = self.next_hop(last(&hops), address(place, login), login).await;
+            hops.push(next.map_err(|error| lost(&hops).unwrap_or(error))?);
         }
-        hops.push(hop);
         Ok(hops)
+    }
+
+    async fn next_hop(&self, from: &Hop, address: &str, login: &HopSettings) -> Result<Hop, JumpError> {
+        let stream = from.open(address, login.port).await?;
+        jump::connect(stream, login, &self.human).await
     }
 }
 
@@ -173,13 +181,33 @@ impl Top {
     /// # Errors
     /// The hop refuses, or is lost.
     pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
-        let opened = self.hops.last().expect("a ladder has a hop").open(host, port).await;
+        let opened = last(&self.hops).open(host, port).await;
         opened.map_err(|error| self.lost().unwrap_or(error))
+    }
+
+    /// Waits until the last hop has taken what was sent through it, or is lost.
+    pub async fn delivered(&self) {
+        last(&self.hops).taken().await;
+    }
+
+    /// Gives the last hop up if it does not answer although the first one does, so that the link is not to blame: a
+    /// connection between hops may be gone without a word.
+    pub async fn examine(&self) {
+        let Some(first) = self.hops.first().filter(|_| !self.is_stalled()) else { return };
+        let last = last(&self.hops);
+        if timeout(ANSWER, first.taken()).await.is_ok() && timeout(ANSWER, last.taken()).await.is_err() {
+            last.give_up();
+        }
+    }
+
+    /// Tells whether a connection that is not read keeps all others waiting.
+    pub fn is_stalled(&self) -> bool {
+        self.hops.iter().filter_map(Hop::stalled_for).any(|time| time >= STALL)
     }
 
     /// Tells which hop is lost, if one is: those behind it are lost with it.
     pub fn lost(&self) -> Option<JumpError> {
-        self.hops.iter().find_map(Hop::lost)
+        lost(&self.hops)
     }
 
     /// Tells whether there is no way through any more.
@@ -201,6 +229,14 @@ impl Top {
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
+}
+
+fn last(hops: &[Hop]) -> &Hop {
+    hops.last().expect("a ladder has a hop")
+}
+
+fn lost(hops: &[Hop]) -> Option<JumpError> {
+    hops.iter().find_map(Hop::lost)
 }
 
 /// Finds the machine that the session goes to.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use russh::client::{self, Handle};
-use russh::{Disconnect, SshId};
+use russh::client::{self, Handle, Msg};
+use russh::{Channel, Disconnect, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
 pub struct Hop {
     name: String,
-    handle: Handle<Watcher>,
+    handle: Arc<Handle<Watcher>>,
     shared: Arc<Shared>,
     cut: CancellationToken,
     /// How long it may take to connect on.
@@ -70,6 +70,7 @@ where
     Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
     guard.disarm();
+    let handle = Arc::new(handle);
     Ok(Hop { name: settings.name.clone(), handle, shared, cut, connect_timeout: settings.connect_timeout })
 }
 
@@ -79,21 +80,39 @@ impl Hop {
     /// # Errors
     /// The hop refuses or fails to connect, takes too long, or the connection to it has ended.
     pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
-        let (address, from) = ORIGINATOR;
-        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), address, from);
-        let Ok(opened) = timeout(self.connect_timeout, opening).await else {
-            let step = HopStep::Dial { host: host.to_owned(), port };
-            return Err(JumpError::Timeout { hop: self.name.clone(), step, after: self.connect_timeout });
-        };
-        match opened {
-            Ok(channel) => Ok(HopStream::new(channel, self.shared.clone())),
-            Err(russh::Error::ChannelOpenFailure(failure)) => {
-                let said = self.shared.refusal(&failure).await;
-                let reason = if said.is_empty() { failure.description().to_owned() } else { said };
-                Err(JumpError::ChannelRefused { hop: self.name.clone(), host: host.to_owned(), port, reason })
+        let (sender, opened) = oneshot::channel();
+        let (hop, host) = (self.name.clone(), host.to_owned());
+        tokio::spawn(open_channel(self.handle.clone(), self.shared.clone(), host.clone(), port, sender));
+        match timeout(self.connect_timeout, opened).await {
+            Ok(Ok(Ok(channel))) => Ok(HopStream::new(channel, self.shared.clone())),
+            Ok(Ok(Err(Unopened::Refused(reason)))) => {
+                Err(JumpError::ChannelRefused { hop, host, port, reason })
             }
-            Err(_) => Err(JumpError::Ended { hop: self.name.clone(), ending: self.ended().await }),
+            Ok(Ok(Err(Unopened::Ended)) | Err(_)) => {
+                Err(JumpError::Ended { hop, ending: self.ended().await })
+            }
+            Err(_) => {
+                let step = HopStep::Dial { host, port };
+                Err(JumpError::Timeout { hop, step, after: self.connect_timeout })
+            }
         }
+    }
+
+    /// Waits until the hop has taken everything that was sent before, or the connection to it has ended.
+    pub async fn taken(&self) {
+        // Requests are answered in their order; that there is an answer is enough.
+        let _ = self.handle.send_ping().await;
+    }
+
+    /// Breaks the connection off, since the hop does not answer any more.
+    pub fn give_up(&self) {
+        self.shared.end(Ending::Failed("it does not answer".to_owned()));
+        self.cut.cancel();
+    }
+
+    /// Tells how long a stream has kept all others waiting, if one does.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        self.shared.stalls.longest()
     }
 
     /// Waits until the connection has ended, and returns why.
@@ -124,6 +143,36 @@ impl Hop {
 impl std::fmt::Debug for Hop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hop").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no channel.
+enum Unopened {
+    /// The hop said no, in these words.
+    Refused(String),
+    Ended,
+}
+
+/// Opens a channel, however long the hop takes: one that comes when nobody waits any more is closed.
+async fn open_channel(
+    handle: Arc<Handle<Watcher>>,
+    shared: Arc<Shared>,
+    host: String,
+    port: u16,
+    opened: oneshot::Sender<Result<Channel<Msg>, Unopened>>,
+) {
+    let (address, from) = ORIGINATOR;
+    let result = match handle.channel_open_direct_tcpip(host, port.into(), address, from).await {
+        Ok(channel) => Ok(channel),
+        Err(russh::Error::ChannelOpenFailure(failure)) => {
+            let said = shared.refusal(&failure).await;
+            let reason = if said.is_empty() { failure.description().to_owned() } else { said };
+            Err(Unopened::Refused(reason))
+        }
+        Err(_) => Err(Unopened::Ended),
+    };
+    if let Err(Ok(late)) = opened.send(result) {
+        let _ = late.close().await;
     }
 }
 

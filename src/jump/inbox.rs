@@ -2,18 +2,22 @@
 //!
 //! russh opens a channel's window again when bytes arrive, not when they are read, and waits for the slowest reader of
 //! all. So each stream has a task that takes its bytes at once, up to [`MOST`]: a stream that stalls for longer than
-//! that makes its hop wait, a shorter one only itself.
+//! that makes its hop wait, which [`Stalls`] tells, a shorter one only itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::ReadBuf;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::watcher::Shared;
 
 /// What a stalled stream may hold, in bytes: two windows.
 const MOST: usize = 4 * 1024 * 1024;
@@ -83,7 +87,11 @@ impl Inbox {
         wake(state);
     }
 
-    async fn has_room(&self) {
+    async fn has_room(&self, stalls: &Stalls) {
+        if self.lock().held < MOST {
+            return;
+        }
+        let _stalled = stalls.begin();
         while self.lock().held >= MOST {
             self.taken.notified().await;
         }
@@ -102,24 +110,66 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
+/// The streams of a hop that are full: all others wait for their readers.
+#[derive(Default)]
+pub(super) struct Stalls(Mutex<Full>);
+
+#[derive(Default)]
+struct Full {
+    streams: usize,
+    since: Option<Instant>,
+}
+
+/// While this lives, a stream is full.
+struct Stalled<'a>(&'a Stalls);
+
+impl Stalls {
+    fn begin(&self) -> Stalled<'_> {
+        self.change(|full| {
+            full.streams += 1;
+            full.since.get_or_insert_with(Instant::now);
+        });
+        Stalled(self)
+    }
+
+    /// Tells for how long there has been one at all times, if there is.
+    pub fn longest(&self) -> Option<Duration> {
+        self.change(|full| full.since).map(|since| since.elapsed())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Full) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Stalled<'_> {
+    fn drop(&mut self) {
+        self.0.change(|full| {
+            full.streams -= 1;
+            full.since = full.since.filter(|_| full.streams > 0);
+        });
+    }
+}
+
 /// Takes a channel's packets until its end, or until its stream is dropped; then closes it.
 pub(super) async fn fill(
     inbox: Arc<Inbox>,
     reader: ChannelReadHalf,
     writer: ChannelWriteHalf<Msg>,
+    shared: Arc<Shared>,
     closed: CancellationToken,
     dropped: CancellationToken,
 ) {
     tokio::select! {
-        () = take_all(&inbox, reader) => closed.cancel(),
+        () = take_all(&inbox, reader, &shared.stalls) => closed.cancel(),
         () = dropped.cancelled() => {}
     }
     let _ = writer.close().await;
 }
 
-async fn take_all(inbox: &Inbox, mut reader: ChannelReadHalf) {
+async fn take_all(inbox: &Inbox, mut reader: ChannelReadHalf, stalls: &Stalls) {
     loop {
-        inbox.has_room().await;
+        inbox.has_room(stalls).await;
         match reader.wait().await {
             Some(ChannelMsg::Data { data }) if !data.is_empty() => inbox.put(data),
             Some(ChannelMsg::Eof) => inbox.end(End::Finished),
@@ -159,10 +209,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_inbox_waits_for_its_reader() {
-        let inbox = Inbox::default();
+        let (inbox, stalls) = (Inbox::default(), Stalls::default());
         inbox.put(vec![7; MOST].into());
-        let read = async { read(&inbox, MOST).await.0.len() };
-        let ((), length) = tokio::join!(inbox.has_room(), read);
-        assert_eq!(length, MOST);
+        let read = async {
+            assert!(stalls.longest().is_some());
+            read(&inbox, MOST).await.0.len()
+        };
+        let ((), length) = tokio::join!(inbox.has_room(&stalls), read);
+        assert_eq!((length, stalls.longest()), (MOST, None));
     }
 }

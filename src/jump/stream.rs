@@ -36,7 +36,8 @@ impl HopStream {
         let closed = shared.ended.child_token();
         let closing = Box::pin(closed.clone().cancelled_owned());
         let sending = Box::pin(writer.make_writer());
-        tokio::spawn(fill(inbox.clone(), reader, writer, closed.clone(), dropped.clone()));
+        let filling = fill(inbox.clone(), reader, writer, shared.clone(), closed.clone(), dropped.clone());
+        tokio::spawn(filling);
         let _dropped = dropped.drop_guard();
         Self { inbox, writer: sending, is_shut: false, closed, closing, shared, _dropped }
     }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Ending;
+use super::inbox::Stalls;
 
 /// A host key, and where the verdict goes.
 pub(super) type HostKeyQuestion = (PublicKeyOrCertificate, oneshot::Sender<bool>);
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     ending: OnceLock<Ending>,
     refusals: Mutex<Vec<Refusal>>,
     refused: tokio::sync::Notify,
+    /// Which streams keep the others waiting.
+    pub stalls: Stalls,
 }
 
 struct Refusal {
@@ -42,6 +45,7 @@ impl Shared {
             ending: OnceLock::new(),
             refusals: Mutex::default(),
             refused: tokio::sync::Notify::new(),
+            stalls: Stalls::default(),
         }
     }
 

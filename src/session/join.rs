@@ -1,9 +1,11 @@
 //! Standard input and output joined to a stream within the process, such as a channel of a built-in ssh hop.
 //!
-//! The same promises as for a session of its own: end of input is a half-close, a vanished reader or a signal is the end,
-//! and what was received is written.
+//! The same promises as for a session of its own: end of input is a half-close, and what was read is delivered; a vanished
+//! reader or a signal is the end; what was received is written.
 
+use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -19,13 +21,15 @@ const CHUNK: usize = 32 << 10;
 /// Received data that standard output has not taken; beyond it the stream is not read.
 const RECEIVED_LIMIT: usize = 1 << 20;
 
-/// Joins them until the peer closes the stream, or has been silent for `linger` after the end of input.
+/// Joins them until the peer has ended the stream, or has been silent for `linger` after the end of input; that time begins
+/// once what was sent is `delivered`, which is only waited for after its last byte.
 ///
 /// # Errors
 /// [`Failure::Stdio`]; a stream that breaks has ended.
 pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
     stream: S,
     linger: Duration,
+    delivered: impl Future<Output = ()>,
     interrupts: &mut Interrupts,
 ) -> Result<Outcome, Failure> {
     let failed = |error| Failure::Stdio { what: "standard input or output", error };
@@ -33,11 +37,16 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
     let (mut reader, mut writer) = split(Box::pin(stream));
     let mut buffer = vec![0; CHUNK];
     let mut to_send = Bytes::new();
-    let (mut input_ended, mut is_shut) = (false, false);
+    let mut delivered = pin!(delivered);
+    let (mut input_ended, mut is_shut, mut is_delivered, mut peer_ended) = (false, false, false, false);
     let mut heard = Instant::now();
-    loop {
+    while !(peer_ended && is_shut) {
         let wants_input = !input_ended && to_send.is_empty();
         let takes_more = output.queued() < RECEIVED_LIMIT;
+        if !takes_more {
+            // Silence means nothing while nobody listens.
+            heard = Instant::now();
+        }
         tokio::select! {
             interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
             read = input.read(CHUNK), if wants_input => match read {
@@ -47,19 +56,25 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
                 Err(error) => return Err(Failure::Stdio { what: "standard input", error }),
             },
             sent = send(&mut writer, &to_send), if !to_send.is_empty() || (input_ended && !is_shut) => match sent {
-                Ok(0) => (is_shut, heard) = (true, Instant::now()),
+                Ok(0) => is_shut = true,
                 Ok(length) => to_send.advance(length),
-                Err(_) => break,
+                // The peer takes nothing more; what it has said is still read.
+                Err(_) => {
+                    to_send.clear();
+                    (input_ended, is_shut, is_delivered, heard) = (true, true, true, Instant::now());
+                }
             },
-            read = reader.read(&mut buffer), if takes_more => match read {
-                Ok(0) | Err(_) => break,
+            () = &mut delivered, if is_shut && !is_delivered => (is_delivered, heard) = (true, Instant::now()),
+            read = reader.read(&mut buffer), if takes_more && !peer_ended => match read {
+                // Nobody answers any more: of the input, what was read is sent, and no more is read.
+                Ok(0) | Err(_) => (peer_ended, input_ended) = (true, true),
                 Ok(length) => {
                     heard = Instant::now();
                     output.push(&buffer[..length]);
                 }
             },
             written = output.write() => if let Some(end) = of_written(written) { return end },
-            () = sleep_until(heard + linger), if is_shut && output.queued() == 0 => break,
+            () = sleep_until(heard + linger), if is_delivered && !peer_ended && output.queued() == 0 => break,
         }
     }
     write_out(&mut output, interrupts).await

@@ -1,10 +1,10 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
-mod hops;
 mod plan;
 mod ready;
 mod sinks;
 mod tell;
+mod tower;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -22,9 +22,9 @@ use super::super::ladder::{Ladder, find, request};
 use super::super::locate::locate;
 use super::super::report::{ExitKind, Report, SessionName};
 use super::super::way::{open_aws, session_settings};
-use super::hops::Tower;
 use super::plan::{Leads, Planned};
 use super::tell::{Teller, is_hopeless};
+use super::tower::Tower;
 
 /// An application that has ended its input may wait for an answer for so long.
 const LINGER: Duration = Duration::from_secs(30);
@@ -116,7 +116,8 @@ impl Sinks {
                 Leads::To(remote) => Some(remote),
                 Leads::Proxy => None,
             };
-            return Ok(Sink::Hop(tower.dialer(remote, self.traffic.clone())));
+            let linger = planned.chain.config.session.linger.unwrap_or(LINGER);
+            return Ok(Sink::Hop(tower.dialer(remote, linger, self.traffic.clone())));
         }
         match &planned.leads {
             Leads::To(remote) => {

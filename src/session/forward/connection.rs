@@ -19,7 +19,7 @@ use tokio::time::timeout;
 const SMALLEST_READ: usize = 2 << 10;
 const LARGEST_READ: usize = 32 << 10;
 /// How long an application that has been told the end may take to close its side.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A local socket.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {

@@ -1,17 +1,19 @@
-//! Connections that another program of ours dials for each by itself, such as an ssh hop: both ends are streams, and what
-//! one says is copied to the other, each direction to its own end.
+//! Connections that a hop dials for each by itself: both ends are streams, and what one says is passed to the other, each
+//! direction to its own end.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink, split};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::jump::HopStream;
 
-use super::connection::Socket;
+use super::connection::{FAREWELL, Socket};
 use super::proxy::{self, Asked};
 use super::{Answer, Traffic, add};
 
@@ -40,6 +42,8 @@ pub struct Dialer {
     pub dial: Dial,
     /// Where to; wherever each asks for if it is nowhere in particular.
     pub to: Option<Asked>,
+    /// How long the far side may be silent after the application's end of input.
+    pub linger: Duration,
     /// What is counted.
     pub traffic: Rc<Traffic>,
 }
@@ -84,30 +88,98 @@ impl Dialer {
         connections.set(connections.get() - 1);
     }
 
+    /// Passes on what both ends say, until both have ended, or one has and the other is silent for too long.
     async fn copy<S: Socket>(&self, socket: S, stream: HopStream) {
         let (mut near_reader, mut near_writer) = split(socket);
         let (mut far_reader, mut far_writer) = split(stream);
-        let up = one_way(&mut near_reader, &mut far_writer, |bytes| add(&self.traffic.sent, bytes));
-        let down = one_way(&mut far_reader, &mut near_writer, |bytes| add(&self.traffic.received, bytes));
-        if tokio::try_join!(up, down).is_err() {
-            near_reader.unsplit(near_writer).reset();
+        let moved = Cell::new(Instant::now());
+        let count = |counter, bytes| {
+            add(counter, bytes);
+            moved.set(Instant::now());
+        };
+        let end = {
+            let up = pass(&mut near_reader, &mut far_writer, |bytes| count(&self.traffic.sent, bytes));
+            let down = pass(&mut far_reader, &mut near_writer, |bytes| count(&self.traffic.received, bytes));
+            let (mut up, mut down) = (pin!(up), pin!(down));
+            let (mut sent, mut got) = (None, None);
+            loop {
+                let limit = match (sent, got) {
+                    (Some(Passed::ReadFailed), _) | (_, Some(Passed::WriteFailed)) => break End::NearGone,
+                    (_, Some(Passed::ReadFailed)) => break End::FarLost,
+                    (Some(Passed::WriteFailed), Some(Passed::All)) => break End::Unheard,
+                    (Some(Passed::All), Some(Passed::All)) => break End::Both,
+                    (Some(_), None) => Some(self.linger),
+                    (None, Some(Passed::All)) => Some(FAREWELL),
+                    (None, None) => None,
+                };
+                let silence = async {
+                    match limit {
+                        Some(limit) => sleep_until(moved.get() + limit).await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    passed = &mut up, if sent.is_none() => {
+                        sent = Some(passed);
+                        moved.set(Instant::now());
+                    }
+                    passed = &mut down, if got.is_none() => {
+                        got = Some(passed);
+                        moved.set(Instant::now());
+                    }
+                    () = silence => if limit.is_some_and(|limit| moved.get().elapsed() >= limit) {
+                        break End::Both;
+                    },
+                }
+            }
+        };
+        match end {
+            End::Both | End::NearGone => {}
+            // To close before all is read would take back what the application was told.
+            End::Unheard => drop(timeout(FAREWELL, copy(&mut near_reader, &mut sink())).await),
+            End::FarLost => near_reader.unsplit(near_writer).reset(),
         }
     }
 }
 
-async fn one_way<R, W>(reader: &mut R, writer: &mut W, count: impl Fn(usize)) -> io::Result<()>
+/// How the two directions ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// In order, or by silence.
+    Both,
+    /// The application has broken off.
+    NearGone,
+    /// The far side has ended in order, without taking all that the application says.
+    Unheard,
+    /// The way to the far side is gone.
+    FarLost,
+}
+
+/// How one direction ended.
+#[derive(Clone, Copy)]
+enum Passed {
+    /// At its end, which was passed on too.
+    All,
+    ReadFailed,
+    WriteFailed,
+}
+
+async fn pass<R, W>(reader: &mut R, writer: &mut W, count: impl Fn(usize)) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut buffer = vec![0; CHUNK];
     loop {
-        match reader.read(&mut buffer).await? {
-            0 => return writer.shutdown().await,
-            length => {
-                writer.write_all(&buffer[..length]).await?;
-                count(length);
-            }
+        let length = match reader.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(_) => return Passed::ReadFailed,
+        };
+        if writer.write_all(&buffer[..length]).await.is_err() {
+            return Passed::WriteFailed;
         }
+        count(length);
     }
+    if writer.shutdown().await.is_ok() { Passed::All } else { Passed::WriteFailed }
 }

@@ -1,8 +1,11 @@
 //! Forwards from a target that is behind hops: an ssh login to the target itself, and a connection of its sshd for each
-//! of ours. One ladder serves all listeners of a target, and is climbed anew when it is lost.
+//! of ours. One ladder serves all listeners of a target. It is climbed anew when it is lost, and once more, at most, while
+//! a connection that is not read keeps all others of the first climb waiting.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,18 +18,21 @@ use super::super::ladder::{Fall, Ladder, Top, of_fall};
 use super::super::report::Report;
 use super::tell::Teller;
 
-/// The ladder of a target, and its top while it stands.
+/// How often the ladder may be climbed at once.
+const MOST_TOPS: usize = 2;
+
+/// The ladder of a target, and its tops while they stand.
 pub(super) struct Tower {
     ladder: Ladder,
     climbed: Mutex<Climbed>,
     teller: Rc<Teller>,
 }
 
-/// What became of the last climb.
+/// What became of the climbs.
 #[derive(Default)]
 struct Climbed {
-    top: Option<Rc<Top>>,
-    /// When it failed, and why.
+    tops: Vec<Rc<Top>>,
+    /// When the last one failed, and why.
     failed: Option<(Instant, Rc<Fall>)>,
 }
 
@@ -37,14 +43,19 @@ impl Tower {
     }
 
     /// Where connections to `remote` go, or wherever each asks for.
-    pub fn dialer(self: &Rc<Self>, remote: Option<&RemoteEnd>, traffic: Rc<Traffic>) -> Dialer {
+    pub fn dialer(
+        self: &Rc<Self>,
+        remote: Option<&RemoteEnd>,
+        linger: Duration,
+        traffic: Rc<Traffic>,
+    ) -> Dialer {
         let tower = self.clone();
         let dial: Dial = Rc::new(move |asked, from| Box::pin(tower.clone().dial(asked, from)));
         let to = remote.map(|remote| Asked {
             host: remote.host.clone().unwrap_or_else(|| "localhost".to_owned()),
             port: remote.port,
         });
-        Dialer { dial, to, traffic }
+        Dialer { dial, to, linger, traffic }
     }
 
     /// Climbs, if nobody has.
@@ -58,11 +69,9 @@ impl Tower {
     /// Climbs down once `leave` is cancelled.
     pub async fn close_after(self: Rc<Self>, leave: CancellationToken) {
         leave.cancelled().await;
-        let top = self.climbed.lock().await.top.take();
-        if let Some(top) = top.and_then(|top| Rc::try_unwrap(top).ok()) {
-            // Nobody is there to be told.
-            let _ = top.leave(true).await;
-        }
+        let tops = std::mem::take(&mut self.climbed.lock().await.tops);
+        // Nobody is there to be told.
+        join_all(tops.into_iter().filter_map(Rc::into_inner).map(|top| top.leave(true))).await;
     }
 
     async fn dial(self: Rc<Self>, to: Asked, from: String) -> Result<HopStream, NotDialed> {
@@ -79,9 +88,14 @@ impl Tower {
 
     /// A top that turns out to be lost is climbed to once more.
     async fn try_dial(&self, to: &Asked) -> Result<HopStream, Rc<Fall>> {
-        let mut opened = self.top().await?.open(&to.host, to.port).await;
+        let mut top = self.top().await?;
+        let mut opened = top.open(&to.host, to.port).await;
         if let Err(JumpError::Ended { .. }) = opened {
-            opened = self.top().await?.open(&to.host, to.port).await;
+            top = self.top().await?;
+            opened = top.open(&to.host, to.port).await;
+        }
+        if let Err(JumpError::Timeout { .. }) = opened {
+            top.examine().await;
         }
         opened.map_err(|error| Rc::new(Fall::Hop(error)))
     }
@@ -90,7 +104,10 @@ impl Tower {
     async fn top(&self) -> Result<Rc<Top>, Rc<Fall>> {
         let asked = Instant::now();
         let mut climbed = self.climbed.lock().await;
-        if let Some(top) = climbed.top.as_ref().filter(|top| !top.is_lost()) {
+        climbed.tops.retain(|top| !top.is_lost());
+        let free = climbed.tops.iter().find(|top| !top.is_stalled());
+        let any = climbed.tops.first().filter(|_| climbed.tops.len() >= MOST_TOPS);
+        if let Some(top) = free.or(any) {
             return Ok(top.clone());
         }
         if let Some((_, fall)) = climbed.failed.as_ref().filter(|(at, _)| *at >= asked) {
@@ -99,7 +116,7 @@ impl Tower {
         match self.ladder.climb().await {
             Ok(top) => {
                 let top = Rc::new(top);
-                climbed.top = Some(top.clone());
+                climbed.tops.push(top.clone());
                 Ok(top)
             }
             Err(fall) => {
