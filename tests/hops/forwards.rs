@@ -134,6 +134,42 @@ async fn the_end_of_one_direction_is_passed_on() {
 }
 
 #[tokio::test]
+async fn a_silent_peer_is_not_waited_for_after_the_end_of_input() {
+    let world = World::new().by_ssh_only().start().await;
+    let (listener, host, port, _) = world.listen(Seat::Third, 9);
+    let forward = Forward::start(&world, &format!("appserver -L 0:{host}:{port} --linger 1"), 1).await;
+    let mut stream = forward.dial(0).await;
+    stream.shutdown().await.unwrap();
+    let (mut peer, _) = listener.accept().await.unwrap();
+    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "the peer hears the end and says nothing");
+    assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().unwrap(), 0);
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_does_not_hold_up_new_connections() {
+    let world = World::new().by_ssh_only().start().await;
+    let (listener, host, port, _) = world.listen(Seat::Third, 9);
+    let endless = tokio::spawn(async move {
+        let (mut source, _) = listener.accept().await.unwrap();
+        while source.write_all(&[7; 1 << 16]).await.is_ok() {}
+    });
+    let echo = world.echo(Seat::Third, 7);
+    let forward = Forward::start(&world, &format!("appserver -L 0:{host}:{port} -L 0:{echo}"), 2).await;
+    let _stopped = forward.dial(0).await;
+    while world.visitors()[0] < 2 {
+        let mut stream = forward.dial(1).await;
+        let _ = timeout(Duration::from_millis(300), round_trip(&mut stream, 1000)).await;
+    }
+    round_trip(&mut forward.dial(1).await, 1000).await;
+    assert_eq!(world.visitors()[0], 2, "one more way up is enough");
+    forward.interrupt().await;
+    endless.await.unwrap();
+    world.bench.settle().await;
+}
+
+#[tokio::test]
 async fn a_proxy_leads_wherever_the_hop_reaches() {
     let world = World::new().start().await;
     let echo = numeric(&world, &world.echo(Seat::Third, 7));

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use fumidai::sim::faults::{CutKind, CutWhen};
 use fumidai::sim::{Detach, Event, SimConfig};
 use rustix::process::Signal;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::time::timeout;
 
+use crate::network::Seat;
 use crate::openssh::script;
 use crate::run::{PATIENCE, Running};
 use crate::services::{MIB, digest, noise};
@@ -156,7 +157,7 @@ async fn a_signal_ends_a_transfer() {
     for signal in [Signal::TERM, Signal::HUP] {
         for route in ["", "route = 'ssh'\n"] {
             let world = World::new().app(route).start().await;
-            let echo = world.echo(crate::network::Seat::Third, 7);
+            let echo = world.echo(Seat::Third, 7);
             let (host, port) = echo.split_once(':').unwrap();
             world.configure(
                 &world.hosts(route, &format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n")),
@@ -169,9 +170,36 @@ async fn a_signal_ends_a_transfer() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_the_end_of_input_outlives_an_outage() {
+    let world = World::new().by_ssh_only().start().await;
+    let (listener, host, port, _) = world.listen(Seat::Third, 9);
+    world.configure(
+        &world.hosts("route = 'ssh'\n", &format!("[hosts.sink]\naddress = '{host}'\nvia = 'appserver'\n")),
+    );
+    let mut running = world.run(&format!("fumidai connect sink {port}")).start();
+    running.say(b"hello").await;
+    let (mut sink, _) = listener.accept().await.unwrap();
+    sink.read_exact(&mut [0; 5]).await.unwrap();
+    // The tries that fail take longer than `connect` lingers.
+    world.bench.simulator.change_faults(|faults| {
+        faults.upgrades.push(fumidai::sim::faults::UpgradeFault { status: 503, times: 5 });
+    });
+    world.bench.simulator.cut_all(CutKind::Reset);
+    let is_refusal = |event: &Event| matches!(event, Event::Upgrade { status: 503, .. });
+    world.bench.see("a refusal", is_refusal).await;
+    let data = noise(1, 400_000);
+    running.say(&data).await;
+    running.close_and_finish().await.exits(0).silent();
+    let mut heard = Vec::new();
+    timeout(PATIENCE, sink.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert_eq!((heard.len(), digest(&heard)), (data.len(), digest(&data)));
+    world.bench.settle().await;
+}
+
+#[tokio::test]
 async fn a_signal_during_an_outage_ends_it() {
     let world = World::new().by_ssh_only().start().await;
-    let echo = world.echo(crate::network::Seat::Third, 7);
+    let echo = world.echo(Seat::Third, 7);
     let (host, port) = echo.split_once(':').unwrap();
     world.configure(
         &world.hosts("route = 'ssh'\n", &format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n")),

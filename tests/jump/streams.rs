@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use fumidai::jump::{Ending, Hop, HopStep, JumpError, Nobody, connect};
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -163,6 +164,16 @@ async fn a_stalled_stream_stalls_only_itself() {
     let mut heard = Vec::new();
     stalled.read_to_end(&mut heard).await.unwrap();
     assert_eq!(digest(&heard), digest(&data));
+}
+
+#[tokio::test]
+async fn a_stream_that_comes_too_late_is_closed_at_the_peer() {
+    let sshd = Sshd::start("").await;
+    let hop = sshd.connect(&sshd.settings()).await.unwrap();
+    let (port, served) = peer(|mut stream| async move { stream.read_to_end(&mut Vec::new()).await }).await;
+    assert!(hop.open("127.0.0.1", port).now_or_never().is_none(), "nobody waits for it any more");
+    served.await.unwrap().unwrap();
+    echoes(&hop).await;
 }
 
 #[tokio::test]
