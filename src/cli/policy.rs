@@ -140,6 +140,8 @@ fn partition(region: &str) -> &'static str {
         ("us-gov-", "aws-us-gov"),
         ("us-iso-", "aws-iso"),
         ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
         ("eusc-", "aws-eusc"),
     ];
     prefixes.into_iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, name)| name)
