@@ -107,6 +107,7 @@ pub struct Channel {
     paused_until: Option<Instant>,
     /// False while the caller does not read: silence is the caller's own then.
     reading: bool,
+    reading_since: Option<Instant>,
     timers: TimerTable,
     events: VecDeque<Event>,
 }
@@ -138,6 +139,7 @@ impl Channel {
             discovery: Discovery::new(settings.path, settings.max_payload),
             paused_until: None,
             reading: true,
+            reading_since: None,
             timers: TimerTable::default(),
             events: VecDeque::new(),
         }
@@ -178,6 +180,7 @@ impl Channel {
         }
         self.reading = reading;
         if reading {
+            self.reading_since = Some(now.instant);
             self.arm_for_arrivals(now.instant);
         } else {
             for timer in [Timer::Gap, Timer::Probe, Timer::Resend, Timer::FirstInput] {
@@ -230,9 +233,10 @@ impl Channel {
         self.flow.arrived
     }
 
-    /// Since when something is unacknowledged and nothing has been acknowledged.
+    /// Since when something is unacknowledged and nothing has been acknowledged, though we read.
     pub fn stalled_since(&self) -> Option<Instant> {
-        self.outbound.stalled_since().filter(|_| self.attached)
+        let since = self.outbound.stalled_since().filter(|_| self.attached && self.reading)?;
+        Some(self.reading_since.map_or(since, |reading| reading.max(since)))
     }
 
     /// Sends a message that means nothing to the agent but is input for the service's idle time-out.

@@ -124,6 +124,7 @@ impl<E: LocalEnd> Driver<E> {
                 Err(failure) => break Err(failure),
             }
         };
+        self.parts.end.ending();
         let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
         if !self.ended {
             self.leave(hurried).await;

@@ -54,6 +54,9 @@ pub(super) trait LocalEnd {
     /// Tells whether the session is over for this end, once all that can be done now is done.
     fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure>;
 
+    /// The session is about to end: nothing more begins in it.
+    fn ending(&mut self);
+
     /// When there is something to do without anything happening.
     fn poll_timeout(&self) -> Option<Instant>;
 

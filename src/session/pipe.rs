@@ -220,6 +220,8 @@ impl LocalEnd for Pipe {
         None
     }
 
+    fn ending(&mut self) {}
+
     fn forget(&mut self) {
         self.output.clear();
     }

@@ -46,10 +46,30 @@ pub(super) async fn announce(
 /// Writes to a descriptor that the parent gave us, and closes it: the parent may wait for its end.
 #[cfg(unix)]
 fn write_to(fd: i32, bytes: &[u8]) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).open(format!("/dev/fd/{fd}"))?;
+    let mut file = open(fd)?;
     file.write_all(bytes)?;
     drop(file);
     Ok(nix::unistd::close(fd)?)
+}
+
+/// A socket cannot be opened by its path, so that a copy is asked for first.
+#[cfg(target_os = "linux")]
+fn open(fd: i32) -> io::Result<std::fs::File> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let copy = pidfd_open(getpid(), PidfdFlags::empty())
+        .and_then(|ourselves| pidfd_getfd(ourselves, fd, PidfdGetfdFlags::empty()));
+    copy.map(std::fs::File::from).or_else(|_| open_path(fd))
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn open(fd: i32) -> io::Result<std::fs::File> {
+    open_path(fd)
+}
+
+#[cfg(unix)]
+fn open_path(fd: i32) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().write(true).open(format!("/dev/fd/{fd}"))
 }
 
 #[cfg(not(unix))]

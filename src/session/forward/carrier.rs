@@ -35,7 +35,7 @@ pub(super) struct Streams {
 pub(super) struct Single {
     connection: Option<u64>,
     /// What the destination said before there was a connection to take it.
-    early: Vec<Bytes>,
+    early: BytesMut,
     out: BytesMut,
     sent: u64,
     is_over: bool,
@@ -72,12 +72,18 @@ impl Carrier {
                 streams.streams.insert(number, stream);
                 streams.numbers.insert(stream, number);
             }
-            Self::Single(single) => {
-                single.connection = Some(number);
-                let early = std::mem::take(&mut single.early).into_iter();
-                single.events.extend(early.map(|bytes| Event::Data(number, bytes)));
-            }
+            Self::Single(single) => single.connection = Some(number),
         }
+    }
+
+    /// Bytes that wait for a connection.
+    pub(super) fn early(&self) -> usize {
+        if let Self::Single(single) = self { single.early.len() } else { 0 }
+    }
+
+    /// Hands on what the destination said before there was a connection.
+    pub(super) fn take_early(&mut self) -> Bytes {
+        if let Self::Single(single) = self { std::mem::take(&mut single.early).freeze() } else { Bytes::new() }
     }
 
     pub(super) fn write(&mut self, number: u64, bytes: Bytes) {
@@ -148,7 +154,7 @@ impl Carrier {
             Self::Single(single) => match single.connection {
                 Some(number) if !single.is_over => single.events.push(Event::Data(number, bytes)),
                 Some(_) => {}
-                None => single.early.push(bytes),
+                None => single.early.extend_from_slice(&bytes),
             },
         }
     }

@@ -94,6 +94,8 @@ struct Connection<S> {
     read_size: usize,
     credit: usize,
     ended: bool,
+    /// The application hears nothing more; what it has said is still read.
+    is_deaf: bool,
     to_write: BytesMut,
     /// Nothing more is to be written than this.
     last: Option<Last>,
@@ -120,6 +122,7 @@ impl<S: Socket> Connection<S> {
             read_size: SMALLEST_READ,
             credit: 0,
             ended: false,
+            is_deaf: false,
             to_write: BytesMut::new(),
             last: None,
         }
@@ -132,11 +135,15 @@ impl<S: Socket> Connection<S> {
             {
                 break last == Last::Reset;
             }
+            if self.is_deaf && self.ended {
+                break true;
+            }
             let reads = self.credit > 0 && !self.ended && self.last.is_none();
             let limit = self.read_size.min(self.credit);
             self.buffer.reserve(limit);
             tokio::select! {
                 order = inbox.recv(), if self.last.is_none() => match order {
+                    Some(Order::Write(bytes)) if self.is_deaf => tell(News::Wrote(bytes.len())),
                     Some(Order::Write(bytes)) => self.to_write.extend_from_slice(&bytes),
                     Some(Order::Credit(bytes)) => self.credit += bytes,
                     Some(Order::Close) => self.last = Some(Last::Close),
@@ -156,7 +163,11 @@ impl<S: Socket> Connection<S> {
                         self.wrote(length);
                         tell(News::Wrote(length));
                     }
-                    Err(_) => break true,
+                    Err(_) => {
+                        self.is_deaf = true;
+                        tell(News::Wrote(self.to_write.len()));
+                        self.to_write.clear();
+                    }
                 },
             }
         };

@@ -92,14 +92,14 @@ impl Dialer {
     async fn copy<S: Socket>(&self, socket: S, stream: HopStream) {
         let (mut near_reader, mut near_writer) = split(socket);
         let (mut far_reader, mut far_writer) = split(stream);
-        let moved = Cell::new(Instant::now());
+        let (moved, is_writing) = (Cell::new(Instant::now()), Cell::new(false));
         let count = |counter, bytes| {
             add(counter, bytes);
             moved.set(Instant::now());
         };
         let end = {
-            let up = pass(&mut near_reader, &mut far_writer, |bytes| count(&self.traffic.sent, bytes));
-            let down = pass(&mut far_reader, &mut near_writer, |bytes| count(&self.traffic.received, bytes));
+            let up = pass(&mut near_reader, &mut far_writer, &is_writing, |bytes| count(&self.traffic.sent, bytes));
+            let down = pass(&mut far_reader, &mut near_writer, &is_writing, |bytes| count(&self.traffic.received, bytes));
             let (mut up, mut down) = (pin!(up), pin!(down));
             let (mut sent, mut got) = (None, None);
             loop {
@@ -127,7 +127,10 @@ impl Dialer {
                         got = Some(passed);
                         moved.set(Instant::now());
                     }
-                    () = silence => if limit.is_some_and(|limit| moved.get().elapsed() >= limit) {
+                    // Whoever does not take what there is makes the silence.
+                    () = silence => if is_writing.get() {
+                        moved.set(Instant::now());
+                    } else if limit.is_some_and(|limit| moved.get().elapsed() >= limit) {
                         break End::Both;
                     },
                 }
@@ -164,7 +167,12 @@ enum Passed {
     WriteFailed,
 }
 
-async fn pass<R, W>(reader: &mut R, writer: &mut W, count: impl Fn(usize)) -> Passed
+async fn pass<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    is_writing: &Cell<bool>,
+    count: impl Fn(usize),
+) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -176,7 +184,10 @@ where
             Ok(length) => length,
             Err(_) => return Passed::ReadFailed,
         };
-        if writer.write_all(&buffer[..length]).await.is_err() {
+        is_writing.set(true);
+        let written = writer.write_all(&buffer[..length]).await;
+        is_writing.set(false);
+        if written.is_err() {
             return Passed::WriteFailed;
         }
         count(length);

@@ -84,6 +84,8 @@ struct Status {
     was_refused: bool,
     /// It gets no more connections and ends with the last.
     is_retired: bool,
+    /// It gets no more connections, since it is about to end.
+    is_ending: bool,
 }
 
 fn add(cell: &Cell<u64>, bytes: usize) {

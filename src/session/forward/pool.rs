@@ -70,6 +70,7 @@ pub struct Pool {
     /// Sessions in a row that could not be started, and when the next may be tried.
     failures: Cell<u32>,
     retry_at: Cell<Option<Instant>>,
+    idle_since: Cell<Option<Instant>>,
     /// Data could flow in one of its sessions.
     has_worked: Cell<bool>,
     /// Changes with every change of a session's status.
@@ -103,6 +104,7 @@ impl Pool {
             last_failure: RefCell::default(),
             failures: Cell::default(),
             retry_at: Cell::default(),
+            idle_since: Cell::default(),
             has_worked: Cell::new(false),
             changes: watch::Sender::new(()),
         })
@@ -123,7 +125,7 @@ impl Pool {
         entry.status.send_modify(|status| status.live += 1);
         if let Err(unsent) = entry.inbox.send(incoming) {
             // Its task has just ended and takes its entry away in a moment.
-            entry.status.send_modify(|status| status.is_retired = true);
+            entry.status.send_modify(|status| status.is_ending = true);
             drop(entries);
             self.assign(unsent.0);
         }
@@ -155,9 +157,19 @@ impl Pool {
         self.entries.borrow().iter().all(|entry| entry.status.borrow().live == 0)
     }
 
+    /// Tells since when no connection has needed a session.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.idle_since.get()
+    }
+
     /// Tells whether there is a session.
     pub fn is_open(&self) -> bool {
         !self.entries.borrow().is_empty()
+    }
+
+    /// Tells whether no session is to be started yet, after one that could not be.
+    pub fn is_held_off(&self) -> bool {
+        self.retry_at.get().is_some_and(|at| Instant::now() < at)
     }
 
     /// Ends the sessions that have no connection.
@@ -192,7 +204,7 @@ impl Pool {
         let entries = self.entries.borrow();
         let open = entries.iter().enumerate().map(|(at, entry)| (at, *entry.status.borrow(), &entry.leave));
         let open: Vec<(usize, Status)> = open
-            .filter(|(_, status, leave)| !status.is_retired && !leave.is_cancelled())
+            .filter(|(_, status, leave)| !status.is_retired && !status.is_ending && !leave.is_cancelled())
             .map(|(at, status, _)| (at, status))
             .collect();
         let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
@@ -240,6 +252,8 @@ impl Pool {
     async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
         while status.changed().await.is_ok() {
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
+            let idle_since = self.idle_since.get().unwrap_or_else(Instant::now);
+            self.idle_since.set(self.is_idle().then_some(idle_since));
             self.changes.send_replace(());
         }
         self.changes.send_replace(());
@@ -255,7 +269,9 @@ impl Pool {
         if was_up {
             self.failures.set(0);
             self.retry_at.set(None);
-        } else if result.is_err() {
+        }
+        // A destination may end its session as soon as it works.
+        if result.as_ref().is_err_and(|failure| !was_up || matches!(failure, Failure::RemotePort(_))) {
             self.hold_off();
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;

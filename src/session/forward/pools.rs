@@ -23,12 +23,7 @@ pub struct Pools {
     most: usize,
     /// How long an application waits for its turn.
     patience: Duration,
-    pools: RefCell<HashMap<Asked, Member>>,
-}
-
-struct Member {
-    pool: Rc<Pool>,
-    used: Instant,
+    pools: RefCell<HashMap<Asked, Rc<Pool>>>,
 }
 
 impl Pools {
@@ -59,27 +54,25 @@ impl Pools {
             if let Some(pool) = self.find_or_make(asked) {
                 return pool;
             }
-            let busy: Vec<Rc<Pool>> =
-                self.pools.borrow().values().map(|member| member.pool.clone()).collect();
+            let busy: Vec<Rc<Pool>> = self.pools.borrow().values().cloned().collect();
             select_all(busy.iter().map(|pool| Box::pin(pool.changed()))).await;
         }
     }
 
     fn find_or_make(&self, asked: &Asked) -> Option<Rc<Pool>> {
         let mut pools = self.pools.borrow_mut();
-        let used = Instant::now();
-        if let Some(member) = pools.get_mut(asked) {
-            member.used = used;
-            return Some(member.pool.clone());
+        pools.retain(|other, pool| pool.is_open() || pool.is_held_off() || other == asked);
+        let known = pools.get(asked).cloned();
+        if let Some(pool) = known.as_ref().filter(|pool| pool.is_open()) {
+            return Some(pool.clone());
         }
-        pools.retain(|_, member| member.pool.is_open());
-        if pools.len() >= self.most {
-            let idle = pools.iter().filter(|(_, member)| member.pool.is_idle());
-            let longest = idle.min_by_key(|(_, member)| member.used).map(|(asked, _)| asked.clone())?;
-            pools.remove(&longest)?.pool.close_idle();
+        if pools.values().filter(|pool| pool.is_open()).count() >= self.most {
+            let idle = pools.iter().filter(|(_, pool)| pool.is_open() && pool.is_idle());
+            let longest = idle.min_by_key(|(_, pool)| pool.idle_since()).map(|(asked, _)| asked.clone())?;
+            pools.remove(&longest)?.close_idle();
         }
-        let pool = (self.make)(asked);
-        pools.insert(asked.clone(), Member { pool: pool.clone(), used });
+        let pool = known.unwrap_or_else(|| (self.make)(asked));
+        pools.insert(asked.clone(), pool.clone());
         Some(pool)
     }
 }

@@ -83,7 +83,7 @@ pub(super) struct Streams {
     /// Received bytes that wait for their applications, and how many of these are at their limit.
     unwritten: usize,
     full: usize,
-    /// It has just become known what the session can carry.
+    /// It has just become known that the session can carry more, or no more.
     is_fresh: bool,
     next_sign: Option<Instant>,
     next_hold: Option<Instant>,
@@ -204,7 +204,10 @@ impl Streams {
             News::Gone => {
                 let unwritten = connection.unwritten;
                 self.wrote(number, unwritten);
-                if connection_is_carried(&self.connections, number) {
+                // What an application said before it ended is delivered, though it hears no more.
+                if self.half_closed.contains(&number) {
+                    self.carrier.finish(number);
+                } else if connection_is_carried(&self.connections, number) {
                     self.carrier.abandon(number);
                 }
                 self.connections.remove(&number);
@@ -313,7 +316,7 @@ impl LocalEnd for Streams {
     fn handle(&mut self, now: Now, event: Event, _channel: &mut Channel) -> Result<Option<Outcome>, Failure> {
         match event {
             Event::Leave => return Ok(Some(Outcome::Done)),
-            Event::Incoming(incoming) => self.waiting.push_back(incoming),
+            Event::Incoming(incoming) => self.queue(incoming),
             Event::News(news) => {
                 self.take_news(now.instant, news);
                 while let Ok(news) = self.news.try_recv() {
@@ -378,12 +381,16 @@ impl LocalEnd for Streams {
         Ok(leaves.then_some(Outcome::Done))
     }
 
+    fn ending(&mut self) {
+        self.ties.status.send_modify(|status| status.is_ending = true);
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.wake_at
     }
 
     fn takes_more(&self) -> bool {
-        self.full == 0 && self.unwritten < RECEIVED_BY_ALL_LIMIT
+        self.full == 0 && self.unwritten + self.carrier.early() < RECEIVED_BY_ALL_LIMIT
     }
 
     fn is_written_out(&self) -> bool {

@@ -21,7 +21,8 @@ impl Streams {
     /// Opens what waits. An agent that has not been heard of for a while may be gone, unnoticed: then nothing is read of a
     /// connection before the agent is known to have it, so that it can still go elsewhere.
     pub(super) fn open_waiting(&mut self, now: Instant) {
-        let trusts = now < self.alive.1 + TRUST || matches!(self.carrier, Carrier::Single(_));
+        let is_single = matches!(self.carrier, Carrier::Single(_));
+        let trusts = is_single || now < self.alive.1 + TRUST;
         while self.carrier.has_room()
             && let Some(incoming) = self.waiting.pop_front()
         {
@@ -29,12 +30,24 @@ impl Streams {
             let number = self.next_number;
             self.carrier.open(number);
             self.opening.insert(number);
-            if trusts {
+            // One that has to wait anyway loses nothing by it.
+            if is_single || (trusts && incoming.answer.is_none()) {
                 self.begin(number, incoming);
             } else {
                 self.tentative.insert(number, (now, incoming));
             }
+            let early = self.carrier.take_early();
+            if !early.is_empty() {
+                self.data(now, number, early);
+            }
+            self.is_fresh |= is_single;
         }
+    }
+
+    /// Keeps a connection until there is a session for it, the one that asked first in front.
+    pub(super) fn queue(&mut self, incoming: Incoming) {
+        let place = self.waiting.partition_point(|other| other.asked <= incoming.asked);
+        self.waiting.insert(place, incoming);
     }
 
     /// Starts the task of a connection.
@@ -160,11 +173,14 @@ impl Streams {
         }
     }
 
-    /// Connections that came before it was known that only one is carried find other sessions. Only once: those that
-    /// are sent here in spite of it have nowhere else to go, and wait for the session's end.
+    /// Connections that came before it was known that no more are carried find other sessions. Only once: those that are
+    /// sent here in spite of it have nowhere else to go, and wait for the session's end.
     pub(super) fn hand_back_excess(&mut self) {
         let is_full = !self.carrier.has_room();
         if std::mem::replace(&mut self.is_fresh, false) && is_full {
+            while let Ok(incoming) = self.ties.inbox.try_recv() {
+                self.queue(incoming);
+            }
             self.waiting.drain(..).for_each(|incoming| (self.ties.hand_back)(incoming));
         }
     }

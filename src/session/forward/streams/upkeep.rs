@@ -16,9 +16,9 @@ const STALL: Duration = Duration::from_secs(1);
 const HOLD: Duration = Duration::from_secs(240);
 
 impl Streams {
-    /// Silence means nothing while the last words are under way, or while nothing can be heard.
+    /// Silence means nothing while the last words are under way, or while nothing can be heard or is listened to.
     pub(super) fn watch_silence(&mut self, now: Instant, channel: &Channel, link: LinkState) {
-        let hears = link.is_up && !channel.has_gap();
+        let hears = link.is_up && !channel.has_gap() && self.takes_more();
         for number in &self.half_closed {
             let Some(connection) = self.connections.get_mut(number) else { continue };
             if self.carrier.queued(*number) > 0 {
