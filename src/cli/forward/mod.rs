@@ -1,5 +1,6 @@
 //! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
 
+mod lines;
 mod plan;
 mod ready;
 mod sinks;

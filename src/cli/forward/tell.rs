@@ -1,8 +1,8 @@
 //! What `forward` tells while it runs: lines for people on standard error, JSON lines for programs on standard output,
 //! and on a terminal a live line with what passes through.
 
-use std::cell::Cell;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, stderr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::session::{self, Failure};
 
 use super::super::report::{Report, SessionName};
 use super::super::stderr::print_note;
+use super::lines::Lines;
 
 /// How often the live line changes.
 const LIVE: Duration = Duration::from_millis(500);
@@ -23,7 +24,7 @@ const LIVE: Duration = Duration::from_millis(500);
 /// Who tells.
 pub(super) struct Teller {
     is_quiet: bool,
-    has_json: bool,
+    lines: RefCell<Option<Lines>>,
     live: Option<ProgressBar>,
 }
 
@@ -56,7 +57,8 @@ impl Teller {
                 ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style)
         });
-        Rc::new(Self { is_quiet, has_json, live })
+        let lines = RefCell::new(has_json.then(Lines::start));
+        Rc::new(Self { is_quiet, lines, live })
     }
 
     /// A line for people.
@@ -74,7 +76,7 @@ impl Teller {
     pub fn listening(&self, listening: &Listening) {
         let Listening { local, remote, target } = listening;
         self.say(&format!("listening on {local}, leads to {remote} through {target}"));
-        self.program(&listening.to_json());
+        self.program(listening.to_json());
     }
 
     /// Something has happened to the connections of a listener.
@@ -104,7 +106,7 @@ impl Teller {
             self.say(&format!("hint: {hint}"));
         }
         let exit = report.map(|report| report.exit().code());
-        self.program(&json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
+        self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }
 
     /// A connection could not be made.
@@ -114,7 +116,7 @@ impl Teller {
         report.hints().for_each(|hint| self.say(&format!("hint: {hint}")));
         let remote = format!("{}:{}", to.host, to.port);
         let exit = report.exit().code();
-        self.program(&json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
+        self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }
 
     /// What a session goes through is told on a terminal only; the log has its own words for it.
@@ -124,10 +126,9 @@ impl Teller {
         }
     }
 
-    fn program(&self, line: &Value) {
-        if self.has_json {
-            // Whoever reads no more does not need to be told.
-            let _ = writeln!(stdout().lock(), "{line}");
+    fn program(&self, line: Value) {
+        if let Some(lines) = &*self.lines.borrow() {
+            lines.say(line);
         }
     }
 
@@ -151,8 +152,11 @@ impl Teller {
         }
     }
 
-    /// Takes the live line away.
+    /// Takes the live line away; nothing is told to programs any more.
     pub fn finish(&self) {
+        if let Some(lines) = self.lines.take() {
+            lines.finish();
+        }
         if let Some(live) = &self.live {
             live.finish_and_clear();
         }

@@ -83,7 +83,11 @@ impl Carrier {
 
     /// Hands on what the destination said before there was a connection.
     pub(super) fn take_early(&mut self) -> Bytes {
-        if let Self::Single(single) = self { std::mem::take(&mut single.early).freeze() } else { Bytes::new() }
+        if let Self::Single(single) = self {
+            std::mem::take(&mut single.early).freeze()
+        } else {
+            Bytes::new()
+        }
     }
 
     pub(super) fn write(&mut self, number: u64, bytes: Bytes) {

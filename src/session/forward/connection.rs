@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -23,25 +24,30 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A local socket.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Ends it so that the peer sees an error, as far as its kind can.
-    fn reset(self);
+    /// Says what its peer sees when it is dropped, at the latest at the end of the process: that it has broken, as far as
+    /// its kind can say so, or that it has ended in order.
+    fn breaks(&self, _breaks: bool) {}
+
+    /// Ends it as broken.
+    fn reset(self) {
+        self.breaks(true);
+    }
 }
 
 impl Socket for TcpStream {
-    fn reset(self) {
-        // A socket that cannot is closed, which is all that is left to do.
-        let _ = self.set_zero_linger();
+    fn breaks(&self, breaks: bool) {
+        // A socket that cannot be told is closed in order, which is all that is left to do.
+        let _ = match breaks {
+            true => self.set_zero_linger(),
+            false => SockRef::from(self).set_linger(None),
+        };
     }
 }
 
 #[cfg(unix)]
-impl Socket for UnixStream {
-    fn reset(self) {}
-}
+impl Socket for UnixStream {}
 
-impl Socket for tokio::io::DuplexStream {
-    fn reset(self) {}
-}
+impl Socket for tokio::io::DuplexStream {}
 
 /// What a connection is told to do.
 #[derive(Debug)]
@@ -78,8 +84,9 @@ pub(super) fn spawn<S: Socket>(socket: S, number: u64, news: UnboundedSender<New
     let (orders, inbox) = unbounded_channel();
     tokio::spawn(async move {
         let tell = |what| drop(news.send((number, what)));
+        socket.breaks(true);
         match Connection::new(socket).serve(inbox, &tell).await {
-            End::Closed(socket) => drop(socket),
+            End::Closed(socket) => socket.breaks(false),
             End::Broken(socket) => socket.reset(),
         }
         tell(News::Gone);

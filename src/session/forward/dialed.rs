@@ -90,6 +90,7 @@ impl Dialer {
 
     /// Passes on what both ends say, until both have ended, or one has and the other is silent for too long.
     async fn copy<S: Socket>(&self, socket: S, stream: HopStream) {
+        socket.breaks(true);
         let (mut near_reader, mut near_writer) = split(socket);
         let (mut far_reader, mut far_writer) = split(stream);
         let (moved, is_writing) = (Cell::new(Instant::now()), Cell::new(false));
@@ -98,8 +99,12 @@ impl Dialer {
             moved.set(Instant::now());
         };
         let end = {
-            let up = pass(&mut near_reader, &mut far_writer, &is_writing, |bytes| count(&self.traffic.sent, bytes));
-            let down = pass(&mut far_reader, &mut near_writer, &is_writing, |bytes| count(&self.traffic.received, bytes));
+            let up = pass(&mut near_reader, &mut far_writer, &is_writing, |bytes| {
+                count(&self.traffic.sent, bytes)
+            });
+            let down = pass(&mut far_reader, &mut near_writer, &is_writing, |bytes| {
+                count(&self.traffic.received, bytes)
+            });
             let (mut up, mut down) = (pin!(up), pin!(down));
             let (mut sent, mut got) = (None, None);
             loop {
@@ -136,12 +141,11 @@ impl Dialer {
                 }
             }
         };
-        match end {
-            End::Both | End::NearGone => {}
+        if matches!(end, End::Unheard) {
             // To close before all is read would take back what the application was told.
-            End::Unheard => drop(timeout(FAREWELL, copy(&mut near_reader, &mut sink())).await),
-            End::FarLost => near_reader.unsplit(near_writer).reset(),
+            let _ = timeout(FAREWELL, copy(&mut near_reader, &mut sink())).await;
         }
+        near_reader.unsplit(near_writer).breaks(matches!(end, End::FarLost));
     }
 }
 
@@ -167,12 +171,7 @@ enum Passed {
     WriteFailed,
 }
 
-async fn pass<R, W>(
-    reader: &mut R,
-    writer: &mut W,
-    is_writing: &Cell<bool>,
-    count: impl Fn(usize),
-) -> Passed
+async fn pass<R, W>(reader: &mut R, writer: &mut W, is_writing: &Cell<bool>, count: impl Fn(usize)) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
