@@ -4,7 +4,7 @@
 //! left. Each key is offered first and signed for only if the server would take it.
 
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt};
-use russh::keys::{Algorithm, HashAlg};
+use russh::keys::HashAlg;
 use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
 use zeroize::Zeroize;
@@ -146,9 +146,13 @@ impl<'a> Login<'a> {
     }
 
     async fn offer(&mut self, candidate: &Candidate) -> Result<Step, JumpError> {
-        let Some(hash) = self.hash_for(candidate).await? else {
-            self.problems.push(KeyProblem::WeakRsa(candidate.describe()));
-            return Ok(Step::Refused);
+        let hash = match self.hash_for(candidate).await? {
+            Ok(hash) => hash,
+            Err(problem) => {
+                tracing::debug!(%problem, "a key is not offered");
+                self.problems.push(problem);
+                return Ok(Step::Refused);
+            }
         };
         self.tried.push(candidate.describe());
         tracing::debug!(hop = self.settings.name, key = candidate.describe(), "offered");
@@ -178,17 +182,30 @@ impl<'a> Login<'a> {
         }
     }
 
-    /// Returns the hash that RSA signs with (nothing for other keys), or nothing if the server takes only SHA-1.
-    async fn hash_for(&mut self, candidate: &Candidate) -> Result<Option<Option<HashAlg>>, JumpError> {
-        if !matches!(candidate.key_data().algorithm(), Algorithm::Rsa { .. }) {
-            return Ok(Some(None));
+    /// Returns the hash that RSA signs with, nothing for other keys, or why the key must not be offered.
+    async fn hash_for(
+        &mut self,
+        candidate: &Candidate,
+    ) -> Result<Result<Option<HashAlg>, KeyProblem>, JumpError> {
+        let settings = self.settings;
+        let is_allowed = |hash| settings.pubkey_accepted_algorithms.has(&candidate.algorithm(hash));
+        let not_allowed = || KeyProblem::NotAllowed(candidate.describe());
+        let Some(rsa) = candidate.key_data().rsa() else {
+            return Ok(if is_allowed(None) { Ok(None) } else { Err(not_allowed()) });
+        };
+        if rsa.key_size() < settings.required_rsa_size {
+            return Ok(Err(not_allowed()));
         }
-        match self.handle.best_supported_rsa_hash().await {
-            Ok(None) => Ok(Some(Some(HashAlg::Sha512))),
-            Ok(Some(Some(hash))) => Ok(Some(Some(hash))),
-            Ok(Some(None)) => Ok(None),
-            Err(_) => Err(self.failure()),
-        }
+        let best = self.patience.limit(settings.auth_timeout, self.handle.best_supported_rsa_hash()).await;
+        let hashes = match best {
+            Ok(Ok(None | Some(Some(HashAlg::Sha512)))) => &[HashAlg::Sha512, HashAlg::Sha256][..],
+            Ok(Ok(Some(Some(_)))) => &[HashAlg::Sha256],
+            Ok(Ok(Some(None))) => return Ok(Err(KeyProblem::WeakRsa(candidate.describe()))),
+            Ok(Err(_)) => return Err(self.failure()),
+            Err(TooLong) => return Err(self.too_long()),
+        };
+        let hash = hashes.iter().copied().find(|hash| is_allowed(Some(*hash)));
+        Ok(hash.map(Some).ok_or_else(not_allowed))
     }
 
     async fn keyboard_interactive(&mut self) -> Result<Step, JumpError> {
@@ -303,11 +320,15 @@ impl<'a> Login<'a> {
                 Ok(if partial_success { Step::Partly } else { Step::Refused })
             }
             Ok(Err(_)) => Err(self.failure()),
-            Err(_) => Err(JumpError::Timeout {
-                hop: self.settings.name.clone(),
-                step: HopStep::Login,
-                after: self.settings.auth_timeout,
-            }),
+            Err(TooLong) => Err(self.too_long()),
+        }
+    }
+
+    fn too_long(&self) -> JumpError {
+        JumpError::Timeout {
+            hop: self.settings.name.clone(),
+            step: HopStep::Login,
+            after: self.settings.auth_timeout,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{HashAlg, PublicKey};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
 use zeroize::Zeroizing;
 
 use super::agent::{AgentKey, Public};
@@ -48,6 +48,18 @@ impl Candidate {
 
     pub fn key_data(&self) -> &KeyData {
         self.public.key_data()
+    }
+
+    /// Names the algorithm that it is offered with; RSA signs with that hash.
+    pub fn algorithm(&self, hash: Option<HashAlg>) -> String {
+        let algorithm = match self.key_data().algorithm() {
+            Algorithm::Rsa { .. } => Algorithm::Rsa { hash },
+            algorithm => algorithm,
+        };
+        match &self.public {
+            Public::Key(_) => algorithm.as_str().to_owned(),
+            Public::Certificate(_) => algorithm.to_certificate_type(),
+        }
     }
 }
 

@@ -97,7 +97,7 @@ async fn login(method: MethodKind, asker: &Says) -> Result<(), JumpError> {
     };
     let server = tokio::spawn(run_stream(Arc::new(config), theirs, Server));
     let local =
-        Local { home: folder.path(), user: "me", agent: None, now: SystemTime::now(), variable: &|_| None };
+        Local { home: folder.path(), user: "me", agent: None, clock: SystemTime::now, variable: &|_| None };
     let mut settings = HopSettings::new("bob", "app", 22, &local);
     settings.user_known_hosts = vec![folder.path().join("known_hosts")];
     settings.strict = StrictHostKeys::Yes;
