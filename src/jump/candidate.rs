@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::agent::{AgentKey, Public};
 use super::error::KeyProblem;
-use super::identity::{Identity, is_on_token, read_certificate};
+use super::identity::{Identity, Private, read_certificate};
 use super::settings::HopSettings;
 
 /// A key or certificate to offer, and who signs for it.
@@ -101,12 +101,12 @@ pub(super) fn gather(
             continue;
         }
         match identity.private {
-            Some(text) => candidates.push(Candidate {
+            Private::Text(text) => candidates.push(Candidate {
                 public: Public::Key(identity.public),
                 holder: Holder::File(identity.file, text),
             }),
-            None if is_on_token(&identity.public) => problems.push(KeyProblem::NeedsToken(identity.file)),
-            None => {}
+            Private::Unusable(problem) => note(problem, problems),
+            Private::Elsewhere => {}
         }
     }
     candidates
@@ -148,7 +148,10 @@ fn holder_of(key: &KeyData, identities: &[Identity], agent: &[AgentKey]) -> Opti
         return Some(Holder::Agent(held.blob.clone()));
     }
     let identity = identities.iter().find(|identity| identity.public.key_data() == key)?;
-    Some(Holder::File(identity.file.clone(), identity.private.clone()?))
+    match &identity.private {
+        Private::Text(text) => Some(Holder::File(identity.file.clone(), text.clone())),
+        Private::Unusable(_) | Private::Elsewhere => None,
+    }
 }
 
 fn read_identities(files: &[PathBuf], problems: &mut Vec<KeyProblem>) -> Vec<Identity> {
