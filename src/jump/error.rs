@@ -218,6 +218,9 @@ pub enum KeyProblem {
     /// The agent refused to sign: the token was not touched, or the confirmation was declined.
     #[error("{0}: the ssh-agent refused to sign")]
     AgentRefused(String),
+    /// The agent does not know RSA with SHA-2, or is broken: use another one.
+    #[error("{0}: the ssh-agent signed in another way than it was asked to")]
+    AgentSignature(String),
 }
 
 /// How a connection to a hop ended.
