@@ -174,6 +174,10 @@ impl<'a> HostKeys<'a> {
     fn remember(&self, key: &PublicKey) {
         let Some(file) = self.settings.user_known_hosts.first() else { return };
         let name = self.settings.known_as();
+        if !remember::is_plain(&self.settings.principal()) {
+            tracing::warn!(host = name, "is no name for the known hosts");
+            return;
+        }
         match remember::append(file, &name, key, self.settings.hash_known_hosts) {
             Ok(()) => tracing::info!(host = name, file = %file.display(), "added to the known hosts"),
             Err(error) => {

@@ -79,6 +79,17 @@ async fn a_new_key_is_written_down_once() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_a_pattern_is_not_written_down() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.user_known_hosts = vec![sshd.path("new/known_hosts")];
+    settings.strict = StrictHostKeys::AcceptNew;
+    settings.host_key_alias = Some("app,*".to_owned());
+    sshd.connect(&settings).await.unwrap();
+    assert!(!sshd.path("new/known_hosts").exists());
+}
+
+#[tokio::test]
 async fn a_human_decides_about_a_new_key() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
