@@ -82,11 +82,30 @@ async fn a_key_that_ssh_config_rules_out_is_not_offered() {
 }
 
 #[tokio::test]
+async fn a_key_that_others_can_read_still_names_the_agents() {
+    let sshd = Sshd::start("").await;
+    let agent = SshAgent::start(sshd.folder.path()).await;
+    agent.add(&sshd.path("identity")).await;
+    fs::set_permissions(sshd.path("identity"), fs::Permissions::from_mode(0o644)).unwrap();
+    let mut settings = sshd.settings();
+    assert!(sshd.connect(&settings).await.is_err());
+    settings.agent = Some(agent.socket.clone());
+    settings.identities_only = true;
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_that_is_not_there_is_no_obstacle() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.agent = Some(sshd.path("nothing.sock"));
     sshd.connect(&settings).await.unwrap();
+    sshd.authorize(&[]);
+    let JumpError::Auth(failure) = sshd.connect(&settings).await.unwrap_err() else { panic!() };
+    assert_eq!(failure.problems, []);
+    settings.agent = Some(sshd.path("known_hosts"));
+    let JumpError::Auth(failure) = sshd.connect(&settings).await.unwrap_err() else { panic!() };
+    assert!(matches!(&failure.problems[..], [KeyProblem::Agent { .. }]), "{:?}", failure.problems);
 }
 
 #[tokio::test]
