@@ -195,7 +195,7 @@ impl<'a> Login<'a> {
         candidate: &Candidate,
     ) -> Result<Result<Option<HashAlg>, KeyProblem>, JumpError> {
         let settings = self.settings;
-        let is_allowed = |hash| settings.pubkey_accepted_algorithms.has(&candidate.algorithm(hash));
+        let is_allowed = |hash| settings.pubkey_accepted_algorithms.has(&candidate.offered_algorithm(hash));
         let not_allowed = || KeyProblem::NotAllowed(candidate.describe());
         let Some(rsa) = candidate.key_data().rsa() else {
             return Ok(if is_allowed(None) { Ok(None) } else { Err(not_allowed()) });

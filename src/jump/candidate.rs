@@ -50,12 +50,15 @@ impl Candidate {
         self.public.key_data()
     }
 
-    /// Names the algorithm that it is offered with; RSA signs with that hash.
-    pub fn algorithm(&self, hash: Option<HashAlg>) -> String {
-        let algorithm = match self.key_data().algorithm() {
-            Algorithm::Rsa { .. } => Algorithm::Rsa { hash },
-            algorithm => algorithm,
-        };
+    /// Returns the algorithm that it signs with; RSA takes that hash.
+    pub fn signature_algorithm(&self, hash: Option<HashAlg>) -> Algorithm {
+        let algorithm = self.key_data().algorithm();
+        if algorithm.clone().is_rsa() { Algorithm::Rsa { hash } } else { algorithm }
+    }
+
+    /// Names the algorithm that it is offered with.
+    pub fn offered_algorithm(&self, hash: Option<HashAlg>) -> String {
+        let algorithm = self.signature_algorithm(hash);
         match &self.public {
             Public::Key(_) => algorithm.as_str().to_owned(),
             Public::Certificate(_) => algorithm.to_certificate_type(),

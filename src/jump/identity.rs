@@ -165,7 +165,8 @@ fn is_open_to_others(_metadata: &Metadata) -> bool {
     false
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::Command;

@@ -105,7 +105,8 @@ async fn is_in_krl(file: &Path, offered: &PublicKeyOrCertificate) -> io::Result<
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs;
     use std::process::Command;

@@ -5,7 +5,7 @@ use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::Signature;
 use russh::keys::ssh_key::private::KeypairData;
-use russh::keys::{Algorithm, HashAlg, PrivateKey};
+use russh::keys::{HashAlg, PrivateKey};
 use russh::{SendError, Signer};
 use thiserror::Error;
 
@@ -87,10 +87,7 @@ impl KeySigner<'_> {
             tracing::debug!(%error, "the ssh-agent does not sign");
             refused()
         })?;
-        let algorithm = match self.candidate.key_data().algorithm() {
-            Algorithm::Rsa { .. } => Algorithm::Rsa { hash },
-            algorithm => algorithm,
-        };
+        let algorithm = self.candidate.signature_algorithm(hash);
         if take(&mut &signature[..]) != Some(algorithm.as_str().as_bytes()) {
             return Err(KeyProblem::AgentSignature(self.candidate.describe()));
         }
