@@ -16,8 +16,8 @@ use super::{remember, revoked};
 /// How often a human may answer neither yes nor no.
 const MOST_QUESTIONS: usize = 3;
 
-/// What we ask for, best first: no DSA, no SHA-1. russh does not hold a server to it: a signature with an RSA key is
-/// verified by the hash that it names, SHA-1 too. It is over a hash of ours, so what is left is SHA-1's weakness.
+/// What we ask for, best first: no DSA, no SHA-1. russh does not hold a server to it: what an RSA key signed is verified
+/// with the hash that the signature names, be it SHA-1.
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Ed25519,
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },

@@ -209,9 +209,6 @@ impl<'a> Printed<'a> {
         }
         settings.ca_signature_algorithms = self.allowed("casignaturealgorithms");
         settings.required_rsa_size = self.number("requiredrsasize").unwrap_or(settings.required_rsa_size);
-        if self.value("knownhostscommand").is_some_and(|command| command != "none") {
-            tracing::warn!(hop = self.name, "`KnownHostsCommand` is not supported, only files are read");
-        }
         settings.hash_known_hosts = self.switch("hashknownhosts", false);
         settings.strict = match self.value("stricthostkeychecking") {
             Some("yes" | "true") => StrictHostKeys::Yes,
@@ -219,6 +216,14 @@ impl<'a> Printed<'a> {
             Some("no" | "false" | "off") => StrictHostKeys::No,
             Some(_) | None => StrictHostKeys::Ask,
         };
+        // Its keys would make an offered one a changed one: what only it knows must not be taken for new.
+        if self.value("knownhostscommand").is_some_and(|command| command != "none") {
+            tracing::warn!(
+                hop = self.name,
+                "`KnownHostsCommand` is not supported: only keys in files are accepted"
+            );
+            settings.strict = StrictHostKeys::Yes;
+        }
         Ok(())
     }
 }
@@ -369,6 +374,14 @@ mod tests {
         let settings = with("revokedhostkeys %d/no more").unwrap();
         assert_eq!(settings.revoked_host_keys, list(&["/home/me/no", "more"]));
         assert!(with("revokedhostkeys %Z/no").is_err());
+    }
+
+    #[test]
+    fn keys_that_only_a_command_knows_are_not_new() {
+        let strict =
+            |command: &str| with(&format!("stricthostkeychecking accept-new\n{command}")).unwrap().strict;
+        assert_eq!(strict("knownhostscommand none"), StrictHostKeys::AcceptNew);
+        assert_eq!(strict("knownhostscommand /usr/bin/keys %H"), StrictHostKeys::Yes);
     }
 
     #[test]
