@@ -4,7 +4,6 @@
 //! climbs it as often as it is lost.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,8 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::aws::{Aws, Meaning, SessionRequest};
 use crate::channel::Refusal;
 use crate::config::{Config, Environment};
-use crate::jump::openssh::{self, HopName, OpenSshError};
-use crate::jump::{self, AskpassSettings, Hop, HopSettings, HopStream, Human, JumpError, Local};
+use crate::jump::{self, Hop, HopSettings, HopStream, Human, JumpError};
 use crate::session::forward::tunnel;
 use crate::session::{Failure, Notes, Outcome};
 use crate::target::route::{Document, Edge};
@@ -27,7 +25,8 @@ use crate::target::route::{Document, Edge};
 use super::aim::Place;
 use super::chain::Chain;
 use super::locate::locate;
-use super::report::{ExitKind, Report, SessionName};
+use super::login::{askpass, login};
+use super::report::{Report, SessionName};
 use super::way::session_settings;
 
 /// Whoever closes the tunnel has heard all there is to hear.
@@ -302,6 +301,7 @@ async fn blame(error: JumpError, work: JoinHandle<Result<Outcome, Failure>>, to:
         | JumpError::HostKeyUnknown { .. }
         | JumpError::HostKeyChanged { .. }
         | JumpError::HostKeyRevoked { .. }
+        | JumpError::HostKeyRefused { .. }
         | JumpError::HostCertificate { .. }
         | JumpError::ChannelRefused { .. } => Fall::Hop(error),
     }
@@ -312,57 +312,5 @@ fn address<'a>(place: &'a Place, login: &'a HopSettings) -> &'a str {
     match &place.host {
         Some(_) => place.address.as_deref().unwrap_or(&login.host),
         None => &login.host,
-    }
-}
-
-/// How to log in to a hop, in the user's own ssh_config; what was typed and our own config file go before it.
-async fn login(place: &mut Place, config: &Config, environment: &Environment) -> Result<HopSettings, Report> {
-    let variable = |name: &str| crate::config::process_variable(name);
-    let user = environment.text("USER").ok().flatten();
-    let user = user.or(environment.text("LOGNAME").ok().flatten()).unwrap_or_default();
-    let agent = environment.path("SSH_AUTH_SOCK");
-    let local = Local {
-        home: environment.folders.home.as_deref().unwrap_or(Path::new("/")),
-        user,
-        agent: agent.as_deref(),
-        now: super::name_cache::now(),
-        variable: &variable,
-    };
-    let port = place.table().and_then(|host| host.port);
-    let name = HopName { name: bare(place), user: place.user.as_deref(), port };
-    let mut settings = match openssh::settings(Path::new("ssh"), name, &local).await {
-        Ok(settings) => settings,
-        Err(OpenSshError::Run { source, .. }) => {
-            tracing::info!(%source, "there is no ssh to ask, its defaults are taken");
-            HopSettings::new(place.user.as_deref().unwrap_or(user), bare(place), place.port, &local)
-        }
-        Err(error) => return Err(Report::new(ExitKind::Configuration, error.to_string())),
-    };
-    place.label().clone_into(&mut settings.name);
-    place.port = settings.port;
-    let timeout = config.session.connect_timeout;
-    (settings.connect_timeout, settings.auth_timeout) = (timeout, timeout);
-    // Whether the link lives is for whoever carries it: a cut is repaired for longer than ssh would wait.
-    settings.alive_interval = Duration::ZERO;
-    Ok(settings)
-}
-
-/// The word without user and region, as ssh_config knows it.
-fn bare(place: &Place) -> &str {
-    if let Some((name, _)) = &place.host {
-        return name;
-    }
-    let word = place.word.rsplit_once('@').map_or(place.word.as_str(), |(_, name)| name);
-    match &place.region {
-        Some(region) => word.strip_suffix(&format!("--{region}")).unwrap_or(word),
-        None => word,
-    }
-}
-
-fn askpass(environment: &Environment) -> AskpassSettings {
-    AskpassSettings {
-        program: environment.path("SSH_ASKPASS"),
-        require: environment.text("SSH_ASKPASS_REQUIRE").ok().flatten().map(str::to_owned),
-        has_display: environment.is_set("DISPLAY") || environment.is_set("WAYLAND_DISPLAY"),
     }
 }

@@ -18,6 +18,7 @@ mod list;
 mod locate;
 mod log;
 mod log_file;
+mod login;
 mod man;
 mod name_cache;
 mod policy;

@@ -13,7 +13,7 @@ pub(super) fn ask_code() -> AskCode {
                 NoAnswer::Nobody => NoCode::NoTerminal,
                 NoAnswer::Dismissed => NoCode::NoAnswer,
             })?;
-            let answer = answer.trim().to_owned();
+            let answer = answer.reveal().trim().to_owned();
             if answer.is_empty() { Err(NoCode::NoAnswer) } else { Ok(answer) }
         })
     })

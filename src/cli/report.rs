@@ -263,6 +263,8 @@ impl Report {
             JumpError::HostKeyRevoked { .. } => {
                 Self::new(ExitKind::SshAuth, whole).hint("do not connect: ask whoever runs the hop")
             }
+            JumpError::HostKeyRefused { .. } => Self::new(ExitKind::SshAuth, whole)
+                .hint("`HostKeyAlgorithms`, `RequiredRSASize` and `RevokedHostKeys` in ssh_config say what is accepted"),
             JumpError::HostCertificate { .. } => {
                 Self::new(ExitKind::SshAuth, whole).hint("ask whoever signs the keys of your hosts")
             }

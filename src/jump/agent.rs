@@ -152,7 +152,8 @@ pub(super) fn put(message: &mut Vec<u8>, bytes: &[u8]) {
     message.extend(bytes);
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+/// Takes one off.
+pub(super) fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(take_number(rest)?).ok()?;
     let (taken, after) = rest.split_at_checked(length)?;
     *rest = after;
@@ -166,11 +167,11 @@ fn take_number(rest: &mut &[u8]) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// An agent that answers one request.
-    fn answering(answer: Vec<u8>) -> Agent {
+    pub fn answering(answer: Vec<u8>) -> Agent {
         let (ours, mut theirs) = tokio::io::duplex(1024);
         tokio::spawn(async move {
             let length = theirs.read_u32().await.unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
+use zeroize::Zeroizing;
 
 use super::ask::{Answer, Asker, NoAnswer, Question};
 use super::secret::Secret;
@@ -48,9 +49,9 @@ impl Human {
         let (text, echo) = self.word(question);
         let text = &text;
         match self.settings.way() {
-            Way::Terminal => on_terminal(text, echo).await,
+            Way::Terminal => terminal::ask(text, echo).await,
             Way::Program => self.by_program(text).await,
-            Way::TerminalThenProgram => match on_terminal(text, echo).await {
+            Way::TerminalThenProgram => match terminal::ask(text, echo).await {
                 Err(NoAnswer::Nobody) => self.by_program(text).await,
                 answer => answer,
             },
@@ -117,23 +118,21 @@ impl AskpassSettings {
     }
 }
 
-async fn on_terminal(text: &str, echo: Echo) -> Result<Secret, NoAnswer> {
-    terminal::ask(text, echo).await.map(Secret::new)
-}
-
 /// The program gets the question as its argument and prints the answer; a failure is a dismissal.
 async fn run(program: &Path, text: &str) -> Result<Secret, NoAnswer> {
     let mut command = Command::new(program);
     command.arg(text).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let _turn = terminal::turn().await;
     let output = command.output().await.map_err(|error| {
         tracing::warn!(program = %program.display(), %error, "the askpass program cannot be run");
         NoAnswer::Nobody
     })?;
+    let printed = Zeroizing::new(output.stdout);
     if !output.status.success() {
         return Err(NoAnswer::Dismissed);
     }
-    let printed = Secret::new(String::from_utf8(output.stdout).map_err(|_| NoAnswer::Dismissed)?);
-    let line = printed.reveal().split(['\r', '\n']).next().unwrap_or_default();
+    let printed = std::str::from_utf8(&printed).map_err(|_| NoAnswer::Dismissed)?;
+    let line = printed.split(['\r', '\n']).next().unwrap_or_default();
     Ok(Secret::new(line.to_owned()))
 }
 
@@ -154,6 +153,27 @@ mod tests {
         assert_eq!(settings("prefer", true).way(), Way::Program);
         assert_eq!(settings("prefer", false).way(), Way::Terminal);
         assert_eq!(settings("Force", false).way(), Way::Program);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_human_is_asked_one_thing_at_a_time() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (program, alone) = (folder.path().join("askpass"), folder.path().join("alone"));
+        let alone = alone.display();
+        let text = format!("#!/bin/sh\nmkdir {alone} || exit 1\nsleep 0.2\nrmdir {alone}\necho yes\n");
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let human = || {
+            let settings = AskpassSettings { program: Some(program.clone()), ..settings("force", false) };
+            Human::new(settings, |text| Cow::Borrowed(text))
+        };
+        let (one, other) = (human(), human());
+        let question = Question::Password { user: "bob", host: "app", is_retry: false };
+        let (first, second) = tokio::join!(one.ask(question), other.ask(question));
+        assert_eq!((first.unwrap().reveal(), second.unwrap().reveal()), ("yes", "yes"));
     }
 
     #[test]

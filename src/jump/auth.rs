@@ -3,20 +3,25 @@
 //! A server may want several of them (`AuthenticationMethods`): each partial success begins a new round with what is
 //! left. Each key is offered first and signed for only if the server would take it.
 
+use std::io::ErrorKind;
+
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt};
-use russh::keys::{Algorithm, HashAlg};
+use russh::keys::HashAlg;
 use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
-use zeroize::Zeroize;
 
 use super::agent::{Agent, AgentError, AgentKey, Public};
 use super::ask::{Asker, Question};
 use super::candidate::{Candidate, gather};
 use super::error::{HopStep, JumpError, KeyProblem, LoginFailure};
 use super::patience::{Patience, TooLong};
+use super::secret::Secret;
 use super::settings::HopSettings;
 use super::signer::{KeySigner, SignError};
 use super::watcher::{Shared, Watcher};
+
+/// How many steps a login may have, and how often one step may ask: a server without end is given up.
+const MOST_ROUNDS: usize = 32;
 
 /// A login that has not succeeded yet.
 pub(super) struct Login<'a> {
@@ -70,7 +75,7 @@ impl<'a> Login<'a> {
         if candidates.is_empty() && self.none().await? == Step::LoggedIn {
             return Ok(());
         }
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let before = self.partial_successes;
             if self.public_key(&mut candidates).await? == Step::LoggedIn
                 || self.keyboard_interactive().await? == Step::LoggedIn
@@ -79,9 +84,10 @@ impl<'a> Login<'a> {
                 return Ok(());
             }
             if self.partial_successes == before {
-                return Err(self.failure());
+                break;
             }
         }
+        Err(self.failure())
     }
 
     async fn candidates(&mut self) -> Vec<Candidate> {
@@ -112,6 +118,7 @@ impl<'a> Login<'a> {
                 self.agent = Some(agent);
                 keys
             }
+            Err(AgentError::Io(error)) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 let problem = KeyProblem::Agent { socket: socket.clone(), reason: error.to_string() };
                 tracing::warn!(%problem, "goes on without an agent");
@@ -146,9 +153,13 @@ impl<'a> Login<'a> {
     }
 
     async fn offer(&mut self, candidate: &Candidate) -> Result<Step, JumpError> {
-        let Some(hash) = self.hash_for(candidate).await? else {
-            self.problems.push(KeyProblem::WeakRsa(candidate.describe()));
-            return Ok(Step::Refused);
+        let hash = match self.hash_for(candidate).await? {
+            Ok(hash) => hash,
+            Err(problem) => {
+                tracing::debug!(%problem, "a key is not offered");
+                self.problems.push(problem);
+                return Ok(Step::Refused);
+            }
         };
         self.tried.push(candidate.describe());
         tracing::debug!(hop = self.settings.name, key = candidate.describe(), "offered");
@@ -178,17 +189,30 @@ impl<'a> Login<'a> {
         }
     }
 
-    /// Returns the hash that RSA signs with (nothing for other keys), or nothing if the server takes only SHA-1.
-    async fn hash_for(&mut self, candidate: &Candidate) -> Result<Option<Option<HashAlg>>, JumpError> {
-        if !matches!(candidate.key_data().algorithm(), Algorithm::Rsa { .. }) {
-            return Ok(Some(None));
+    /// Returns the hash that RSA signs with, nothing for other keys, or why the key must not be offered.
+    async fn hash_for(
+        &mut self,
+        candidate: &Candidate,
+    ) -> Result<Result<Option<HashAlg>, KeyProblem>, JumpError> {
+        let settings = self.settings;
+        let is_allowed = |hash| settings.pubkey_accepted_algorithms.has(&candidate.offered_algorithm(hash));
+        let not_allowed = || KeyProblem::NotAllowed(candidate.describe());
+        let Some(rsa) = candidate.key_data().rsa() else {
+            return Ok(if is_allowed(None) { Ok(None) } else { Err(not_allowed()) });
+        };
+        if rsa.key_size() < settings.required_rsa_size {
+            return Ok(Err(not_allowed()));
         }
-        match self.handle.best_supported_rsa_hash().await {
-            Ok(None) => Ok(Some(Some(HashAlg::Sha512))),
-            Ok(Some(Some(hash))) => Ok(Some(Some(hash))),
-            Ok(Some(None)) => Ok(None),
-            Err(_) => Err(self.failure()),
-        }
+        let best = self.patience.limit(settings.auth_timeout, self.handle.best_supported_rsa_hash()).await;
+        let hashes = match best {
+            Ok(Ok(None | Some(Some(HashAlg::Sha512)))) => &[HashAlg::Sha512, HashAlg::Sha256][..],
+            Ok(Ok(Some(Some(_)))) => &[HashAlg::Sha256],
+            Ok(Ok(Some(None))) => return Ok(Err(KeyProblem::WeakRsa(candidate.describe()))),
+            Ok(Err(_)) => return Err(self.failure()),
+            Err(TooLong) => return Err(self.too_long()),
+        };
+        let hash = hashes.iter().copied().find(|hash| is_allowed(Some(*hash)));
+        Ok(hash.map(Some).ok_or_else(not_allowed))
     }
 
     async fn keyboard_interactive(&mut self) -> Result<Step, JumpError> {
@@ -214,7 +238,7 @@ impl<'a> Login<'a> {
     async fn converse(&mut self, asker: &dyn Asker) -> Result<Option<Step>, JumpError> {
         let start = self.handle.authenticate_keyboard_interactive_start(&self.settings.user, None);
         let mut reply = self.patience.limit(self.settings.auth_timeout, start).await;
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let (instructions, prompts) = match reply {
                 Ok(Ok(KeyboardInteractiveAuthResponse::InfoRequest { instructions, prompts, .. })) => {
                     (instructions, prompts)
@@ -227,33 +251,31 @@ impl<'a> Login<'a> {
                 Ok(Err(error)) => return self.judge_reply(Ok(Err(error))).map(Some),
                 Err(too_long) => return self.judge_reply(Err(too_long)).map(Some),
             };
-            let (responses, is_answered) = self.answers(asker, &instructions, &prompts).await;
+            let answers = self.answers(asker, &instructions, &prompts).await;
+            let is_answered = answers.len() == prompts.len();
             // The server waits for this many answers even if there are none.
+            let mut responses: Vec<_> = answers.iter().map(|answer| answer.reveal().to_owned()).collect();
+            responses.resize(prompts.len(), String::new());
             let respond = self.handle.authenticate_keyboard_interactive_respond(responses);
             reply = self.patience.limit(self.settings.auth_timeout, respond).await;
             if !is_answered && !matches!(reply, Ok(Ok(KeyboardInteractiveAuthResponse::Success))) {
                 return Ok(None);
             }
         }
+        Err(self.failure())
     }
 
     /// Asks one prompt after the other; after one that is not answered the others are not asked.
-    async fn answers(
-        &self,
-        asker: &dyn Asker,
-        instructions: &str,
-        prompts: &[Prompt],
-    ) -> (Vec<String>, bool) {
+    async fn answers(&self, asker: &dyn Asker, instructions: &str, prompts: &[Prompt]) -> Vec<Secret> {
         let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
-        let (mut responses, mut is_answered) = (Vec::with_capacity(prompts.len()), true);
+        let mut answers = Vec::with_capacity(prompts.len());
         for Prompt { prompt, echo } in prompts {
-            let instructions = if responses.is_empty() { instructions } else { "" };
+            let instructions = if answers.is_empty() { instructions } else { "" };
             let question = Question::Prompt { user, host, instructions, prompt, echo: *echo };
-            let answer = if is_answered { asker.ask(question).await.ok() } else { None };
-            is_answered = answer.is_some();
-            responses.push(answer.map(|answer| answer.reveal().to_owned()).unwrap_or_default());
+            let Ok(answer) = asker.ask(question).await else { break };
+            answers.push(answer);
         }
-        (responses, is_answered)
+        answers
     }
 
     async fn password(&mut self) -> Result<Step, JumpError> {
@@ -269,10 +291,8 @@ impl<'a> Login<'a> {
                 break;
             };
             self.tried.push("password".to_owned());
-            let mut password = answer.reveal().to_owned();
-            let reply = self.handle.authenticate_password(user, password.clone());
+            let reply = self.handle.authenticate_password(user, answer.reveal());
             let reply = self.patience.limit(self.settings.auth_timeout, reply).await;
-            password.zeroize();
             match self.judge_reply(reply)? {
                 Step::Refused => {}
                 step @ (Step::LoggedIn | Step::Partly) => return Ok(step),
@@ -303,11 +323,15 @@ impl<'a> Login<'a> {
                 Ok(if partial_success { Step::Partly } else { Step::Refused })
             }
             Ok(Err(_)) => Err(self.failure()),
-            Err(_) => Err(JumpError::Timeout {
-                hop: self.settings.name.clone(),
-                step: HopStep::Login,
-                after: self.settings.auth_timeout,
-            }),
+            Err(TooLong) => Err(self.too_long()),
+        }
+    }
+
+    fn too_long(&self) -> JumpError {
+        JumpError::Timeout {
+            hop: self.settings.name.clone(),
+            step: HopStep::Login,
+            after: self.settings.auth_timeout,
         }
     }
 

@@ -6,12 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{HashAlg, PublicKey};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
 use zeroize::Zeroizing;
 
 use super::agent::{AgentKey, Public};
 use super::error::KeyProblem;
-use super::identity::{Identity, is_on_token, read_certificate};
+use super::identity::{Identity, Private, read_certificate};
 use super::settings::HopSettings;
 
 /// A key or certificate to offer, and who signs for it.
@@ -48,6 +48,21 @@ impl Candidate {
 
     pub fn key_data(&self) -> &KeyData {
         self.public.key_data()
+    }
+
+    /// Returns the algorithm that it signs with; RSA takes that hash.
+    pub fn signature_algorithm(&self, hash: Option<HashAlg>) -> Algorithm {
+        let algorithm = self.key_data().algorithm();
+        if algorithm.clone().is_rsa() { Algorithm::Rsa { hash } } else { algorithm }
+    }
+
+    /// Names the algorithm that it is offered with.
+    pub fn offered_algorithm(&self, hash: Option<HashAlg>) -> String {
+        let algorithm = self.signature_algorithm(hash);
+        match &self.public {
+            Public::Key(_) => algorithm.as_str().to_owned(),
+            Public::Certificate(_) => algorithm.to_certificate_type(),
+        }
     }
 }
 
@@ -89,12 +104,12 @@ pub(super) fn gather(
             continue;
         }
         match identity.private {
-            Some(text) => candidates.push(Candidate {
+            Private::Text(text) => candidates.push(Candidate {
                 public: Public::Key(identity.public),
                 holder: Holder::File(identity.file, text),
             }),
-            None if is_on_token(&identity.public) => problems.push(KeyProblem::NeedsToken(identity.file)),
-            None => {}
+            Private::Unusable(problem) => note(problem, problems),
+            Private::Elsewhere => {}
         }
     }
     candidates
@@ -136,7 +151,10 @@ fn holder_of(key: &KeyData, identities: &[Identity], agent: &[AgentKey]) -> Opti
         return Some(Holder::Agent(held.blob.clone()));
     }
     let identity = identities.iter().find(|identity| identity.public.key_data() == key)?;
-    Some(Holder::File(identity.file.clone(), identity.private.clone()?))
+    match &identity.private {
+        Private::Text(text) => Some(Holder::File(identity.file.clone(), text.clone())),
+        Private::Unusable(_) | Private::Elsewhere => None,
+    }
 }
 
 fn read_identities(files: &[PathBuf], problems: &mut Vec<KeyProblem>) -> Vec<Identity> {

@@ -7,6 +7,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg};
 use thiserror::Error;
 
 use super::known_hosts::is_like;
+use super::settings::Allowed;
 
 /// Why a host certificate is not accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -28,23 +29,31 @@ pub enum CertificateFault {
         /// Those in the certificate, untrusted.
         principals: Vec<String>,
     },
+    /// It is for every host: the authority must sign it for this one.
+    #[error("it says of no host that it is for it")]
+    NoHost,
     /// It has conditions, which host certificates never have.
     #[error("it has critical options that are not known")]
     CriticalOptions,
     /// It is not signed by its authority: somebody made it up.
     #[error("its signature is wrong")]
     Signature,
-    /// It is signed with SHA-1 or DSA: the authority must sign it again.
-    #[error("it is signed by an algorithm that is not safe any more")]
+    /// It is signed with SHA-1 or DSA, or as `CASignatureAlgorithms` forbids: the authority must sign it again.
+    #[error("it is signed by an algorithm that is not safe or not allowed")]
     WeakSignature,
 }
 
 /// Judges a certificate whose authority is known to be trusted for the host.
-pub(super) fn judge(certificate: &Certificate, name: &str, now: SystemTime) -> Result<(), CertificateFault> {
+pub(super) fn judge(
+    certificate: &Certificate,
+    name: &str,
+    now: SystemTime,
+    signatures: &Allowed,
+) -> Result<(), CertificateFault> {
     if certificate.cert_type() != CertType::Host {
         return Err(CertificateFault::NotForHosts);
     }
-    judge_signature(certificate)?;
+    judge_signature(certificate, signatures)?;
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if now < certificate.valid_after() {
         return Err(CertificateFault::NotYetValid);
@@ -53,8 +62,10 @@ pub(super) fn judge(certificate: &Certificate, name: &str, now: SystemTime) -> R
         return Err(CertificateFault::Expired);
     }
     let principals = certificate.valid_principals();
-    // None at all is every host.
-    if !principals.is_empty() && !principals.iter().any(|principal| is_like(name, principal)) {
+    if principals.is_empty() {
+        return Err(CertificateFault::NoHost);
+    }
+    if !principals.iter().any(|principal| is_like(name, principal)) {
         let (name, principals) = (name.to_owned(), principals.to_vec());
         return Err(CertificateFault::OtherHost { name, principals });
     }
@@ -64,17 +75,18 @@ pub(super) fn judge(certificate: &Certificate, name: &str, now: SystemTime) -> R
     Ok(())
 }
 
-/// OpenSSH's default `CASignatureAlgorithms`.
-fn judge_signature(certificate: &Certificate) -> Result<(), CertificateFault> {
+/// What is allowed of OpenSSH's default `CASignatureAlgorithms`.
+fn judge_signature(certificate: &Certificate, allowed: &Allowed) -> Result<(), CertificateFault> {
+    let algorithm = certificate.signature().algorithm();
     let is_safe = matches!(
-        certificate.signature().algorithm(),
+        algorithm,
         Algorithm::Ed25519
             | Algorithm::Ecdsa { .. }
             | Algorithm::SkEd25519
             | Algorithm::SkEcdsaSha2NistP256
             | Algorithm::Rsa { hash: Some(_) }
     );
-    if !is_safe {
+    if !is_safe || !allowed.has(algorithm.as_str()) {
         return Err(CertificateFault::WeakSignature);
     }
     let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);

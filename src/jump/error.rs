@@ -1,7 +1,7 @@
 //! What can go wrong with a hop: one variant for each cause, as data.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -36,14 +36,25 @@ pub enum JumpError {
         line: usize,
     },
     /// The key, or the authority that signed it, is marked as revoked: do not connect.
-    #[error("the host key of `{}` is revoked: {} {}, {}:{line}", .facts.host, .facts.kind, .facts.fingerprint, file.display())]
+    #[error(
+        "the host key of `{}` is revoked: {} {}, {}",
+        .facts.host, .facts.kind, .facts.fingerprint, place(file, *line)
+    )]
     HostKeyRevoked {
         /// The offered key.
         facts: Box<HostKeyFacts>,
         /// Where it is revoked.
         file: PathBuf,
-        /// In which line.
-        line: usize,
+        /// In which line, if the file has lines.
+        line: Option<usize>,
+    },
+    /// The key is not good enough to be looked for among the known ones; its variant says what to do.
+    #[error("the host key of `{}` is not accepted: {fault}", .facts.host)]
+    HostKeyRefused {
+        /// The offered key.
+        facts: Box<HostKeyFacts>,
+        /// Why.
+        fault: HostKeyFault,
     },
     /// A trusted authority signed the host's certificate, but it does not hold; its variant says what to do.
     #[error("the host certificate of `{}` is not accepted: {fault}", .facts.host)]
@@ -134,6 +145,30 @@ pub struct HostKeyFacts {
     pub fingerprint: String,
 }
 
+/// Why a host key is refused before anybody looks whether it is known.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum HostKeyFault {
+    /// It is not of a kind that was asked for: `HostKeyAlgorithms`, or the host does not keep to what was agreed.
+    #[error("its kind is not allowed")]
+    Kind,
+    /// It could be broken: the host needs a longer one, or one of another type (`RequiredRSASize`).
+    #[error("it is an RSA key of {bits} bits, and must have {least}")]
+    Short {
+        /// What it has.
+        bits: u32,
+        /// What it must have.
+        least: u32,
+    },
+    /// A file of `RevokedHostKeys` cannot be read or understood: mend it.
+    #[error("it may be revoked: `{}`: {reason}", file.display())]
+    RevocationUnknown {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
 /// Why a key could not be tried, or not to the end.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyProblem {
@@ -166,6 +201,9 @@ pub enum KeyProblem {
     /// The key needs its hardware token: it works through the agent.
     #[error("`{}` needs its token: add it to the ssh-agent", .0.display())]
     NeedsToken(PathBuf),
+    /// `PubkeyAcceptedAlgorithms` or `RequiredRSASize` of ssh_config rules it out.
+    #[error("{0}: ssh_config does not allow it")]
+    NotAllowed(String),
     /// The server takes RSA keys with SHA-1 only, which nobody should.
     #[error("{0}: the server takes RSA signatures with SHA-1 only")]
     WeakRsa(String),
@@ -180,6 +218,9 @@ pub enum KeyProblem {
     /// The agent refused to sign: the token was not touched, or the confirmation was declined.
     #[error("{0}: the ssh-agent refused to sign")]
     AgentRefused(String),
+    /// The agent does not know RSA with SHA-2, or is broken: use another one.
+    #[error("{0}: the ssh-agent signed in another way than it was asked to")]
+    AgentSignature(String),
 }
 
 /// How a connection to a hop ended.
@@ -220,6 +261,11 @@ impl std::fmt::Display for HopStep {
             Self::Dial { host, port } => write!(f, "connecting to {host}:{port}"),
         }
     }
+}
+
+fn place(file: &Path, line: Option<usize>) -> String {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}", file.display())
 }
 
 fn list(words: &[String]) -> String {

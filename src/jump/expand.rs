@@ -23,12 +23,16 @@ impl Tokens<'_> {
     /// Returns a path, or nothing if it has a token that we cannot expand.
     pub fn path(&self, text: &str) -> Option<PathBuf> {
         let text = unquote(text);
-        let text = self.variables(&self.percent(text)?)?;
-        Some(match text.strip_prefix('~') {
-            Some("") => self.local.home.to_owned(),
-            Some(rest) if rest.starts_with('/') => self.local.home.join(rest.trim_start_matches('/')),
-            Some(_) | None => PathBuf::from(text),
-        })
+        self.home_path(&self.variables(&self.percent(text)?)?)
+    }
+
+    /// Returns a path of which only `~` is expanded; nothing if it is somebody else's home, which we do not know.
+    pub fn home_path(&self, text: &str) -> Option<PathBuf> {
+        match text.strip_prefix('~') {
+            Some("") => Some(self.local.home.to_owned()),
+            Some(rest) => Some(self.local.home.join(rest.strip_prefix('/')?.trim_start_matches('/'))),
+            None => Some(PathBuf::from(text)),
+        }
     }
 
     fn percent(&self, text: &str) -> Option<String> {
@@ -86,7 +90,7 @@ mod tests {
             home: Path::new("/home/me"),
             user: "me",
             agent: None,
-            now: SystemTime::UNIX_EPOCH,
+            clock: || SystemTime::UNIX_EPOCH,
             variable: &variable,
         };
         let tokens =
@@ -108,5 +112,6 @@ mod tests {
         assert_eq!(expand("${ELSEWHERE}/x"), None);
         assert_eq!(expand("%Z"), None);
         assert_eq!(expand("50%"), None);
+        assert_eq!(expand("~eve/.ssh/id"), None);
     }
 }

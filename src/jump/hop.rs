@@ -190,7 +190,7 @@ where
     let host_keys = HostKeys::read(settings);
     let (sender, mut questions) = mpsc::channel(1);
     let watcher = Watcher { shared: shared.clone(), host_keys: sender };
-    let config = Arc::new(config(settings, &host_keys));
+    let config = Arc::new(config(&host_keys));
     let connecting = client::connect_stream(config, stream, watcher);
     tokio::pin!(connecting);
     loop {
@@ -205,7 +205,7 @@ where
     }
 }
 
-fn config(settings: &HopSettings, host_keys: &HostKeys<'_>) -> client::Config {
+fn config(host_keys: &HostKeys<'_>) -> client::Config {
     let name = concat!("SSH-2.0-fumidai_", env!("CARGO_PKG_VERSION"));
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(name)),
@@ -213,9 +213,9 @@ fn config(settings: &HopSettings, host_keys: &HostKeys<'_>) -> client::Config {
         maximum_packet_size: LARGEST_PACKET,
         channel_buffer_size: WAITING_PACKETS,
         preferred: host_keys.preferred(),
+        // Whether the link lives is for whoever carries it: a cut is repaired for longer than ssh would wait.
+        keepalive_interval: None,
         inactivity_timeout: None,
-        keepalive_interval: (!settings.alive_interval.is_zero()).then_some(settings.alive_interval),
-        keepalive_max: settings.alive_max,
         ..client::Config::default()
     }
 }
@@ -244,7 +244,7 @@ mod tests {
             home: Path::new("/home/me"),
             user: "me",
             agent: None,
-            now: SystemTime::UNIX_EPOCH,
+            clock: || SystemTime::UNIX_EPOCH,
             variable: &|_| None,
         };
         let settings = HopSettings::new("me", "app", 22, &local);

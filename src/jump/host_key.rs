@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
 use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Preferred, compression};
 
 use super::ask::{Asker, Question};
 use super::certificate;
-use super::error::{HostKeyFacts, JumpError};
-use super::known_hosts::{Finding, KnownHosts};
-use super::remember;
-use super::settings::{HopSettings, StrictHostKeys};
+use super::error::{HostKeyFacts, HostKeyFault, JumpError};
+use super::known_hosts::{Finding, KnownHosts, is_same_type};
+use super::settings::{Allowed, HopSettings, StrictHostKeys};
+use super::{remember, revoked};
 
 /// How often a human may answer neither yes nor no.
 const MOST_QUESTIONS: usize = 3;
 
-/// What we can verify and still trust, best first: no DSA, no SHA-1.
+/// What we ask for, best first: no DSA, no SHA-1. russh does not hold a server to it: what an RSA key signed is verified
+/// with the hash that the signature names, be it SHA-1.
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Ed25519,
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
@@ -52,13 +54,15 @@ impl<'a> HostKeys<'a> {
     }
 
     /// Returns what is negotiated: the types that are known first, so that no host looks changed for having many keys;
-    /// certificates only if an authority is trusted for the host.
+    /// certificates only if an authority is trusted for the host, or if nothing else is allowed.
     pub fn preferred(&self) -> Preferred {
         let is_known = |algorithm: &Algorithm| self.sources().any(|known| known.has_type(algorithm));
-        let (mut keys, others): (Vec<_>, Vec<_>) = ALGORITHMS.into_iter().partition(is_known);
+        let allowed = &self.settings.host_key_algorithms;
+        let (mut keys, others): (Vec<_>, Vec<_>) = key_algorithms(allowed).partition(is_known);
         keys.extend(others);
         let has_authority = self.sources().any(KnownHosts::has_authority);
-        let certificates = if has_authority { ALGORITHMS.to_vec() } else { Vec::new() };
+        let is_wanted = |_: &Algorithm| has_authority || keys.is_empty();
+        let certificates: Vec<_> = certificate_algorithms(allowed).filter(is_wanted).collect();
         Preferred {
             key: keys.into(),
             host_key_certificates: certificates.into(),
@@ -69,6 +73,7 @@ impl<'a> HostKeys<'a> {
 
     /// Accepts what the hop offers, or says why not.
     pub async fn judge(&self, offered: &PublicKeyOrCertificate, asker: &dyn Asker) -> Result<(), JumpError> {
+        self.refuse(offered).await?;
         match offered {
             PublicKeyOrCertificate::Certificate(certificate) => {
                 self.judge_certificate(certificate, asker).await
@@ -77,18 +82,54 @@ impl<'a> HostKeys<'a> {
         }
     }
 
+    /// What is refused though it may be known: russh does not check that the key is of a kind that we asked for.
+    async fn refuse(&self, offered: &PublicKeyOrCertificate) -> Result<(), JumpError> {
+        let (key, is_certificate) = match offered {
+            PublicKeyOrCertificate::Certificate(certificate) => (certificate.public_key(), true),
+            PublicKeyOrCertificate::PublicKey { key, .. } => (key.key_data(), false),
+        };
+        let facts = || self.facts(&PublicKey::from(key.clone()));
+        match revoked::find(&self.settings.revoked_host_keys, offered).await {
+            Ok(Some(place)) => {
+                return Err(JumpError::HostKeyRevoked { facts: facts(), file: place.file, line: place.line });
+            }
+            Ok(None) => {}
+            Err(fault) => return Err(JumpError::HostKeyRefused { facts: facts(), fault }),
+        }
+        let fault = self.fault(key, is_certificate);
+        fault.map_or(Ok(()), |fault| Err(JumpError::HostKeyRefused { facts: facts(), fault }))
+    }
+
+    fn fault(&self, key: &KeyData, is_certificate: bool) -> Option<HostKeyFault> {
+        let (allowed, least) = (&self.settings.host_key_algorithms, self.settings.required_rsa_size);
+        let is_it = |algorithm: Algorithm| is_same_type(&algorithm, &key.algorithm());
+        let is_allowed = if is_certificate {
+            certificate_algorithms(allowed).any(is_it)
+        } else {
+            key_algorithms(allowed).any(is_it)
+        };
+        if !is_allowed {
+            return Some(HostKeyFault::Kind);
+        }
+        let bits = key.rsa().map(RsaPublicKey::key_size).filter(|bits| *bits < least)?;
+        Some(HostKeyFault::Short { bits, least })
+    }
+
     /// A certificate that nobody vouches for is worth what its key is worth, as in OpenSSH; a bad one of a trusted
     /// authority only if its key is known.
     async fn judge_certificate(&self, cert: &Certificate, asker: &dyn Asker) -> Result<(), JumpError> {
         let key = PublicKey::from(cert.public_key().clone());
         match self.find(|known| known.check_authority(cert)) {
-            Finding::Revoked(place) => {
-                Err(JumpError::HostKeyRevoked { facts: self.facts(&key), file: place.file, line: place.line })
-            }
+            Finding::Revoked(place) => Err(JumpError::HostKeyRevoked {
+                facts: self.facts(&key),
+                file: place.file,
+                line: Some(place.line),
+            }),
             Finding::Unknown | Finding::Changed(_) => self.judge_key(&key, asker).await,
             Finding::Known => {
                 let principal = self.settings.principal();
-                match certificate::judge(cert, &principal, self.settings.now) {
+                let signatures = &self.settings.ca_signature_algorithms;
+                match certificate::judge(cert, &principal, (self.settings.clock)(), signatures) {
                     Ok(()) => Ok(()),
                     Err(_) if self.find(|known| known.check(key.key_data())) == Finding::Known => Ok(()),
                     Err(fault) => Err(JumpError::HostCertificate { facts: self.facts(&key), fault }),
@@ -102,7 +143,7 @@ impl<'a> HostKeys<'a> {
         match self.find(|known| known.check(key.key_data())) {
             Finding::Known => Ok(()),
             Finding::Revoked(place) => {
-                Err(JumpError::HostKeyRevoked { facts, file: place.file, line: place.line })
+                Err(JumpError::HostKeyRevoked { facts, file: place.file, line: Some(place.line) })
             }
             Finding::Changed(place) => {
                 Err(JumpError::HostKeyChanged { facts, file: place.file, line: place.line })
@@ -133,6 +174,10 @@ impl<'a> HostKeys<'a> {
     fn remember(&self, key: &PublicKey) {
         let Some(file) = self.settings.user_known_hosts.first() else { return };
         let name = self.settings.known_as();
+        if !remember::is_plain(&self.settings.principal()) {
+            tracing::warn!(host = name, "is no name for the known hosts");
+            return;
+        }
         match remember::append(file, &name, key, self.settings.hash_known_hosts) {
             Ok(()) => tracing::info!(host = name, file = %file.display(), "added to the known hosts"),
             Err(error) => {
@@ -165,6 +210,19 @@ impl<'a> HostKeys<'a> {
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
         })
     }
+}
+
+/// Whether we can do anything of what is allowed.
+pub(super) fn is_any_allowed(allowed: &Allowed) -> bool {
+    key_algorithms(allowed).chain(certificate_algorithms(allowed)).next().is_some()
+}
+
+fn key_algorithms(allowed: &Allowed) -> impl Iterator<Item = Algorithm> {
+    ALGORITHMS.into_iter().filter(|algorithm| allowed.has(algorithm.as_str()))
+}
+
+fn certificate_algorithms(allowed: &Allowed) -> impl Iterator<Item = Algorithm> {
+    ALGORITHMS.into_iter().filter(|algorithm| allowed.has(&algorithm.to_certificate_type()))
 }
 
 /// OpenSSH's three answers: yes, no, or the fingerprint from somewhere else.
@@ -205,5 +263,52 @@ fn read_file(file: &Path) -> Option<String> {
             tracing::warn!(file = %file.display(), %error, "known hosts cannot be read");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::jump::{Local, Nobody};
+
+    const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
+
+    fn settings() -> HopSettings {
+        let local = Local {
+            home: Path::new("/nowhere"),
+            user: "me",
+            agent: None,
+            clock: || SystemTime::UNIX_EPOCH,
+            variable: &|_| None,
+        };
+        let mut settings = HopSettings::new("me", "app", 22, &local);
+        settings.global_known_hosts = Vec::new();
+        settings
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_not_asked_for_is_refused() {
+        let mut settings = settings();
+        let offered = PublicKeyOrCertificate::PublicKey { key: CURVE.parse().unwrap(), hash_alg: None };
+        let error = HostKeys::read(&settings).judge(&offered, &Nobody).await.unwrap_err();
+        assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
+        settings.host_key_algorithms = Allowed::only("ssh-ed25519,ecdsa-sha2-nistp256-cert-v01@openssh.com");
+        let error = HostKeys::read(&settings).judge(&offered, &Nobody).await.unwrap_err();
+        assert!(matches!(error, JumpError::HostKeyRefused { fault: HostKeyFault::Kind, .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_is_allowed() {
+        let mut settings = settings();
+        let all = HostKeys::read(&settings).preferred();
+        assert_eq!((&*all.key, all.host_key_certificates.len()), (&ALGORITHMS[..], 0));
+        settings.host_key_algorithms = Allowed::only("rsa-sha2-512,ssh-ed25519-cert-v01@openssh.com");
+        let some = HostKeys::read(&settings).preferred();
+        assert_eq!((&*some.key, some.host_key_certificates.len()), (&ALGORITHMS[4..5], 0));
+        settings.host_key_algorithms = Allowed::only("ssh-ed25519-cert-v01@openssh.com");
+        let certified = HostKeys::read(&settings).preferred();
+        assert_eq!((&*certified.key, &*certified.host_key_certificates), (&[][..], &ALGORITHMS[..1]));
     }
 }

@@ -1,6 +1,6 @@
 //! The user's own key files: what is in them, who may read them, how they are unlocked.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -13,36 +13,52 @@ use super::error::KeyProblem;
 /// OpenSSH's `NumberOfPasswordPrompts`, for passphrases.
 const MOST_PASSPHRASES: usize = 3;
 
-/// One `IdentityFile`: its public half, and the text of its private half if it is there to be used.
+/// One `IdentityFile`.
 pub(super) struct Identity {
     pub file: PathBuf,
     pub public: PublicKey,
-    pub private: Option<Zeroizing<String>>,
+    pub private: Private,
     /// The certificate that lies beside it.
     pub certificate: Option<Box<Certificate>>,
 }
 
+/// What is known of an identity's private half.
+pub(super) enum Private {
+    /// Its text.
+    Text(Zeroizing<String>),
+    /// It is there, and of no use.
+    Unusable(KeyProblem),
+    /// It is not there: only the agent can have it.
+    Elsewhere,
+}
+
 impl Identity {
-    /// Reads a file; nothing if neither it nor its public half is there.
+    /// Reads a file; nothing if neither it nor its public half is there. As in OpenSSH, a private half that others can
+    /// read is not used, but tells which key of the agent is meant.
     pub fn read(file: &Path) -> Result<Option<Self>, KeyProblem> {
         let beside = read_public(&with_suffix(file, ".pub"));
         let certificate = read_certificate(&with_suffix(file, "-cert.pub")).ok().flatten();
-        let private = read_text(file, Protection::Private)?;
-        let identity =
-            |public, private| Ok(Some(Self { file: file.to_owned(), public, private, certificate }));
-        let Some(text) = private else {
-            return match beside {
-                Some(public) => identity(public, None),
-                None => Ok(None),
+        let identity = |public, private| {
+            let is_on_token = is_on_token(&public);
+            let private = if is_on_token {
+                Private::Unusable(KeyProblem::NeedsToken(file.to_owned()))
+            } else {
+                private
             };
+            Self { file: file.to_owned(), public, private, certificate }
+        };
+        let Some((text, metadata)) = read_text(file)? else {
+            return Ok(beside.map(|public| identity(public, Private::Elsewhere)));
         };
         // A public key as `IdentityFile` picks one of the agent's.
         if let Ok(public) = PublicKey::from_openssh(&text) {
-            return identity(public, None);
+            return Ok(Some(identity(public, Private::Elsewhere)));
         }
         match public_half(&text).or(beside) {
-            Some(public) if is_on_token(&public) => identity(public, None),
-            Some(public) => identity(public, Some(text)),
+            Some(public) if is_open_to_others(&metadata) => {
+                Ok(Some(identity(public, Private::Unusable(KeyProblem::TooOpen(file.to_owned())))))
+            }
+            Some(public) => Ok(Some(identity(public, Private::Text(text)))),
             None if is_encrypted(&text) => Err(KeyProblem::NoPublicKey(file.to_owned())),
             None => Err(KeyProblem::Malformed(file.to_owned())),
         }
@@ -51,7 +67,7 @@ impl Identity {
 
 /// Reads a `CertificateFile`.
 pub(super) fn read_certificate(file: &Path) -> Result<Option<Box<Certificate>>, KeyProblem> {
-    let Some(text) = read_text(file, Protection::Public)? else { return Ok(None) };
+    let Some((text, _)) = read_text(file)? else { return Ok(None) };
     let certificate = Certificate::from_openssh(text.trim());
     certificate.map(|found| Some(Box::new(found))).map_err(|_| KeyProblem::Malformed(file.to_owned()))
 }
@@ -107,12 +123,12 @@ fn is_encrypted(text: &str) -> bool {
 }
 
 /// What is in the file of such a key is of no use without its token, which only the agent speaks to.
-pub(super) fn is_on_token(key: &PublicKey) -> bool {
+fn is_on_token(key: &PublicKey) -> bool {
     matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }
 
 fn read_public(file: &Path) -> Option<PublicKey> {
-    let text = read_text(file, Protection::Public).ok()??;
+    let (text, _) = read_text(file).ok()??;
     PublicKey::from_openssh(text.trim()).ok()
 }
 
@@ -122,14 +138,8 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protection {
-    Private,
-    Public,
-}
-
 /// Reads a file; nothing if it is not there.
-fn read_text(file: &Path, protection: Protection) -> Result<Option<Zeroizing<String>>, KeyProblem> {
+fn read_text(file: &Path) -> Result<Option<(Zeroizing<String>, Metadata)>, KeyProblem> {
     let unreadable =
         |error: io::Error| KeyProblem::Unreadable { file: file.to_owned(), reason: error.to_string() };
     let mut open = match File::open(file) {
@@ -139,29 +149,24 @@ fn read_text(file: &Path, protection: Protection) -> Result<Option<Zeroizing<Str
     };
     let mut text = Zeroizing::new(String::new());
     open.read_to_string(&mut text).map_err(unreadable)?;
-    let is_public = protection == Protection::Public || PublicKey::from_openssh(&text).is_ok();
-    if !is_public && is_open_to_others(&open).map_err(unreadable)? {
-        return Err(KeyProblem::TooOpen(file.to_owned()));
-    }
-    Ok(Some(text))
+    Ok(Some((text, open.metadata().map_err(unreadable)?)))
 }
 
 /// Like OpenSSH, does not judge the files of others.
 #[cfg(unix)]
-fn is_open_to_others(file: &File) -> io::Result<bool> {
+fn is_open_to_others(metadata: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
 
-    let metadata = file.metadata()?;
-    let is_ours = metadata.uid() == rustix::process::getuid().as_raw();
-    Ok(is_ours && metadata.mode() & 0o077 != 0)
+    metadata.uid() == rustix::process::getuid().as_raw() && metadata.mode() & 0o077 != 0
 }
 
 #[cfg(not(unix))]
-fn is_open_to_others(_file: &File) -> io::Result<bool> {
-    Ok(false)
+fn is_open_to_others(_metadata: &Metadata) -> bool {
+    false
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
@@ -180,6 +185,10 @@ mod tests {
         }
     }
 
+    fn read(file: &Path) -> Identity {
+        Identity::read(file).unwrap().unwrap()
+    }
+
     fn generate(file: &Path, passphrase: &str, more: &[&str]) {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ecdsa", "-N", passphrase]).args(more).arg("-f").arg(file);
@@ -187,13 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_ignored() {
+    fn of_a_key_that_others_can_read_the_public_half_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("id");
         generate(&file, "", &[]);
-        assert!(Identity::read(&file).unwrap().unwrap().private.is_some());
+        assert!(matches!(read(&file).private, Private::Text(_)));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(Identity::read(&file).err(), Some(KeyProblem::TooOpen(file)));
+        let identity = read(&file);
+        assert_eq!(identity.public.key_data(), read(&folder.path().join("id.pub")).public.key_data());
+        let Private::Unusable(problem) = identity.private else { panic!("it is used") };
+        assert_eq!(problem, KeyProblem::TooOpen(file));
     }
 
     #[test]
@@ -201,10 +213,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("id");
         generate(&file, "", &[]);
-        let named = Identity::read(&folder.path().join("id.pub")).unwrap().unwrap();
-        assert!(named.private.is_none());
+        let named = read(&folder.path().join("id.pub"));
+        assert!(matches!(named.private, Private::Elsewhere));
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(Identity::read(&file).unwrap().unwrap().public.key_data(), named.public.key_data());
+        assert_eq!(read(&file).public.key_data(), named.public.key_data());
         assert!(Identity::read(&folder.path().join("nothing")).unwrap().is_none());
     }
 
@@ -214,8 +226,8 @@ mod tests {
         for (name, format) in [("new", &[][..]), ("pkcs8", &["-m", "PKCS8"])] {
             let file = folder.path().join(name);
             generate(&file, "secret", format);
-            let identity = Identity::read(&file).unwrap().unwrap();
-            let text = identity.private.unwrap();
+            let identity = read(&file);
+            let Private::Text(text) = identity.private else { panic!("{name}") };
             let key = unlock(&file, &text, Some(&Says(&["wrong", "secret"]))).await.unwrap();
             assert_eq!(key.public_key().key_data(), identity.public.key_data(), "{name}");
             assert!(unlock(&file, &text, Some(&Says(&["wrong", "wrong"]))).await.is_err());

@@ -76,15 +76,13 @@ impl KnownHosts {
         if let Some(place) = self.revoked(key) {
             return Finding::Revoked(place);
         }
-        let mut others = self.marked(Marker::None).filter(|entry| entry.key != *key);
         if self.marked(Marker::None).any(|entry| entry.key == *key) {
             return Finding::Known;
         }
-        let same_type = self
-            .marked(Marker::None)
-            .find(|entry| is_same_type(&entry.key.algorithm(), &key.algorithm()))
-            .or_else(|| others.next());
-        same_type.map_or(Finding::Unknown, |entry| Finding::Changed(entry.place.clone()))
+        let is_replaced = |entry: &&Entry| is_same_type(&entry.key.algorithm(), &key.algorithm());
+        let changed = self.marked(Marker::None).find(is_replaced);
+        let changed = changed.or_else(|| self.marked(Marker::None).next());
+        changed.map_or(Finding::Unknown, |entry| Finding::Changed(entry.place.clone()))
     }
 
     /// Judges who signed a certificate; what the certificate itself says is not looked at.
@@ -137,7 +135,7 @@ impl<'a> Line<'a> {
 }
 
 /// RSA keys are of one type, whatever hash signs.
-fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
+pub(super) fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
     one == other || (one.clone().is_rsa() && other.clone().is_rsa())
 }
 
@@ -173,7 +171,7 @@ fn is_in_list(list: &str, name: &str) -> bool {
             Some(pattern) => (true, pattern),
             None => (false, pattern),
         };
-        if is_like(name, pattern) {
+        if is_like(name, &pattern.to_lowercase()) {
             if is_negated {
                 return false;
             }
@@ -183,9 +181,9 @@ fn is_in_list(list: &str, name: &str) -> bool {
     is_in
 }
 
-/// Whether a name is like a pattern: `*` is any text, `?` any byte; case does not matter.
+/// Whether a name is like a pattern: `*` is any text, `?` any byte.
 pub(super) fn is_like(name: &str, pattern: &str) -> bool {
-    let (name, pattern) = (name.to_lowercase().into_bytes(), pattern.to_lowercase().into_bytes());
+    let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
     let (mut at, mut next) = (0, 0);
     // Where the last star is, and how much of the name it has taken so far.
     let mut star: Option<(usize, usize)> = None;
@@ -285,7 +283,7 @@ mod tests {
             ("a*b*c", "aXbXbc", true),
             ("[app]:2222", "[app]:2222", true),
             ("[*]:2222", "[app]:2222", true),
-            ("APP", "app", true),
+            ("APP", "app", false),
             ("", "", true),
             ("", "x", false),
         ] {
@@ -294,6 +292,7 @@ mod tests {
         assert!(!is_in_list("*.example,!bad.example", "bad.example"));
         assert!(is_in_list("!bad.example,*.example", "good.example"));
         assert!(!is_in_list("!bad.example", "good.example"));
+        assert!(is_in_list("APP", "app"));
     }
 
     #[test]

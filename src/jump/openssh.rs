@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use thiserror::Error;
 use tokio::process::Command;
 
 use super::expand::Tokens;
-use super::settings::{HopSettings, Local, StrictHostKeys};
+use super::host_key;
+use super::settings::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
 
 /// What is asked for: the words of a command line.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,14 @@ pub enum OpenSshError {
     /// What ssh printed lacks a value, or has one that cannot be read.
     #[error("`ssh -G {name}` printed no usable `{key}`")]
     Value {
+        /// What was asked for.
+        name: String,
+        /// The setting.
+        key: &'static str,
+    },
+    /// A setting allows nothing that we can do: allow more, or use ssh's own `ProxyJump`.
+    #[error("`ssh -G {name}` printed a `{key}` of which nothing is supported")]
+    Unsupported {
         /// What was asked for.
         name: String,
         /// The setting.
@@ -88,16 +96,14 @@ pub async fn settings(
 pub fn parse(text: &str, name: &str, local: &Local<'_>) -> Result<HopSettings, OpenSshError> {
     let printed = Printed { text, name };
     let (user, host) = (printed.required("user")?, printed.required("hostname")?);
-    let port = printed.required("port")?.parse();
-    let port = port.map_err(|_| OpenSshError::Value { name: name.to_owned(), key: "port" })?;
+    let port = printed.required("port")?.parse().map_err(|_| printed.unusable("port"))?;
     let alias = printed.value("hostkeyalias");
     let tokens = Tokens { local, name, host, port, user, alias: alias.unwrap_or(name) };
     let mut settings = HopSettings::new(user, host, port, local);
     settings.name = name.to_owned();
     settings.host_key_alias = alias.map(str::to_owned);
     printed.read_identities(&mut settings, &tokens);
-    printed.read_host_keys(&mut settings, &tokens);
-    printed.read_limits(&mut settings);
+    printed.read_host_keys(&mut settings, &tokens)?;
     Ok(settings)
 }
 
@@ -121,7 +127,11 @@ impl<'a> Printed<'a> {
 
     fn required(&self, key: &'static str) -> Result<&'a str, OpenSshError> {
         let value = self.value(key).filter(|value| !value.is_empty());
-        value.ok_or_else(|| OpenSshError::Value { name: self.name.to_owned(), key })
+        value.ok_or_else(|| self.unusable(key))
+    }
+
+    fn unusable(&self, key: &'static str) -> OpenSshError {
+        OpenSshError::Value { name: self.name.to_owned(), key }
     }
 
     fn switch(&self, key: &str, otherwise: bool) -> bool {
@@ -132,8 +142,25 @@ impl<'a> Printed<'a> {
         }
     }
 
-    fn number(&self, key: &str) -> Option<u64> {
+    fn number(&self, key: &str) -> Option<u32> {
         self.value(key)?.parse().ok()
+    }
+
+    fn allowed(&self, key: &str) -> Allowed {
+        self.value(key).map_or_else(Allowed::default, Allowed::only)
+    }
+
+    /// Reads a list of files that must all be looked at: one that cannot be named is an error.
+    fn files(
+        &self,
+        key: &'static str,
+        expand: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Result<Option<Vec<PathBuf>>, OpenSshError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some("none") => Ok(Some(Vec::new())),
+            Some(value) => split_files(value, expand).map(Some).ok_or_else(|| self.unusable(key)),
+        }
     }
 
     fn read_identities(&self, settings: &mut HopSettings, tokens: &Tokens<'_>) {
@@ -148,20 +175,40 @@ impl<'a> Printed<'a> {
             Some("none") => None,
             Some(text) => agent_path(text, tokens),
         };
-        settings.methods.public_key = self.value("pubkeyauthentication") != Some("false")
-            && self.value("pubkeyauthentication") != Some("no");
-        settings.methods.keyboard_interactive = self.switch("kbdinteractiveauthentication", true);
-        settings.methods.password = self.switch("passwordauthentication", true);
+        let preferred = self.allowed("preferredauthentications");
+        let uses = |method, key| preferred.has(method) && self.value(key) != Some("no");
+        settings.methods = Methods {
+            public_key: uses("publickey", "pubkeyauthentication")
+                && self.value("pubkeyauthentication") != Some("false"),
+            keyboard_interactive: uses("keyboard-interactive", "kbdinteractiveauthentication"),
+            password: uses("password", "passwordauthentication"),
+        };
+        // Before OpenSSH 8.5 the setting had another name.
+        let kinds = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
+        let kinds = kinds.into_iter().find_map(|key| self.value(key));
+        settings.pubkey_accepted_algorithms = kinds.map_or_else(Allowed::default, Allowed::only);
         settings.batch_mode = self.switch("batchmode", false);
+        settings.password_prompts =
+            self.number("numberofpasswordprompts").unwrap_or(settings.password_prompts);
     }
 
-    fn read_host_keys(&self, settings: &mut HopSettings, tokens: &Tokens<'_>) {
-        if let Some(files) = self.value("userknownhostsfile") {
-            settings.user_known_hosts = paths(split_paths(files).iter().map(String::as_str), tokens);
+    /// Of known hosts, ssh has expanded the user's already, and of the machine's only `~` is ever expanded.
+    fn read_host_keys(&self, settings: &mut HopSettings, tokens: &Tokens<'_>) -> Result<(), OpenSshError> {
+        let home_path = |text: &str| tokens.home_path(text);
+        if let Some(files) = self.files("userknownhostsfile", home_path)? {
+            settings.user_known_hosts = files;
         }
-        if let Some(files) = self.value("globalknownhostsfile") {
-            settings.global_known_hosts = paths(split_paths(files).iter().map(String::as_str), tokens);
+        if let Some(files) = self.files("globalknownhostsfile", home_path)? {
+            settings.global_known_hosts = files;
         }
+        let revoked = self.files("revokedhostkeys", |text| tokens.path(text))?;
+        settings.revoked_host_keys = revoked.unwrap_or_default();
+        settings.host_key_algorithms = self.allowed("hostkeyalgorithms");
+        if !host_key::is_any_allowed(&settings.host_key_algorithms) {
+            return Err(OpenSshError::Unsupported { name: self.name.to_owned(), key: "hostkeyalgorithms" });
+        }
+        settings.ca_signature_algorithms = self.allowed("casignaturealgorithms");
+        settings.required_rsa_size = self.number("requiredrsasize").unwrap_or(settings.required_rsa_size);
         settings.hash_known_hosts = self.switch("hashknownhosts", false);
         settings.strict = match self.value("stricthostkeychecking") {
             Some("yes" | "true") => StrictHostKeys::Yes,
@@ -169,17 +216,15 @@ impl<'a> Printed<'a> {
             Some("no" | "false" | "off") => StrictHostKeys::No,
             Some(_) | None => StrictHostKeys::Ask,
         };
-    }
-
-    fn read_limits(&self, settings: &mut HopSettings) {
-        if let Some(seconds) = self.number("connecttimeout").filter(|seconds| *seconds > 0) {
-            settings.connect_timeout = Duration::from_secs(seconds);
+        // Its keys would make an offered one a changed one: what only it knows must not be taken for new.
+        if self.value("knownhostscommand").is_some_and(|command| command != "none") {
+            tracing::warn!(
+                hop = self.name,
+                "`KnownHostsCommand` is not supported: only keys in files are accepted"
+            );
+            settings.strict = StrictHostKeys::Yes;
         }
-        settings.alive_interval = Duration::from_secs(self.number("serveraliveinterval").unwrap_or(0));
-        let most = self.number("serveralivecountmax").and_then(|most| usize::try_from(most).ok());
-        settings.alive_max = most.unwrap_or(settings.alive_max);
-        let prompts = self.number("numberofpasswordprompts").and_then(|most| u32::try_from(most).ok());
-        settings.password_prompts = prompts.unwrap_or(settings.password_prompts);
+        Ok(())
     }
 }
 
@@ -195,8 +240,11 @@ fn paths<'a>(values: impl Iterator<Item = &'a str>, tokens: &Tokens<'_>) -> Vec<
     paths
 }
 
-/// An agent may also be named by a variable: `$NAME`.
+/// An agent may also be named by a variable: `$NAME`. What ssh has expanded already is an absolute path.
 fn agent_path(text: &str, tokens: &Tokens<'_>) -> Option<PathBuf> {
+    if text.starts_with('/') {
+        return Some(text.into());
+    }
     let name = text.strip_prefix('$').filter(|name| !name.starts_with('{'));
     match name {
         Some(name) => (tokens.local.variable)(name).map(PathBuf::from),
@@ -204,21 +252,19 @@ fn agent_path(text: &str, tokens: &Tokens<'_>) -> Option<PathBuf> {
     }
 }
 
-/// Takes a list of paths apart that is printed without quotes: a piece that cannot begin a path continues one that has
-/// a space in it.
-fn split_paths(value: &str) -> Vec<String> {
-    let mut paths: Vec<String> = Vec::new();
-    for piece in value.split(' ') {
-        let begins = piece == "none" || piece.starts_with(['/', '~', '%', '$', '"']);
-        match paths.last_mut() {
-            Some(last) if !begins => {
-                last.push(' ');
-                last.push_str(piece);
-            }
-            Some(_) | None => paths.push(piece.to_owned()),
-        }
+/// Takes a list of files apart that is printed without quotes: pieces that together name a file are that file, the
+/// longest name first; any other piece is a path of its own.
+fn split_files(value: &str, expand: impl Fn(&str) -> Option<PathBuf>) -> Option<Vec<PathBuf>> {
+    let (mut files, mut rest) = (Vec::new(), value);
+    while !rest.is_empty() {
+        let ends = rest.rmatch_indices(' ').map(|(end, _)| end);
+        let is_file = |end: &usize| expand(&rest[..*end]).is_some_and(|file| file.is_file());
+        let end = std::iter::once(rest.len()).chain(ends).find(is_file);
+        let end = end.or_else(|| rest.find(' ')).unwrap_or(rest.len());
+        files.push(expand(&rest[..end])?);
+        rest = rest[end..].trim_start_matches(' ');
     }
-    paths
+    Some(files)
 }
 
 #[cfg(test)]
@@ -230,27 +276,29 @@ mod tests {
     /// What OpenSSH 9.2 printed of a host that sets what we read; lines that we do not read are left out.
     const FULL: &str = "host app\nuser bob\nhostname app.example\nport 2222\nbatchmode yes\nhashknownhosts yes\n\
         identitiesonly yes\nkbdinteractiveauthentication yes\npasswordauthentication no\npubkeyauthentication true\n\
-        stricthostkeychecking accept-new\nnumberofpasswordprompts 3\nserveralivecountmax 4\n\
-        serveraliveinterval 15\nhostkeyalias the-app\nidentityagent /home/me/.agent/me.sock\n\
+        stricthostkeychecking accept-new\nnumberofpasswordprompts 2\nhostkeyalias the-app\nidentityagent /home/me/.agent/me.sock\n\
         identityfile ~/.ssh/my key\nidentityfile %d/.ssh/id_%r@%h\ncertificatefile ~/.ssh/x-cert.pub\n\
         globalknownhostsfile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n\
-        userknownhostsfile /home/me/.ssh/kh /home/me/.ssh/k h2 /x/the-app\nconnecttimeout 7\n";
+        userknownhostsfile /home/me/.ssh/kh /x/the-app\n";
 
     /// The same of a host that turns things off.
     const BARE: &str = "host b\nuser me\nhostname b\nport 22\nidentitiesonly no\npubkeyauthentication false\n\
-        stricthostkeychecking true\nidentityagent none\nidentityfile none\nuserknownhostsfile none\n\
-        connecttimeout none\nserveraliveinterval 0\n";
+        stricthostkeychecking true\nidentityagent none\nidentityfile none\nuserknownhostsfile none\n";
 
     fn read(text: &str, name: &str) -> HopSettings {
+        try_read(text, name).unwrap()
+    }
+
+    fn try_read(text: &str, name: &str) -> Result<HopSettings, OpenSshError> {
         let variable = |name: &str| (name == "FOO").then(|| "/foo.sock".to_owned());
         let local = Local {
             home: Path::new("/home/me"),
             user: "me",
             agent: Some(Path::new("/default.sock")),
-            now: SystemTime::UNIX_EPOCH,
+            clock: || SystemTime::UNIX_EPOCH,
             variable: &variable,
         };
-        parse(text, name, &local).unwrap()
+        parse(text, name, &local)
     }
 
     fn list(paths: &[&str]) -> Vec<PathBuf> {
@@ -267,14 +315,13 @@ mod tests {
         assert_eq!(settings.identity_files, identities);
         assert_eq!(settings.certificate_files, list(&["/home/me/.ssh/x-cert.pub"]));
         assert_eq!(settings.agent, Some("/home/me/.agent/me.sock".into()));
-        let known = list(&["/home/me/.ssh/kh", "/home/me/.ssh/k h2", "/x/the-app"]);
+        let known = list(&["/home/me/.ssh/kh", "/x/the-app"]);
         assert_eq!(settings.user_known_hosts, known);
         assert_eq!(settings.global_known_hosts.len(), 2);
         assert!(settings.identities_only && settings.batch_mode && settings.hash_known_hosts);
         assert!(settings.methods.public_key && !settings.methods.password);
         assert_eq!(settings.strict, StrictHostKeys::AcceptNew);
-        assert_eq!(settings.connect_timeout, Duration::from_secs(7));
-        assert_eq!((settings.alive_interval, settings.alive_max), (Duration::from_secs(15), 4));
+        assert_eq!(settings.password_prompts, 2);
     }
 
     #[test]
@@ -298,14 +345,57 @@ mod tests {
 
     #[test]
     fn a_missing_value_is_named() {
-        let local = Local {
-            home: Path::new("/"),
-            user: "me",
-            agent: None,
-            now: SystemTime::UNIX_EPOCH,
-            variable: &|_| None,
-        };
-        let error = parse("user u\nhostname h\nport many\n", "h", &local).unwrap_err();
+        let error = try_read("user u\nhostname h\nport many\n", "h").unwrap_err();
         assert_eq!(error.to_string(), "`ssh -G h` printed no usable `port`");
+    }
+
+    fn with(line: &str) -> Result<HopSettings, OpenSshError> {
+        try_read(&format!("user u\nhostname h\nport 22\n{line}\n"), "h")
+    }
+
+    #[test]
+    fn a_file_with_spaces_in_its_name_is_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, file) = (folder.path().display(), folder.path().join("k h 2"));
+        std::fs::write(&file, "").unwrap();
+        let settings = with(&format!("userknownhostsfile {folder}/a {folder}/k h 2 {folder}/b")).unwrap();
+        assert_eq!(
+            settings.user_known_hosts,
+            [format!("{folder}/a").into(), file, format!("{folder}/b").into()]
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_named_is_an_error() {
+        for key in ["userknownhostsfile", "globalknownhostsfile", "revokedhostkeys"] {
+            let error = with(&format!("{key} /x/one ~eve/two")).unwrap_err();
+            assert!(matches!(error, OpenSshError::Value { key: found, .. } if found == key), "{error}");
+        }
+        let settings = with("revokedhostkeys %d/no more").unwrap();
+        assert_eq!(settings.revoked_host_keys, list(&["/home/me/no", "more"]));
+        assert!(with("revokedhostkeys %Z/no").is_err());
+    }
+
+    #[test]
+    fn keys_that_only_a_command_knows_are_not_new() {
+        let strict =
+            |command: &str| with(&format!("stricthostkeychecking accept-new\n{command}")).unwrap().strict;
+        assert_eq!(strict("knownhostscommand none"), StrictHostKeys::AcceptNew);
+        assert_eq!(strict("knownhostscommand /usr/bin/keys %H"), StrictHostKeys::Yes);
+    }
+
+    #[test]
+    fn only_preferred_methods_are_used() {
+        let methods = with("preferredauthentications gssapi-with-mic,password\n").unwrap().methods;
+        assert_eq!(methods, Methods { public_key: false, keyboard_interactive: false, password: true });
+        let methods = with("preferredauthentications publickey,password\npasswordauthentication no").unwrap();
+        assert!(methods.methods.public_key && !methods.methods.password);
+    }
+
+    #[test]
+    fn algorithms_of_which_none_is_ours_are_an_error() {
+        let error = with("hostkeyalgorithms sk-ssh-ed25519@openssh.com,ssh-dss").unwrap_err();
+        assert!(matches!(error, OpenSshError::Unsupported { key: "hostkeyalgorithms", .. }), "{error}");
+        assert!(with("hostkeyalgorithms ssh-dss,rsa-sha2-512-cert-v01@openssh.com").is_ok());
     }
 }

@@ -12,6 +12,13 @@ use super::known_hosts::hashed_name;
 /// As long as the hash: what `ssh-keygen -H` takes.
 const SALT_LENGTH: usize = 20;
 
+/// Tells whether a host or an alias, without its port, means itself in the file: OpenSSH reads no pattern, no other name
+/// and no other line out of it.
+pub(super) fn is_plain(host: &str) -> bool {
+    let is_special = |c: char| "@!?*#[]|'\"\\,".contains(c) || c.is_whitespace() || c.is_control();
+    !host.is_empty() && !host.contains(is_special)
+}
+
 /// Appends one line; file and folder are made if need be, for nobody else to write.
 ///
 /// # Errors
@@ -75,6 +82,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("app {KEY}\n"));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_name_that_means_something_else_is_not_plain() {
+        for name in ["app", "app.example", "10.0.0.1", "fe80::1%eth0", "büro", "a_b-c"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in [
+            "", "*", "a?", "@revoked", "#a", "[a]", "|1|a", "a,b", "!a", "a b", "a\nb", "a\u{7f}", "'a",
+            "\"", "\\",
+        ] {
+            assert!(!is_plain(name), "{name:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// A text that is wiped when dropped, and that no log shows.
+///
+/// Only what is ours is wiped. russh is given passwords and answers as strings of its own, which nobody wipes once they
+/// are sent; and what an askpass program prints may have been copied while it was read.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 

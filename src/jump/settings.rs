@@ -12,6 +12,9 @@ const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
 /// OpenSSH's `NumberOfPasswordPrompts`.
 const PASSWORD_PROMPTS: u32 = 3;
 
+/// OpenSSH's `RequiredRSASize`.
+const REQUIRED_RSA_SIZE: u32 = 1024;
+
 /// Private keys that are tried if nothing else is said, below `~/.ssh`.
 const IDENTITY_FILES: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_rsa", "id_ecdsa_sk", "id_ed25519_sk"];
 
@@ -44,6 +47,16 @@ pub struct HopSettings {
     pub hash_known_hosts: bool,
     /// What is done about a host key that is not known.
     pub strict: StrictHostKeys,
+    /// Files of keys and authorities that no host may have any more.
+    pub revoked_host_keys: Vec<PathBuf>,
+    /// Of which kinds host keys and their certificates may be.
+    pub host_key_algorithms: Allowed,
+    /// How the authorities of host certificates may sign.
+    pub ca_signature_algorithms: Allowed,
+    /// How many bits an RSA key must have, a host's or the user's.
+    pub required_rsa_size: u32,
+    /// Of which kinds the user's keys and certificates may be.
+    pub pubkey_accepted_algorithms: Allowed,
     /// Which ways to log in may be used.
     pub methods: Methods,
     /// Whether nobody must be asked anything.
@@ -54,12 +67,8 @@ pub struct HopSettings {
     pub connect_timeout: Duration,
     /// How long one answer of the server may take while logging in, without the time that a human thinks.
     pub auth_timeout: Duration,
-    /// After how much silence the server is asked for a sign of life; zero: never.
-    pub alive_interval: Duration,
-    /// How many such questions may stay unanswered.
-    pub alive_max: usize,
-    /// The time by which certificates are judged.
-    pub now: SystemTime,
+    /// Tells the time by which certificates are judged; a hop may be logged in to again after days.
+    pub clock: fn() -> SystemTime,
 }
 
 /// What is done about a host key that is not known; a changed or revoked one is refused whatever this says.
@@ -74,6 +83,10 @@ pub enum StrictHostKeys {
     /// Like [`StrictHostKeys::AcceptNew`]: OpenSSH would also go on with a changed key, we do not.
     No,
 }
+
+/// The names that a setting allows of those that we know; all of them if it is not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed(Option<Vec<String>>);
 
 /// Which ways to log in may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +108,22 @@ pub struct Local<'a> {
     pub user: &'a str,
     /// `SSH_AUTH_SOCK`.
     pub agent: Option<&'a Path>,
-    /// The time of the run.
-    pub now: SystemTime,
+    /// Tells the time.
+    pub clock: fn() -> SystemTime,
     /// Reads a variable of the environment, for settings that name one.
     pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+impl Allowed {
+    /// Allows the names of a list with commas.
+    pub fn only(list: &str) -> Self {
+        Self(Some(list.split(',').map(str::to_owned).collect()))
+    }
+
+    /// Whether a name is allowed.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))
+    }
 }
 
 impl HopSettings {
@@ -119,14 +144,17 @@ impl HopSettings {
             global_known_hosts: vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()],
             hash_known_hosts: false,
             strict: StrictHostKeys::Ask,
+            revoked_host_keys: Vec::new(),
+            host_key_algorithms: Allowed::default(),
+            ca_signature_algorithms: Allowed::default(),
+            required_rsa_size: REQUIRED_RSA_SIZE,
+            pubkey_accepted_algorithms: Allowed::default(),
             methods: Methods { public_key: true, keyboard_interactive: true, password: true },
             batch_mode: false,
             password_prompts: PASSWORD_PROMPTS,
             connect_timeout: CONNECT_TIMEOUT,
             auth_timeout: AUTH_TIMEOUT,
-            alive_interval: Duration::ZERO,
-            alive_max: 3,
-            now: local.now,
+            clock: local.clock,
         }
     }
 

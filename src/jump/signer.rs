@@ -9,7 +9,7 @@ use russh::keys::{HashAlg, PrivateKey};
 use russh::{SendError, Signer};
 use thiserror::Error;
 
-use super::agent::{Agent, put};
+use super::agent::{Agent, put, take};
 use super::ask::Asker;
 use super::candidate::{Candidate, Holder};
 use super::error::KeyProblem;
@@ -83,10 +83,15 @@ impl KeySigner<'_> {
         };
         let refused = || KeyProblem::AgentRefused(self.candidate.describe());
         let agent = self.agent.as_mut().ok_or_else(refused)?;
-        agent.sign(blob, data, flags).await.map_err(|error| {
+        let signature = agent.sign(blob, data, flags).await.map_err(|error| {
             tracing::debug!(%error, "the ssh-agent does not sign");
             refused()
-        })
+        })?;
+        let algorithm = self.candidate.signature_algorithm(hash);
+        if take(&mut &signature[..]) != Some(algorithm.as_str().as_bytes()) {
+            return Err(KeyProblem::AgentSignature(self.candidate.describe()));
+        }
+        Ok(signature)
     }
 }
 
@@ -99,4 +104,46 @@ fn sign(key: &PrivateKey, data: &[u8], hash: Option<HashAlg>) -> Option<Vec<u8>>
     let mut encoded = Vec::new();
     signature.encode(&mut encoded).ok()?;
     Some(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use russh::keys::PublicKey;
+
+    use super::*;
+    use crate::jump::agent::Public;
+    use crate::jump::agent::tests::answering;
+
+    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4ipdMjJdk4+YUQwrnonsgHqVv9UZNu9wWONXCBxW3WoQaT5fwDOwcDeNS5Htunh/3g7wTPmX4D4d9UAhuGD9OuuDewD+anAwJUplj/VekB4bQOjl7GNAJyYPQOMKLgMWmB+W3r57cdv6izsKuLca2ilP0ihlf5CbKGEbAR8s2OQ==";
+
+    #[tokio::test]
+    async fn an_agent_must_sign_as_it_was_asked_to() {
+        let sha512 = Some(HashAlg::Sha512);
+        for (key, hash, signed, is_right) in [
+            (ED25519, None, "ssh-ed25519", true),
+            (ED25519, None, "ssh-rsa", false),
+            (RSA, sha512, "rsa-sha2-512", true),
+            (RSA, sha512, "rsa-sha2-256", false),
+            (RSA, sha512, "ssh-rsa", false),
+        ] {
+            let (mut signature, mut answer) = (Vec::new(), vec![14]);
+            put(&mut signature, signed.as_bytes());
+            put(&mut answer, &signature);
+            let mut agent = answering(answer);
+            let public = Public::Key(key.parse::<PublicKey>().unwrap());
+            let candidate = Candidate { public, holder: Holder::Agent(Vec::new()) };
+            let patience = Patience::default();
+            let mut signer = KeySigner {
+                candidate: &candidate,
+                agent: Some(&mut agent),
+                asker: None,
+                patience: &patience,
+            };
+            let result = signer.by_agent(b"key", b"data", hash).await;
+            let expected =
+                if is_right { Ok(signature) } else { Err(KeyProblem::AgentSignature(candidate.describe())) };
+            assert_eq!(result, expected, "{signed}");
+        }
+    }
 }

@@ -1,6 +1,12 @@
 //! Asks on the terminal: never on standard input, which is ssh's.
 
+use tokio::sync::{Mutex, MutexGuard};
+
 use super::ask::NoAnswer;
+use super::secret::Secret;
+
+/// A human answers one question at a time, whoever asks and how.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Whether what is typed is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,39 +17,56 @@ pub enum Echo {
     Hidden,
 }
 
-/// Asks, and reads one line, without its end. If the future is dropped, the terminal is as it was before.
+/// Waits until nobody else asks; the next one waits until this is dropped.
+pub(super) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+/// Asks in its turn, and reads one line, without its end. If the future is dropped, the terminal is as it was before.
 ///
 /// The question is written as it is: what others wrote of it must be escaped before.
 ///
 /// # Errors
 /// There is no terminal, it is not ours now, or it cannot be read.
-pub async fn ask(question: &str, echo: Echo) -> Result<String, NoAnswer> {
+pub async fn ask(question: &str, echo: Echo) -> Result<Secret, NoAnswer> {
+    let _turn = turn().await;
     system::ask(question, echo).await
 }
 
 #[cfg(unix)]
 mod system {
     use std::fs::{File, OpenOptions};
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{Read, Write};
     use std::sync::Arc;
 
     use rustix::process::getpgrp;
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+    use zeroize::Zeroizing;
 
-    use super::{Echo, NoAnswer};
+    use super::{Echo, NoAnswer, Secret};
 
-    pub async fn ask(question: &str, echo: Echo) -> Result<String, NoAnswer> {
+    /// As much as any terminal keeps of a line.
+    const LONGEST_LINE: usize = 4096;
+
+    pub async fn ask(question: &str, echo: Echo) -> Result<Secret, NoAnswer> {
         let mut terminal = open().ok_or(NoAnswer::Nobody)?;
         let _mode = Mode::begin(terminal.clone(), echo).ok_or(NoAnswer::Nobody)?;
         terminal.write_all(question.as_bytes()).map_err(|_| NoAnswer::Nobody)?;
         // The thread cannot be stopped; nobody waits for it at the end.
-        let line = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(&*terminal).read_line(&mut line).map(|_| line)
-        });
-        let line = line.await.ok().and_then(Result::ok).ok_or(NoAnswer::Dismissed)?;
-        let text = line.strip_suffix('\n').ok_or(NoAnswer::Dismissed)?;
-        Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+        let line = tokio::task::spawn_blocking(move || read_line(&*terminal));
+        line.await.ok().flatten().ok_or(NoAnswer::Dismissed)
+    }
+
+    /// Reads into one buffer that is wiped, and never past the line.
+    fn read_line(mut terminal: impl Read) -> Option<Secret> {
+        let mut buffer = Zeroizing::new([0; LONGEST_LINE]);
+        let mut length = 0;
+        while buffer.get(..length)?.last() != Some(&b'\n') {
+            let read = terminal.read(buffer.get_mut(length..)?).ok().filter(|read| *read > 0)?;
+            length += read;
+        }
+        let line = std::str::from_utf8(buffer.get(..length)?).ok()?.trim_end_matches('\n');
+        Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
     }
 
     /// A job in the background would be stopped by asking.
@@ -80,14 +103,34 @@ mod system {
             }
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_line_is_read_whole_or_not_at_all() {
+            let read = |parts: &[&[u8]]| {
+                let (one, two) = (parts[0], parts.get(1).copied().unwrap_or_default());
+                read_line(one.chain(two)).map(|line| line.reveal().to_owned())
+            };
+            assert_eq!(read(&[b"secret\r\n"]).as_deref(), Some("secret"));
+            assert_eq!(read(&[b"sec", b"ret\n"]).as_deref(), Some("secret"));
+            assert_eq!(read(&[b"\n"]).as_deref(), Some(""));
+            assert_eq!(read(&[b"", b""]), None);
+            assert_eq!(read(&[b"secret"]), None);
+            assert_eq!(read(&[b"\xff\n"]), None);
+            assert_eq!(read(&[&[b'x'; LONGEST_LINE + 1]]), None);
+        }
+    }
 }
 
 #[cfg(not(unix))]
 mod system {
-    use super::{Echo, NoAnswer};
+    use super::{Echo, NoAnswer, Secret};
 
     #[expect(clippy::unused_async, reason = "asks where there is a terminal that can be opened")]
-    pub async fn ask(_question: &str, _echo: Echo) -> Result<String, NoAnswer> {
+    pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, NoAnswer> {
         Err(NoAnswer::Nobody)
     }
 }

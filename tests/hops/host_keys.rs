@@ -119,6 +119,19 @@ async fn a_revoked_key_ends_it() {
 }
 
 #[tokio::test]
+async fn a_key_in_the_file_of_revoked_ones_ends_it() {
+    let world = world().await;
+    let list = world.bench.path("revoked").display().to_string();
+    world.use_fumidai_for_all_after(&format!("Host *\n    RevokedHostKeys {list}\n")).await;
+    let finished = is_refused(&world, 0).await;
+    assert!(finished.cause().contains("it may be revoked"), "{}", finished.cause());
+    world.bench.write("revoked", world.bastion.public("host_key"));
+    let finished = go(&world).await.exits(19);
+    assert!(finished.cause().ends_with(&format!("{list}:1")), "{}", finished.cause());
+    world.bench.settle().await;
+}
+
+#[tokio::test]
 async fn a_new_key_is_accepted_once_where_ssh_config_says_so() {
     let world = world().await;
     world.know(&world.nodes());

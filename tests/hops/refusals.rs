@@ -90,6 +90,15 @@ async fn a_hop_that_is_lost_on_the_way_is_named() {
 }
 
 #[tokio::test]
+async fn an_ssh_that_cannot_be_asked_is_not_taken_for_none() {
+    let world = World::new().by_ssh_only().start().await;
+    std::fs::write(world.bench.path("bin").join("ssh"), b"\x7fELF, but nothing that runs\0").unwrap();
+    let finished = fails(&world, "fumidai connect third", 3).await;
+    assert!(finished.cause().contains("ssh"), "{}", finished.cause());
+    assert_eq!(world.visitors(), [0, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_circle_is_refused_before_anything_is_started() {
     let world = World::new().start().await;
     let finished = fails(&world, "fumidai connect bastion --via appserver", 2).await;

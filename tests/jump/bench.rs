@@ -85,7 +85,7 @@ impl Sshd {
             home: self.folder.path(),
             user: "nobody",
             agent: None,
-            now: SystemTime::now(),
+            clock: SystemTime::now,
             variable: &|_| None,
         };
         let mut settings = HopSettings::new(&user(), "127.0.0.1", self.address.port(), &local);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use fumidai::jump::openssh::{self, HopName, OpenSshError};
-use fumidai::jump::{HopSettings, Local, StrictHostKeys};
+use fumidai::jump::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
 
 use crate::openssh::script;
 use crate::tools::tool;
@@ -12,7 +12,10 @@ use crate::tools::tool;
 const CONFIG: &str = "Host app\n  HostName app.example\n  User bob\n  Port 2222\n  IdentityFile ~/.ssh/id_%r@%h\n\
     \x20 CertificateFile ~/.ssh/x-cert.pub\n  IdentityAgent none\n  IdentitiesOnly yes\n  HostKeyAlias the-app\n\
     \x20 UserKnownHostsFile /x/one /x/%k\n  StrictHostKeyChecking accept-new\n  ServerAliveInterval 15\n\
-    Host strict\n  StrictHostKeyChecking yes\nHost bad\n  Port many\n";
+    Host strict\n  StrictHostKeyChecking yes\n  RevokedHostKeys ~/.ssh/revoked\n  RequiredRSASize 3072\n\
+    \x20 HostKeyAlgorithms ssh-ed25519,rsa-*\n  CASignatureAlgorithms ssh-ed25519\n\
+    \x20 PubkeyAcceptedAlgorithms -rsa-*\n  PreferredAuthentications publickey\n\
+    \x20 KnownHostsCommand /bin/false\nHost bad\n  Port many\n";
 
 async fn ask(hop: HopName<'_>) -> Result<HopSettings, OpenSshError> {
     let folder = tempfile::tempdir().unwrap();
@@ -25,7 +28,7 @@ async fn ask(hop: HopName<'_>) -> Result<HopSettings, OpenSshError> {
         home: Path::new("/home/me"),
         user: "me",
         agent: Some(Path::new("/agent.sock")),
-        now: SystemTime::now(),
+        clock: SystemTime::now,
         variable: &|_| None,
     };
     openssh::settings(&program, hop, &local).await
@@ -49,8 +52,28 @@ async fn any_other_host_has_opensshs_defaults() {
     assert_eq!(settings.agent.as_deref(), Some(Path::new("/agent.sock")));
     assert!(settings.identity_files.contains(&"/home/me/.ssh/id_ed25519".into()));
     assert_eq!(settings.user_known_hosts.len(), 2);
-    let strict = ask(HopName { name: "strict", user: None, port: None }).await.unwrap();
-    assert_eq!(strict.strict, StrictHostKeys::Yes);
+    assert!(settings.revoked_host_keys.is_empty());
+    assert_eq!(settings.required_rsa_size, 1024);
+    for kind in ["ssh-ed25519", "ecdsa-sha2-nistp521", "rsa-sha2-256"] {
+        assert!(settings.host_key_algorithms.has(kind), "{kind}");
+        assert!(settings.ca_signature_algorithms.has(kind), "{kind}");
+        assert!(settings.pubkey_accepted_algorithms.has(kind), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_ssh_config_rules_out_is_known() {
+    let settings = ask(HopName { name: "strict", user: None, port: None }).await.unwrap();
+    assert_eq!(settings.strict, StrictHostKeys::Yes);
+    assert_eq!(settings.revoked_host_keys, [Path::new("/home/me/.ssh/revoked")]);
+    assert_eq!(settings.required_rsa_size, 3072);
+    let allows = |kinds: &Allowed| ["ssh-ed25519", "rsa-sha2-512"].map(|kind| kinds.has(kind));
+    assert_eq!(allows(&settings.host_key_algorithms), [true, true]);
+    assert!(!settings.host_key_algorithms.has("ecdsa-sha2-nistp256"));
+    assert_eq!(allows(&settings.ca_signature_algorithms), [true, false]);
+    assert_eq!(allows(&settings.pubkey_accepted_algorithms), [true, false]);
+    let only_keys = Methods { public_key: true, keyboard_interactive: false, password: false };
+    assert_eq!(settings.methods, only_keys);
 }
 
 #[tokio::test]
@@ -63,6 +86,6 @@ async fn an_error_of_the_file_is_passed_on() {
 
 async fn openssh_at(program: &str) -> Result<HopSettings, OpenSshError> {
     let local =
-        Local { home: Path::new("/"), user: "me", agent: None, now: SystemTime::now(), variable: &|_| None };
+        Local { home: Path::new("/"), user: "me", agent: None, clock: SystemTime::now, variable: &|_| None };
     openssh::settings(Path::new(program), HopName { name: "x", user: None, port: None }, &local).await
 }

@@ -1,8 +1,13 @@
 //! Host keys: known, unknown, changed, revoked, and certificates of a test authority.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use fumidai::jump::{Answer, Asker, CertificateFault, JumpError, NoAnswer, Question, Secret, StrictHostKeys};
+use fumidai::jump::{
+    Allowed, Answer, Asker, CertificateFault, HostKeyFault, JumpError, NoAnswer, Question, Secret,
+    StrictHostKeys,
+};
 
 use crate::bench::Sshd;
 use crate::openssh::keygen;
@@ -53,7 +58,7 @@ async fn a_revoked_key_is_refused_though_it_is_known() {
     let mut settings = sshd.settings();
     settings.strict = StrictHostKeys::No;
     let error = sshd.connect(&settings).await.unwrap_err();
-    assert!(matches!(error, JumpError::HostKeyRevoked { line: 2, .. }), "{error}");
+    assert!(matches!(error, JumpError::HostKeyRevoked { line: Some(2), .. }), "{error}");
 }
 
 #[tokio::test]
@@ -71,6 +76,17 @@ async fn a_new_key_is_written_down_once() {
         sshd.connect(&settings).await.unwrap();
         assert_eq!(fs::read_to_string(sshd.path("new/known_hosts")).unwrap(), written);
     }
+}
+
+#[tokio::test]
+async fn a_name_that_is_a_pattern_is_not_written_down() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.user_known_hosts = vec![sshd.path("new/known_hosts")];
+    settings.strict = StrictHostKeys::AcceptNew;
+    settings.host_key_alias = Some("app,*".to_owned());
+    sshd.connect(&settings).await.unwrap();
+    assert!(!sshd.path("new/known_hosts").exists());
 }
 
 #[tokio::test]
@@ -118,7 +134,10 @@ async fn an_alias_and_a_name_without_port_are_known_too() {
 async fn certified(principals: &str, validity: &str) -> Sshd {
     let sshd = Sshd::start("HostCertificate FOLDER/host_key-cert.pub").await;
     keygen(sshd.folder.path(), "ca", &["-t", "ed25519"]).await;
-    let sign = ["-s", "ca", "-h", "-I", "host", "-n", principals, "-V", validity];
+    let mut sign = vec!["-s", "ca", "-h", "-I", "host", "-V", validity];
+    if !principals.is_empty() {
+        sign.extend(["-n", principals]);
+    }
     keygen(sshd.folder.path(), "host_key.pub", &sign).await;
     sshd.known_hosts(&format!("@cert-authority [127.0.0.*]:* {}", sshd.public("ca")));
     sshd
@@ -162,5 +181,96 @@ async fn a_certificate_of_a_stranger_or_a_revoked_authority_is_not() {
     assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
     sshd.known_hosts(&format!("@cert-authority * {ca}@revoked * {ca}"));
     let error = sshd.connect(&sshd.settings()).await.unwrap_err();
-    assert!(matches!(error, JumpError::HostKeyRevoked { line: 2, .. }), "{error}");
+    assert!(matches!(error, JumpError::HostKeyRevoked { line: Some(2), .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_by_the_time_of_the_login() {
+    static LATER: AtomicU64 = AtomicU64::new(0);
+    let sshd = certified("127.0.0.1", "-1h:+1h").await;
+    let mut settings = sshd.settings();
+    settings.clock = || SystemTime::now() + Duration::from_secs(LATER.load(Ordering::Relaxed));
+    sshd.connect(&settings).await.unwrap();
+    LATER.store(7200, Ordering::Relaxed);
+    let error = sshd.connect(&settings).await.unwrap_err();
+    assert!(matches!(error, JumpError::HostCertificate { fault: CertificateFault::Expired, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_without_hosts_is_for_none() {
+    let sshd = certified("", "-1h:+1h").await;
+    let error = sshd.connect(&sshd.settings()).await.unwrap_err();
+    assert!(matches!(error, JumpError::HostCertificate { fault: CertificateFault::NoHost, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_names_hosts_in_lower_case() {
+    for (principal, is_accepted) in [("app", true), ("ap*", true), ("App", false)] {
+        let sshd = certified(principal, "-1h:+1h").await;
+        sshd.known_hosts(&format!("@cert-authority App {}", sshd.public("ca")));
+        let mut settings = sshd.settings();
+        settings.host_key_alias = Some("App".to_owned());
+        assert_eq!(sshd.connect(&settings).await.is_ok(), is_accepted, "{principal}");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_may_sign_only_as_it_is_allowed() {
+    let sshd = certified("127.0.0.1", "-1h:+1h").await;
+    let mut settings = sshd.settings();
+    settings.ca_signature_algorithms = Allowed::only("rsa-sha2-512,ssh-ed25519");
+    sshd.connect(&settings).await.unwrap();
+    settings.ca_signature_algorithms = Allowed::only("rsa-sha2-512");
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let JumpError::HostCertificate { fault, .. } = error else { panic!("{error}") };
+    assert_eq!(fault, CertificateFault::WeakSignature);
+}
+
+#[tokio::test]
+async fn a_key_in_a_file_of_revoked_ones_is_refused_though_it_is_known() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.revoked_host_keys = vec![sshd.path("identity.pub")];
+    sshd.connect(&settings).await.unwrap();
+    settings.revoked_host_keys.push(sshd.path("host_key.pub"));
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let JumpError::HostKeyRevoked { file, line, .. } = error else { panic!("{error}") };
+    assert_eq!((file, line), (sshd.path("host_key.pub"), Some(1)));
+}
+
+#[tokio::test]
+async fn a_revoked_authority_takes_its_certificates_with_it() {
+    let sshd = certified("127.0.0.1", "-1h:+1h").await;
+    let mut settings = sshd.settings();
+    settings.revoked_host_keys = vec![sshd.path("ca.pub")];
+    let error = sshd.connect(&settings).await.unwrap_err();
+    assert!(matches!(error, JumpError::HostKeyRevoked { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn without_the_file_of_revoked_keys_every_key_is_refused() {
+    let sshd = Sshd::start("").await;
+    let mut settings = sshd.settings();
+    settings.revoked_host_keys = vec![sshd.path("nothing")];
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let JumpError::HostKeyRefused { fault: HostKeyFault::RevocationUnknown { file, .. }, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(file, sshd.path("nothing"));
+}
+
+#[tokio::test]
+async fn only_the_allowed_kinds_of_keys_are_asked_for() {
+    let sshd = Sshd::start("HostKey FOLDER/host_rsa").await;
+    keygen(sshd.folder.path(), "host_rsa", &["-t", "rsa", "-b", "2048"]).await;
+    let mut settings = sshd.settings();
+    settings.host_key_algorithms = Allowed::only("rsa-sha2-256");
+    let error = sshd.connect(&settings).await.unwrap_err();
+    assert!(matches!(&error, JumpError::HostKeyChanged { facts, .. } if facts.kind == "RSA"), "{error}");
+    sshd.know("host_rsa");
+    sshd.connect(&settings).await.unwrap();
+    settings.required_rsa_size = 3072;
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let JumpError::HostKeyRefused { fault, .. } = error else { panic!("{error}") };
+    assert_eq!(fault, HostKeyFault::Short { bits: 2048, least: 3072 });
 }

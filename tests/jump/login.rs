@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fumidai::jump::{AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
+use fumidai::jump::{Allowed, AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
 
 use crate::bench::Sshd;
 use crate::openssh::{SshAgent, keygen, script, user};
@@ -60,11 +60,52 @@ async fn identities_only_keeps_the_agents_other_keys_back() {
 }
 
 #[tokio::test]
+async fn a_key_that_ssh_config_rules_out_is_not_offered() {
+    let sshd = Sshd::start("").await;
+    for (name, kind) in [("rsa", ["-t", "rsa", "-b", "2048"]), ("curve", ["-t", "ecdsa", "-b", "256"])] {
+        keygen(sshd.folder.path(), name, &kind).await;
+    }
+    sshd.authorize(&["rsa"]);
+    let mut settings = sshd.settings();
+    settings.identity_files = ["curve", "identity", "rsa"].map(|name| sshd.path(name)).into();
+    settings.pubkey_accepted_algorithms = Allowed::only("ssh-ed25519,rsa-sha2-256");
+    sshd.connect(&settings).await.unwrap();
+    settings.required_rsa_size = 3072;
+    let error = sshd.connect(&settings).await.unwrap_err();
+    let JumpError::Auth(failure) = error else { panic!("{error}") };
+    let LoginFailure { tried, problems, .. } = *failure;
+    assert!(tried.len() == 1 && tried[0].starts_with("key ssh-ed25519 "), "{tried:?}");
+    let [KeyProblem::NotAllowed(curve), KeyProblem::NotAllowed(rsa)] = &problems[..] else {
+        panic!("{problems:?}")
+    };
+    assert!(curve.contains("ecdsa") && rsa.contains("rsa"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_still_names_the_agents() {
+    let sshd = Sshd::start("").await;
+    let agent = SshAgent::start(sshd.folder.path()).await;
+    agent.add(&sshd.path("identity")).await;
+    fs::set_permissions(sshd.path("identity"), fs::Permissions::from_mode(0o644)).unwrap();
+    let mut settings = sshd.settings();
+    assert!(sshd.connect(&settings).await.is_err());
+    settings.agent = Some(agent.socket.clone());
+    settings.identities_only = true;
+    sshd.connect(&settings).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_that_is_not_there_is_no_obstacle() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.agent = Some(sshd.path("nothing.sock"));
     sshd.connect(&settings).await.unwrap();
+    sshd.authorize(&[]);
+    let JumpError::Auth(failure) = sshd.connect(&settings).await.unwrap_err() else { panic!() };
+    assert_eq!(failure.problems, []);
+    settings.agent = Some(sshd.path("known_hosts"));
+    let JumpError::Auth(failure) = sshd.connect(&settings).await.unwrap_err() else { panic!() };
+    assert!(matches!(&failure.problems[..], [KeyProblem::Agent { .. }]), "{:?}", failure.problems);
 }
 
 #[tokio::test]

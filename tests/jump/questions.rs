@@ -1,7 +1,7 @@
 //! Passwords and the server's own questions, against a small server: sshd would need PAM and accounts for them.
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fumidai::jump::{
     Answer, Asker, HopSettings, JumpError, Local, LoginFailure, NoAnswer, Question, Secret, StrictHostKeys,
@@ -14,12 +14,19 @@ use russh::{MethodKind, MethodSet};
 
 /// Takes `right` as a password, and `right` and `42` as answers.
 #[derive(Clone, Default)]
-struct Server;
+struct Server {
+    /// Wants one more of everything, always.
+    is_endless: bool,
+}
 
 impl Handler for Server {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, _user: &str, password: &str) -> Result<Auth, russh::Error> {
+        if self.is_endless {
+            let methods = MethodSet::from(&[MethodKind::Password][..]);
+            return Ok(Auth::Reject { proceed_with_methods: Some(methods), partial_success: true });
+        }
         Ok(if password == "right" { Auth::Accept } else { again(MethodKind::Password) })
     }
 
@@ -29,6 +36,9 @@ impl Handler for Server {
         _submethods: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, russh::Error> {
+        if self.is_endless {
+            return Ok(Auth::Partial { name: "".into(), instructions: "".into(), prompts: vec![].into() });
+        }
         let Some(response) = response else {
             return Ok(Auth::Partial {
                 name: "".into(),
@@ -83,6 +93,10 @@ fn key() -> PrivateKey {
 }
 
 async fn login(method: MethodKind, asker: &Says) -> Result<(), JumpError> {
+    login_to(Server::default(), method, asker).await
+}
+
+async fn login_to(server: Server, method: MethodKind, asker: &Says) -> Result<(), JumpError> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let key = key();
     let public = PublicKey::from(key.public_key().key_data().clone()).to_openssh().unwrap();
@@ -91,13 +105,13 @@ async fn login(method: MethodKind, asker: &Says) -> Result<(), JumpError> {
     let config = Config {
         keys: vec![key],
         methods: MethodSet::from(&[method][..]),
-        auth_rejection_time: std::time::Duration::ZERO,
+        auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: None,
         ..Config::default()
     };
-    let server = tokio::spawn(run_stream(Arc::new(config), theirs, Server));
+    let server = tokio::spawn(run_stream(Arc::new(config), theirs, server));
     let local =
-        Local { home: folder.path(), user: "me", agent: None, now: SystemTime::now(), variable: &|_| None };
+        Local { home: folder.path(), user: "me", agent: None, clock: SystemTime::now, variable: &|_| None };
     let mut settings = HopSettings::new("bob", "app", 22, &local);
     settings.user_known_hosts = vec![folder.path().join("known_hosts")];
     settings.strict = StrictHostKeys::Yes;
@@ -127,6 +141,17 @@ async fn the_servers_questions_are_passed_on() {
     let asker = Says::new(&["right", "42"]);
     login(MethodKind::KeyboardInteractive, &asker).await.unwrap();
     assert_eq!(*asker.asked.lock().unwrap(), ["Two factors|Password: |false", "|Code: |true"]);
+}
+
+#[tokio::test]
+async fn a_server_that_never_has_enough_is_given_up() {
+    for (method, questions) in [(MethodKind::KeyboardInteractive, 0), (MethodKind::Password, 32)] {
+        let asker = Says::new(&["right"; 99]);
+        let login = login_to(Server { is_endless: true }, method, &asker);
+        let error = tokio::time::timeout(Duration::from_secs(20), login).await.expect("it ends").unwrap_err();
+        assert!(matches!(error, JumpError::Auth(_)), "{error}");
+        assert_eq!(asker.asked.lock().unwrap().len(), questions);
+    }
 }
 
 #[tokio::test]
