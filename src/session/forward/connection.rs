@@ -23,7 +23,7 @@ const LARGEST_READ: usize = 32 << 10;
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A local socket.
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+pub trait Socket: AsyncRead + AsyncWrite + Send + Sized + Unpin + 'static {
     /// Says what its peer sees when it is dropped, at the latest at the end of the process: that it has broken, as far as
     /// its kind can say so, or that it has ended in order.
     fn breaks(&self, _breaks: bool) {}
