@@ -377,6 +377,11 @@ fn a_stall_begins_with_the_last_acknowledgement_or_what_is_waited_for() {
     bench.pass(Duration::from_millis(100));
     bench.acknowledge(1);
     assert_eq!(bench.channel.stalled_since(), Some(sent_at + Duration::from_millis(100)));
+    bench.channel.set_reading(bench.now, false);
+    bench.pass(Duration::from_secs(100));
+    assert_eq!(bench.channel.stalled_since(), None, "nobody listens");
+    bench.channel.set_reading(bench.now, true);
+    assert_eq!(bench.channel.stalled_since(), Some(bench.now.instant));
     bench.channel.detach(bench.now);
     assert_eq!(bench.channel.stalled_since(), None, "an outage is no stall");
 }

@@ -272,6 +272,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_an_application_has_said_is_read_though_it_hears_no_more() {
+        let (socket, mut application) = duplex(1000);
+        let (sender, mut news) = unbounded_channel();
+        let orders = spawn(socket, 7, sender);
+        application.write_all(&[3; 900]).await.unwrap();
+        drop(application);
+        orders.send(Order::Write(Bytes::from_static(b"too late"))).unwrap();
+        assert!(matches!(told(&mut news).await, News::Wrote(8)));
+        orders.send(Order::Write(Bytes::from_static(b"later still"))).unwrap();
+        assert!(matches!(told(&mut news).await, News::Wrote(11)));
+        orders.send(Order::Credit(2000)).unwrap();
+        assert!(matches!(told(&mut news).await, News::Read(bytes) if bytes == [3; 900].as_slice()));
+        assert!(matches!(told(&mut news).await, News::Eof));
+        assert!(matches!(told(&mut news).await, News::Gone));
+    }
+
+    #[tokio::test]
     async fn it_writes_everything_before_it_closes() {
         let (socket, mut application) = duplex(1000);
         let (sender, mut news) = unbounded_channel();

@@ -221,3 +221,76 @@ async fn what_was_opened_on_trial_is_left_when_the_session_ends() {
     let released = bench.streams.release(false);
     assert_eq!((released.waiting.len(), released.broken), (1, 0));
 }
+
+/// A frame with data for the first stream, or with its end.
+fn frame(data: &[u8]) -> Bytes {
+    let (command, length) = if data.is_empty() { (1, 0) } else { (2, u16::try_from(data.len()).unwrap()) };
+    let [low, high] = length.to_le_bytes();
+    [&[1, command, low, high, 3, 0, 0, 0], data].concat().into()
+}
+
+#[tokio::test]
+async fn an_application_that_does_not_read_makes_the_silence_itself() {
+    let mut bench = Bench::new(MANNERS, NEW, Mode::Multiplexed);
+    let mut application = bench.connect();
+    application.shutdown().await.unwrap();
+    bench.happen().await;
+    let mut received = 0;
+    while bench.streams.takes_more() {
+        bench.streams.receive(bench.session.now, frame(&[7; 60_000])).unwrap();
+        received += 60_000;
+    }
+    let sent = bench.pass(MANNERS.linger * 10);
+    assert_eq!(sent, [], "there may be more to come");
+    let mut heard = vec![0; received];
+    let (read, ()) = tokio::join!(application.read_exact(&mut heard), async {
+        while bench.streams.unwritten > 0 {
+            bench.happen().await;
+        }
+    });
+    read.unwrap();
+    bench.pass(MANNERS.linger);
+    assert!(has_ended(&mut application).await);
+}
+
+#[tokio::test]
+async fn what_the_destination_says_first_waits_for_a_connection() {
+    let mut bench = Bench::new(MANNERS, "3.0.196.0", Mode::Single);
+    bench.streams.receive(bench.session.now, Bytes::from_static(b"wel")).unwrap();
+    bench.streams.receive(bench.session.now, Bytes::from_static(b"come")).unwrap();
+    let mut application = bench.connect();
+    let mut heard = [0; 7];
+    application.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"welcome");
+}
+
+#[tokio::test]
+async fn a_session_of_one_connection_keeps_one_and_hands_the_others_back() {
+    let mut bench = Bench::new(MANNERS, "3.0.196.0", Mode::Single);
+    let sockets: Vec<(DuplexStream, DuplexStream)> = (0..3).map(|_| duplex(100)).collect();
+    for (_, socket) in sockets {
+        let incoming = Incoming::new(socket, "application".to_owned(), bench.session.now.instant);
+        bench.handle(Event::Incoming(incoming));
+    }
+    bench.feed();
+    assert_eq!((bench.streams.live(), bench.handed_back.borrow().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_an_application_said_before_it_ended_is_delivered() {
+    let mut bench = Bench::new(MANNERS, NEW, Mode::Multiplexed);
+    let mut application = bench.connect();
+    bench.link = DOWN;
+    application.write_all(b"last words").await.unwrap();
+    bench.happen().await;
+    drop(application);
+    bench.happen().await;
+    // To be told something is an error for whoever has closed.
+    bench.streams.receive(bench.session.now, frame(b"really?")).unwrap();
+    while !bench.streams.connections.is_empty() {
+        bench.happen().await;
+    }
+    bench.link = UP;
+    let sent = bench.feed().into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>().concat();
+    assert_eq!(sent, [frame(b"last words"), frame(b"")].concat());
+}
