@@ -228,9 +228,11 @@ impl Outbound {
         self.sent.iter().all(|sent| sent.wait == Wait::Acknowledged || !sent.counted)
     }
 
-    /// The number before which everything has been acknowledged.
+    /// The number before which everything has been acknowledged, or never will be though it has arrived.
     pub(crate) fn first_pending(&self) -> i64 {
-        self.base
+        let mut pending = (self.base..).zip(&self.sent);
+        let first = pending.find(|(_, sent)| sent.wait != Wait::Acknowledged && sent.counted);
+        first.map_or(self.base + self.sent.len() as i64, |(number, _)| number)
     }
 
     /// Since when something that counts is unacknowledged and nothing has been acknowledged.

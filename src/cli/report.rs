@@ -202,7 +202,7 @@ impl Report {
         let SessionName { target, place, port, forward } = *name;
         let whole = failure.to_string();
         match failure {
-            Failure::Unprepared(error) => match error.downcast_ref::<Self>() {
+            Failure::Unprepared { error, .. } => match error.downcast_ref::<Self>() {
                 Some(report) => report.clone(),
                 None => Self::new(ExitKind::Failure, whole),
             },

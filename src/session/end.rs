@@ -12,6 +12,9 @@ use crate::channel::{AgentVersion, Channel, Mode, Now};
 
 use super::{Failure, Outcome};
 
+/// Agents that may end a silent session want a sign of life every 10 s.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
+
 /// What an end may want to know of the link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinkState {

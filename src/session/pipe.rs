@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 use crate::mux::{self, Mux, StreamId};
 
-use super::end::{LinkState, LocalEnd};
+use super::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
 use super::signals::{Interrupt, Interrupts};
 use super::stdio::{Input, Output};
 use super::{Failure, Outcome};
@@ -38,6 +38,8 @@ pub(super) struct Pipe {
     quiet_since: Option<Instant>,
     /// When the silence has lasted long enough.
     over_at: Option<Instant>,
+    /// When an old agent wants a sign of life.
+    next_sign: Option<Instant>,
 }
 
 /// What the bytes are put into.
@@ -67,6 +69,7 @@ impl Pipe {
             peer_ended: false,
             quiet_since: None,
             over_at: None,
+            next_sign: None,
         }
     }
 
@@ -142,7 +145,9 @@ impl LocalEnd for Pipe {
         Ok(None)
     }
 
-    fn connected(&mut self, _now: Now, mode: Mode, _agent: &AgentVersion) -> Result<(), Failure> {
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure> {
+        let multiplexed = mode == Mode::Multiplexed;
+        self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now.instant + SIGN_OF_LIFE);
         self.carrier = match mode {
             Mode::Single => Carrier::Plain,
             Mode::Multiplexed => {
@@ -169,8 +174,15 @@ impl LocalEnd for Pipe {
         }
     }
 
-    fn feed(&mut self, _now: Now, channel: &mut Channel, _link: LinkState) -> bool {
+    fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool {
         let Carrier::Stream(mux, _) = &mut self.carrier else { return false };
+        if self.next_sign.is_some_and(|at| now.instant >= at) {
+            // At the end of input it would break the silence that is waited for.
+            self.next_sign = (!self.input_ended).then(|| now.instant + SIGN_OF_LIFE);
+            if link.is_up && !self.input_ended {
+                mux.keep_alive();
+            }
+        }
         let mut fed = false;
         while channel.appetite() > 0
             && let Some(frame) = mux.poll_frame()
@@ -201,7 +213,7 @@ impl LocalEnd for Pipe {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.over_at
+        [self.over_at, self.next_sign].into_iter().flatten().min()
     }
 
     fn takes_more(&self) -> bool {

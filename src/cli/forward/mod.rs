@@ -53,7 +53,7 @@ async fn run(
 ) -> Result<ExitCode, Report> {
     let cannot_listen = |error| Report::new(ExitKind::Failure, format!("cannot listen to signals: {error}"));
     let mut interrupts = Interrupts::signals().map_err(cannot_listen)?;
-    let sinks = Sinks::new(args, teller.clone());
+    let sinks = Sinks::new(args, &plan, teller.clone());
     let mut listening = Vec::new();
     let mut listeners = Vec::new();
     for planned in &plan {

@@ -30,12 +30,15 @@ use super::tower::Tower;
 const LINGER: Duration = Duration::from_secs(30);
 /// A session of a proxy without connections is of use to another destination.
 const PROXY_IDLE: Duration = Duration::from_secs(60);
-/// Ending the sessions takes at most two seconds; they do it side by side.
-const LEAVE: Duration = Duration::from_millis(2200);
+/// Ending the sessions takes two seconds at most, or a little more for one that was just to be started; they do it side by
+/// side.
+const LEAVE: Duration = Duration::from_millis(2500);
 
 /// What all listeners of the process share.
 pub(super) struct Sinks {
     teller: Rc<Teller>,
+    /// All listeners lead through the same machine.
+    is_alone: bool,
     sessions: usize,
     max_sessions: usize,
     leave: CancellationToken,
@@ -70,8 +73,10 @@ impl Shared {
 
 impl Sinks {
     /// Nothing is opened yet.
-    pub fn new(args: &ForwardArgs, teller: Rc<Teller>) -> Self {
+    pub fn new(args: &ForwardArgs, plan: &[Planned], teller: Rc<Teller>) -> Self {
+        let goal = |planned: &Planned| planned.chain.goal.label().to_owned();
         Self {
+            is_alone: plan.iter().all(|planned| plan.first().map(goal) == Some(goal(planned))),
             teller,
             sessions: usize::from(args.sessions),
             max_sessions: usize::from(args.max_sessions),
@@ -183,6 +188,7 @@ impl Sinks {
             tasks: self.tasks.clone(),
             traffic: self.traffic.clone(),
             teller: self.teller.clone(),
+            is_alone: self.is_alone,
             hopeless: self.hopeless.clone(),
             report: self.report.clone(),
         }
@@ -217,15 +223,24 @@ impl Sinks {
             let way = self.ways.borrow().iter().find(|(same, _)| *same == planned.chain.config.aws).cloned();
             let Some((_, aws)) = way else { continue };
             let (planned, hopeless, report) = (planned.clone(), self.hopeless.clone(), self.report.clone());
+            let (teller, is_alone) = (self.teller.clone(), self.is_alone);
             tokio::task::spawn_local(async move {
                 let config = &planned.chain.config;
                 let found = locate(&aws, config, &planned.chain.entry, config.session.connect_timeout).await;
                 let wrong = found.err().filter(|found| {
                     matches!(found.exit(), ExitKind::NotFound | ExitKind::Ambiguous | ExitKind::Configuration)
                 });
-                if let Some(wrong) = wrong {
-                    report.replace(Some(wrong));
-                    hopeless.cancel();
+                match wrong {
+                    Some(wrong) if is_alone => {
+                        report.replace(Some(wrong));
+                        hopeless.cancel();
+                    }
+                    // Other targets may be as they should.
+                    Some(wrong) => {
+                        let text = format!("{}: {}", planned.chain.goal.label(), wrong.cause());
+                        teller.failed(&text, &wrong, &planned.remote());
+                    }
+                    None => {}
                 }
             });
         }
@@ -256,6 +271,7 @@ struct Maker {
     tasks: TaskTracker,
     traffic: Rc<Traffic>,
     teller: Rc<Teller>,
+    is_alone: bool,
     hopeless: CancellationToken,
     report: Rc<RefCell<Option<Report>>>,
 }
@@ -288,7 +304,10 @@ impl Maker {
             let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
             Box::pin(async move {
                 let target = find(&aws, &planned.chain).await;
-                let target = target.map_err(|report| Failure::Unprepared(Box::new(report)))?;
+                let target = target.map_err(|report| {
+                    let may_pass = matches!(report.exit(), ExitKind::NotConnected | ExitKind::NotFound);
+                    Failure::Unprepared { error: Box::new(report), may_pass }
+                })?;
                 Ok(request(target, document, &planned.chain.config))
             })
         })
@@ -297,11 +316,12 @@ impl Maker {
     fn notes(&self, remote: &RemoteEnd) -> Rc<dyn Fn(&Note)> {
         let planned = Planned { leads: Leads::To(remote.clone()), ..self.planned.clone() };
         let (teller, hopeless, report) = (self.teller.clone(), self.hopeless.clone(), self.report.clone());
+        let is_alone = self.is_alone;
         Rc::new(move |note| {
             let place = place(&planned);
             let name = name(&planned, &place);
             match note {
-                Note::Failed { failure, .. } if is_hopeless(failure) => {
+                Note::Failed { failure, .. } if is_alone && is_hopeless(failure) => {
                     report.replace(Some(Report::of_session(failure, &name)));
                     hopeless.cancel();
                 }

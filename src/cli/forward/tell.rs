@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::Verbosity;
-use crate::session::forward::{Asked, Note, Traffic};
+use crate::session::forward::{Note, Traffic};
 use crate::session::{self, Failure};
 
 use super::super::report::{Report, SessionName};
@@ -109,12 +109,11 @@ impl Teller {
         self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }
 
-    /// A connection could not be made.
-    pub fn failed(&self, text: &str, report: &Report, to: &Asked) {
+    /// A connection could not be made, or none can.
+    pub fn failed(&self, text: &str, report: &Report, remote: &str) {
         tracing::info!("{text}");
         self.say(text);
         report.hints().for_each(|hint| self.say(&format!("hint: {hint}")));
-        let remote = format!("{}:{}", to.host, to.port);
         let exit = report.exit().code();
         self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }

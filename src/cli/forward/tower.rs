@@ -79,7 +79,11 @@ impl Tower {
             Ok(stream) => Ok(stream),
             Err(fall) => {
                 let report = of_fall(&fall, self.ladder.chain());
-                self.teller.failed(&format!("connection from {from}: {}", report.cause()), &report, &to);
+                self.teller.failed(
+                    &format!("connection from {from}: {}", report.cause()),
+                    &report,
+                    &format!("{}:{}", to.host, to.port),
+                );
                 let is_refusal = matches!(*fall, Fall::Hop(JumpError::ChannelRefused { .. }));
                 Err(if is_refusal { NotDialed::Refused } else { NotDialed::Failed })
             }

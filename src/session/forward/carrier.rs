@@ -113,6 +113,15 @@ impl Carrier {
         }
     }
 
+    /// Bytes that wait, of all connections.
+    pub(super) fn backlog(&self) -> usize {
+        match self {
+            Self::Unknown => 0,
+            Self::Multiplexed(streams) => streams.mux.backlog(),
+            Self::Single(single) => single.out.len(),
+        }
+    }
+
     /// Bytes that have left, of all connections.
     pub(super) fn sent(&self) -> u64 {
         match self {

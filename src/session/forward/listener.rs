@@ -161,12 +161,18 @@ async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketA
     }
 }
 
-/// Binds the same port for both families; IPv6 may be missing or taken.
+/// Binds the same port for both families, if there is IPv6. A port that somebody else has there is taken: `localhost` may
+/// lead to either.
 async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
-    let first = TcpListener::bind((v4, port)).await?;
-    let port = first.local_addr()?.port();
-    let second = beside_ipv4(v6, port).ok();
-    Ok(Kind::Tcp([Some(first), second].into_iter().flatten().collect()))
+    loop {
+        let first = TcpListener::bind((v4, port)).await?;
+        match beside_ipv4(v6, first.local_addr()?.port()) {
+            Ok(second) => return Ok(Kind::Tcp(vec![first, second])),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => return Ok(Kind::Tcp(vec![first])),
+        }
+    }
 }
 
 /// Binds a port of IPv6 that is bound for IPv4 already; without being told so, some systems take both.

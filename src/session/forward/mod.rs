@@ -76,6 +76,8 @@ struct Status {
     was_up: bool,
     /// Connections that it has or that wait for it.
     live: usize,
+    /// Something waits to be sent, or to be acknowledged.
+    is_busy: bool,
     /// It stands still.
     is_stalled: bool,
     /// It cannot take another connection.
@@ -86,6 +88,13 @@ struct Status {
     is_retired: bool,
     /// It gets no more connections, since it is about to end.
     is_ending: bool,
+}
+
+impl Status {
+    /// Tells whether nobody needs it.
+    fn is_unused(self) -> bool {
+        self.live == 0 && !self.is_busy
+    }
 }
 
 fn add(cell: &Cell<u64>, bytes: usize) {

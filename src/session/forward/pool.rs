@@ -154,7 +154,7 @@ impl Pool {
 
     /// Tells whether no connection needs a session.
     pub fn is_idle(&self) -> bool {
-        self.entries.borrow().iter().all(|entry| entry.status.borrow().live == 0)
+        self.entries.borrow().iter().all(|entry| entry.status.borrow().is_unused())
     }
 
     /// Tells since when no connection has needed a session.
@@ -175,7 +175,10 @@ impl Pool {
     /// Ends the sessions that have no connection.
     pub fn close_idle(&self) {
         let entries = self.entries.borrow();
-        entries.iter().filter(|entry| entry.status.borrow().live == 0).for_each(|entry| entry.leave.cancel());
+        entries
+            .iter()
+            .filter(|entry| entry.status.borrow().is_unused())
+            .for_each(|entry| entry.leave.cancel());
     }
 
     /// Waits until something about its sessions may have changed.
@@ -193,7 +196,7 @@ impl Pool {
             let is_outdated = entry.began.elapsed() > NAME_LIFE;
             if is_outdated && status.is_up && (status.live == 0 || status.was_refused) {
                 entry.status.send_modify(|status| status.is_retired = true);
-                if status.live == 0 {
+                if status.is_unused() {
                     entry.leave.cancel();
                 }
             }
@@ -208,7 +211,8 @@ impl Pool {
             .map(|(at, status, _)| (at, status))
             .collect();
         let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
-        let least = able.min_by_key(|(_, status)| status.live);
+        // One whose link is being mended comes last.
+        let least = able.min_by_key(|(_, status)| (status.was_up && !status.is_up, status.live));
         let carries_one = open.iter().any(|(_, status)| status.is_full);
         let (enough, most) = match self.settings.sessions {
             _ if carries_one => (MOST_SINGLES, MOST_SINGLES),
@@ -324,8 +328,11 @@ impl Pool {
     /// Tells whether a session that cannot be started now may be in a moment: one worked before, so its agent or the
     /// way to it is coming back.
     fn may_pass(&self, failure: &Failure) -> bool {
-        let Failure::Api(error) = failure else { return false };
-        let passes = matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient);
+        let passes = if let Failure::Api(error) = failure {
+            matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
+        } else {
+            matches!(failure, Failure::Unprepared { may_pass: true, .. })
+        };
         self.has_worked.get() && passes
     }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
-use super::super::end::{LinkState, LocalEnd};
+use super::super::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
 use super::super::{Failure, Outcome};
 use super::carrier::{self, Carrier};
 use super::connection::{News, NewsOf, Order, Orders};
@@ -33,8 +33,6 @@ const CREDIT_PIECE: usize = 16 << 10;
 const RECEIVED_LIMIT: usize = 4 << 20;
 /// The same for all connections of the session.
 const RECEIVED_BY_ALL_LIMIT: usize = 8 << 20;
-/// Agents that may end a silent session want a sign of life every 10 s.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
 /// An agent that acknowledges nothing for so long may be gone: the link is opened anew, and tells if it is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,6 +70,8 @@ pub(super) struct Streams {
     connections: BTreeMap<u64, Connection>,
     /// Connections that have been opened, and nothing read of, since it is not known whether the agent is there.
     tentative: BTreeMap<u64, (Instant, Incoming)>,
+    /// How long an opening on trial may stay unacknowledged.
+    move_on: Duration,
     /// How far the session had come, and when it last came further.
     alive: (u64, Instant),
     /// Connections that the agent does not know of yet, that linger, and that may be read again.
@@ -87,6 +87,10 @@ pub(super) struct Streams {
     is_fresh: bool,
     next_sign: Option<Instant>,
     next_hold: Option<Instant>,
+    /// The last moment at which nothing could be heard, though a connection waited for the agent.
+    deaf_until: Option<Instant>,
+    /// Something waits to be sent, or to be acknowledged.
+    is_busy: bool,
     /// Since when the session has stood still.
     stalled_since: Option<Instant>,
     idle_since: Option<Instant>,
@@ -144,6 +148,7 @@ impl Streams {
             waiting: VecDeque::new(),
             connections: BTreeMap::new(),
             tentative: BTreeMap::new(),
+            move_on: Duration::ZERO,
             alive: (0, now),
             opening: BTreeSet::new(),
             half_closed: BTreeSet::new(),
@@ -155,6 +160,8 @@ impl Streams {
             is_fresh: false,
             next_sign: None,
             next_hold: None,
+            deaf_until: None,
+            is_busy: false,
             stalled_since: None,
             idle_since: None,
             wake_at: None,
@@ -330,6 +337,10 @@ impl LocalEnd for Streams {
     fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure> {
         self.carrier = Carrier::of(mode);
         self.is_fresh = true;
+        if mode == Mode::Single && self.waiting.is_empty() && self.ties.inbox.is_empty() {
+            // The agent has dialled already, for nobody: who comes later may find a connection that is closed.
+            self.ties.status.send_modify(|status| status.is_retired = true);
+        }
         let multiplexed = mode == Mode::Multiplexed;
         self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now.instant + SIGN_OF_LIFE);
         self.ties.status.send_modify(|status| status.was_up = true);
@@ -355,14 +366,19 @@ impl LocalEnd for Streams {
         if works {
             self.open_waiting(now);
         }
+        let hears = link.is_up && self.takes_more();
+        if !hears && !self.opening.is_empty() {
+            self.deaf_until = Some(now);
+        }
         self.watch_silence(now, channel, link);
         self.end_lingering(now);
         self.watch_openings(now, channel);
-        self.move_tentative(now);
+        self.move_tentative(now, channel.round_trip_time());
         let live = self.live();
         self.keep_up(now, channel, live, works);
         let fed = works && self.carrier.feed(channel);
         self.give_credit();
+        self.is_busy = self.carrier.backlog() > 0 || !channel.is_flushed();
         self.watch_stall(now, channel);
         self.publish(now, live, link);
         self.hand_back_excess();
@@ -372,7 +388,7 @@ impl LocalEnd for Streams {
 
     fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure> {
         let live = self.live();
-        let is_idle = live == 0 && self.waiting.is_empty() && self.ties.inbox.is_empty();
+        let is_idle = live == 0 && !self.is_busy && self.waiting.is_empty() && self.ties.inbox.is_empty();
         let idled = self.idle_since.zip(self.manners.idle_limit);
         let has_idled = idled.is_some_and(|(since, limit)| now.instant >= since + limit);
         let is_retired = self.ties.status.borrow().is_retired;

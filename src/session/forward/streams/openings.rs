@@ -14,8 +14,8 @@ use super::{CREDIT, Connection, Streams};
 
 /// An agent that has acknowledged or said something within this time is believed to be there.
 const TRUST: Duration = Duration::from_secs(5);
-/// How long an agent that may be gone is given to acknowledge an opening.
-pub(super) const MOVE_ON: Duration = Duration::from_secs(2);
+/// How long an agent that may be gone is given to acknowledge an opening, at least.
+const MOVE_ON: Duration = Duration::from_secs(2);
 
 impl Streams {
     /// Opens what waits. An agent that has not been heard of for a while may be gone, unnoticed: then nothing is read of a
@@ -125,7 +125,7 @@ impl Streams {
             self.opening.iter().copied().filter(|number| carrier.is_open(*number, channel)).collect();
         opened.into_iter().for_each(|number| self.accept(number));
         let timeout = self.manners.connect_timeout;
-        let late = |number: &u64| self.asked(*number).is_some_and(|asked| now >= asked + timeout);
+        let late = |number: &u64| self.late_at(*number).is_some_and(|at| now >= at);
         let late: Vec<u64> = self.opening.iter().copied().filter(late).collect();
         late.into_iter().for_each(|number| self.give_up_on(number));
         while let Some(incoming) = self.waiting.pop_front_if(|incoming| now >= incoming.asked + timeout) {
@@ -134,15 +134,23 @@ impl Streams {
         }
     }
 
-    /// When the application of an opening connection has asked for it.
-    pub(super) fn asked(&self, number: u64) -> Option<Instant> {
-        let tentative = self.tentative.get(&number).map(|(_, incoming)| incoming.asked);
-        tentative.or_else(|| self.connections.get(&number).map(|connection| connection.asked))
+    /// When an opening connection has waited for too long. What was begun may arrive as long as nothing can be heard of
+    /// it.
+    pub(super) fn late_at(&self, number: u64) -> Option<Instant> {
+        let asked = match self.tentative.get(&number) {
+            Some((_, incoming)) => incoming.asked,
+            None => {
+                let asked = self.connections.get(&number)?.asked;
+                self.deaf_until.map_or(asked, |deaf_until| deaf_until.max(asked))
+            }
+        };
+        Some(asked + self.manners.connect_timeout)
     }
 
     /// Lets connections that an agent does not answer for find other sessions, as long as nothing was read of them.
-    pub(super) fn move_tentative(&mut self, now: Instant) {
-        let unanswered = |(since, _): &(Instant, Incoming)| now >= *since + MOVE_ON;
+    pub(super) fn move_tentative(&mut self, now: Instant, round_trip: Duration) {
+        self.move_on = MOVE_ON.max(round_trip * 4);
+        let unanswered = |(since, _): &(Instant, Incoming)| now >= *since + self.move_on;
         let unanswered = self.tentative.iter().filter(|(_, tentative)| unanswered(tentative));
         let unanswered: Vec<u64> = unanswered.map(|(number, _)| *number).collect();
         for number in unanswered {

@@ -7,7 +7,6 @@ use crate::channel::Channel;
 
 use super::super::Status;
 use super::super::carrier::Carrier;
-use super::openings::MOVE_ON;
 use super::{Connection, LinkState, LocalEnd, SIGN_OF_LIFE, Streams};
 
 /// A session that stands still for so long gets no new connections.
@@ -97,6 +96,7 @@ impl Streams {
             let fresh = Status {
                 is_up: link.connected && link.is_up,
                 live: live + self.waiting.len() + self.ties.inbox.len(),
+                is_busy: self.is_busy,
                 is_stalled,
                 is_full,
                 ..*status
@@ -107,17 +107,17 @@ impl Streams {
 
     /// When something is due next; what is due already has been done, as far as it can be.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let asked = |number: &u64| self.asked(*number);
-        let openings = self.opening.iter().filter_map(asked).chain(self.waiting.front().map(|it| it.asked));
-        let openings = openings.map(|asked| asked + self.manners.connect_timeout);
+        let openings = self.opening.iter().filter_map(|number| self.late_at(*number));
+        let waiting = self.waiting.front().map(|it| it.asked + self.manners.connect_timeout);
         let lingering = self.half_closed.iter().filter(|number| self.carrier.queued(**number) == 0);
         let lingering = lingering.filter_map(|number| self.connections.get(number));
         let lingering = lingering.map(|connection| connection.heard + self.manners.linger);
         let stall = self.stalled_since.filter(|_| !self.ties.status.borrow().is_stalled);
         let idle = self.idle_since.zip(self.manners.idle_limit).map(|(since, limit)| since + limit);
         let others = [self.next_sign, self.next_hold, stall.map(|since| since + STALL), idle];
-        let moving = self.tentative.values().map(|(since, _)| *since + MOVE_ON);
+        let moving = self.tentative.values().map(|(since, _)| *since + self.move_on);
         openings
+            .chain(waiting)
             .chain(moving)
             .chain(lingering)
             .chain(others.into_iter().flatten())
