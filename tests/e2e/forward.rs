@@ -250,6 +250,15 @@ async fn a_ready_fd_that_is_not_there_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_port_that_somebody_has_in_ipv6_is_taken() {
+    let bench = bench().await;
+    let other = TcpListener::bind("[::1]:0").await.unwrap();
+    let port = other.local_addr().unwrap().port();
+    let finished = bench.forward_command(["-L", &format!("{port}:localhost:7")]).finish().await.exits(1);
+    assert!(finished.cause().starts_with("cannot listen on "), "{}", finished.stderr);
+}
+
+#[tokio::test]
 async fn a_command_runs_with_the_forward_up_and_its_status_is_ours() {
     let bench = Bench::new().port(ECHO, digester(6).await).start().await;
     let command = "echo over $FUMIDAI_LOCAL; echo hello | nc 127.0.0.1 $FUMIDAI_PORT; exit 42";
