@@ -453,6 +453,7 @@ mod tests {
             while bench.out.resend(now, TIMEOUT, false).is_some() {}
         }
         assert_eq!((bench.out.in_flight(), bench.out.is_clear()), (0, true));
+        assert_eq!(bench.out.first_pending(), bench.out.next_number(), "the later ones have arrived");
         let now = bench.now;
         assert!(bench.out.next_deadline().unwrap() >= now + HOPELESS_PAUSE);
         assert!(bench.acknowledge(0).is_some(), "it still may come");
