@@ -7,6 +7,7 @@ mod sinks;
 mod tell;
 mod tower;
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -31,13 +32,20 @@ pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environ
         Ok(plan) => plan,
         Err(report) => return report.print(),
     };
+    let descriptor = match args.ready_fd.map(ready::take).transpose() {
+        Ok(descriptor) => descriptor,
+        Err(report) => return report.print(),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
     };
-    let teller = Teller::new(config.log.verbosity, args.json);
-    let result = LocalSet::new().block_on(&runtime, run(args, plan, teller.clone(), environment));
+    let teller = Teller::new(config.log.verbosity, args);
+    let result = LocalSet::new().block_on(&runtime, run(args, plan, descriptor, teller.clone(), environment));
     runtime.shutdown_background();
+    if let Err(report) = &result {
+        teller.ended(report);
+    }
     teller.finish();
     match result {
         Ok(exit) => exit,
@@ -48,6 +56,7 @@ pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environ
 async fn run(
     args: &ForwardArgs,
     plan: Vec<Planned>,
+    descriptor: Option<File>,
     teller: Rc<Teller>,
     environment: &Environment,
 ) -> Result<ExitCode, Report> {
@@ -74,7 +83,7 @@ async fn run(
     for (listener, sink) in listeners {
         sinks.serve(listener, sink);
     }
-    let ready = Ready { listening, ports, fd: args.ready_fd, exec: args.exec.clone() };
+    let ready = Ready { listening, ports, descriptor, exec: args.exec.clone() };
     let exit = tokio::select! {
         interrupt = interrupts.next() => Ok(of_interrupt(interrupt)),
         report = sinks.hopeless() => Err(report),
@@ -90,7 +99,11 @@ async fn stay(sinks: &Sinks, plan: &[Planned], eager: bool, ready: Ready) -> Res
     if eager {
         sinks.open_all().await?;
     } else {
-        sinks.check_names(plan);
+        let checks = sinks.check_names(plan);
+        if ready.exec.is_some() {
+            // Nothing is run in vain.
+            sinks.checked(checks).await;
+        }
     }
     ready::announce(ready, sinks.leave(), sinks.tasks()).await
 }

@@ -1,5 +1,6 @@
 //! Who is told that forwards are ready: the service manager, a file descriptor, a command that is run meanwhile.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::{ExitCode, ExitStatus};
 
@@ -17,7 +18,7 @@ pub(super) struct Ready {
     /// Their TCP ports.
     pub ports: Vec<Option<u16>>,
     /// Where to write them.
-    pub fd: Option<i32>,
+    pub descriptor: Option<File>,
     /// What to run.
     pub exec: Option<String>,
 }
@@ -25,14 +26,14 @@ pub(super) struct Ready {
 /// Tells everybody; stays until the command has ended, without one for ever. The command is asked to end at `leave`, and
 /// `tasks` has it until it does.
 pub(super) async fn announce(
-    ready: Ready,
+    mut ready: Ready,
     leave: CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<ExitCode, Report> {
-    if let Some(fd) = ready.fd {
+    if let Some(mut descriptor) = ready.descriptor.take() {
         let lines: String = ready.listening.iter().map(|one| format!("{}\n", one.to_json())).collect();
-        let failed = |error| Report::new(ExitKind::Failure, format!("`--ready-fd {fd}`: {error}"));
-        write_to(fd, lines.as_bytes()).map_err(failed)?;
+        let failed = |error| Report::new(ExitKind::Failure, format!("`--ready-fd`: {error}"));
+        descriptor.write_all(lines.as_bytes()).map_err(failed)?;
     }
     notify_service_manager();
     let Some(command) = &ready.exec else { return std::future::pending().await };
@@ -43,37 +44,53 @@ pub(super) async fn announce(
     status.map(exit_of).map_err(failed)
 }
 
-/// Writes to a descriptor that the parent gave us, and closes it: the parent may wait for its end.
+/// Takes a descriptor that the parent gave us. Before anything of our own could have its number.
+pub(super) fn take(fd: i32) -> Result<File, Report> {
+    take_writable(fd).map_err(|error| {
+        let report = Report::new(ExitKind::Failure, format!("`--ready-fd {fd}`: {error}"));
+        report.hint("the descriptor must be open for writing in this process")
+    })
+}
+
+/// The copy that is returned is the only one: the parent may wait for its end.
 #[cfg(unix)]
-fn write_to(fd: i32, bytes: &[u8]) -> io::Result<()> {
-    let mut file = open(fd)?;
-    file.write_all(bytes)?;
-    drop(file);
-    Ok(nix::unistd::close(fd)?)
+fn take_writable(fd: i32) -> io::Result<File> {
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    let file = open(fd)?;
+    if !fcntl_getfl(&file)?.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        return Err(io::Error::other("it is open for reading only"));
+    }
+    nix::unistd::close(fd)?;
+    Ok(file)
 }
 
 /// A socket cannot be opened by its path, so that a copy is asked for first.
 #[cfg(target_os = "linux")]
-fn open(fd: i32) -> io::Result<std::fs::File> {
+fn open(fd: i32) -> io::Result<File> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     let copy = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|ourselves| pidfd_getfd(ourselves, fd, PidfdGetfdFlags::empty()));
-    copy.map(std::fs::File::from).or_else(|_| open_path(fd))
+    match copy {
+        Ok(copy) => Ok(File::from(copy)),
+        Err(rustix::io::Errno::BADF) => Err(rustix::io::Errno::BADF.into()),
+        Err(_) => open_path(fd),
+    }
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-fn open(fd: i32) -> io::Result<std::fs::File> {
+fn open(fd: i32) -> io::Result<File> {
     open_path(fd)
 }
 
 #[cfg(unix)]
-fn open_path(fd: i32) -> io::Result<std::fs::File> {
+fn open_path(fd: i32) -> io::Result<File> {
     std::fs::OpenOptions::new().write(true).open(format!("/dev/fd/{fd}"))
 }
 
 #[cfg(not(unix))]
-fn write_to(_fd: i32, _bytes: &[u8]) -> io::Result<()> {
+fn take_writable(_fd: i32) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

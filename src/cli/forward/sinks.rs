@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -212,7 +213,8 @@ impl Sinks {
     }
 
     /// A name that is wrong is better told now than at the first connection; what else fails may pass.
-    pub fn check_names(&self, plan: &[Planned]) {
+    pub fn check_names(&self, plan: &[Planned]) -> Vec<JoinHandle<()>> {
+        let mut checks = Vec::new();
         let mut checked: Vec<&Destination> = Vec::new();
         for planned in plan {
             let entry = &planned.chain.entry;
@@ -224,7 +226,7 @@ impl Sinks {
             let Some((_, aws)) = way else { continue };
             let (planned, hopeless, report) = (planned.clone(), self.hopeless.clone(), self.report.clone());
             let (teller, is_alone) = (self.teller.clone(), self.is_alone);
-            tokio::task::spawn_local(async move {
+            checks.push(tokio::task::spawn_local(async move {
                 let config = &planned.chain.config;
                 let found = locate(&aws, config, &planned.chain.entry, config.session.connect_timeout).await;
                 let wrong = found.err().filter(|found| {
@@ -242,7 +244,16 @@ impl Sinks {
                     }
                     None => {}
                 }
-            });
+            }));
+        }
+        checks
+    }
+
+    /// Waits until names are checked; for ever, if that is the end of everything.
+    pub async fn checked(&self, checks: Vec<JoinHandle<()>>) {
+        futures_util::future::join_all(checks).await;
+        if self.hopeless.is_cancelled() {
+            std::future::pending().await
         }
     }
 

@@ -14,7 +14,8 @@ use crate::config::Verbosity;
 use crate::session::forward::{Note, Traffic};
 use crate::session::{self, Failure};
 
-use super::super::report::{Report, SessionName};
+use super::super::args::ForwardArgs;
+use super::super::report::{ExitKind, Report, SessionName};
 use super::super::stderr::print_note;
 use super::lines::Lines;
 
@@ -48,16 +49,17 @@ impl Listening {
 
 impl Teller {
     /// Tells people unless they asked for silence, and programs if they asked for it.
-    pub fn new(verbosity: Verbosity, has_json: bool) -> Rc<Self> {
+    pub fn new(verbosity: Verbosity, args: &ForwardArgs) -> Rc<Self> {
         let is_quiet = verbosity == Verbosity::Quiet;
-        let has_live = verbosity == Verbosity::Normal && stderr().is_terminal();
+        // A command has the terminal to itself.
+        let has_live = verbosity == Verbosity::Normal && stderr().is_terminal() && args.exec.is_none();
         let live = has_live.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let style =
                 ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style)
         });
-        let lines = RefCell::new(has_json.then(Lines::start));
+        let lines = RefCell::new(args.json.then(Lines::start));
         Rc::new(Self { is_quiet, lines, live })
     }
 
@@ -105,7 +107,11 @@ impl Teller {
         for hint in report.iter().flat_map(Report::hints) {
             self.say(&format!("hint: {hint}"));
         }
-        let exit = report.map(|report| report.exit().code());
+        let exit = match note {
+            Note::Refused { .. } => Some(ExitKind::RemotePort.code()),
+            Note::TimedOut { .. } => Some(ExitKind::TimedOut.code()),
+            Note::Failed { .. } | Note::Session(_) => report.map(|report| report.exit().code()),
+        };
         self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }
 
@@ -116,6 +122,12 @@ impl Teller {
         report.hints().for_each(|hint| self.say(&format!("hint: {hint}")));
         let exit = report.exit().code();
         self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
+    }
+
+    /// All of it ends; people are told by whoever ends the process.
+    pub fn ended(&self, report: &Report) {
+        let exit = report.exit().code();
+        self.program(json!({ "event": "failed", "remote": null, "cause": report.cause(), "exit": exit }));
     }
 
     /// What a session goes through is told on a terminal only; the log has its own words for it.
