@@ -8,7 +8,7 @@ use fumidai::sim::{Detach, Event, Faults, SimConfig};
 use crate::bench::{Bench, HOST};
 use crate::forwarding::Forward;
 use crate::mariadb::MariaDb;
-use crate::run::{Finished, Run};
+use crate::run::{Finished, Run, until};
 use crate::tools::{python, tool};
 
 const DATABASE: (&str, u16) = ("orders.cluster-abc.ap-northeast-1.rds.amazonaws.com", 3306);
@@ -109,9 +109,7 @@ async fn an_idle_connection_outlives_the_services_hourly_close() {
     for hour in 0..5 {
         idle.say(b"\n").await;
         assert_eq!(idle.hear(3).await, b"42\n", "hour {hour}");
-        while cuts(&bench) <= hour {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("a cut", || cuts(&bench) > hour).await;
     }
     idle.say(b"\n").await;
     assert_eq!(idle.hear(3).await, b"42\n");
@@ -130,9 +128,7 @@ async fn a_port_that_ssh_forwards_works_too() {
     let spec = format!("{}:127.0.0.1:{}", socket.display(), database.address.port());
     // A socket, since ssh tells a port that it has picked to nobody else; the client wants a port of ours.
     let ssh = bench.ssh(["-N", "-o", "ExitOnForwardFailure=yes", "-L", &spec, HOST]).start();
-    while !socket.exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("ssh listens", || socket.exists()).await;
     let port = crate::mariadb::lead_to(socket).await.port();
     assert_eq!(query(&bench, port, "select 6 * 7").await.text(), "42\n");
     ssh.signal(rustix::process::Signal::TERM);

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::bench::Bench;
 use crate::forwarding::{Forward, dial, exchange, is_reset, rest, round_trip};
-use crate::run::PATIENCE;
+use crate::run::{PATIENCE, until};
 use crate::services::{MIB, digest, digester, echo, noise, serve, source};
 
 const ECHO: u16 = 7;
@@ -48,12 +48,7 @@ async fn talk(bench: &Bench, forward: &Forward) {
         let record = bench.simulator.record(&session.id).unwrap();
         record.streams.values().all(|stream| stream.fin_received)
     };
-    let closed = async {
-        while !bench.simulator.open_sessions().iter().all(is_closed) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, closed).await.expect("its stream ends");
+    until("its stream ends", || bench.simulator.open_sessions().iter().all(is_closed)).await;
 }
 
 fn cuts(bench: &Bench) -> usize {

@@ -13,7 +13,7 @@ use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
 use crate::bench::Bench;
-use crate::run::{Finished, PATIENCE, Run, Running};
+use crate::run::{Finished, PATIENCE, Run, Running, until};
 use crate::services::digest;
 
 /// The process is gone within two seconds of a signal.
@@ -96,13 +96,7 @@ impl Forward {
 
     /// Waits until its log, which `-v` leads to standard error, has said something so many times.
     pub async fn logs(&self, text: &str, times: usize) {
-        let said = async {
-            while self.running.said().matches(text).count() < times {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let said = timeout(PATIENCE, said).await;
-        said.unwrap_or_else(|_| panic!("not said {times} times: {text}: {}", self.running.said()));
+        until(text, || self.running.said().matches(text).count() >= times).await;
     }
 
     /// The most memory it has had, in bytes.

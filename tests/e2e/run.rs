@@ -18,6 +18,16 @@ use tokio::time::timeout;
 /// Nothing takes longer unless it is broken, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Waits until something is so that tells nobody when it becomes so.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not yet: {what}"));
+}
+
 /// A command to be run.
 pub struct Run {
     command: Command,

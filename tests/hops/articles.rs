@@ -2,13 +2,16 @@
 //! on ssh.
 
 use std::fs;
+use std::path::PathBuf;
 
 use fumidai::sim::ONLINE_TARGET;
 use rustix::process::Signal;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpStream, UnixStream};
 
+use crate::mariadb::MariaDb;
 use crate::network::Seat;
+use crate::run::Running;
 use crate::services::{MIB, digest, noise};
 use crate::world::{BY_AGENT, BY_SSHD, World, digest_of};
 
@@ -108,15 +111,20 @@ async fn ssh_jumps_through_a_host_that_is_behind_a_hop() {
     world.bench.settle().await;
 }
 
-/// Forwards a unix socket to a database in the app server's network through `host`.
-async fn a_database_answers(world: &World, host: &str) {
-    let database = world.echo(Seat::App, 3306);
+/// Has ssh forward a unix socket to an address through `host`, once it does.
+async fn forwarded(world: &World, address: &str, host: &str) -> (Running, PathBuf) {
     let socket = world.bench.path("database");
     let told = "-o PermitLocalCommand=yes -o LocalCommand='echo ready'";
-    let mut ssh = world.run(&format!("ssh -N -L {}:{database} {told} {host}", socket.display())).start();
+    let mut ssh = world.run(&format!("ssh -N -L {}:{address} {told} {host}", socket.display())).start();
     let mut line = String::new();
     BufReader::new(ssh.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
     assert_eq!(line, "ready\n");
+    (ssh, socket)
+}
+
+/// Sends what a database in the app server's network sends back.
+async fn a_database_answers(world: &World, host: &str) {
+    let (ssh, socket) = forwarded(world, &world.echo(Seat::App, 3306), host).await;
     let data = noise(3, MIB);
     let mut stream = UnixStream::connect(&socket).await.unwrap();
     let (mut reader, mut writer) = stream.split();
@@ -140,6 +148,29 @@ async fn a_database_behind_a_bastion_is_forwarded_by_ssh() {
 async fn a_database_is_forwarded_by_ssh_over_hops() {
     let world = World::new().by_ssh_only().start().await;
     a_database_answers(&world, "appserver").await;
+}
+
+#[tokio::test]
+async fn mariadb_in_the_deepest_network_answers_its_own_client() {
+    let world = World::new().by_ssh_only().start().await;
+    let database = MariaDb::start().await;
+    let (listener, host, port, _) = world.listen(Seat::Third, 3306);
+    let address = database.address;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(address).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    let (ssh, socket) = forwarded(&world, &format!("{host}:{port}"), "appserver").await;
+    let query = "select 6 * 7, length(repeat(0x61, 1000000))";
+    let client = "mariadb --no-defaults -u root --batch --skip-column-names";
+    let line = format!("{client} --socket={} -e '{query}'", socket.display());
+    let answer = world.run(&line).finish().await.exits(0).silent();
+    assert_eq!((answer.text(), world.visitors()), ("42\t1000000\n", [1, 1, 0]));
+    ssh.signal(Signal::TERM);
+    ssh.finish().await.silent();
+    world.bench.settle().await;
 }
 
 #[tokio::test]

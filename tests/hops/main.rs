@@ -20,6 +20,9 @@ mod world;
 #[path = "../e2e/bench.rs"]
 #[allow(dead_code, reason = "shared with the tests of one session")]
 mod bench;
+#[path = "../e2e/mariadb.rs"]
+#[allow(dead_code, reason = "shared with the tests of one session")]
+mod mariadb;
 #[path = "../jump/openssh.rs"]
 #[allow(dead_code, reason = "shared with the tests of one hop")]
 mod openssh;

@@ -38,21 +38,39 @@ const LEAVE: Duration = Duration::from_millis(2500);
 /// What all listeners of the process share.
 pub(super) struct Sinks {
     teller: Rc<Teller>,
-    /// All listeners lead through the same machine.
-    is_alone: bool,
+    hope: Rc<Hope>,
     sessions: usize,
     max_sessions: usize,
     leave: CancellationToken,
     tasks: TaskTracker,
     traffic: Rc<Traffic>,
-    hopeless: CancellationToken,
-    report: Rc<RefCell<Option<Report>>>,
     /// One way to AWS for all that is asked for in the same name.
     ways: RefCell<Vec<(AwsSettings, Rc<Aws>)>>,
     /// One pool for each destination, however many listeners lead to it.
     pools: RefCell<Vec<Shared>>,
     /// One ladder for each target that is behind hops.
     towers: RefCell<Vec<(Planned, Rc<Tower>)>>,
+}
+
+/// Whether a session may ever work. One target's failure says nothing of another's.
+struct Hope {
+    /// All listeners lead through the same machine.
+    is_alone: bool,
+    lost: CancellationToken,
+    report: RefCell<Option<Report>>,
+}
+
+impl Hope {
+    fn new(plan: &[Planned]) -> Self {
+        let goal = |planned: &Planned| planned.chain.goal.label().to_owned();
+        let is_alone = plan.iter().all(|planned| plan.first().map(goal) == Some(goal(planned)));
+        Self { is_alone, lost: CancellationToken::new(), report: RefCell::default() }
+    }
+
+    fn lose(&self, report: Report) {
+        self.report.replace(Some(report));
+        self.lost.cancel();
+    }
 }
 
 /// A pool, and for whom it was made.
@@ -75,17 +93,14 @@ impl Shared {
 impl Sinks {
     /// Nothing is opened yet.
     pub fn new(args: &ForwardArgs, plan: &[Planned], teller: Rc<Teller>) -> Self {
-        let goal = |planned: &Planned| planned.chain.goal.label().to_owned();
         Self {
-            is_alone: plan.iter().all(|planned| plan.first().map(goal) == Some(goal(planned))),
             teller,
+            hope: Rc::new(Hope::new(plan)),
             sessions: usize::from(args.sessions),
             max_sessions: usize::from(args.max_sessions),
             leave: CancellationToken::new(),
             tasks: TaskTracker::new(),
             traffic: Rc::default(),
-            hopeless: CancellationToken::new(),
-            report: Rc::default(),
             ways: RefCell::default(),
             pools: RefCell::default(),
             towers: RefCell::default(),
@@ -189,9 +204,7 @@ impl Sinks {
             tasks: self.tasks.clone(),
             traffic: self.traffic.clone(),
             teller: self.teller.clone(),
-            is_alone: self.is_alone,
-            hopeless: self.hopeless.clone(),
-            report: self.report.clone(),
+            hope: self.hope.clone(),
         }
     }
 
@@ -224,8 +237,7 @@ impl Sinks {
             checked.push(entry);
             let way = self.ways.borrow().iter().find(|(same, _)| *same == planned.chain.config.aws).cloned();
             let Some((_, aws)) = way else { continue };
-            let (planned, hopeless, report) = (planned.clone(), self.hopeless.clone(), self.report.clone());
-            let (teller, is_alone) = (self.teller.clone(), self.is_alone);
+            let (planned, hope, teller) = (planned.clone(), self.hope.clone(), self.teller.clone());
             checks.push(tokio::task::spawn_local(async move {
                 let config = &planned.chain.config;
                 let found = locate(&aws, config, &planned.chain.entry, config.session.connect_timeout).await;
@@ -233,11 +245,7 @@ impl Sinks {
                     matches!(found.exit(), ExitKind::NotFound | ExitKind::Ambiguous | ExitKind::Configuration)
                 });
                 match wrong {
-                    Some(wrong) if is_alone => {
-                        report.replace(Some(wrong));
-                        hopeless.cancel();
-                    }
-                    // Other targets may be as they should.
+                    Some(wrong) if hope.is_alone => hope.lose(wrong),
                     Some(wrong) => {
                         let text = format!("{}: {}", planned.chain.goal.label(), wrong.cause());
                         teller.failed(&text, &wrong, &planned.remote());
@@ -252,15 +260,15 @@ impl Sinks {
     /// Waits until names are checked; for ever, if that is the end of everything.
     pub async fn checked(&self, checks: Vec<JoinHandle<()>>) {
         futures_util::future::join_all(checks).await;
-        if self.hopeless.is_cancelled() {
+        if self.hope.lost.is_cancelled() {
             std::future::pending().await
         }
     }
 
     /// Waits for the word that nothing can ever work.
     pub async fn hopeless(&self) -> Report {
-        self.hopeless.cancelled().await;
-        let report = self.report.borrow_mut().take();
+        self.hope.lost.cancelled().await;
+        let report = self.hope.report.take();
         report.unwrap_or_else(|| Report::new(ExitKind::Failure, "no session can be opened"))
     }
 
@@ -282,9 +290,7 @@ struct Maker {
     tasks: TaskTracker,
     traffic: Rc<Traffic>,
     teller: Rc<Teller>,
-    is_alone: bool,
-    hopeless: CancellationToken,
-    report: Rc<RefCell<Option<Report>>>,
+    hope: Rc<Hope>,
 }
 
 impl Maker {
@@ -326,15 +332,13 @@ impl Maker {
 
     fn notes(&self, remote: &RemoteEnd) -> Rc<dyn Fn(&Note)> {
         let planned = Planned { leads: Leads::To(remote.clone()), ..self.planned.clone() };
-        let (teller, hopeless, report) = (self.teller.clone(), self.hopeless.clone(), self.report.clone());
-        let is_alone = self.is_alone;
+        let (teller, hope) = (self.teller.clone(), self.hope.clone());
         Rc::new(move |note| {
             let place = place(&planned);
             let name = name(&planned, &place);
             match note {
-                Note::Failed { failure, .. } if is_alone && is_hopeless(failure) => {
-                    report.replace(Some(Report::of_session(failure, &name)));
-                    hopeless.cancel();
+                Note::Failed { failure, .. } if hope.is_alone && is_hopeless(failure) => {
+                    hope.lose(Report::of_session(failure, &name));
                 }
                 Note::Failed { .. } | Note::Refused { .. } | Note::TimedOut { .. } | Note::Session(_) => {
                     teller.note(note, &name, &planned.remote());
