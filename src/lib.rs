@@ -16,13 +16,17 @@
 //! ```
 
 pub mod aws;
+mod cache;
 pub mod channel;
 pub mod cli;
+mod clock;
 pub mod config;
+mod escape;
+pub mod forward;
 pub mod jump;
 pub mod mux;
+pub mod names;
 pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod target;
 pub mod transport;

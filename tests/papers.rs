@@ -7,11 +7,24 @@ use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
 use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
-use fumidai::target::route;
+use fumidai::names::route;
 
 /// Layers from the top; a file may name its own layer and those behind it.
-const LAYERS: [&str; 9] =
-    ["cli", "config", "session", "jump", "target", "aws", "transport", "channel", "mux"];
+const LAYERS: [&str; 13] = [
+    "cli",
+    "forward",
+    "config",
+    "names",
+    "session",
+    "jump",
+    "aws",
+    "transport",
+    "channel",
+    "mux",
+    "cache",
+    "clock",
+    "escape",
+];
 
 /// What the protocol may import of other crates.
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
@@ -312,7 +325,8 @@ fn sources(layer: &str) -> impl Iterator<Item = PathBuf> {
         path.components().any(|part| part.as_os_str() == "tests")
             || path.file_name().is_some_and(|name| name == "tests.rs")
     };
-    let found = files(&format!("src/{layer}"), ".rs");
+    let file = root().join(format!("src/{layer}.rs"));
+    let found = if file.is_file() { vec![file] } else { files(&format!("src/{layer}"), ".rs") };
     found.into_iter().filter(move |path| !is_test(&path.strip_prefix(root()).unwrap_or(path).to_owned()))
 }
 
@@ -329,7 +343,7 @@ fn arrows_only_go_down() {
         for path in sources(layer) {
             // Names are resolved without a thought of sessions, transport or protocol.
             let allowed: &[&str] = match layer {
-                "target" => &["target", "aws"],
+                "names" => &["names", "aws"],
                 "jump" => &["jump"],
                 _ => &LAYERS[place..],
             };

@@ -4,7 +4,7 @@
 //! looked up in the config file again. How one place leads to the next is `chain`'s to say.
 
 use crate::config::{Config, Host};
-use crate::target::{Destination, Name, Region, TargetError};
+use crate::names::{Destination, Name, Region, TargetError};
 
 /// The port of sshd, unless somebody says otherwise.
 const SSH_PORT: u16 = 22;

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::CacheFile;
 use crate::config::Config;
-use crate::session::CacheFile;
 
 use super::name_cache::{fingerprint, scope, unix_seconds};
 

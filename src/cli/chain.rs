@@ -6,8 +6,8 @@
 use thiserror::Error;
 
 use crate::config::{Config, Host, HostKey};
-use crate::target::route::{Document, Edge, Route};
-use crate::target::{Destination, Region, TargetError};
+use crate::names::route::{Document, Edge, Route};
+use crate::names::{Destination, Region, TargetError};
 
 use super::aim::Place;
 

@@ -19,8 +19,8 @@ use crate::config::{Config, Environment, Flags};
 
 use super::args::CommandLine;
 use super::report::ExitKind;
-use super::sanitize::escape;
 use super::stdout;
+use crate::escape::escape;
 
 /// Set by the scripts, to the name of their shell.
 const VARIABLE: &str = "FUMIDAI_COMPLETE";

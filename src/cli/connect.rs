@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::aws::SessionRequest;
 use crate::config::{Config, Verbosity};
+use crate::names::Destination;
+use crate::names::route::SSH_DOCUMENT;
 use crate::session::{self, Interrupt, Note, Notes, Outcome};
-use crate::target::Destination;
-use crate::target::route::SSH_DOCUMENT;
 
 use super::locate::locate;
 use super::report::{ExitKind, Report, SessionName};

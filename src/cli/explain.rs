@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::aws::{Access, Aws, Caller};
 use crate::config::Config;
-use crate::target::{Name, Target};
+use crate::names::{Name, Target};
 
 use super::args::ExplainArgs;
 use super::chain::Chain;

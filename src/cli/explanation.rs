@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::Host;
-use crate::target::route::REMOTE_HOST_AGENT;
-use crate::target::{Name, TargetKind, TaskName};
+use crate::names::route::REMOTE_HOST_AGENT;
+use crate::names::{Name, TargetKind, TaskName};
 
 use super::aim::Place;
 use super::chain::Chain;
 use super::explain::Seen;
-use super::sanitize::escape;
+use crate::escape::escape;
 
 /// All that is told; `null` is unknown, or does not apply.
 #[derive(Debug, Serialize)]

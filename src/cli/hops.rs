@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 use crate::aws::Aws;
 use crate::config::Environment;
 use crate::jump::HopStream;
+use crate::names::route::{Document, Edge};
 use crate::session::{self, Interrupts, Outcome};
-use crate::target::route::{Document, Edge};
 
 use super::chain::Chain;
 use super::connect::{exit_of, notes};

@@ -17,10 +17,10 @@ use tokio_util::task::TaskTracker;
 use crate::aws::{Aws, Meaning, SessionRequest};
 use crate::channel::Refusal;
 use crate::config::{Config, Environment};
+use crate::forward::tunnel;
 use crate::jump::{self, Hop, HopSettings, HopStream, Human, JumpError};
-use crate::session::forward::tunnel;
+use crate::names::route::{Document, Edge};
 use crate::session::{Failure, Notes, Outcome};
-use crate::target::route::{Document, Edge};
 
 use super::aim::Place;
 use super::chain::Chain;
@@ -92,7 +92,7 @@ impl Ladder {
         let Chain { hops, config, .. } = &mut chain;
         let logins =
             try_join_all(hops.iter_mut().map(|step| login(&mut step.place, config, environment))).await?;
-        let human = Human::new(askpass(environment), super::sanitize::escape);
+        let human = Human::new(askpass(environment), crate::escape::escape);
         Ok(Self { aws, chain, logins, human, notes, sessions })
     }
 

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::{Access, ApiError};
 use crate::config::{Config, Verbosity};
-use crate::target::Node;
-use crate::target::lookup;
+use crate::names::Node;
+use crate::names::lookup;
 
 use super::args::ListArgs;
 use super::name_cache::{Known, NameCache, now};
 use super::report::{ExitKind, Report};
-use super::sanitize::{cut, escape};
 use super::stderr::print_note;
 use super::stdout;
 use super::way::open_aws;
+use crate::escape::{cut, escape};
 
 /// States change: what is older is asked for again.
 const FRESH: Duration = Duration::from_secs(60);

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::aws::{Access, Aws};
 use crate::config::Config;
-use crate::target::lookup::{self, LookupError};
-use crate::target::{Destination, Name, Target};
+use crate::names::lookup::{self, LookupError};
+use crate::names::{Destination, Name, Target};
 
 use super::answer_cache::AnswerCache;
 use super::name_cache::now;

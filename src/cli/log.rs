@@ -22,8 +22,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{Color, LogSettings, Verbosity};
 
 use super::log_file::LogFile;
-use super::sanitize::escape;
 use super::stderr::Stderr;
+use crate::escape::escape;
 
 /// Our own crates, the first part of a target.
 const OURS: [&str; 2] = ["fumidai", "fumidai_sim"];

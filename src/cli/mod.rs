@@ -24,7 +24,7 @@ mod name_cache;
 mod policy;
 mod prompt;
 pub mod report;
-pub mod sanitize;
+
 mod ssh_config;
 mod ssh_files;
 mod stderr;
@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings};
-use crate::target::Region;
+use crate::names::Region;
 
 use args::{Command, CommandLine, ConnectArgs};
 use chain::Chain;
@@ -159,7 +159,7 @@ mod tests {
         let config = Config::resolve(flags, &Environment::default()).expect("valid");
         let same = in_region(config.clone(), None);
         assert_eq!(same.aws.region.as_deref(), Some("us-east-1"));
-        let target: crate::target::Destination = "i-0123--eu-central-1".parse().expect("valid");
+        let target: crate::names::Destination = "i-0123--eu-central-1".parse().expect("valid");
         assert_eq!(in_region(config, target.region()).aws.region.as_deref(), Some("eu-central-1"));
     }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::CacheFile;
 use crate::config::Config;
-use crate::session::CacheFile;
 
 use super::list::Row;
 

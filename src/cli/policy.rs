@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
-use crate::target::{Name, Target, TargetKind, TaskName, lookup};
+use crate::names::{Name, Target, TargetKind, TaskName, lookup};
 
 /// What is to be allowed.
 pub(super) struct Needs<'a> {
@@ -162,8 +162,8 @@ fn task(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Destination;
-    use crate::target::route::{REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
+    use crate::names::Destination;
+    use crate::names::route::{REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
 
     fn target(id: &str) -> Target {
         let destination: Destination = id.parse().expect(id);

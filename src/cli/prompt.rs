@@ -8,7 +8,7 @@ use crate::jump::terminal::{self, Echo};
 pub(super) fn ask_code() -> AskCode {
     Box::new(|serial| {
         Box::pin(async move {
-            let question = format!("Enter MFA code for {}: ", super::sanitize::escape(&serial));
+            let question = format!("Enter MFA code for {}: ", crate::escape::escape(&serial));
             let answer = terminal::ask(&question, Echo::Hidden).await.map_err(|error| match error {
                 NoAnswer::Nobody => NoCode::NoTerminal,
                 NoAnswer::Dismissed => NoCode::NoAnswer,

@@ -11,15 +11,15 @@ use crate::aws::{ApiError, Meaning};
 use crate::channel::Refusal;
 use crate::config::ConfigError;
 use crate::jump::JumpError;
+use crate::names::ecs::EcsError;
+use crate::names::lookup::LookupError;
+use crate::names::{Candidate, Destination, ResolveError, Target, TargetError};
 use crate::session::{Failure, Step};
-use crate::target::ecs::EcsError;
-use crate::target::lookup::LookupError;
-use crate::target::{Candidate, Destination, ResolveError, Target, TargetError};
 use crate::transport::DialError;
 
 use super::chain::ChainError;
-use super::sanitize::{cut, escape};
 use super::stderr::Stderr;
+use crate::escape::{cut, escape};
 
 /// More hints than this bury the cause.
 const MOST_HINTS: usize = 2;
@@ -516,7 +516,7 @@ mod tests {
 
     use super::*;
     use crate::config::ValueError;
-    use crate::target::Destination;
+    use crate::names::Destination;
 
     #[test]
     fn the_cause_stands_after_details_and_before_hints() {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::sanitize::escape;
+use crate::escape::escape;
 
 /// Standard error; like the standard library's it has no buffer, so nothing is left behind at exit.
 pub(super) struct Stderr;

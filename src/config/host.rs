@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::target::Region;
-use crate::target::route::Route;
+use crate::names::Region;
+use crate::names::route::Route;
 
 use super::settings::{Raw, Settings};
 use super::value::{self, ValueError};

@@ -296,7 +296,7 @@ mod tests {
     use super::*;
     use crate::config::Color;
     use crate::config::forward::{LocalEnd, RemoteEnd};
-    use crate::target::route::Route;
+    use crate::names::route::Route;
 
     fn error_of(text: &str) -> String {
         match parse(text) {

@@ -9,7 +9,6 @@ use crate::aws::{Access, Aws, Started};
 use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace, Transmit};
 use crate::transport::{Dialer, Incoming};
 
-use super::clock::{Clock, wall};
 use super::end::{LinkState, LocalEnd};
 use super::ending::{Circumstances, Closing};
 use super::link::{self, Link, LinkEvent};
@@ -18,6 +17,7 @@ use super::path_cache::PathCache;
 use super::repair::lost;
 use super::resume::{AttemptError, Resume};
 use super::{Failure, Note, Notes, Outcome, Settings, Step, random};
+use crate::clock::{Clock, wall};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);

@@ -13,11 +13,11 @@ use crate::channel::{AgentVersion, Channel, Mode, Now};
 use super::{Failure, Outcome};
 
 /// Agents that may end a silent session want a sign of life every 10 s.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
 
 /// What an end may want to know of the link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LinkState {
+pub(crate) struct LinkState {
     /// The handshake is complete.
     pub connected: bool,
     /// A websocket is open.
@@ -27,7 +27,7 @@ pub(super) struct LinkState {
 }
 
 /// One kind of local end.
-pub(super) trait LocalEnd {
+pub(crate) trait LocalEnd {
     /// What happens here.
     type Event;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::aws::{Access, Aws, Stream};
 use crate::transport::{Dialer, Incoming, Lost, Websocket};
 
-use super::clock::wall;
 use super::resume::AttemptError;
+use crate::clock::wall;
 
 /// Either side of an outage.
 pub(super) enum Link {

@@ -4,12 +4,9 @@
 //! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
 //! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
 
-mod cache_file;
-mod clock;
 mod driver;
 mod end;
 mod ending;
-pub mod forward;
 mod join;
 mod leave;
 mod link;
@@ -35,11 +32,12 @@ use crate::channel::Refusal;
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub use self::cache_file::CacheFile;
+pub(crate) use self::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
 pub(crate) use self::join::join;
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub use self::start::connect;
+pub(crate) use self::start::{Start, start};
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]

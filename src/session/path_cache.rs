@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::PathKnowledge;
 
-use super::cache_file::CacheFile;
+use crate::cache::CacheFile;
 
 const FILE: &str = "path.json";
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::aws::{Meaning, Stream};
 use crate::channel::Now;
 
-use super::clock::wall;
 use super::driver::{Driver, Phase};
 use super::end::LocalEnd;
 use super::link::{self, Link, Opened};
 use super::liveness::{Liveness, Verdict};
 use super::resume::{AttemptError, Next, Resume};
 use super::{Failure, Note, random};
+use crate::clock::wall;
 
 /// A wake-up that comes so much later than asked for means that the machine has slept, where the clocks do not tell.
 const OVERSLEPT: Duration = Duration::from_secs(10);

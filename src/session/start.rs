@@ -52,7 +52,7 @@ pub async fn connect(
 }
 
 /// A session that has been started and that nobody drives yet.
-pub(super) struct Session {
+pub(crate) struct Session {
     access: Rc<Access>,
     started: Started,
     /// When data must flow.
@@ -62,7 +62,7 @@ pub(super) struct Session {
 impl Session {
     /// Joins the session to a local end until it is over, and ends it at the service on every way out. Gives the end
     /// back if it was made and nothing broke.
-    pub(super) async fn run<E: LocalEnd>(
+    pub(crate) async fn run<E: LocalEnd>(
         self,
         aws: Rc<Aws>,
         settings: Rc<Settings>,
@@ -86,7 +86,7 @@ impl Session {
 }
 
 /// What became of the attempt to start.
-pub(super) enum Start {
+pub(crate) enum Start {
     Started(Box<Session>),
     /// Something from outside came first; a session that was started all the same has been ended.
     Left(Outcome),
@@ -96,7 +96,7 @@ pub(super) enum Start {
 ///
 /// # Errors
 /// [`Failure`]
-pub(super) async fn start(
+pub(crate) async fn start(
     aws: &Aws,
     request: &SessionRequest,
     settings: &Settings,

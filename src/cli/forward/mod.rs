@@ -15,7 +15,7 @@ use std::rc::Rc;
 use tokio::task::LocalSet;
 
 use crate::config::{Config, Environment};
-use crate::session::forward::{BindError, Listener};
+use crate::forward::{BindError, Listener};
 use crate::session::{Interrupt, Interrupts};
 
 use super::args::ForwardArgs;

@@ -1,9 +1,9 @@
 //! What `forward` is to do: from its arguments and the config file to listeners and where each leads. Pure.
 
 use crate::config::{Config, Forward, LocalEnd, RemoteEnd};
-use crate::session::forward::Bind;
-use crate::target::Name;
-use crate::target::route::Document;
+use crate::forward::Bind;
+use crate::names::Name;
+use crate::names::route::Document;
 
 use super::super::args::ForwardArgs;
 use super::super::chain::Chain;

@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
+use crate::forward::{Asked, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic};
+use crate::names::route::Document;
+use crate::names::{Destination, Name};
 use crate::session::Failure;
-use crate::session::forward::{Asked, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic};
-use crate::target::route::Document;
-use crate::target::{Destination, Name};
 
 use super::super::args::ForwardArgs;
 use super::super::connect::notes;

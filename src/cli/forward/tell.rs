@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::Verbosity;
-use crate::session::forward::{Note, Traffic};
+use crate::forward::{Note, Traffic};
 use crate::session::{self, Failure};
 
 use super::super::args::ForwardArgs;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RemoteEnd;
+use crate::forward::{Asked, Dial, Dialer, NotDialed, Traffic};
 use crate::jump::{HopStream, JumpError};
-use crate::session::forward::{Asked, Dial, Dialer, NotDialed, Traffic};
 
 use super::super::ladder::{Fall, Ladder, Top, of_fall};
 use super::super::report::Report;

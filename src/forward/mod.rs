@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Failure;
+use crate::session::Failure;
 
 pub use self::connection::Socket;
 pub use self::dialed::{Dial, Dialer, Dialing, NotDialed};
@@ -53,7 +53,7 @@ pub enum Note {
         connections: usize,
     },
     /// What a session has to say.
-    Session(super::Note),
+    Session(crate::session::Note),
 }
 
 /// What has passed through all forwards.

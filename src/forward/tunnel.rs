@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Aws, SessionRequest};
 
-use super::super::signals::Interrupt;
-use super::super::start::{Start, start};
-use super::super::{Failure, Notes, Outcome, Settings};
 use super::streams::{Manners, Streams, Ties};
 use super::{Incoming, Note, Status};
+use crate::session::Interrupt;
+use crate::session::{Failure, Notes, Outcome, Settings};
+use crate::session::{Start, start};
 
 /// What the stream keeps of each direction.
 const KEPT: usize = 64 << 10;

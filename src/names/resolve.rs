@@ -162,7 +162,7 @@ fn likeness(wanted: &str, known: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::aws::{Instance, ManagedNode};
-    use crate::target::Destination;
+    use crate::names::Destination;
 
     fn instance(id: &str, name: &str, address: &str, state: &str) -> Instance {
         Instance {

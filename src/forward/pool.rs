@@ -13,11 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, Meaning, SessionRequest};
 
-use super::super::signals::Interrupt;
-use super::super::start::{Start, start};
-use super::super::{Failure, Outcome, Settings};
 use super::streams::{Manners, Streams, Ties};
 use super::{Incoming, Note, Status, Traffic};
+use crate::session::Interrupt;
+use crate::session::{Failure, Outcome, Settings};
+use crate::session::{Start, start};
 
 /// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
 const NAME_LIFE: Duration = Duration::from_secs(60);
@@ -368,7 +368,7 @@ impl Pool {
                 Err(failure) => return (Err(failure), Some(streams)),
             };
             let notes = self.settings.notes.clone();
-            let notes = Rc::new(move |note: &super::super::Note| notes(&Note::Session(note.clone())));
+            let notes = Rc::new(move |note: &crate::session::Note| notes(&Note::Session(note.clone())));
             return session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
         }
     }

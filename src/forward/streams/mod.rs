@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
-use super::super::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
-use super::super::{Failure, Outcome};
 use super::carrier::{self, Carrier};
 use super::connection::{News, NewsOf, Order, Orders};
 use super::incoming::{Answer, Incoming};
 use super::{Note, Status, Traffic, add};
+use crate::session::{Failure, Outcome};
+use crate::session::{LinkState, LocalEnd, SIGN_OF_LIFE};
 
 /// What one connection may have read and not sent.
 const CREDIT: usize = 64 << 10;
