@@ -17,10 +17,9 @@ use tokio_util::task::TaskTracker;
 use crate::aws::{Aws, Meaning, SessionRequest};
 use crate::channel::Refusal;
 use crate::config::{Config, Environment};
-use crate::forward::tunnel;
 use crate::jump::{self, Hop, HopSettings, HopStream, Human, JumpError};
 use crate::names::route::{Document, Edge};
-use crate::session::{Failure, Notes, Outcome};
+use crate::session::{Failure, Notes, Outcome, Stream, tunnel};
 
 use super::aim::Place;
 use super::chain::Chain;
@@ -156,7 +155,7 @@ impl Ladder {
 
     async fn log_in<'a>(
         &self,
-        stream: tokio::io::DuplexStream,
+        stream: Stream,
         first: &HopSettings,
         rest: impl Iterator<Item = (&'a Place, &'a HopSettings)>,
     ) -> Result<Vec<Hop>, JumpError> {

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,15 +12,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, Meaning, SessionRequest};
 
-use super::streams::{Manners, Streams, Ties};
-use super::{Incoming, Note, Status, Traffic};
-use crate::session::Interrupt;
-use crate::session::{Failure, Outcome, Settings};
-use crate::session::{Start, start};
+use crate::session::{Failure, Handle, Interrupt, Local, Outcome, RelayEnd, Request, Settings, Start, Status};
+use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
-/// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
+use super::connection::{Connection, Unopened};
+use super::{Note, Traffic};
+
+/// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
 const NAME_LIFE: Duration = Duration::from_secs(60);
-/// Before another session is tried after one that could not be started; it doubles.
+/// The pause after a session that could not be started; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Sessions that carry one connection each are opened up to this number.
@@ -29,10 +28,14 @@ const MOST_SINGLES: usize = 8;
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// Breaking connections off takes a moment at most, unless an application does not read.
+/// An agent that acknowledges nothing for so long may not exist any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Received and unread bytes of one connection beyond which the websocket is not read.
+const UNREAD_LIMIT: usize = 4 << 20;
+/// Resetting connections takes a moment at most, unless a local client does not read.
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
-/// Finds out what is to be started, anew for each session.
+/// Returns what is to be started, anew for each session.
 pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, Failure>>>>>;
 
 /// What all sessions of a pool have in common.
@@ -48,13 +51,13 @@ pub struct PoolSettings {
     pub hold: bool,
     /// How many sessions new connections are spread over.
     pub sessions: usize,
-    /// A session without connections ends itself after so long.
+    /// A session without connections ends itself after this time.
     pub idle_limit: Option<Duration>,
     /// The destination is a name, which may move to another address.
     pub follows_name: bool,
-    /// Who is told what happens.
+    /// Receives what happens.
     pub notes: Rc<dyn Fn(&Note)>,
-    /// What is counted.
+    /// Counts what passes through.
     pub traffic: Rc<Traffic>,
 }
 
@@ -64,6 +67,8 @@ pub struct Pool {
     entries: RefCell<Vec<Entry>>,
     next: Cell<u64>,
     tasks: TaskTracker,
+    /// The connections of local clients.
+    connections: TaskTracker,
     /// Everything is to end.
     leave: CancellationToken,
     last_failure: RefCell<Option<Rc<Failure>>>,
@@ -81,7 +86,7 @@ pub struct Pool {
 struct Entry {
     number: u64,
     began: Instant,
-    inbox: UnboundedSender<Incoming>,
+    handle: Handle,
     status: watch::Sender<Status>,
     leave: CancellationToken,
 }
@@ -100,6 +105,7 @@ impl Pool {
             entries: RefCell::default(),
             next: Cell::new(0),
             tasks,
+            connections: TaskTracker::new(),
             leave,
             last_failure: RefCell::default(),
             failures: Cell::default(),
@@ -110,25 +116,64 @@ impl Pool {
         })
     }
 
-    /// Finds a session for a connection, or opens one.
-    pub fn assign(self: &Rc<Self>, incoming: Incoming) {
-        if self.leave.is_cancelled() {
-            return incoming.reject();
+    /// Serves a connection that was accepted at that time, in a task.
+    pub(super) fn take<S: Local + 'static>(self: &Rc<Self>, connection: Connection<S>, accepted: Instant) {
+        self.connections.spawn_local(self.clone().carry(connection, accepted));
+    }
+
+    async fn carry<S: Local>(self: Rc<Self>, connection: Connection<S>, accepted: Instant) {
+        let from = connection.from.clone();
+        match self.open_stream(&connection, accepted).await {
+            Ok(stream) => {
+                let end = connection.carry(stream, None, &self.settings.traffic).await;
+                if let Some(RelayEnd::Remote(error)) = end {
+                    self.report(StreamError::of(&error), from);
+                }
+            }
+            Err(error) => {
+                self.report(Some(error), from);
+                let is_refusal = error == StreamError::Refused;
+                connection.reject(if is_refusal { Unopened::Refused } else { Unopened::Failed }).await;
+            }
         }
+    }
+
+    /// Notes why a connection was reset, unless it was its session's end, which is noted once for all.
+    fn report(&self, error: Option<StreamError>, from: String) {
+        match error {
+            Some(StreamError::Refused) => (self.settings.notes)(&Note::Refused { from }),
+            Some(StreamError::TimedOut(after)) => (self.settings.notes)(&Note::TimedOut { from, after }),
+            Some(StreamError::Elsewhere | StreamError::Lost) | None => {}
+        }
+    }
+
+    /// Opens a stream in a session that can carry it.
+    async fn open_stream<S: Local>(
+        self: &Rc<Self>,
+        connection: &Connection<S>,
+        accepted: Instant,
+    ) -> Result<Stream, StreamError> {
+        let (name, confirm) = (connection.from.clone(), connection.is_to_be_answered());
+        let request = Request { name, asked: accepted.into_std(), confirm };
+        loop {
+            if self.leave.is_cancelled() {
+                return Err(StreamError::Lost);
+            }
+            match self.assign(request.clone()).await {
+                Err(StreamError::Elsewhere) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks for a stream in a session, and opens one if there is none that takes it.
+    async fn assign(self: &Rc<Self>, request: Request) -> Result<Stream, StreamError> {
         self.retire_outdated();
-        let number = match self.choose() {
-            Choice::Existing(number) => number,
-            Choice::New => self.launch(),
+        let handle = match self.choose() {
+            Choice::Existing(place) => self.entries.borrow().get(place).map(|entry| entry.handle.clone()),
+            Choice::New => Some(self.launch()),
         };
-        let mut entries = self.entries.borrow_mut();
-        let Some(entry) = entries.get_mut(number) else { return incoming.reject() };
-        entry.status.send_modify(|status| status.live += 1);
-        if let Err(unsent) = entry.inbox.send(incoming) {
-            // Its task has just ended and takes its entry away in a moment.
-            entry.status.send_modify(|status| status.is_ending = true);
-            drop(entries);
-            self.assign(unsent.0);
-        }
+        handle.ok_or(StreamError::Lost)?.open(request).await
     }
 
     /// Opens the sessions that connections are spread over, and waits until they work.
@@ -152,22 +197,22 @@ impl Pool {
         }
     }
 
-    /// Tells whether no connection needs a session.
+    /// Returns whether no connection needs a session.
     pub fn is_idle(&self) -> bool {
         self.entries.borrow().iter().all(|entry| entry.status.borrow().is_unused())
     }
 
-    /// Tells since when no connection has needed a session.
+    /// Returns since when no connection has needed a session.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since.get()
     }
 
-    /// Tells whether there is a session.
+    /// Returns whether there is a session.
     pub fn is_open(&self) -> bool {
         !self.entries.borrow().is_empty()
     }
 
-    /// Tells whether no session is to be started yet, after one that could not be.
+    /// Returns whether the next session has to wait, since one could not be started.
     pub fn is_held_off(&self) -> bool {
         self.retry_at.get().is_some_and(|at| Instant::now() < at)
     }
@@ -186,7 +231,7 @@ impl Pool {
         let _ = self.changes.subscribe().changed().await;
     }
 
-    /// Takes sessions out of use that may lead to where a name no longer does.
+    /// Takes sessions out of use that may connect to an address which the name no longer has.
     fn retire_outdated(&self) {
         if !self.settings.follows_name {
             return;
@@ -211,7 +256,7 @@ impl Pool {
             .map(|(at, status, _)| (at, status))
             .collect();
         let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
-        // One whose link is being mended comes last.
+        // A session whose link is down comes last.
         let least = able.min_by_key(|(_, status)| (status.was_up && !status.is_up, status.live));
         let carries_one = open.iter().any(|(_, status)| status.is_full);
         let (enough, most) = match self.settings.sessions {
@@ -229,27 +274,19 @@ impl Pool {
         }
     }
 
-    /// Starts the task of a session; returns the place of its entry.
-    fn launch(self: &Rc<Self>) -> usize {
+    /// Starts the task of a session; returns the handle that opens its streams.
+    fn launch(self: &Rc<Self>) -> Handle {
         let number = self.next.get();
         self.next.set(number + 1);
-        let (inbox, taken) = unbounded_channel();
+        let (began, leave) = (Instant::now(), self.leave.child_token());
         let status = watch::Sender::new(Status::default());
-        let leave = self.leave.child_token();
-        let (notes, pool) = (self.settings.notes.clone(), self.clone());
-        let ties = Ties {
-            inbox: taken,
-            leave: leave.clone(),
-            status: status.clone(),
-            tell: Box::new(move |note| notes(note)),
-            hand_back: Box::new(move |incoming| pool.assign(incoming)),
-            traffic: self.settings.traffic.clone(),
-        };
+        let (handle, streams) =
+            Streams::new(began.into_std(), self.stream_options(), status.clone(), leave.clone());
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
-        self.tasks.spawn_local(self.clone().serve(number, ties));
-        let mut entries = self.entries.borrow_mut();
-        entries.push(Entry { number, began: Instant::now(), inbox, status, leave });
-        entries.len() - 1
+        let entry = Entry { number, began, handle: handle.clone(), status, leave };
+        self.tasks.spawn_local(self.clone().serve(number, streams, entry.leave.clone(), entry.status.clone()));
+        self.entries.borrow_mut().push(entry);
+        handle
     }
 
     /// Passes changes of a session's status on.
@@ -264,9 +301,13 @@ impl Pool {
     }
 
     /// A session from its start to its end.
-    async fn serve(self: Rc<Self>, number: u64, ties: Ties) {
-        let (leave, status) = (ties.leave.clone(), ties.status.clone());
-        let streams = Streams::new(Instant::now().into_std(), self.manners(), ties);
+    async fn serve(
+        self: Rc<Self>,
+        number: u64,
+        streams: Streams,
+        leave: CancellationToken,
+        status: watch::Sender<Status>,
+    ) {
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let was_up = status.borrow().was_up;
@@ -279,39 +320,27 @@ impl Pool {
             self.hold_off();
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let Some(mut released) = streams.map(|streams| streams.release(result.is_ok() && !has_left)) else {
-            return self.over(result.err(), 0);
-        };
         let may_work = was_up || result.as_ref().err().is_some_and(|failure| self.may_pass(failure));
-        let turned_away = self.find_other_sessions(std::mem::take(&mut released.waiting), may_work);
-        let broken = released.broken;
+        let Some(streams) = streams else { return self.over(result.err(), 0) };
+        let now = Instant::now().into_std();
+        let patience = self.settings.settings.connect_timeout;
+        let is_wanted = may_work && !self.leave.is_cancelled();
+        let released =
+            streams.release(result.is_ok() && !has_left, |asked| is_wanted && now < asked + patience);
         let failure = match result {
             Err(failure) => Some(failure),
-            Ok(_) if broken > 0 && !has_left => {
+            Ok(_) if released.broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
                 Some(Failure::Ended { reason, suspected_size: None })
             }
             Ok(_) => None,
         };
-        self.over(failure, broken + turned_away);
+        self.over(failure, released.broken + released.turned_away);
         if self.leave.is_cancelled() {
-            // The process is about to end: applications that take what they are given see a reset behind it.
-            let _ = timeout(BREAKING_OFF, released.gone()).await;
+            // The process is about to end: local clients that take what they are sent see a reset behind it.
+            self.connections.close();
+            let _ = timeout(BREAKING_OFF, self.connections.wait()).await;
         }
-    }
-
-    /// Gives connections to other sessions as long as that may be of use and their time is not over; returns how many
-    /// were turned away.
-    fn find_other_sessions(self: &Rc<Self>, waiting: Vec<Incoming>, may_work: bool) -> usize {
-        let now = Instant::now().into_std();
-        let is_wanted = may_work && !self.leave.is_cancelled();
-        let patience = self.settings.settings.connect_timeout;
-        let (wanted, late): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|incoming| is_wanted && now < incoming.asked + patience);
-        let turned_away = late.len();
-        late.into_iter().for_each(Incoming::reject);
-        wanted.into_iter().for_each(|incoming| self.assign(incoming));
-        turned_away
     }
 
     fn over(&self, failure: Option<Failure>, connections: usize) {
@@ -325,8 +354,8 @@ impl Pool {
         self.changes.send_replace(());
     }
 
-    /// Tells whether a session that cannot be started now may be in a moment: one worked before, so its agent or the
-    /// way to it is coming back.
+    /// Returns whether a session that cannot be started now may be started soon: one worked before, so its agent or the
+    /// network is coming back.
     fn may_pass(&self, failure: &Failure) -> bool {
         let passes = if let Failure::Api(error) = failure {
             matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
@@ -336,7 +365,7 @@ impl Pool {
         self.has_worked.get() && passes
     }
 
-    /// Runs a session; one that cannot be started yet is tried again while connections may wait for it.
+    /// Runs a session. If it cannot be started yet, it is tried again while connections may wait for it.
     async fn run(
         &self,
         leave: &CancellationToken,
@@ -385,7 +414,8 @@ impl Pool {
         start(&self.settings.aws, &request, settings, interrupt).await
     }
 
-    /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
+    /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the
+    /// next connection.
     fn failed(&self, failure: Failure, connections: usize) {
         let failure = Rc::new(failure);
         if connections > 0 {
@@ -394,7 +424,7 @@ impl Pool {
         self.last_failure.replace(Some(failure));
     }
 
-    /// An application that tries again and again must not have a session started each time. Half of the time that a
+    /// A local client that tries again and again must not start a session each time. Half of the time that a
     /// connection waits is left for the start.
     fn hold_off(&self) {
         let doublings = self.failures.replace(self.failures.get() + 1);
@@ -403,13 +433,16 @@ impl Pool {
         self.retry_at.set(Some(Instant::now() + pause));
     }
 
-    fn manners(&self) -> Manners {
+    fn stream_options(&self) -> StreamOptions {
         let PoolSettings { settings, hold, idle_limit, .. } = &self.settings;
-        Manners {
+        StreamOptions {
             linger: settings.linger,
-            connect_timeout: settings.connect_timeout,
+            open_timeout: Some(settings.connect_timeout),
+            patience: Some(PATIENCE),
+            unread_limit: UNREAD_LIMIT,
             hold: *hold,
             idle_limit: *idle_limit,
+            is_single: false,
         }
     }
 }

@@ -1,24 +1,27 @@
 //! THE DRIVER: everything that blocks, waits, reads a clock or draws a random number is here.
 //!
-//! [`connect`] starts a session, joins it to standard input and output, and leaves nothing behind: from the answer of
-//! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
-//! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
+//! [`open`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession
+//! on, every way out ends the session at the service. The loop is in `driver`; what it decides by are values without I/O
+//! (`liveness`, `resume`, `ending`), what it moves bytes with is [`crate::transport`]. `relay` joins a stream to a local
+//! end; [`connect`] does that for standard input and output.
 
+mod connect;
 mod driver;
 mod end;
 mod ending;
-mod join;
 mod leave;
 mod link;
 mod liveness;
 mod path_cache;
-mod pipe;
 mod random;
+mod relay;
 mod repair;
 mod resume;
 mod signals;
 mod start;
 mod stdio;
+mod streams;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -32,12 +35,15 @@ use crate::channel::Refusal;
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub(crate) use self::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
-pub(crate) use self::join::join;
+pub use self::connect::connect;
+pub(crate) use self::connect::join;
+pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
-pub use self::start::connect;
 pub(crate) use self::start::{Start, start};
+pub(crate) use self::streams::{Status, Streams};
+pub use self::streams::{Handle, Opening, Request, Stream, StreamError, StreamOptions};
+pub use self::tunnel::{Session, open, tunnel};
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]

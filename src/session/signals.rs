@@ -1,4 +1,4 @@
-//! What ends a session from outside: signals, and a standard output that nobody reads any more.
+//! What ends a session from outside: signals, and a standard output without a reader.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use std::io;
 pub enum Interrupt {
     /// A signal, by its number.
     Signal(u8),
-    /// Nobody reads our standard output.
+    /// Standard output has no reader any more.
     ReaderGone,
 }
 
@@ -45,7 +45,7 @@ mod unix {
     }
 
     impl Interrupts {
-        /// Starts to listen, as somebody between two programs: a vanished reader of standard output ends us, and the
+        /// Starts to listen, for a program between two others: a vanished reader of standard output ends us, and the
         /// terminal's stop key does not stop us.
         ///
         /// # Errors
@@ -74,30 +74,29 @@ mod unix {
 
         /// Waits for the next interrupt.
         pub(crate) async fn next(&mut self) -> Interrupt {
-            let reader_gone = async {
-                let told = match &mut self.reader_gone {
-                    Some(gone) => gone.await.is_ok(),
-                    None => false,
-                };
-                if !told {
-                    std::future::pending::<()>().await;
-                }
-            };
-            let interrupt = tokio::select! {
+            tokio::select! {
                 _ = self.hangup.recv() => Interrupt::Signal(HANGUP),
                 _ = self.interrupt.recv() => Interrupt::Signal(INTERRUPT),
                 _ = self.quit.recv() => Interrupt::Signal(QUIT),
                 _ = self.terminate.recv() => Interrupt::Signal(TERMINATE),
-                () = reader_gone => Interrupt::ReaderGone,
-            };
-            if interrupt == Interrupt::ReaderGone {
-                self.reader_gone = None;
+                () = vanished(&mut self.reader_gone) => Interrupt::ReaderGone,
             }
-            interrupt
         }
     }
 
-    /// Tells when standard output has no reader. With no event asked for, `poll` returns for an error or a hang-up
+    /// Resolves once, when the reader has gone. A watch that has ended, with or without a result, is not asked again.
+    async fn vanished(watch: &mut Option<oneshot::Receiver<()>>) {
+        if let Some(gone) = watch {
+            let gone = gone.await.is_ok();
+            *watch = None;
+            if gone {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Starts a watch that reports when standard output has no reader. With no event asked for, `poll` returns for an error or a hang-up
     /// only, and for a file never; the thread ends with the process.
     fn watch_reader() -> io::Result<oneshot::Receiver<()>> {
         let (sender, receiver) = oneshot::channel();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RemoteEnd;
-use crate::forward::{Asked, Dial, Dialer, NotDialed, Traffic};
+use crate::forward::{Asked, Dial, Dialer, Traffic, Unopened};
 use crate::jump::{HopStream, JumpError};
 
 use super::super::ladder::{Fall, Ladder, Top, of_fall};
@@ -74,7 +74,7 @@ impl Tower {
         join_all(tops.into_iter().filter_map(Rc::into_inner).map(|top| top.leave(true))).await;
     }
 
-    async fn dial(self: Rc<Self>, to: Asked, from: String) -> Result<HopStream, NotDialed> {
+    async fn dial(self: Rc<Self>, to: Asked, from: String) -> Result<HopStream, Unopened> {
         match self.try_dial(&to).await {
             Ok(stream) => Ok(stream),
             Err(fall) => {
@@ -85,7 +85,7 @@ impl Tower {
                     &format!("{}:{}", to.host, to.port),
                 );
                 let is_refusal = matches!(*fall, Fall::Hop(JumpError::ChannelRefused { .. }));
-                Err(if is_refusal { NotDialed::Refused } else { NotDialed::Failed })
+                Err(if is_refusal { Unopened::Refused } else { Unopened::Failed })
             }
         }
     }
