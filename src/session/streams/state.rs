@@ -406,7 +406,8 @@ impl State {
     }
 
     pub(super) fn is_finished(&self, now: Instant, channel: &Channel, link: LinkState) -> bool {
-        let is_idle = self.live() == 0 && !self.is_busy && self.waiting.is_empty();
+        let is_busy = self.carrier.backlog() > 0 || !channel.is_flushed();
+        let is_idle = self.live() == 0 && !is_busy && self.waiting.is_empty();
         let idled = self.idle_since.zip(self.options.idle_limit);
         let has_idled = idled.is_some_and(|(since, limit)| now >= since + limit);
         let is_retired = self.status.borrow().is_retired;
@@ -467,6 +468,8 @@ impl State {
             }
         }
         self.waiting.clear();
+        // The watchers of the status learn that the session is over, though streams are still read.
+        self.status = watch::Sender::new(*self.status.borrow());
         released
     }
 }
