@@ -469,7 +469,8 @@ impl State {
         }
         self.waiting.clear();
         // The watchers of the status learn that the session is over, though streams are still read.
-        self.status = watch::Sender::new(*self.status.borrow());
+        let last = *self.status.borrow();
+        self.status = watch::Sender::new(last);
         released
     }
 }
