@@ -7,11 +7,11 @@
 //! the I/O: drain to empty, wait, one mutation, drain to empty. One file (`cli/report.rs`) prints errors.
 //!
 //! ```text
-//! ssh ─stdin─► session::stdio ─► Channel.write(now) ─► outbound: seq, digest, window ─► poll_transmit ─► transport ─TLS─► SSM ─► agent ─► sshd
-//! ssh ◄stdout─ session::stdio ◄─ Event::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM
+//! ssh ─stdin─► session::relay ─► Stream ─► Channel.write(now) ─► outbound: seq, digest, window ─► poll_transmit ─► transport ─TLS─► SSM ─► agent ─► sshd
+//! ssh ◄stdout─ session::relay ◄─ Stream ◄─ Event::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM
 //! time:       poll_timeout() = (deadline, why) ─► handle_timeout(now)
 //! cut:        transport error ─► Channel.detach ─► resume policy ─► aws.resume_session ─► dial ─► Channel.attach ─► replay unacknowledged, same sequence numbers
-//! start-up:   args ─► Config ─► Target ─► aws.start_session ─► dial ─► session::run
+//! start-up:   args ─► Config ─► Target ─► aws.start_session ─► dial ─► session::open
 //! end:        Outcome | Failure ─► report ─► exit code
 //! ```
 
