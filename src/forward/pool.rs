@@ -12,7 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, Meaning, SessionRequest};
 
-use crate::session::{Failure, Handle, Interrupt, Local, Outcome, RelayEnd, Request, Settings, Start, Status};
+use crate::session::{
+    Failure, Handle, Interrupt, Local, Outcome, RelayEnd, Request, Settings, Start, Status,
+};
 use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
 use super::connection::{Connection, Unopened};
@@ -284,7 +286,12 @@ impl Pool {
             Streams::new(began.into_std(), self.stream_options(), status.clone(), leave.clone());
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
         let entry = Entry { number, began, handle: handle.clone(), status, leave };
-        self.tasks.spawn_local(self.clone().serve(number, streams, entry.leave.clone(), entry.status.clone()));
+        self.tasks.spawn_local(self.clone().serve(
+            number,
+            streams,
+            entry.leave.clone(),
+            entry.status.clone(),
+        ));
         self.entries.borrow_mut().push(entry);
         handle
     }

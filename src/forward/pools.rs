@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::listener::{Accepted, Listener};
 use super::connection::{Connection, Unopened};
+use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
 use super::{Dialer, Pool};
 
@@ -99,9 +99,13 @@ impl Sink {
             };
             let now = Instant::now();
             match (&self, accepted) {
-                (Self::Pool(pool), Accepted::Tcp(socket)) => pool.take(Connection::new(socket, from, None), now),
+                (Self::Pool(pool), Accepted::Tcp(socket)) => {
+                    pool.take(Connection::new(socket, from, None), now)
+                }
                 #[cfg(unix)]
-                (Self::Pool(pool), Accepted::Unix(socket)) => pool.take(Connection::new(socket, from, None), now),
+                (Self::Pool(pool), Accepted::Unix(socket)) => {
+                    pool.take(Connection::new(socket, from, None), now)
+                }
                 (Self::Pools(pools), Accepted::Tcp(socket)) => {
                     spawn(&tasks, &leave, pools.clone().serve(socket, from));
                 }

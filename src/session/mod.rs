@@ -41,8 +41,8 @@ pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, rela
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::start::{Start, start};
-pub(crate) use self::streams::{Status, Streams};
 pub use self::streams::{Handle, Opening, Request, Stream, StreamError, StreamOptions};
+pub(crate) use self::streams::{Status, Streams};
 pub use self::tunnel::{Session, open, tunnel};
 
 /// How a session is opened and kept.

@@ -293,7 +293,11 @@ impl Direction {
                         Ok(0) => return Poll::Ready(Passed::WriteFailed(io::ErrorKind::WriteZero.into())),
                         Ok(length) => {
                             moved(length);
-                            if start + length < end { Step::Writing(start + length, end) } else { Step::Flushing }
+                            if start + length < end {
+                                Step::Writing(start + length, end)
+                            } else {
+                                Step::Flushing
+                            }
                         }
                         Err(error) => return Poll::Ready(Passed::WriteFailed(error)),
                     }
@@ -318,7 +322,11 @@ impl Direction {
         }
     }
 
-    fn poll_fill<A: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, from: &mut A) -> Poll<io::Result<usize>> {
+    fn poll_fill<A: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut A,
+    ) -> Poll<io::Result<usize>> {
         if self.buffer.len() != self.size {
             self.buffer = vec![0; self.size];
         }

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -32,11 +32,16 @@ impl Local for Stdio {}
 
 impl AsyncRead for Stdio {
     /// The peer of a socket may reset it when it has nothing more to send: for us its input has ended.
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.input.poll_read(cx, buf) {
-            Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionReset => Poll::Ready(Ok(())),
-            result => result,
-        }
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(self.input.poll_read(cx, buf));
+        Poll::Ready(read.or_else(|error| match error.kind() == ErrorKind::ConnectionReset {
+            true => Ok(()),
+            false => Err(error),
+        }))
     }
 }
 
@@ -118,7 +123,11 @@ mod platform {
             Ok(Self { end, _flags: flags })
         }
 
-        pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        pub(super) fn poll_read(
+            &mut self,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             match &mut self.end {
                 SourceEnd::Pipe(pipe) => Pin::new(pipe).poll_read(cx, buf),
                 SourceEnd::Socket(socket) => Pin::new(socket).poll_read(cx, buf),
@@ -222,7 +231,11 @@ mod platform {
     }
 
     impl Source {
-        pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        pub(super) fn poll_read(
+            &mut self,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             self.0.poll_read(cx, buf)
         }
     }
@@ -281,7 +294,11 @@ mod threads {
             Ok(Self { chunks, rest: Bytes::new() })
         }
 
-        pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        pub(super) fn poll_read(
+            &mut self,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             if self.rest.is_empty() {
                 self.rest = ready!(self.chunks.poll_recv(cx)).transpose()?.unwrap_or_default();
             }

@@ -53,7 +53,11 @@ async fn rest(stream: &mut DuplexStream) -> Vec<u8> {
 struct Failing(DuplexStream);
 
 impl AsyncRead for Failing {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
         let is_end = buf.filled().len() == before;
@@ -291,7 +295,11 @@ async fn what_a_client_has_sent_is_delivered_though_it_reads_no_more() {
 struct Deaf(DuplexStream);
 
 impl AsyncRead for Deaf {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }

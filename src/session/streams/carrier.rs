@@ -106,9 +106,7 @@ impl Carrier {
     pub(super) fn queued(&self, number: u64) -> usize {
         match self {
             Self::Unknown => 0,
-            Self::Multiplexed(smux) => {
-                smux.ids.get(&number).map_or(0, |stream| smux.mux.queued(*stream))
-            }
+            Self::Multiplexed(smux) => smux.ids.get(&number).map_or(0, |stream| smux.mux.queued(*stream)),
             Self::Single(single) => single.out.len(),
         }
     }

@@ -149,7 +149,12 @@ impl LocalEnd for Streams {
         }
     }
 
-    fn handle(&mut self, _now: Now, event: Event, _channel: &mut Channel) -> Result<Option<Outcome>, Failure> {
+    fn handle(
+        &mut self,
+        _now: Now,
+        event: Event,
+        _channel: &mut Channel,
+    ) -> Result<Option<Outcome>, Failure> {
         match event {
             Event::Leave => Ok(Some(Outcome::Done)),
             // The driver feeds after every event, and that is where changes are acted on.

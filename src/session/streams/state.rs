@@ -235,7 +235,12 @@ impl State {
     }
 
     /// Takes bytes to be sent, as far as the stream has credit.
-    pub(super) fn poll_write(&mut self, number: u64, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        number: u64,
+        cx: &Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let Some(slot) = self.slots.get_mut(&number) else { return lost() };
         let is_open = match slot.phase {
             Phase::Waiting | Phase::Trial(_) => false,

@@ -433,7 +433,8 @@ fn an_opening_on_trial_is_handed_on_or_turned_away_when_the_session_ends() {
         assert_eq!(released, Released { broken: 0, turned_away });
         let error = if is_wanted { StreamError::Elsewhere } else { StreamError::Lost };
         assert_eq!(now(&mut opening).unwrap().unwrap_err(), error);
-        let mut late = bench.handle.open(Request { name: String::new(), asked: start().instant, confirm: false });
+        let mut late =
+            bench.handle.open(Request { name: String::new(), asked: start().instant, confirm: false });
         assert_eq!(now(&mut late).unwrap().unwrap_err(), StreamError::Lost, "the session is over");
     }
 }
@@ -581,7 +582,10 @@ fn unread_data_stops_the_websocket_and_nothing_is_lost() {
     }
     assert!(bench.unread() >= UNREAD_LIMIT && bench.unread() < UNREAD_LIMIT + 180_000);
     drop(streams.pop());
-    assert!(bench.streams.takes_more() && bench.unread() == 120_000, "what has no reader any more is dropped");
+    assert!(
+        bench.streams.takes_more() && bench.unread() == 120_000,
+        "what has no reader any more is dropped"
+    );
     assert_eq!(read(&mut streams[1], 100_000).unwrap().unwrap(), [5; 60_000]);
     assert_eq!(read(&mut streams[0], 100_000).unwrap().unwrap(), [3; 60_000]);
 }
