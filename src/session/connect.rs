@@ -8,6 +8,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -41,32 +43,25 @@ pub async fn connect(
     let options = options(settings.linger);
     let session = Session { aws, request: request.clone(), settings, notes, leave: leave.clone() };
     let (opening, work) = single(session, options, "stdin");
-    let (mut work, mut joined) = (pin!(work), pin!(join_opened(opening)));
-    let (mut result, mut is_joined) = (None, false);
-    loop {
-        tokio::select! {
-            done = &mut work, if result.is_none() => result = Some(done),
-            left = &mut joined, if !is_joined => match (left, &result) {
-                (Some(ended), None) => {
-                    leave.cancel();
-                    // The local end decides, whatever the session makes of it.
-                    let _ = work.await;
-                    return ended;
+    let (mut work, mut joined) = (pin!(work), pin!(join_opened(opening).fuse()));
+    let ended = tokio::select! {
+        result = &mut work => {
+            // The session is over. What was received is still written, unless something interrupts that.
+            if !joined.is_terminated() {
+                tokio::select! {
+                    _ = joined => {}
+                    _ = interrupts.next() => {}
                 }
-                (Some(_), Some(_)) | (None, _) => is_joined = true,
-            },
-            interrupt = interrupts.next() => {
-                if result.is_none() {
-                    leave.cancel();
-                    let _ = work.await;
-                }
-                return result.unwrap_or(Ok(Outcome::Interrupted(interrupt)));
             }
-        }
-        if is_joined && let Some(result) = result.take() {
             return result;
         }
-    }
+        Some(ended) = &mut joined => ended,
+        interrupt = interrupts.next() => Ok(Outcome::Interrupted(interrupt)),
+    };
+    leave.cancel();
+    // The local end has decided, whatever becomes of the session.
+    let _ = work.await;
+    ended
 }
 
 /// Joins standard input and output to the stream of a session. Returns what ended it, unless the session did.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, ready};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex, split};
 use tokio::join;
 use tokio::net::TcpListener;
 use tokio::task::yield_now;

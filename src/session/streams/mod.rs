@@ -7,6 +7,7 @@
 
 mod carrier;
 mod openings;
+mod slot;
 mod state;
 mod stream;
 mod upkeep;
@@ -23,6 +24,7 @@ use crate::channel::{AgentVersion, Channel, Mode, Now};
 use super::end::{LinkState, LocalEnd};
 use super::{Failure, Outcome};
 
+use self::slot::Phase;
 use self::state::State;
 pub use self::stream::{Handle, Opening, Request, Stream, StreamError};
 
@@ -89,6 +91,18 @@ pub(crate) struct Released {
     pub broken: usize,
     /// Openings that no other session is to be tried for.
     pub turned_away: usize,
+}
+
+impl Released {
+    fn count(&mut self, was: Phase, end: Result<(), StreamError>) {
+        match was {
+            Phase::Open => self.broken += usize::from(end.is_err()),
+            Phase::Waiting | Phase::Trial(_) => {
+                self.turned_away += usize::from(end == Err(StreamError::Lost))
+            }
+            Phase::Closed(_) => {}
+        }
+    }
 }
 
 /// What the driver, the handle and the streams share.
