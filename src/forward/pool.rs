@@ -13,10 +13,11 @@ use tokio_util::task::TaskTracker;
 use crate::aws::{Aws, Meaning, SessionRequest};
 
 use crate::session::{
-    Failure, Handle, Interrupt, Local, Outcome, RelayEnd, Request, Settings, Start, Status,
+    Failure, Handle, Interrupt, Local, Outcome, RelayEnd, Released, Request, Settings, Start, Status,
 };
 use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
+use super::choice::{Choice, choose};
 use super::connection::{Connection, Unopened};
 use super::{Note, Traffic};
 
@@ -25,8 +26,6 @@ const NAME_LIFE: Duration = Duration::from_secs(60);
 /// The pause after a session that could not be started; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Sessions that carry one connection each are opened up to this number.
-const MOST_SINGLES: usize = 8;
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -91,12 +90,6 @@ struct Entry {
     handle: Handle,
     status: watch::Sender<Status>,
     leave: CancellationToken,
-}
-
-/// Where a connection goes.
-enum Choice {
-    Existing(usize),
-    New,
 }
 
 impl Pool {
@@ -257,23 +250,7 @@ impl Pool {
             .filter(|(_, status, leave)| !status.is_retired && !status.is_ending && !leave.is_cancelled())
             .map(|(at, status, _)| (at, status))
             .collect();
-        let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
-        // A session whose link is down comes last.
-        let least = able.min_by_key(|(_, status)| (status.was_up && !status.is_up, status.live));
-        let carries_one = open.iter().any(|(_, status)| status.is_full);
-        let (enough, most) = match self.settings.sessions {
-            _ if carries_one => (MOST_SINGLES, MOST_SINGLES),
-            sessions => (sessions, sessions + 1),
-        };
-        match least {
-            Some((at, status)) if status.live == 0 || open.len() >= enough => Choice::Existing(*at),
-            Some(_) => Choice::New,
-            None if open.len() < most => Choice::New,
-            None => open
-                .iter()
-                .min_by_key(|(_, status)| status.live)
-                .map_or(Choice::New, |(at, _)| Choice::Existing(*at)),
-        }
+        choose(&open, self.settings.sessions)
     }
 
     /// Starts the task of a session; returns the handle that opens its streams.
@@ -317,7 +294,28 @@ impl Pool {
     ) {
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
-        let was_up = status.borrow().was_up;
+        let has_left = leave.is_cancelled() || status.borrow().is_retired;
+        let may_work = self.learn(&result, status.borrow().was_up);
+        let released = streams.map(|streams| self.release(streams, result.is_ok() && !has_left, may_work));
+        let Released { broken, turned_away } = released.unwrap_or_default();
+        let failure = match result {
+            Err(failure) => Some(failure),
+            Ok(_) if broken > 0 && !has_left => {
+                let reason = "it was closed, with connections open".to_owned();
+                Some(Failure::Ended { reason, suspected_size: None })
+            }
+            Ok(_) => None,
+        };
+        self.over(failure, broken + turned_away);
+        if self.leave.is_cancelled() {
+            // The process is about to end: local clients that take what they are sent see a reset behind it.
+            self.connections.close();
+            let _ = timeout(BREAKING_OFF, self.connections.wait()).await;
+        }
+    }
+
+    /// Notes how a session ended; returns whether the next one may work.
+    fn learn(&self, result: &Result<Outcome, Failure>, was_up: bool) -> bool {
         if was_up {
             self.failures.set(0);
             self.retry_at.set(None);
@@ -326,28 +324,16 @@ impl Pool {
         if result.as_ref().is_err_and(|failure| !was_up || matches!(failure, Failure::RemotePort(_))) {
             self.hold_off();
         }
-        let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let may_work = was_up || result.as_ref().err().is_some_and(|failure| self.may_pass(failure));
-        let Some(streams) = streams else { return self.over(result.err(), 0) };
+        was_up || result.as_ref().err().is_some_and(|failure| self.may_pass(failure))
+    }
+
+    /// Releases the streams of a session that is over. Openings try other sessions if these may work, until they have
+    /// waited for too long.
+    fn release(&self, streams: Streams, in_order: bool, may_work: bool) -> Released {
         let now = Instant::now().into_std();
         let patience = self.settings.settings.connect_timeout;
         let is_wanted = may_work && !self.leave.is_cancelled();
-        let released =
-            streams.release(result.is_ok() && !has_left, |asked| is_wanted && now < asked + patience);
-        let failure = match result {
-            Err(failure) => Some(failure),
-            Ok(_) if released.broken > 0 && !has_left => {
-                let reason = "it was closed, with connections open".to_owned();
-                Some(Failure::Ended { reason, suspected_size: None })
-            }
-            Ok(_) => None,
-        };
-        self.over(failure, released.broken + released.turned_away);
-        if self.leave.is_cancelled() {
-            // The process is about to end: local clients that take what they are sent see a reset behind it.
-            self.connections.close();
-            let _ = timeout(BREAKING_OFF, self.connections.wait()).await;
-        }
+        streams.release(in_order, |asked| is_wanted && now < asked + patience)
     }
 
     fn over(&self, failure: Option<Failure>, connections: usize) {

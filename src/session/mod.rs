@@ -42,7 +42,7 @@ pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::start::{Start, start};
 pub use self::streams::{Handle, Opening, Request, Stream, StreamError, StreamOptions};
-pub(crate) use self::streams::{Status, Streams};
+pub(crate) use self::streams::{Released, Status, Streams};
 pub use self::tunnel::{Session, open, tunnel};
 
 /// How a session is opened and kept.
