@@ -66,7 +66,7 @@ pub async fn connect(
 
 /// Joins standard input and output to the stream of a session. Returns what ended it, unless the session did.
 async fn join_opened(opening: Opening) -> Option<Result<Outcome, Failure>> {
-    // Why there is no stream is for the session to say.
+    // The session's result explains why there is no stream.
     let stream = opening.await.ok()?;
     let stdio = match Stdio::open() {
         Ok(stdio) => stdio,

@@ -105,7 +105,7 @@ pub(crate) async fn close<L: Local>(mut local: L) {
         poll_fn(|cx| input.poll(cx, &mut local, &mut tokio::io::sink(), |_| {})).await;
         io::Result::Ok(())
     };
-    // A client that has gone needs no time, and one that stays has had it.
+    // A client that has closed needs no time, and one that has not has had it.
     let _ = timeout(FAREWELL, drain).await;
     local.reset_on_drop(false);
 }

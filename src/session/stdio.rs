@@ -376,7 +376,7 @@ mod threads {
         #[tokio::test]
         async fn a_source_is_read_in_pieces_of_any_size() {
             let mut source = ThreadSource::new(&b"hello"[..]).unwrap();
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             loop {
                 let mut room = [0; 2];
                 let mut buf = ReadBuf::new(&mut room);
@@ -384,9 +384,9 @@ mod threads {
                 if buf.filled().is_empty() {
                     break;
                 }
-                heard.extend_from_slice(buf.filled());
+                received.extend_from_slice(buf.filled());
             }
-            assert_eq!(heard, b"hello");
+            assert_eq!(received, b"hello");
         }
     }
 }

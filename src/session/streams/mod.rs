@@ -141,7 +141,7 @@ impl Streams {
 
     /// Lets go of everything, since the session is over, in order or not. What was received can still be read. Behind
     /// it streams fail, since they have not ended; only the stream of a plain session ends in order with its session.
-    /// An opening for which `is_wanted` holds, given its time, is told to try another session.
+    /// An opening for which `is_wanted` holds, given its time, fails with [`StreamError::Elsewhere`].
     pub(crate) fn release(self, in_order: bool, is_wanted: impl Fn(Instant) -> bool) -> Released {
         self.shared.lock().release(in_order, is_wanted)
     }

@@ -45,7 +45,7 @@ pub(super) enum Input {
     Ended {
         /// Where, among all bytes of the session, its last byte is; known once that has left.
         last_byte: Option<u64>,
-        /// Since when the peer has had all of it and has been silent, though it could be heard.
+        /// Since when the peer has had all of it and has sent nothing, though that would have been received.
         quiet_since: Option<Instant>,
     },
 }
