@@ -16,18 +16,18 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { instant: monotonic(), wall: wall() }
+        Self { instant: now(), wall: wall() }
     }
 
     /// The time now.
     pub(crate) fn now(&self) -> Now {
         let unix = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { instant: monotonic(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        Now { instant: now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
     }
 
     /// How long the machine has slept since the last call, if it has: the monotonic clock stands still meanwhile.
     pub(crate) fn slept(&mut self) -> Option<Duration> {
-        self.slept_by(monotonic(), wall())
+        self.slept_by(now(), wall())
     }
 
     fn slept_by(&mut self, instant: Instant, wall: SystemTime) -> Option<Duration> {
@@ -45,7 +45,7 @@ pub(crate) fn wall() -> SystemTime {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the driver's clock")]
-fn monotonic() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 

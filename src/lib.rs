@@ -15,18 +15,24 @@
 //! end:        Outcome | Failure ─► report ─► exit code
 //! ```
 
-pub mod aws;
+mod aws;
 mod cache;
+#[doc(hidden)]
 pub mod channel;
 pub mod cli;
 mod clock;
+#[doc(hidden)]
 pub mod config;
 mod escape;
-pub mod forward;
+mod forward;
+#[doc(hidden)]
 pub mod jump;
-pub mod mux;
-pub mod names;
-pub mod session;
+mod mux;
+mod names;
+mod reach;
+#[doc(hidden)]
+pub mod route;
+mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod transport;
+mod transport;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
 use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
-use fumidai::names::route;
+use fumidai::route;
 
 /// Layers from the top; a file may name its own layer and those behind it.
 const LAYERS: [&str; 13] = [
@@ -343,7 +343,7 @@ fn arrows_only_go_down() {
         for path in sources(layer) {
             // Names are resolved without a thought of sessions, transport or protocol.
             let allowed: &[&str] = match layer {
-                "names" => &["names", "aws"],
+                "names" => &["names", "aws", "cache", "clock"],
                 "jump" => &["jump"],
                 _ => &LAYERS[place..],
             };

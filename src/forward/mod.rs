@@ -9,9 +9,11 @@ mod connection;
 mod dialed;
 mod incoming;
 mod listener;
+pub mod plan;
 mod pool;
 mod pools;
 mod proxy;
+pub mod registry;
 mod streams;
 mod tunnel;
 
@@ -19,7 +21,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::session::Failure;
+use crate::reach::ReachError;
 
 pub use self::connection::Socket;
 pub use self::dialed::{Dial, Dialer, Dialing, NotDialed};
@@ -30,9 +32,9 @@ pub use self::pools::{Pools, Sink};
 pub use self::proxy::{Asked, ProxyError};
 pub use self::tunnel::tunnel;
 
-/// What happens to connections and is worth a line to the user.
+/// What happens to the connections of a forward.
 #[derive(Clone, Debug)]
-pub enum Note {
+pub enum ForwardEvent {
     /// The destination refused a connection.
     Refused {
         /// The application's address.
@@ -46,13 +48,27 @@ pub enum Note {
         after: Duration,
     },
     /// A session could not be started, or was lost: its connections are reset.
-    Failed {
+    SessionFailed {
         /// Why.
-        failure: Rc<Failure>,
+        error: Rc<ReachError>,
         /// How many connections were open, or waited for it.
         connections: usize,
     },
-    /// What a session has to say.
+    /// A connection through hops could not be opened.
+    DialFailed {
+        /// The local client's address.
+        from: String,
+        /// The destination.
+        to: Asked,
+        /// Why.
+        error: Rc<ReachError>,
+    },
+    /// The name of the target cannot be resolved.
+    NameFailed {
+        /// Why.
+        error: Rc<ReachError>,
+    },
+    /// An event of one session.
     Session(crate::session::Note),
 }
 

@@ -11,19 +11,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{Aws, Meaning, SessionRequest};
+use crate::aws::{Aws, SessionRequest};
+use crate::reach::{HoldOff, ReachError, SessionEnd};
 
 use super::streams::{Manners, Streams, Ties};
-use super::{Incoming, Note, Status, Traffic};
+use super::{ForwardEvent, Incoming, Status, Traffic};
 use crate::session::Interrupt;
 use crate::session::{Failure, Outcome, Settings};
 use crate::session::{Start, start};
 
 /// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
 const NAME_LIFE: Duration = Duration::from_secs(60);
-/// Before another session is tried after one that could not be started; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Sessions that carry one connection each are opened up to this number.
 const MOST_SINGLES: usize = 8;
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
@@ -33,7 +31,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
 /// Finds out what is to be started, anew for each session.
-pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, Failure>>>>>;
+pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, ReachError>>>>>;
 
 /// What all sessions of a pool have in common.
 #[derive(Clone)]
@@ -53,9 +51,11 @@ pub struct PoolSettings {
     /// The destination is a name, which may move to another address.
     pub follows_name: bool,
     /// Who is told what happens.
-    pub notes: Rc<dyn Fn(&Note)>,
+    pub notes: Rc<dyn Fn(&ForwardEvent)>,
     /// What is counted.
     pub traffic: Rc<Traffic>,
+    /// The far end of the sessions, for errors.
+    pub end: SessionEnd,
 }
 
 /// The pool.
@@ -66,10 +66,8 @@ pub struct Pool {
     tasks: TaskTracker,
     /// Everything is to end.
     leave: CancellationToken,
-    last_failure: RefCell<Option<Rc<Failure>>>,
-    /// Sessions in a row that could not be started, and when the next may be tried.
-    failures: Cell<u32>,
-    retry_at: Cell<Option<Instant>>,
+    last_failure: RefCell<Option<Rc<ReachError>>>,
+    hold_off: HoldOff,
     idle_since: Cell<Option<Instant>>,
     /// Data could flow in one of its sessions.
     has_worked: Cell<bool>,
@@ -95,6 +93,7 @@ enum Choice {
 impl Pool {
     /// Makes a pool without a session. Its tasks run until `leave` is cancelled and are counted by `tasks`.
     pub fn new(settings: PoolSettings, leave: CancellationToken, tasks: TaskTracker) -> Rc<Self> {
+        let hold_off = HoldOff::new(settings.settings.connect_timeout);
         Rc::new(Self {
             settings,
             entries: RefCell::default(),
@@ -102,8 +101,7 @@ impl Pool {
             tasks,
             leave,
             last_failure: RefCell::default(),
-            failures: Cell::default(),
-            retry_at: Cell::default(),
+            hold_off,
             idle_since: Cell::default(),
             has_worked: Cell::new(false),
             changes: watch::Sender::new(()),
@@ -135,7 +133,7 @@ impl Pool {
     ///
     /// # Errors
     /// Why one does not.
-    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<Failure>> {
+    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<ReachError>> {
         let mut changes = self.changes.subscribe();
         for _ in 0..self.settings.sessions {
             self.launch();
@@ -169,7 +167,7 @@ impl Pool {
 
     /// Tells whether no session is to be started yet, after one that could not be.
     pub fn is_held_off(&self) -> bool {
-        self.retry_at.get().is_some_and(|at| Instant::now() < at)
+        self.hold_off.is_active(Instant::now().into_std())
     }
 
     /// Ends the sessions that have no connection.
@@ -271,12 +269,11 @@ impl Pool {
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let was_up = status.borrow().was_up;
         if was_up {
-            self.failures.set(0);
-            self.retry_at.set(None);
+            self.hold_off.succeeded();
         }
         // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|failure| !was_up || matches!(failure, Failure::RemotePort(_))) {
-            self.hold_off();
+        if result.as_ref().is_err_and(|failure| !was_up || failure.is_remote_port()) {
+            self.hold_off.failed(Instant::now().into_std());
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
         let Some(mut released) = streams.map(|streams| streams.release(result.is_ok() && !has_left)) else {
@@ -289,7 +286,7 @@ impl Pool {
             Err(failure) => Some(failure),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                Some(Failure::Ended { reason, suspected_size: None })
+                Some(self.session_error(Failure::Ended { reason, suspected_size: None }))
             }
             Ok(_) => None,
         };
@@ -314,7 +311,7 @@ impl Pool {
         turned_away
     }
 
-    fn over(&self, failure: Option<Failure>, connections: usize) {
+    fn over(&self, failure: Option<ReachError>, connections: usize) {
         match &failure {
             Some(failure) => tracing::info!(%failure, connections, "a session of the forward is over"),
             None => tracing::info!("a session of the forward is over"),
@@ -327,13 +324,8 @@ impl Pool {
 
     /// Tells whether a session that cannot be started now may be in a moment: one worked before, so its agent or the
     /// way to it is coming back.
-    fn may_pass(&self, failure: &Failure) -> bool {
-        let passes = if let Failure::Api(error) = failure {
-            matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
-        } else {
-            matches!(failure, Failure::Unprepared { may_pass: true, .. })
-        };
-        self.has_worked.get() && passes
+    fn may_pass(&self, failure: &ReachError) -> bool {
+        self.has_worked.get() && failure.is_temporary()
     }
 
     /// Runs a session; one that cannot be started yet is tried again while connections may wait for it.
@@ -341,12 +333,12 @@ impl Pool {
         &self,
         leave: &CancellationToken,
         streams: Streams,
-    ) -> (Result<Outcome, Failure>, Option<Streams>) {
+    ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
-        if let Some(at) = self.retry_at.get() {
+        if let Some(at) = self.hold_off.until() {
             tokio::select! {
-                () = sleep_until(at) => {}
+                () = sleep_until(at.into()) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
             }
         }
@@ -368,12 +360,15 @@ impl Pool {
                 Err(failure) => return (Err(failure), Some(streams)),
             };
             let notes = self.settings.notes.clone();
-            let notes = Rc::new(move |note: &crate::session::Note| notes(&Note::Session(note.clone())));
-            return session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
+            let notes =
+                Rc::new(move |note: &crate::session::Note| notes(&ForwardEvent::Session(note.clone())));
+            let (result, streams) =
+                session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
+            return (result.map_err(|error| self.session_error(error)), streams);
         }
     }
 
-    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, Failure> {
+    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, ReachError> {
         let request = tokio::select! {
             prepared = (self.settings.prepare)() => prepared?,
             () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),
@@ -382,25 +377,21 @@ impl Pool {
             leave.cancelled().await;
             Interrupt::ReaderGone
         };
-        start(&self.settings.aws, &request, settings, interrupt).await
+        let started = start(&self.settings.aws, &request, settings, interrupt).await;
+        started.map_err(|error| self.session_error(error))
+    }
+
+    fn session_error(&self, error: Failure) -> ReachError {
+        ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
     }
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
-    fn failed(&self, failure: Failure, connections: usize) {
+    fn failed(&self, failure: ReachError, connections: usize) {
         let failure = Rc::new(failure);
         if connections > 0 {
-            (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
+            (self.settings.notes)(&ForwardEvent::SessionFailed { error: failure.clone(), connections });
         }
         self.last_failure.replace(Some(failure));
-    }
-
-    /// An application that tries again and again must not have a session started each time. Half of the time that a
-    /// connection waits is left for the start.
-    fn hold_off(&self) {
-        let doublings = self.failures.replace(self.failures.get() + 1);
-        let longest = LONGEST_PAUSE.min(self.settings.settings.connect_timeout / 2);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(longest);
-        self.retry_at.set(Some(Instant::now() + pause));
     }
 
     fn manners(&self) -> Manners {

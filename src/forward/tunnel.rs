@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::{Aws, SessionRequest};
 
 use super::streams::{Manners, Streams, Ties};
-use super::{Incoming, Note, Status};
+use super::{ForwardEvent, Incoming, Status};
 use crate::session::Interrupt;
 use crate::session::{Failure, Notes, Outcome, Settings};
 use crate::session::{Start, start};
@@ -45,7 +45,7 @@ pub fn tunnel(
             inbox: taken,
             leave: leave.clone(),
             status: watch::Sender::new(Status { is_retired: true, ..Status::default() }),
-            tell: Box::new(move |note| seen.set(seen.get() || matches!(note, Note::Refused { .. }))),
+            tell: Box::new(move |note| seen.set(seen.get() || matches!(note, ForwardEvent::Refused { .. }))),
             hand_back: Box::new(Incoming::reject),
             traffic: Rc::default(),
         };

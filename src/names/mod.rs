@@ -6,14 +6,17 @@
 //! case and their length is not judged, since AWS has used several; [`Target::doubt`] words what looks odd, for the
 //! moment when the service refuses.
 
+pub mod cache;
 pub mod ecs;
 mod inventory;
+mod listed;
 pub mod lookup;
 mod name;
 mod resolve;
 pub mod route;
 
 pub use self::inventory::{Inventory, Node};
+pub use self::listed::{ListedMachine, Tag};
 pub use self::name::{ContainerName, Destination, Name, Region, TargetError, TaskName};
 pub use self::resolve::{Candidate, ResolveError, resolve};
 

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep_until};
 
-use super::signals::{Interrupt, Interrupts};
+use super::signals::Interrupt;
 use super::stdio::{self, Output};
 use super::{Failure, Outcome};
 
@@ -30,7 +30,6 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
     stream: S,
     linger: Duration,
     delivered: impl Future<Output = ()>,
-    interrupts: &mut Interrupts,
 ) -> Result<Outcome, Failure> {
     let failed = |error| Failure::Stdio { what: "standard input or output", error };
     let (mut input, mut output) = stdio::open().map_err(failed)?;
@@ -48,7 +47,6 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
             heard = Instant::now();
         }
         tokio::select! {
-            interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
             read = input.read(CHUNK), if wants_input => match read {
                 Ok(0) => input_ended = true,
                 Ok(length) => to_send = Bytes::copy_from_slice(input.bytes(length)),
@@ -77,7 +75,7 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
             () = sleep_until(heard + linger), if is_delivered && !peer_ended && output.queued() == 0 => break,
         }
     }
-    write_out(&mut output, interrupts).await
+    write_out(&mut output).await
 }
 
 /// Sends some of the bytes, or after the last of them the end, which is nothing.
@@ -92,10 +90,9 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> io::Result
     }
 }
 
-async fn write_out(output: &mut Output, interrupts: &mut Interrupts) -> Result<Outcome, Failure> {
+async fn write_out(output: &mut Output) -> Result<Outcome, Failure> {
     while output.queued() > 0 {
         tokio::select! {
-            interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
             written = output.write() => if let Some(end) = of_written(written) { return end },
         }
     }

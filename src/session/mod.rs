@@ -96,14 +96,6 @@ impl std::fmt::Display for Step {
 /// Why a session failed.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// What is to be started could not be found out.
-    #[error("{error}")]
-    Unprepared {
-        /// Why, in the words of whoever was to find it out.
-        error: Box<dyn std::error::Error>,
-        /// It may be different in a moment, if it was before.
-        may_pass: bool,
-    },
     /// The control plane said no, or could not be asked.
     #[error(transparent)]
     Api(#[from] ApiError),

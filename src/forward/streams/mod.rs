@@ -21,7 +21,7 @@ use crate::channel::{AgentVersion, Channel, Mode, Now};
 use super::carrier::{self, Carrier};
 use super::connection::{News, NewsOf, Order, Orders};
 use super::incoming::{Answer, Incoming};
-use super::{Note, Status, Traffic, add};
+use super::{ForwardEvent, Status, Traffic, add};
 use crate::session::{Failure, Outcome};
 use crate::session::{LinkState, LocalEnd, SIGN_OF_LIFE};
 
@@ -54,7 +54,7 @@ pub(super) struct Ties {
     pub inbox: UnboundedReceiver<Incoming>,
     pub leave: CancellationToken,
     pub status: watch::Sender<Status>,
-    pub tell: Box<dyn Fn(&Note)>,
+    pub tell: Box<dyn Fn(&ForwardEvent)>,
     /// Who finds another session for a connection.
     pub hand_back: Box<dyn Fn(Incoming)>,
     pub traffic: Rc<Traffic>,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::channel::Channel;
 
-use super::super::Note;
+use super::super::ForwardEvent;
 use super::super::carrier::Carrier;
 use super::super::connection::Order;
 use super::super::incoming::Incoming;
@@ -106,7 +106,7 @@ impl Streams {
                 Some(answer) => self.answer_and_close(number, answer.refused),
                 None => connection.order(Order::Reset),
             }
-            (self.ties.tell)(&Note::Refused { from });
+            (self.ties.tell)(&ForwardEvent::Refused { from });
         }
     }
 
@@ -129,7 +129,7 @@ impl Streams {
         let late: Vec<u64> = self.opening.iter().copied().filter(late).collect();
         late.into_iter().for_each(|number| self.give_up_on(number));
         while let Some(incoming) = self.waiting.pop_front_if(|incoming| now >= incoming.asked + timeout) {
-            (self.ties.tell)(&Note::TimedOut { from: incoming.from.clone(), after: timeout });
+            (self.ties.tell)(&ForwardEvent::TimedOut { from: incoming.from.clone(), after: timeout });
             incoming.reject();
         }
     }
@@ -177,7 +177,7 @@ impl Streams {
                 Some(answer) => self.answer_and_close(number, answer.failed),
                 None => connection.order(Order::Reset),
             }
-            (self.ties.tell)(&Note::TimedOut { from, after });
+            (self.ties.tell)(&ForwardEvent::TimedOut { from, after });
         }
     }
 

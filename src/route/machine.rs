@@ -1,38 +1,38 @@
-//! What the word after a command, or in a `via`, means: a host of the config file, or a target itself.
+//! One machine of a route: what a word of the command line or of a `via` means.
 //!
-//! The step before names are resolved: [`Place::new`] exchanges a host's name for its target. A host's target is not
-//! looked up in the config file again. How one place leads to the next is `chain`'s to say.
+//! The word is the name of a host of the config file, or a target. [`Machine::new`] replaces a host's name by the host's
+//! target; it does not look that target up in the config file again. Names are not resolved here.
 
 use crate::config::{Config, Host};
 use crate::names::{Destination, Name, Region, TargetError};
 
-/// The port of sshd, unless somebody says otherwise.
+/// The default port of sshd.
 const SSH_PORT: u16 = 22;
 
-/// One place on the way: a hop, or the goal.
+/// A hop, or the goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// As it was typed or written.
+pub struct Machine {
+    /// The word as it was typed or written.
     pub word: String,
-    /// The host of the config file that it is, with its name.
-    pub host: Option<(String, Host)>,
+    /// The host of the config file with this name.
+    pub named_host: Option<(String, Host)>,
     /// The target as it could have been typed, `[USER@]TARGET[--REGION]`.
     pub target: String,
-    /// Where the hop before it finds it; an id, a tag or a container alone is found by AWS only.
+    /// The address as the hop before it sees it; an id, a tag or a container alone has none.
     pub address: Option<String>,
-    /// The port; of a hop it is its sshd's.
+    /// The port; a hop's is the port of its sshd.
     pub port: u16,
     /// The user to log in as.
     pub user: Option<String>,
-    /// The region that was typed or written with it.
+    /// The region that was typed or written with the word.
     pub region: Option<Region>,
 }
 
-impl Place {
-    /// Finds out what `word` means; a port that was typed goes before the host's.
+impl Machine {
+    /// Parses `word`; `port` overrides the host's.
     ///
     /// # Errors
-    /// The word is neither a host nor a target.
+    /// The word is neither a host of the config file nor a valid target.
     pub fn new(word: &str, port: Option<u16>, config: &Config) -> Result<Self, TargetError> {
         match config.for_host(word) {
             Some((name, host, _)) => Ok(Self::of_host(word, port, name, host)),
@@ -55,7 +55,7 @@ impl Place {
             port: port.or(host.port).unwrap_or(SSH_PORT),
             user,
             region,
-            host: Some((name.to_owned(), host.clone())),
+            named_host: Some((name.to_owned(), host.clone())),
         }
     }
 
@@ -67,7 +67,7 @@ impl Place {
         };
         Ok(Self {
             word: word.to_owned(),
-            host: None,
+            named_host: None,
             target: word.to_owned(),
             address,
             port: port.unwrap_or(SSH_PORT),
@@ -76,24 +76,24 @@ impl Place {
         })
     }
 
-    /// Returns the host's name, else the word.
+    /// Returns the name for messages: the host's name, else the word.
     pub fn label(&self) -> &str {
-        self.host.as_ref().map_or(&self.word, |(name, _)| name)
+        self.named_host.as_ref().map_or(&self.word, |(name, _)| name)
     }
 
-    /// Returns what the hop before it is asked for; what has no address is refused with the chain.
-    pub fn dialled(&self) -> &str {
+    /// Returns the address that the hop before it connects to. A route refuses machines without one.
+    pub fn address_or_word(&self) -> &str {
         self.address.as_deref().unwrap_or(&self.word)
     }
 
-    /// Returns what the config file says of it.
-    pub fn table(&self) -> Option<&Host> {
-        self.host.as_ref().map(|(_, host)| host)
+    /// Returns the host of the config file.
+    pub fn host(&self) -> Option<&Host> {
+        self.named_host.as_ref().map(|(_, host)| host)
     }
 
-    /// Tells whether both are the same machine, as far as names tell: user and region make no other one.
+    /// Returns true if both have the same name; user and region are ignored.
     pub fn is_same(&self, other: &Self) -> bool {
-        match (&self.host, &other.host) {
+        match (&self.named_host, &other.named_host) {
             (Some((name, _)), Some((other, _))) => name == other,
             (None, None) => bare(&self.word) == bare(&other.word),
             (Some(_), None) | (None, Some(_)) => false,
@@ -105,7 +105,7 @@ fn bare(word: &str) -> Option<Name> {
     word.parse::<Destination>().ok().map(|destination| destination.name().clone())
 }
 
-/// Puts the host's target in the place of its name; user and region that were typed stay.
+/// Replaces the host's name by its target; user and region that were typed stay.
 fn target(name: &str, host: &Host, user: Option<&str>, region: Option<&Region>) -> String {
     let target = host.target.as_deref().or(host.address.as_deref()).unwrap_or(name);
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
@@ -113,7 +113,7 @@ fn target(name: &str, host: &Host, user: Option<&str>, region: Option<&Region>) 
     format!("{user}{target}{region}")
 }
 
-/// A target that is an address already need not be written twice.
+/// A target that is an address serves as `address` too.
 fn address(name: &str, host: &Host) -> String {
     let is_address = |target: &&str| {
         let target = target.parse::<Destination>();
@@ -136,38 +136,38 @@ mod tests {
         Config::resolve(flags, &Environment::default()).expect(text)
     }
 
-    fn place(word: &str, port: Option<u16>, text: &str) -> Place {
-        Place::new(word, port, &config(text)).expect(word)
+    fn machine(word: &str, port: Option<u16>, text: &str) -> Machine {
+        Machine::new(word, port, &config(text)).expect(word)
     }
 
-    fn aimed(word: &str, port: Option<u16>, text: &str) -> (String, u16) {
-        let place = place(word, port, text);
-        (place.target, place.port)
-    }
-
-    #[test]
-    fn a_word_that_is_no_host_stays_as_it_is() {
-        assert_eq!(aimed("me@i-0123--eu-west-1", None, ""), ("me@i-0123--eu-west-1".into(), 22));
-        assert_eq!(aimed("web", Some(1), "[hosts.web2]"), ("web".into(), 1));
-        assert!(Place::new("tag:x", None, &config("")).is_err());
+    fn target_and_port(word: &str, port: Option<u16>, text: &str) -> (String, u16) {
+        let machine = machine(word, port, text);
+        (machine.target, machine.port)
     }
 
     #[test]
-    fn a_hosts_name_stands_for_its_target() {
+    fn a_word_that_does_not_name_a_host_is_the_target() {
+        assert_eq!(target_and_port("me@i-0123--eu-west-1", None, ""), ("me@i-0123--eu-west-1".into(), 22));
+        assert_eq!(target_and_port("web", Some(1), "[hosts.web2]"), ("web".into(), 1));
+        assert!(Machine::new("tag:x", None, &config("")).is_err());
+    }
+
+    #[test]
+    fn the_name_of_a_host_is_replaced_by_its_target() {
         let text = "[hosts.web]\ntarget = 'i-0123'\nuser = 'admin'\nport = 2222\nregion = 'eu-west-3'\n\
                     [hosts.plain]\n[hosts.by-address]\naddress = '10.0.0.1'";
-        assert_eq!(aimed("web", None, text), ("admin@i-0123".into(), 2222));
-        assert_eq!(aimed("me@web--eu-west-1", Some(22), text), ("me@i-0123--eu-west-1".into(), 22));
-        assert_eq!(aimed("plain", None, text), ("plain".into(), 22));
-        assert_eq!(aimed("by-address", None, text).0, "10.0.0.1");
-        assert_eq!(place("me@web--eu-west-1", None, text).label(), "web");
+        assert_eq!(target_and_port("web", None, text), ("admin@i-0123".into(), 2222));
+        assert_eq!(target_and_port("me@web--eu-west-1", Some(22), text), ("me@i-0123--eu-west-1".into(), 22));
+        assert_eq!(target_and_port("plain", None, text), ("plain".into(), 22));
+        assert_eq!(target_and_port("by-address", None, text).0, "10.0.0.1");
+        assert_eq!(machine("me@web--eu-west-1", None, text).label(), "web");
     }
 
     #[test]
     fn a_host_may_have_a_name_like_a_region() {
         let text = "[hosts.web--eu-west-1]\ntarget = 'i-0123'";
-        assert_eq!(aimed("web--eu-west-1", None, text).0, "i-0123");
-        assert_eq!(aimed("web--eu-west-1--eu-west-2", None, text).0, "i-0123--eu-west-2");
+        assert_eq!(target_and_port("web--eu-west-1", None, text).0, "i-0123");
+        assert_eq!(target_and_port("web--eu-west-1--eu-west-2", None, text).0, "i-0123--eu-west-2");
     }
 
     #[test]
@@ -186,13 +186,13 @@ mod tests {
             ("tag:Name=db", None),
             ("ecs:a/b", None),
         ] {
-            assert_eq!(place(word, None, text).address.as_deref(), address, "{word}");
+            assert_eq!(machine(word, None, text).address.as_deref(), address, "{word}");
         }
     }
 
     #[test]
-    fn user_and_region_make_no_other_machine() {
-        let same = |one, other| place(one, None, "[hosts.a]").is_same(&place(other, None, "[hosts.a]"));
+    fn user_and_region_do_not_distinguish_machines() {
+        let same = |one, other| machine(one, None, "[hosts.a]").is_same(&machine(other, None, "[hosts.a]"));
         assert!(same("a", "me@a--eu-west-1") && same("i-0123", "me@i-0123"));
         assert!(!same("a", "b") && !same("i-0123", "i-0124"));
     }

@@ -1,5 +1,5 @@
-//! What `forward` tells while it runs: lines for people on standard error, JSON lines for programs on standard output,
-//! and on a terminal a live line with what passes through.
+//! What `forward` prints while it runs: lines for people on standard error, JSON lines for programs on standard output, and
+//! on a terminal a live line with the traffic.
 
 use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, stderr};
@@ -11,47 +11,49 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::Verbosity;
-use crate::forward::{Note, Traffic};
-use crate::session::{self, Failure};
+use crate::forward::plan::PlannedForward;
+use crate::forward::{ForwardEvent, Traffic};
+use crate::session;
 
 use super::super::args::ForwardArgs;
-use super::super::report::{ExitKind, Report, SessionName};
+use super::super::connect::link_text;
+use super::super::report::{ExitKind, Report};
 use super::super::stderr::print_note;
-use super::lines::Lines;
+use super::json_lines::JsonLines;
 
 /// How often the live line changes.
 const LIVE: Duration = Duration::from_millis(500);
 
-/// Who tells.
-pub(super) struct Teller {
+/// Where the events of all forwards are reported.
+pub(super) struct Reporter {
     is_quiet: bool,
-    lines: RefCell<Option<Lines>>,
+    lines: RefCell<Option<JsonLines>>,
     live: Option<ProgressBar>,
 }
 
-/// A listener as programs are told of it.
+/// A listener as it is reported.
 #[derive(Clone, Debug)]
 pub(super) struct Listening {
-    /// Where it listens.
+    /// Its address or path.
     pub local: String,
-    /// Where it leads.
+    /// The destination of its connections.
     pub remote: String,
-    /// The machine that it goes through.
+    /// The target.
     pub target: String,
 }
 
 impl Listening {
-    /// As a line of JSON, without its end.
+    /// Returns the line of `--json` and `--ready-fd`, without its end.
     pub fn to_json(&self) -> Value {
         json!({ "event": "listening", "local": self.local, "remote": self.remote })
     }
 }
 
-impl Teller {
-    /// Tells people unless they asked for silence, and programs if they asked for it.
+impl Reporter {
+    /// Prints for people unless `-q` was given, and for programs if `--json` was.
     pub fn new(verbosity: Verbosity, args: &ForwardArgs) -> Rc<Self> {
         let is_quiet = verbosity == Verbosity::Quiet;
-        // A command has the terminal to itself.
+        // With `--exec` the terminal is the command's.
         let has_live = verbosity == Verbosity::Normal && stderr().is_terminal() && args.exec.is_none();
         let live = has_live.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -59,11 +61,11 @@ impl Teller {
                 ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style)
         });
-        let lines = RefCell::new(args.json.then(Lines::start));
+        let lines = RefCell::new(args.json.then(JsonLines::start));
         Rc::new(Self { is_quiet, lines, live })
     }
 
-    /// A line for people.
+    /// Prints a line for people.
     pub fn say(&self, text: &str) {
         if self.is_quiet {
             return;
@@ -74,49 +76,47 @@ impl Teller {
         }
     }
 
-    /// A listener is bound.
+    /// Reports a listener.
     pub fn listening(&self, listening: &Listening) {
         let Listening { local, remote, target } = listening;
-        self.say(&format!("listening on {local}, leads to {remote} through {target}"));
+        self.say(&format!("listening on {local}, forwarding to {remote} through {target}"));
         self.program(listening.to_json());
     }
 
-    /// Something has happened to the connections of a listener.
-    pub fn note(&self, note: &Note, name: &SessionName<'_>, remote: &str) {
-        let place = name.place;
-        let (text, report) = match note {
-            Note::Refused { from } => {
-                (format!("connection from {from}: {remote} refused it, or {place} cannot reach it"), None)
+    /// Reports an event of a forward.
+    pub fn event(&self, planned: &PlannedForward, event: &ForwardEvent) {
+        let remote = planned.remote();
+        match event {
+            ForwardEvent::Refused { from } => {
+                let target = planned.target();
+                let text =
+                    format!("connection from {from}: {remote} refused it, or {target} cannot reach it");
+                self.failed(&text, &Report::new(ExitKind::RemotePort, ""), &remote);
             }
-            Note::TimedOut { from, after } => {
-                (format!("connection from {from}: no session to {place} within {} s", after.as_secs()), None)
+            ForwardEvent::TimedOut { from, after } => {
+                let (target, after) = (planned.target(), after.as_secs());
+                let text = format!("connection from {from}: no session to {target} within {after} s");
+                self.failed(&text, &Report::new(ExitKind::TimedOut, ""), &remote);
             }
-            Note::Failed { failure, connections } => {
-                let report = Report::of_session(failure, name);
-                let lost = match connections {
-                    0 => String::new(),
-                    1 => "; 1 connection was reset".to_owned(),
-                    many => format!("; {many} connections were reset"),
-                };
-                (format!("{remote}: {}{lost}", report.cause()), Some(report))
+            ForwardEvent::SessionFailed { error, connections } => {
+                let report = Report::from(&**error);
+                let text = format!("{remote}: {}{}", report.cause(), reset(*connections));
+                self.failed(&text, &report, &remote);
             }
-            Note::Session(note) => return self.session(note),
-        };
-        tracing::info!("{text}");
-        self.say(&text);
-        for hint in report.iter().flat_map(Report::hints) {
-            self.say(&format!("hint: {hint}"));
+            ForwardEvent::DialFailed { from, to, error } => {
+                let report = Report::from(&**error);
+                let text = format!("connection from {from}: {}", report.cause());
+                self.failed(&text, &report, &format!("{}:{}", to.host, to.port));
+            }
+            ForwardEvent::NameFailed { error } => {
+                let report = Report::from(&**error);
+                self.failed(&format!("{}: {}", planned.target(), report.cause()), &report, &remote);
+            }
+            ForwardEvent::Session(note) => self.session(note),
         }
-        let exit = match note {
-            Note::Refused { .. } => Some(ExitKind::RemotePort.code()),
-            Note::TimedOut { .. } => Some(ExitKind::TimedOut.code()),
-            Note::Failed { .. } | Note::Session(_) => report.map(|report| report.exit().code()),
-        };
-        self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }
 
-    /// A connection could not be made, or none can.
-    pub fn failed(&self, text: &str, report: &Report, remote: &str) {
+    fn failed(&self, text: &str, report: &Report, remote: &str) {
         tracing::info!("{text}");
         self.say(text);
         report.hints().for_each(|hint| self.say(&format!("hint: {hint}")));
@@ -124,26 +124,26 @@ impl Teller {
         self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
     }
 
-    /// All of it ends; people are told by whoever ends the process.
+    /// Reports to programs that the command ends; its caller prints the report for people.
     pub fn ended(&self, report: &Report) {
         let exit = report.exit().code();
         self.program(json!({ "event": "failed", "remote": null, "cause": report.cause(), "exit": exit }));
     }
 
-    /// What a session goes through is told on a terminal only; the log has its own words for it.
+    /// Prints what happens to the link of a session, on a terminal only; the log has its own lines about it.
     fn session(&self, note: &session::Note) {
-        if let Some(text) = session_text(note).filter(|_| stderr().is_terminal()) {
+        if let Some(text) = link_text(note).filter(|_| stderr().is_terminal()) {
             self.say(&text);
         }
     }
 
     fn program(&self, line: Value) {
         if let Some(lines) = &*self.lines.borrow() {
-            lines.say(line);
+            lines.print(line);
         }
     }
 
-    /// Shows what passes through, for ever.
+    /// Updates the live line; never returns.
     pub async fn show(&self, traffic: &Traffic) {
         let Some(live) = &self.live else { return std::future::pending().await };
         let last = Cell::new((Instant::now(), traffic.sent.get(), traffic.received.get()));
@@ -163,7 +163,7 @@ impl Teller {
         }
     }
 
-    /// Takes the live line away; nothing is told to programs any more.
+    /// Removes the live line and ends the JSON lines.
     pub fn finish(&self) {
         if let Some(lines) = self.lines.take() {
             lines.finish();
@@ -174,24 +174,16 @@ impl Teller {
     }
 }
 
-/// Tells whether no session to the same place can ever work, so that it is better to end than to listen on.
-pub(super) fn is_hopeless(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(_) | Failure::NotAPort | Failure::Host(_))
-}
-
-fn session_text(note: &session::Note) -> Option<String> {
-    match note {
-        session::Note::CustomerMessage(text) => Some(text.clone()),
-        session::Note::FirstInputUnanswered => None,
-        session::Note::Retrying(cause) => Some(format!("{cause}; trying again")),
-        session::Note::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
-        session::Note::Resumed(after) => {
-            Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
-        }
+/// Words how many connections a lost session has reset.
+fn reset(connections: usize) -> String {
+    match connections {
+        0 => String::new(),
+        1 => "; 1 connection was reset".to_owned(),
+        many => format!("; {many} connections were reset"),
     }
 }
 
-/// Bytes in a form that fits a line.
+/// Formats a number of bytes for the live line.
 fn shown(bytes: f64) -> String {
     match bytes {
         small if small < 1e3 => format!("{small:.0} B"),
@@ -210,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_where_and_where_to() {
+    fn a_listener_is_one_json_object() {
         let [local, remote, target] = ["127.0.0.1:1", "db:3306", "bastion"].map(str::to_owned);
         let line = Listening { local, remote, target }.to_json().to_string();
         assert_eq!(line, r#"{"event":"listening","local":"127.0.0.1:1","remote":"db:3306"}"#);

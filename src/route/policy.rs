@@ -1,7 +1,7 @@
 //! The least IAM policy for one session: what `explain --policy` prints.
 //!
-//! Pure. What is unknown is a `*`. The statements are those of `contrib/iam`, narrowed to one target, its documents and
-//! one region; why each is there is said there.
+//! An unknown value becomes `*`. The statements are those of `contrib/iam`, narrowed to one target, its documents and one
+//! region; `contrib/iam/README.md` gives the reason for each.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::aws::Caller;
 use crate::names::{Name, Target, TargetKind, TaskName, lookup};
 
 /// What is to be allowed.
-pub(super) struct Needs<'a> {
+pub struct Needs<'a> {
     /// What the session is opened to.
     pub target: &'a Target,
     /// How it was named.
@@ -26,7 +26,7 @@ pub(super) struct Needs<'a> {
 /// A policy document of IAM.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Policy {
+pub struct Policy {
     version: &'static str,
     statement: Vec<Statement>,
 }
@@ -163,7 +163,7 @@ fn task(id: &str) -> String {
 mod tests {
     use super::*;
     use crate::names::Destination;
-    use crate::names::route::{REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
+    use crate::route::{REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
 
     fn target(id: &str) -> Target {
         let destination: Destination = id.parse().expect(id);
