@@ -9,23 +9,6 @@ use fumidai::cli::report::ExitKind;
 use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
 use fumidai::route;
 
-/// Layers from the top; a file may name its own layer and those behind it.
-const LAYERS: [&str; 13] = [
-    "cli",
-    "forward",
-    "config",
-    "names",
-    "session",
-    "jump",
-    "aws",
-    "transport",
-    "channel",
-    "mux",
-    "cache",
-    "clock",
-    "escape",
-];
-
 /// What the protocol may import of other crates.
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
 
@@ -328,37 +311,6 @@ fn sources(layer: &str) -> impl Iterator<Item = PathBuf> {
     let file = root().join(format!("src/{layer}.rs"));
     let found = if file.is_file() { vec![file] } else { files(&format!("src/{layer}"), ".rs") };
     found.into_iter().filter(move |path| !is_test(&path.strip_prefix(root()).unwrap_or(path).to_owned()))
-}
-
-/// The layers that a file names, as `crate::LAYER`.
-fn layers_named(code: &str) -> BTreeSet<String> {
-    assert!(!code.contains("crate::{"), "one `use` for each layer, so that this test sees it");
-    let paths = code.split("crate::").skip(1);
-    paths.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()).collect()
-}
-
-#[test]
-fn arrows_only_go_down() {
-    for (place, layer) in LAYERS.into_iter().enumerate() {
-        for path in sources(layer) {
-            // Names are resolved without a thought of sessions, transport or protocol.
-            let allowed: &[&str] = match layer {
-                "names" => &["names", "aws", "cache", "clock"],
-                "jump" => &["jump"],
-                _ => &LAYERS[place..],
-            };
-            for named in layers_named(&code(&path)) {
-                assert!(allowed.contains(&named.as_str()), "{} names `{named}`", path.display());
-            }
-        }
-    }
-}
-
-#[test]
-fn the_simulator_shares_nothing_with_the_protocol() {
-    for path in sources("sim") {
-        assert!(!layers_named(&code(&path)).contains("channel"), "{}", path.display());
-    }
 }
 
 #[test]
