@@ -14,13 +14,13 @@ pub const SAFE_PAYLOAD: usize = 1024;
 /// The largest payload that is ever sent.
 pub const LARGEST_PAYLOAD: usize = 32_768;
 
-const LADDER: [usize; 3] = [4_096, 16_384, 32_768];
+const PROBE_SIZES: [usize; 3] = [4_096, 16_384, 32_768];
 /// A size that failed once is not tried again before this has passed.
 const SECOND_TRY: Duration = Duration::from_secs(60);
 /// The least time that a probe is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A session that the far side ends this soon after a probe was ended by it.
-const BLAME: Duration = Duration::from_secs(2);
+const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
 /// What earlier sessions learned about a path, kept per stream host: a size to try first, and one not to try. Sizes of
 /// whole messages in bytes.
@@ -38,17 +38,17 @@ pub(crate) struct Discovery {
     /// The largest size that was acknowledged in this session.
     proven: Option<usize>,
     /// One that earlier sessions had acknowledged: the path may be another by now, so it is probed first.
-    promised: Option<usize>,
+    remembered: Option<usize>,
     refused: Option<usize>,
     cap: usize,
-    suspect: Option<(usize, Instant)>,
-    flight: Option<Flight>,
+    failed_once: Option<(usize, Instant)>,
+    in_flight: Option<Probe>,
     /// The latest probe, as long as nothing has acknowledged it.
-    unproven: Option<Flight>,
+    latest: Option<Probe>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct Probe {
     number: i64,
     size: usize,
     sent: Instant,
@@ -57,7 +57,7 @@ struct Flight {
 /// A probe that failed: its number wants a minimal message, and perhaps its size is refused for good, or no longer what
 /// earlier sessions found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct ProbeFailure {
     pub number: i64,
     pub refused: Option<usize>,
     pub outdated: bool,
@@ -66,17 +66,17 @@ pub(crate) struct Failure {
 impl Discovery {
     /// Starts from what is known, with payloads of at most `max_payload` bytes.
     pub(crate) fn new(known: PathKnowledge, max_payload: usize) -> Self {
-        let believable =
+        let is_consistent =
             known.proven.is_none_or(|proven| known.refused.is_none_or(|refused| proven < refused));
-        let known = if believable { known } else { PathKnowledge::default() };
+        let known = if is_consistent { known } else { PathKnowledge::default() };
         Self {
             proven: None,
-            promised: known.proven,
+            remembered: known.proven,
             refused: known.refused,
             cap: max_payload.min(LARGEST_PAYLOAD),
-            suspect: None,
-            flight: None,
-            unproven: None,
+            failed_once: None,
+            in_flight: None,
+            latest: None,
         }
     }
 
@@ -88,55 +88,55 @@ impl Discovery {
 
     /// The size to probe now, if the path is fast enough to carry messages of `affordable` bytes.
     pub(crate) fn next(&self, now: Instant, affordable: usize) -> Option<usize> {
-        if self.flight.is_some() {
+        if self.in_flight.is_some() {
             return None;
         }
         let proven = self.payload_limit() + OVERHEAD;
-        let steps = self.promised.into_iter().chain(LADDER);
+        let steps = self.remembered.into_iter().chain(PROBE_SIZES);
         let size = steps.map(|size| size.min(self.cap + OVERHEAD)).find(|size| *size > proven)?;
         let refused = self.refused.is_some_and(|refused| size >= refused);
         let too_soon =
-            self.suspect.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
+            self.failed_once.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
         (!refused && !too_soon && size <= affordable).then_some(size)
     }
 
     /// Notes that a probe of `size` left under `number`; returns when it counts as lost.
     pub(crate) fn sent(&mut self, now: Instant, number: i64, size: usize, timeout: Duration) -> Instant {
-        self.flight = Some(Flight { number, size, sent: now });
-        self.unproven = self.flight;
-        now + PATIENCE.max(timeout * 2)
+        self.in_flight = Some(Probe { number, size, sent: now });
+        self.latest = self.in_flight;
+        now + PROBE_TIMEOUT.max(timeout * 2)
     }
 
     /// When the probe in flight, if there is one, counts as lost, listened for from now on.
     pub(crate) fn lost_at(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        self.flight.map(|_| now + PATIENCE.max(timeout * 2))
+        self.in_flight.map(|_| now + PROBE_TIMEOUT.max(timeout * 2))
     }
 
     /// Takes an acknowledgement; returns the size if it proves one.
     pub(crate) fn acknowledged(&mut self, number: i64) -> Option<usize> {
-        let flight = self.flight.take_if(|flight| flight.number == number)?;
+        let flight = self.in_flight.take_if(|flight| flight.number == number)?;
         self.proven = Some(flight.size);
-        self.suspect = None;
-        self.unproven = None;
+        self.failed_once = None;
+        self.latest = None;
         Some(flight.size)
     }
 
     /// Gives up on the probe in flight: it is unanswered, or the connection died with it.
-    pub(crate) fn failed(&mut self, now: Instant) -> Option<Failure> {
-        let Flight { number, size, .. } = self.flight.take()?;
-        let outdated = self.promised.take() == Some(size);
-        let again = self.suspect.is_some_and(|(suspect, _)| suspect == size);
+    pub(crate) fn failed(&mut self, now: Instant) -> Option<ProbeFailure> {
+        let Probe { number, size, .. } = self.in_flight.take()?;
+        let outdated = self.remembered.take() == Some(size);
+        let again = self.failed_once.is_some_and(|(suspect, _)| suspect == size);
         if again {
             self.refused = Some(size);
         } else {
-            self.suspect = Some((size, now));
+            self.failed_once = Some((size, now));
         }
-        Some(Failure { number, refused: again.then_some(size), outdated })
+        Some(ProbeFailure { number, refused: again.then_some(size), outdated })
     }
 
     /// Tells which size to blame if the far side ends the session now.
-    pub(crate) fn to_blame(&self, now: Instant) -> Option<usize> {
-        self.unproven.filter(|probe| now <= probe.sent + BLAME).map(|probe| probe.size)
+    pub(crate) fn suspected_size(&self, now: Instant) -> Option<usize> {
+        self.latest.filter(|probe| now <= probe.sent + SUSPICION_TIME).map(|probe| probe.size)
     }
 }
 
@@ -170,15 +170,15 @@ mod tests {
     #[test]
     fn one_death_may_be_chance_and_the_second_is_proof() {
         let (mut discovery, now) = discovery();
-        assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PATIENCE);
-        assert_eq!(discovery.to_blame(now + PATIENCE), Some(4096));
-        assert_eq!(discovery.failed(now), Some(Failure { number: 4, refused: None, outdated: false }));
+        assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PROBE_TIMEOUT);
+        assert_eq!(discovery.suspected_size(now + PROBE_TIMEOUT), Some(4096));
+        assert_eq!(discovery.failed(now), Some(ProbeFailure { number: 4, refused: None, outdated: false }));
         assert_eq!(
-            discovery.to_blame(now + BLAME),
+            discovery.suspected_size(now + SUSPICION_TIME),
             Some(4096),
             "also if the session is gone only a moment later"
         );
-        assert_eq!(discovery.to_blame(now + BLAME * 2), None);
+        assert_eq!(discovery.suspected_size(now + SUSPICION_TIME * 2), None);
         assert_eq!(discovery.acknowledged(4), None, "what replaced it proves nothing");
         assert_eq!(discovery.next(now + Duration::from_secs(59), FAST), None);
         let later = now + SECOND_TRY;
@@ -186,7 +186,7 @@ mod tests {
         discovery.sent(later, 9, 4096, TIMEOUT);
         assert_eq!(
             discovery.failed(later),
-            Some(Failure { number: 9, refused: Some(4096), outdated: false })
+            Some(ProbeFailure { number: 9, refused: Some(4096), outdated: false })
         );
         assert_eq!(discovery.next(later + SECOND_TRY * 10, FAST), None);
         assert_eq!(discovery.payload_limit(), 1024);
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!((kept.payload_limit(), kept.next(now, FAST)), (32_648, None));
         let mut broken = Discovery::new(known, LARGEST_PAYLOAD);
         broken.sent(now, 1, 32_768, TIMEOUT);
-        assert_eq!(broken.failed(now), Some(Failure { number: 1, refused: None, outdated: true }));
+        assert_eq!(broken.failed(now), Some(ProbeFailure { number: 1, refused: None, outdated: true }));
         assert_eq!((broken.payload_limit(), broken.next(now, FAST)), (1024, Some(4096)), "up the ladder");
     }
 }

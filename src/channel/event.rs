@@ -25,7 +25,7 @@ pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
 /// What a session starts with.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct ChannelSettings {
     /// Cap on the payload of a message, in bytes.
     pub max_payload: usize,
     /// Cap on messages a second.
@@ -36,7 +36,7 @@ pub struct Settings {
     pub for_remote_host: bool,
 }
 
-impl Default for Settings {
+impl Default for ChannelSettings {
     fn default() -> Self {
         Self {
             max_payload: LARGEST_PAYLOAD,
@@ -67,7 +67,7 @@ impl fmt::Debug for Transmit {
 
 /// What the caller must know or do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ChannelEvent {
     /// The handshake is complete: data can flow.
     Connected {
         /// The agent's version.
@@ -91,19 +91,19 @@ pub enum Event {
     /// What earlier sessions found of message sizes does not hold any more: forget it.
     SizeOutdated,
     /// A message that cannot be used was dropped; worth a line in a debug log.
-    Dropped(Dropped),
+    Dropped(DropReason),
     /// The service's last word.
     Closed {
         /// Why, in the agent's or the service's words, untrusted; empty for a normal end.
         output: String,
     },
     /// The session cannot go on: terminate it.
-    Failed(Failure),
+    Failed(ChannelError),
 }
 
 /// Why a received message was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub enum DropReason {
     /// It is not a frame.
     Malformed(FrameError),
     /// Its payload is not what was digested.
@@ -121,7 +121,7 @@ pub enum Dropped {
 
 /// Why a session cannot go on, although the link works.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ChannelError {
     /// The agent did not speak within 30 s.
     HandshakeRequestTimeout,
     /// The agent did not complete the handshake within 30 s.

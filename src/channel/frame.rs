@@ -91,7 +91,7 @@ impl Frame {
     }
 
     /// Tells whether the payload is the one that the sender digested.
-    pub fn digest_is_right(&self) -> bool {
+    pub fn has_valid_digest(&self) -> bool {
         digest(&self.payload) == self.payload_digest
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(frame.created_date, DATE);
         assert_eq!(frame.payload_type, Some(PayloadType::Output));
         assert_eq!(&frame.payload[..], b"hello");
-        assert!(frame.digest_is_right());
+        assert!(frame.has_valid_digest());
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(frame.message_id, id);
         assert_eq!(frame.payload_type, None);
         assert_eq!(&frame.payload[..], json);
-        assert!(frame.digest_is_right());
+        assert!(frame.has_valid_digest());
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
             prop_assert_eq!(frame.sequence_number, sequence_number);
             prop_assert_eq!(frame.message_id, Uuid::from_u128(id));
             prop_assert_eq!(&frame.payload[..], &payload[..]);
-            prop_assert!(frame.digest_is_right());
+            prop_assert!(frame.has_valid_digest());
         }
     }
 }

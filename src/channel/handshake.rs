@@ -117,9 +117,10 @@ pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, se
     let actions = request.requested_client_actions.unwrap_or_default();
     let processed = actions.into_iter().map(|action| {
         forwards |= is_forward(&action);
-        let misled = for_remote_host && action.action_type == SESSION_TYPE && !agent_version.dials_hosts();
-        let misled = misled.then(|| Refusal::IgnoresHost(agent_version.clone()));
-        let refused = judge(&action).or(misled);
+        let ignores_host =
+            for_remote_host && action.action_type == SESSION_TYPE && !agent_version.supports_remote_host();
+        let ignores_host = ignores_host.then(|| Refusal::IgnoresHost(agent_version.clone()));
+        let refused = refusal_for(&action).or(ignores_host);
         let error = refused.as_ref().map(Refusal::to_string).unwrap_or_default();
         let status = match refused {
             None => SUCCESS,
@@ -133,7 +134,7 @@ pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, se
         ProcessedAction { action_type: action.action_type, action_status: status, action_result: None, error }
     });
     let processed_client_actions = processed.collect();
-    let multiplexes = forwards && agent_version.multiplexes();
+    let multiplexes = forwards && agent_version.supports_smux();
     let mode = if multiplexes { Mode::Multiplexed } else { Mode::Single };
     let errors = (!errors.is_empty()).then_some(errors);
     let response = Response { client_version: CLIENT_VERSION, processed_client_actions, errors };
@@ -146,7 +147,7 @@ fn is_forward(action: &RequestedAction) -> bool {
         && action.action_parameters["Properties"]["type"] == "LocalPortForwarding"
 }
 
-fn judge(action: &RequestedAction) -> Option<Refusal> {
+fn refusal_for(action: &RequestedAction) -> Option<Refusal> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let parameters = &action.action_parameters;
     match action.action_type.as_str() {

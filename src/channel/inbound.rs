@@ -14,7 +14,7 @@ use super::frame::Frame;
 const KEPT_MESSAGES: usize = 10_240;
 const KEPT_BYTES: usize = 8 << 20;
 /// A number further ahead than this is garbage, not a message that overtook others.
-const ABSURD_JUMP: i64 = 1_000_000;
+const MAX_AHEAD: i64 = 1_000_000;
 
 /// What became of a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Inbound {
     /// Takes a message whose digest is right.
     pub(crate) fn accept(&mut self, frame: Frame) -> Verdict {
         let number = frame.sequence_number;
-        if number < 0 || number > self.expected.saturating_add(ABSURD_JUMP) {
+        if number < 0 || number > self.expected.saturating_add(MAX_AHEAD) {
             Verdict::Dropped
         } else if number < self.expected || self.early.contains_key(&number) {
             Verdict::Duplicate
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn garbage_numbers_are_dropped() {
         let mut inbound = Inbound::default();
-        for number in [-1, i64::MIN, ABSURD_JUMP + 1, i64::MAX] {
+        for number in [-1, i64::MIN, MAX_AHEAD + 1, i64::MAX] {
             assert_eq!(inbound.accept(small(number)), Verdict::Dropped, "{number}");
         }
     }

@@ -40,7 +40,7 @@ use self::window::Window;
 
 pub use self::crypto::{DecryptError, SessionCipher};
 pub use self::discovery::{LARGEST_PAYLOAD, PathKnowledge, SAFE_PAYLOAD};
-pub use self::event::{Dropped, Event, Failure, Now, Random, Settings, Transmit};
+pub use self::event::{ChannelError, ChannelEvent, ChannelSettings, DropReason, Now, Random, Transmit};
 pub use self::frame::FrameError;
 pub use self::handshake::{Mode, Refusal};
 pub use self::pacer::Pace;
@@ -72,7 +72,7 @@ enum Phase {
 
 /// A message to acknowledge.
 #[derive(Clone, Copy, Debug)]
-struct Receipt {
+struct Ack {
     message_id: Uuid,
     sequence_number: i64,
 }
@@ -87,8 +87,8 @@ pub struct Channel {
     attached: bool,
     agent: Option<(AgentVersion, Mode)>,
     for_remote_host: bool,
-    receipts: VecDeque<Receipt>,
-    recent: VecDeque<Receipt>,
+    acks: VecDeque<Ack>,
+    recent_acks: VecDeque<Ack>,
     /// Messages that do not wait: handshake response, flags.
     urgent: VecDeque<(PayloadType, Bytes)>,
     buffer: BytesMut,
@@ -109,12 +109,12 @@ pub struct Channel {
     reading: bool,
     reading_since: Option<Instant>,
     timers: TimerTable,
-    events: VecDeque<Event>,
+    events: VecDeque<ChannelEvent>,
 }
 
 impl Channel {
     /// Starts a session's state; nothing is sent before [`Self::attach`].
-    pub fn new(now: Now, settings: Settings, mut random: Random) -> Self {
+    pub fn new(now: Now, settings: ChannelSettings, mut random: Random) -> Self {
         Self {
             client_id: uuid4(&mut random),
             random,
@@ -123,8 +123,8 @@ impl Channel {
             attached: false,
             agent: None,
             for_remote_host: settings.for_remote_host,
-            receipts: VecDeque::new(),
-            recent: VecDeque::new(),
+            acks: VecDeque::new(),
+            recent_acks: VecDeque::new(),
             urgent: VecDeque::new(),
             buffer: BytesMut::new(),
             backlog: 0,
@@ -156,10 +156,10 @@ impl Channel {
         };
         self.opening = Some(message::json(&opening));
         self.attached = true;
-        self.repeat_receipts();
+        self.repeat_acks();
         self.outbound.attach();
-        self.rtt.forgive();
-        self.window.restart();
+        self.rtt.reset_backoff();
+        self.window.forget_path();
         self.arm_after_attach(now.instant);
     }
 
@@ -194,8 +194,8 @@ impl Channel {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(timer) = self.timers.expire(now.instant) {
             match timer {
-                Timer::HandshakeRequest => self.fail(Failure::HandshakeRequestTimeout),
-                Timer::HandshakeComplete => self.fail(Failure::HandshakeCompleteTimeout),
+                Timer::HandshakeRequest => self.fail(ChannelError::HandshakeRequestTimeout),
+                Timer::HandshakeComplete => self.fail(ChannelError::HandshakeCompleteTimeout),
                 Timer::HoldInput => self.open(),
                 Timer::Resend => {
                     if self.outbound.handle_timeout(now.instant) {
@@ -204,8 +204,8 @@ impl Channel {
                 }
                 Timer::Pace => {}
                 Timer::Probe => self.probe_failed(now),
-                Timer::FirstInput => self.events.push_back(Event::FirstInputUnanswered),
-                Timer::Gap => self.fail(Failure::Gap { missing: self.inbound.expected() }),
+                Timer::FirstInput => self.events.push_back(ChannelEvent::FirstInputUnanswered),
+                Timer::Gap => self.fail(ChannelError::Gap { missing: self.inbound.expected() }),
             }
         }
         self.rearm(now.instant);
@@ -219,11 +219,11 @@ impl Channel {
     }
 
     /// How many bytes the path can use now: what is written beyond them only waits here, in front of what comes later.
-    pub fn appetite(&self) -> usize {
+    pub fn send_room(&self) -> usize {
         self.capacity().min((2 * self.payload_limit()).saturating_sub(self.buffer.len()))
     }
 
-    /// Tells how much the caller holds back for want of [`Self::appetite`]: bulk data makes larger messages worth it.
+    /// Tells how much the caller holds back for want of [`Self::send_room`]: bulk data makes larger messages worth it.
     pub fn set_backlog(&mut self, bytes: usize) {
         self.backlog = bytes;
     }
@@ -259,7 +259,7 @@ impl Channel {
     /// Asks the agent to end the session, forgetting what has not been sent; false if it would not hear it, so
     /// that only the API can end the session.
     pub fn terminate(&mut self) -> bool {
-        let understood = self.agent.as_ref().is_some_and(|(agent, _)| agent.understands_terminate());
+        let understood = self.agent.as_ref().is_some_and(|(agent, _)| agent.supports_terminate_flag());
         let connected = matches!(self.phase, Phase::Holding | Phase::Open);
         self.phase = Phase::Ending;
         self.buffer.clear();
@@ -288,7 +288,7 @@ impl Channel {
     }
 
     /// Tells whether the agent has sent its handshake request.
-    pub fn has_agent_spoken(&self) -> bool {
+    pub fn has_handshake_request(&self) -> bool {
         self.agent.is_some()
     }
 
@@ -319,7 +319,7 @@ impl Channel {
 
     /// The size of message, in bytes, that is to blame if the far side has just ended the session.
     pub fn suspected_size(&self, now: Now) -> Option<usize> {
-        self.discovery.to_blame(now.instant)
+        self.discovery.suspected_size(now.instant)
     }
 
     /// The next deadline and what it is for.
@@ -328,7 +328,7 @@ impl Channel {
     }
 
     /// The next thing that the caller must know.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<ChannelEvent> {
         self.events.pop_front()
     }
 
@@ -339,15 +339,15 @@ impl Channel {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: ChannelError) {
         self.timers.stop(Timer::HandshakeRequest);
         self.timers.stop(Timer::HandshakeComplete);
         self.phase = Phase::Ending;
-        self.events.push_back(Event::Failed(failure));
+        self.events.push_back(ChannelEvent::Failed(failure));
     }
 
-    fn dropped(&mut self, dropped: Dropped) {
-        self.events.push_back(Event::Dropped(dropped));
+    fn dropped(&mut self, reason: DropReason) {
+        self.events.push_back(ChannelEvent::Dropped(reason));
     }
 
     fn arm_after_attach(&mut self, now: Instant) {
@@ -388,20 +388,20 @@ impl Channel {
 /// How far the user's bytes have come.
 #[derive(Debug, Default)]
 struct Flow {
-    left: u64,
+    bytes_sent: u64,
     /// The messages that carry them, by number, and where each ends.
     messages: VecDeque<(i64, u64)>,
     arrived: u64,
 }
 
 impl Flow {
-    fn leaves(&mut self, number: i64, bytes: usize) {
-        self.left += bytes as u64;
-        self.messages.push_back((number, self.left));
+    fn sent(&mut self, number: i64, bytes: usize) {
+        self.bytes_sent += bytes as u64;
+        self.messages.push_back((number, self.bytes_sent));
     }
 
     /// Everything before `number` has been acknowledged.
-    fn arrives_before(&mut self, number: i64) {
+    fn acknowledged_before(&mut self, number: i64) {
         while let Some((_, end)) = self.messages.pop_front_if(|(message, _)| *message < number) {
             self.arrived = end;
         }

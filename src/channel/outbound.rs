@@ -15,8 +15,8 @@ use super::window::Sample;
 
 /// After this many resends, on a path that delivers others, an agent that does not acknowledge duplicates has lost
 /// the acknowledgement for good: stop counting the message, and ask slowly.
-const HOPELESS_RESENDS: u32 = 20;
-const HOPELESS_PAUSE: Duration = Duration::from_secs(1);
+const COUNTED_RESENDS: u32 = 20;
+const SLOW_RESEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The messages of our stream.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Delivered {
     bytes: u64,
     at: Instant,
     /// When the message that was acknowledged last had left.
-    left: Instant,
+    sent_at: Instant,
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Outbound {
             latest_delivered: None,
             progress: now,
             acknowledged: 0,
-            delivered: Delivered { bytes: 0, at: now, left: now },
+            delivered: Delivered { bytes: 0, at: now, sent_at: now },
         }
     }
 
@@ -95,7 +95,7 @@ impl Outbound {
     pub(crate) fn enter(&mut self, now: Instant, frame: Bytes, timeout: Option<Duration>) {
         if self.sent.is_empty() {
             self.delivered.at = now;
-            self.delivered.left = now;
+            self.delivered.sent_at = now;
         }
         let number = self.next_number();
         self.in_flight += frame.len();
@@ -117,7 +117,7 @@ impl Outbound {
 
     /// Takes an acknowledgement; `None` if it is for nothing that is unacknowledged. One that returns sooner after a
     /// resend than the shortest round trip is for what was sent before.
-    pub(crate) fn acknowledge(&mut self, now: Instant, number: i64, shortest: Duration) -> Option<Sample> {
+    pub(crate) fn acknowledge(&mut self, now: Instant, number: i64, min_rtt: Duration) -> Option<Sample> {
         let sent = self.get(number).filter(|sent| sent.wait != Wait::Acknowledged)?;
         let (wire, before) = (sent.frame.len(), sent.before);
         let (first_sent, last_sent, ambiguous) = (sent.first_sent, sent.last_sent, sent.ambiguous);
@@ -126,10 +126,10 @@ impl Outbound {
         }
         self.wait(number, Wait::Acknowledged);
         self.get_mut(number)?.frame = Bytes::new();
-        let resend_arrived = now.saturating_duration_since(last_sent) >= shortest;
+        let resend_arrived = now.saturating_duration_since(last_sent) >= min_rtt;
         let delivered = if ambiguous && !resend_arrived { first_sent } else { last_sent };
         self.latest_delivered = self.latest_delivered.max(Some(delivered));
-        self.delivered = Delivered { bytes: self.delivered.bytes + wire as u64, at: now, left: last_sent };
+        self.delivered = Delivered { bytes: self.delivered.bytes + wire as u64, at: now, sent_at: last_sent };
         let rate = self.rate_since(before, first_sent);
         while self.sent.front().is_some_and(|sent| sent.wait == Wait::Acknowledged) {
             self.sent.pop_front();
@@ -175,10 +175,11 @@ impl Outbound {
         sent.resends += 1;
         sent.ambiguous = true;
         sent.last_sent = now;
-        let hopeless = !agent_reacknowledges && sent.resends > HOPELESS_RESENDS && progress > sent.first_sent;
+        let is_ack_lost =
+            !agent_reacknowledges && sent.resends > COUNTED_RESENDS && progress > sent.first_sent;
         let frame = sent.frame.clone();
-        let released = if hopeless && mem::take(&mut sent.counted) { frame.len() } else { 0 };
-        let timeout = if hopeless { timeout.max(HOPELESS_PAUSE) } else { timeout };
+        let released = if is_ack_lost && mem::take(&mut sent.counted) { frame.len() } else { 0 };
+        let timeout = if is_ack_lost { timeout.max(SLOW_RESEND_INTERVAL) } else { timeout };
         sent.timeout = timeout;
         self.in_flight -= released;
         self.wait(number, Wait::Until(now + timeout));
@@ -255,7 +256,7 @@ impl Outbound {
     /// either would flatter the path.
     fn rate_since(&self, before: Delivered, first_sent: Instant) -> Option<f64> {
         let acknowledging = self.delivered.at.saturating_duration_since(before.at);
-        let sending = first_sent.saturating_duration_since(before.left);
+        let sending = first_sent.saturating_duration_since(before.sent_at);
         let elapsed = acknowledging.max(sending).as_secs_f64();
         (elapsed > 0.0).then(|| (self.delivered.bytes - before.bytes) as f64 / elapsed)
     }
@@ -325,7 +326,7 @@ mod tests {
     use crate::channel::tests::start;
 
     const TIMEOUT: Duration = Duration::from_millis(200);
-    const SHORTEST: Duration = Duration::from_millis(40);
+    const MIN_RTT: Duration = Duration::from_millis(40);
     const NOTHING: [u8; 0] = [];
 
     struct Bench {
@@ -352,7 +353,7 @@ mod tests {
         }
 
         fn acknowledge(&mut self, number: i64) -> Option<Sample> {
-            self.out.acknowledge(self.now, number, SHORTEST)
+            self.out.acknowledge(self.now, number, MIN_RTT)
         }
 
         fn resent(&mut self) -> Vec<u8> {
@@ -455,7 +456,7 @@ mod tests {
         assert_eq!((bench.out.in_flight(), bench.out.is_clear()), (0, true));
         assert_eq!(bench.out.first_pending(), bench.out.next_number(), "the later ones have arrived");
         let now = bench.now;
-        assert!(bench.out.next_deadline().unwrap() >= now + HOPELESS_PAUSE);
+        assert!(bench.out.next_deadline().unwrap() >= now + SLOW_RESEND_INTERVAL);
         assert!(bench.acknowledge(0).is_some(), "it still may come");
         assert_eq!(bench.out.in_flight(), 0);
     }

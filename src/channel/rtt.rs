@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Below this a resend would race the acknowledgement.
 const FLOOR: Duration = Duration::from_millis(200);
 /// The first input may be resent as early as this.
-const EAGER_FLOOR: Duration = Duration::from_millis(50);
+const FIRST_INPUT_FLOOR: Duration = Duration::from_millis(50);
 /// A path slower than this is lost, not slow.
 const CEILING: Duration = Duration::from_secs(10);
 /// Backoff stops doubling here, unless the path itself is slower.
@@ -47,7 +47,7 @@ impl Rtt {
     }
 
     /// Forgets the backoff: what timed out did so on a connection that is gone.
-    pub(crate) fn forgive(&mut self) {
+    pub(crate) fn reset_backoff(&mut self) {
         self.backoff = 0;
     }
 
@@ -65,8 +65,8 @@ impl Rtt {
 
     /// The timeout of the first input, by the latest sample alone: the agent often is not ready for it (it dials only
     /// then), so that an early resend is worth its price.
-    pub(crate) fn eager_timeout(&self) -> Duration {
-        self.latest.map_or(self.timeout(), |latest| (latest * 3).max(EAGER_FLOOR).min(self.timeout()))
+    pub(crate) fn first_input_timeout(&self) -> Duration {
+        self.latest.map_or(self.timeout(), |latest| (latest * 3).max(FIRST_INPUT_FLOOR).min(self.timeout()))
     }
 
     fn estimate(&self) -> Duration {

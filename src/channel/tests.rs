@@ -30,7 +30,7 @@ impl Bench {
             seed = seed.wrapping_add(1);
             bytes.fill(seed);
         };
-        let mut channel = Channel::new(now, Settings::default(), Box::new(random));
+        let mut channel = Channel::new(now, ChannelSettings::default(), Box::new(random));
         channel.attach(now, "first token");
         Self { channel, now, next: 0 }
     }
@@ -122,15 +122,15 @@ impl Bench {
             .collect()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<ChannelEvent> {
         std::iter::from_fn(|| self.channel.poll_event()).collect()
     }
 }
 
 const REQUEST: &[u8] = br#"{"AgentVersion":"3.3.987.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}"#;
 
-fn data(bytes: &'static [u8]) -> Event {
-    Event::Data(Bytes::from_static(bytes))
+fn data(bytes: &'static [u8]) -> ChannelEvent {
+    ChannelEvent::Data(Bytes::from_static(bytes))
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn input_waits_for_the_first_output_or_a_moment_after_the_handshake() {
             PayloadType::HandshakeComplete,
             br#"{"HandshakeTimeToComplete":1,"CustomerMessage":"hi"}"#,
         );
-        let connected = Event::Connected {
+        let connected = ChannelEvent::Connected {
             agent: AgentVersion::parse("3.3.987.0"),
             mode: Mode::Single,
             customer_message: "hi".to_owned(),
@@ -223,7 +223,7 @@ fn what_is_damaged_or_unknown_is_dropped_without_acknowledgement() {
     bench.agent_sends_as(-1, PayloadType::Output, b"negative");
     bench.deliver(MessageType::InputStreamData, 3, PayloadType::Output, b"an echo of our own");
     assert!(bench.transmits().is_empty());
-    assert!(bench.events().iter().all(|event| matches!(event, Event::Dropped(_))));
+    assert!(bench.events().iter().all(|event| matches!(event, ChannelEvent::Dropped(_))));
     bench.agent_sends_as(3, PayloadType::Other(4711), b"from the future");
     assert_eq!(bench.acknowledged(), [3], "an unknown payload takes its number all the same");
     bench.agent_sends_as(4, PayloadType::Output, b"goes on");
@@ -288,7 +288,7 @@ fn the_last_word_of_the_service_is_an_event_and_data_before_it_counts() {
     bench.agent_sends(PayloadType::Output, b"tail");
     let body = br#"{"MessageType":"channel_closed","Output":"because"}"#;
     bench.deliver(MessageType::ChannelClosed, 0, PayloadType::None, body);
-    assert_eq!(bench.events(), [data(b"tail"), Event::Closed { output: "because".to_owned() }]);
+    assert_eq!(bench.events(), [data(b"tail"), ChannelEvent::Closed { output: "because".to_owned() }]);
     assert_eq!(bench.channel.capacity(), 0);
     bench.agent_sends(PayloadType::Output, b"overtaken");
     assert_eq!(bench.events(), [data(b"overtaken")], "the last word may overtake data");
@@ -298,7 +298,7 @@ fn the_last_word_of_the_service_is_an_event_and_data_before_it_counts() {
 fn output_without_a_handshake_is_a_shell_and_not_a_port() {
     let mut bench = Bench::new();
     bench.agent_sends(PayloadType::Output, b"sh-4.2$ ");
-    assert_eq!(bench.events(), [Event::Failed(Failure::NotAPort)]);
+    assert_eq!(bench.events(), [ChannelEvent::Failed(ChannelError::NotAPort)]);
 }
 
 #[test]
@@ -323,9 +323,9 @@ fn nothing_is_concluded_from_silence_while_the_caller_does_not_read() {
     assert!(bench.sent().is_empty() && bench.events().is_empty());
     bench.channel.set_reading(bench.now, true);
     bench.pass(Duration::from_secs(119));
-    assert!(!bench.events().iter().any(|event| matches!(event, Event::Failed(_))));
+    assert!(!bench.events().iter().any(|event| matches!(event, ChannelEvent::Failed(_))));
     bench.pass(Duration::from_secs(1));
-    assert!(bench.events().contains(&Event::Failed(Failure::Gap { missing: 3 })));
+    assert!(bench.events().contains(&ChannelEvent::Failed(ChannelError::Gap { missing: 3 })));
 }
 
 #[test]
@@ -345,16 +345,16 @@ fn what_has_arrived_is_counted_up_to_the_first_gap() {
 #[test]
 fn the_appetite_is_what_can_leave_soon() {
     let mut bench = Bench::open();
-    let appetite = bench.channel.appetite();
-    assert_eq!(appetite, 2 * SAFE_PAYLOAD);
-    bench.channel.write(&vec![7; appetite]);
-    assert_eq!(bench.channel.appetite(), 0);
+    let send_room = bench.channel.send_room();
+    assert_eq!(send_room, 2 * SAFE_PAYLOAD);
+    bench.channel.write(&vec![7; send_room]);
+    assert_eq!(bench.channel.send_room(), 0);
     bench.transmits();
-    assert_eq!(bench.channel.appetite(), appetite, "what has left leaves room");
-    while !bench.sent().is_empty() || bench.channel.appetite() > 0 {
-        bench.channel.write(&vec![7; bench.channel.appetite()]);
+    assert_eq!(bench.channel.send_room(), send_room, "what has left leaves room");
+    while !bench.sent().is_empty() || bench.channel.send_room() > 0 {
+        bench.channel.write(&vec![7; bench.channel.send_room()]);
     }
-    assert!(bench.channel.capacity() > 0, "a full window ends the appetite before the room does");
+    assert!(bench.channel.capacity() > 0, "a full window ends the send_room before the room does");
 }
 
 #[test]
@@ -392,5 +392,5 @@ fn the_refusal_of_a_connection_keeps_its_place_among_the_data() {
     bench.agent_sends(PayloadType::Output, b"before");
     bench.agent_sends(PayloadType::Flag, &3u32.to_be_bytes());
     bench.agent_sends(PayloadType::Output, b"after");
-    assert_eq!(bench.events(), [data(b"before"), Event::PortRefused, data(b"after")]);
+    assert_eq!(bench.events(), [data(b"before"), ChannelEvent::PortRefused, data(b"after")]);
 }

@@ -22,12 +22,12 @@ impl AgentVersion {
     }
 
     /// The agent understands the TerminateSession flag; older ones need the API.
-    pub fn understands_terminate(&self) -> bool {
+    pub fn supports_terminate_flag(&self) -> bool {
         self.0 > [2, 3, 722, 0]
     }
 
     /// The agent carries many connections in one session of a forward; older ones carry one at a time.
-    pub fn multiplexes(&self) -> bool {
+    pub fn supports_smux(&self) -> bool {
         self.0 > [3, 0, 196, 0]
     }
 
@@ -37,7 +37,7 @@ impl AgentVersion {
     }
 
     /// The agent dials the host that a document names; older ones ignore it and dial themselves.
-    pub fn dials_hosts(&self) -> bool {
+    pub fn supports_remote_host(&self) -> bool {
         self.0 >= [3, 1, 1188, 0]
     }
 
@@ -60,19 +60,20 @@ mod tests {
 
     #[test]
     fn gates_compare_number_by_number() {
-        assert!(AgentVersion::parse("3.3.987.0").understands_terminate());
-        assert!(!AgentVersion::parse("2.3.722.0").understands_terminate());
-        assert!(AgentVersion::parse("2.3.756.0").understands_terminate());
+        assert!(AgentVersion::parse("3.3.987.0").supports_terminate_flag());
+        assert!(!AgentVersion::parse("2.3.722.0").supports_terminate_flag());
+        assert!(AgentVersion::parse("2.3.756.0").supports_terminate_flag());
         assert!(AgentVersion::parse("3.2.1041.0").acknowledges_duplicates());
         assert!(!AgentVersion::parse("3.2.985.0").acknowledges_duplicates());
         assert!(
-            !AgentVersion::parse("3.0.196.0").multiplexes() && AgentVersion::parse("3.0.222.0").multiplexes()
+            !AgentVersion::parse("3.0.196.0").supports_smux()
+                && AgentVersion::parse("3.0.222.0").supports_smux()
         );
         assert!(AgentVersion::parse("3.1.1511.0").wants_keepalive());
         assert!(!AgentVersion::parse("3.1.1575.0").wants_keepalive());
         assert!(
-            !AgentVersion::parse("3.1.1080.0").dials_hosts()
-                && AgentVersion::parse("3.1.1188.0").dials_hosts()
+            !AgentVersion::parse("3.1.1080.0").supports_remote_host()
+                && AgentVersion::parse("3.1.1188.0").supports_remote_host()
         );
         assert!(AgentVersion::parse("10.0.0.0") > AgentVersion::parse("9.9.9.9"));
     }
@@ -80,8 +81,8 @@ mod tests {
     #[test]
     fn odd_versions_are_older_than_everything() {
         for odd in ["", "3.3", "3.3.x.0", "latest"] {
-            assert!(!AgentVersion::parse(odd).understands_terminate(), "{odd}");
-            assert!(!AgentVersion::parse(odd).dials_hosts(), "{odd}");
+            assert!(!AgentVersion::parse(odd).supports_terminate_flag(), "{odd}");
+            assert!(!AgentVersion::parse(odd).supports_remote_host(), "{odd}");
         }
     }
 }

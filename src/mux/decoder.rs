@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::frame::{Command, FrameHeader, HEADER_LENGTH, HeaderError};
+use super::frame::{FrameCommand, FrameHeader, HEADER_LENGTH, HeaderError};
 
 /// What the peer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +65,12 @@ impl Decoder {
     fn begin(&mut self, header: FrameHeader) -> Option<Item> {
         let length = usize::from(header.length);
         match header.command {
-            Command::Psh => {
+            FrameCommand::Psh => {
                 self.data = (length > 0).then_some((header.stream, length));
                 None
             }
-            Command::Fin => Some(Item::Fin(header.stream)),
-            Command::Syn | Command::Nop => Some(Item::Ignored),
+            FrameCommand::Fin => Some(Item::Fin(header.stream)),
+            FrameCommand::Syn | FrameCommand::Nop => Some(Item::Ignored),
         }
     }
 

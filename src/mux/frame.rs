@@ -11,7 +11,7 @@ const VERSION: u8 = 1;
 
 /// What a frame does to its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum FrameCommand {
     /// Opens it.
     Syn,
     /// Closes it, both ways.
@@ -26,7 +26,7 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// What the frame does.
-    pub command: Command,
+    pub command: FrameCommand,
     /// Bytes of data behind the header.
     pub length: u16,
     /// Which stream it belongs to.
@@ -71,10 +71,10 @@ impl FrameHeader {
             return Err(HeaderError::Version(version));
         }
         let command = match command {
-            0 => Command::Syn,
-            1 => Command::Fin,
-            2 => Command::Psh,
-            3 => Command::Nop,
+            0 => FrameCommand::Syn,
+            1 => FrameCommand::Fin,
+            2 => FrameCommand::Psh,
+            3 => FrameCommand::Nop,
             other => return Err(HeaderError::Command(other)),
         };
         let (length, stream) = (u16::from_le_bytes([l0, l1]), u32::from_le_bytes([s0, s1, s2, s3]));
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn headers_have_the_golden_bytes() {
         let golden = [
-            (Command::Syn, 0, 3, [1, 0, 0, 0, 3, 0, 0, 0]),
-            (Command::Psh, 3, 3, [1, 2, 3, 0, 3, 0, 0, 0]),
-            (Command::Fin, 0, 3, [1, 1, 0, 0, 3, 0, 0, 0]),
-            (Command::Nop, 0, 0, [1, 3, 0, 0, 0, 0, 0, 0]),
-            (Command::Psh, 32_768, 5, [1, 2, 0, 0x80, 5, 0, 0, 0]),
+            (FrameCommand::Syn, 0, 3, [1, 0, 0, 0, 3, 0, 0, 0]),
+            (FrameCommand::Psh, 3, 3, [1, 2, 3, 0, 3, 0, 0, 0]),
+            (FrameCommand::Fin, 0, 3, [1, 1, 0, 0, 3, 0, 0, 0]),
+            (FrameCommand::Nop, 0, 0, [1, 3, 0, 0, 0, 0, 0, 0]),
+            (FrameCommand::Psh, 32_768, 5, [1, 2, 0, 0x80, 5, 0, 0, 0]),
         ];
         for (command, length, stream, bytes) in golden {
             let header = FrameHeader { command, length, stream };

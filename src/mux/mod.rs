@@ -17,7 +17,7 @@ use bytes::Bytes;
 use self::decoder::{Decoder, Item};
 use self::send::SendQueue;
 
-pub use self::frame::{Command, HeaderError};
+pub use self::frame::{FrameCommand, HeaderError};
 
 /// The official client's first id; ids grow by two and are never used again.
 const FIRST_STREAM: u32 = 3;
@@ -34,7 +34,7 @@ impl std::fmt::Display for StreamId {
 
 /// What the caller must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum MuxEvent {
     /// Bytes of the peer's.
     Data(StreamId, Bytes),
     /// The peer has closed the stream, both ways.
@@ -55,7 +55,7 @@ pub struct Mux {
     /// Refusals that have been told without the stream they are for.
     refusals: u32,
     broken: bool,
-    events: VecDeque<Event>,
+    events: VecDeque<MuxEvent>,
 }
 
 /// A stream that the peer has not closed.
@@ -143,7 +143,7 @@ impl Mux {
                 Ok(Item::Ignored) => {}
                 Err(error) => {
                     self.broken = true;
-                    self.events.push_back(Event::Broken(error));
+                    self.events.push_back(MuxEvent::Broken(error));
                     return;
                 }
             }
@@ -162,7 +162,7 @@ impl Mux {
     }
 
     /// The next thing that the caller must know.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<MuxEvent> {
         self.events.pop_front()
     }
 
@@ -180,7 +180,7 @@ impl Mux {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.has_received = true;
             if !stream.is_closed {
-                self.events.push_back(Event::Data(StreamId(id), bytes));
+                self.events.push_back(MuxEvent::Data(StreamId(id), bytes));
             }
         }
     }
@@ -198,7 +198,7 @@ impl Mux {
         }
         self.send.finish(id);
         let id = StreamId(id);
-        self.events.push_back(if is_refused { Event::Refused(id) } else { Event::Closed(id) });
+        self.events.push_back(if is_refused { MuxEvent::Refused(id) } else { MuxEvent::Closed(id) });
     }
 }
 

@@ -10,7 +10,7 @@ fn frames(mux: &mut Mux) -> Vec<Bytes> {
     std::iter::from_fn(|| mux.poll_frame()).collect()
 }
 
-fn events(mux: &mut Mux) -> Vec<Event> {
+fn events(mux: &mut Mux) -> Vec<MuxEvent> {
     std::iter::from_fn(|| mux.poll_event()).collect()
 }
 
@@ -47,7 +47,10 @@ fn the_peers_end_is_ours_too() {
     frames(&mut mux);
     mux.write(stream, Bytes::from_static(b"too late"));
     mux.handle_data([data(3, b"answer"), fin(3), data(3, b"ghost")].concat().into());
-    assert_eq!(events(&mut mux), [Event::Data(stream, Bytes::from_static(b"answer")), Event::Closed(stream)]);
+    assert_eq!(
+        events(&mut mux),
+        [MuxEvent::Data(stream, Bytes::from_static(b"answer")), MuxEvent::Closed(stream)]
+    );
     assert_eq!(frames(&mut mux), [fin(3)], "what waited would be thrown away by the agent");
     assert_eq!(mux.backlog(), 0);
 }
@@ -76,10 +79,10 @@ fn a_refusal_is_the_next_end_without_data() {
     mux.handle_data(fin(7));
     mux.handle_data(fin(9));
     let told = [
-        Event::Data(served, Bytes::from_static(b"hello")),
-        Event::Closed(served),
-        Event::Refused(refused),
-        Event::Closed(fine),
+        MuxEvent::Data(served, Bytes::from_static(b"hello")),
+        MuxEvent::Closed(served),
+        MuxEvent::Refused(refused),
+        MuxEvent::Closed(fine),
     ];
     assert_eq!(events(&mut mux), told);
 }
@@ -128,7 +131,7 @@ fn another_protocol_breaks_the_session_once() {
     mux.open();
     mux.handle_data(Bytes::from_static(b"SSH-2.0-OpenSSH"));
     mux.handle_data(Bytes::from_static(b"more"));
-    assert_eq!(events(&mut mux), [Event::Broken(HeaderError::Version(b'S'))]);
+    assert_eq!(events(&mut mux), [MuxEvent::Broken(HeaderError::Version(b'S'))]);
 }
 
 #[derive(Clone, Debug)]
@@ -229,9 +232,9 @@ async fn another_implementation_understands_us_and_we_it() {
         mux.handle_data(Bytes::copy_from_slice(&buffer[..length]));
         for event in events(&mut mux) {
             match event {
-                Event::Data(id, bytes) => heard[usize::from(id == ids[1])].extend(bytes),
-                Event::Closed(_) => closed += 1,
-                other @ (Event::Refused(_) | Event::Broken(_)) => panic!("{other:?}"),
+                MuxEvent::Data(id, bytes) => heard[usize::from(id == ids[1])].extend(bytes),
+                MuxEvent::Closed(_) => closed += 1,
+                other @ (MuxEvent::Refused(_) | MuxEvent::Broken(_)) => panic!("{other:?}"),
             }
         }
     }

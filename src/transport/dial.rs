@@ -119,8 +119,8 @@ impl Dialer {
         now: SystemTime,
     ) -> Result<Websocket, DialError> {
         let request = upgrade_request(url, signer, now)?;
-        let tcp = within("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
-        within("upgrade", UPGRADE_TIMEOUT, async {
+        let tcp = with_limit("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
+        with_limit("upgrade", UPGRADE_TIMEOUT, async {
             let stream = self.encrypt(url, tcp).await?;
             Websocket::upgrade(request, stream).await.map_err(upgrade_error)
         })
@@ -128,13 +128,13 @@ impl Dialer {
     }
 
     async fn connect(&self, url: &StreamUrl) -> Result<TcpStream, DialError> {
-        let destination = http_form(url)?;
+        let destination = http_uri(url)?;
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_nodelay(true);
         let stream = match self.proxies.intercept(&destination) {
-            None => direct.call(destination).await.map_err(|error| refused(url.host(), &error))?,
-            Some(proxy) => through(&proxy, direct, destination).await?,
+            None => direct.call(destination).await.map_err(|error| connect_error(url.host(), &error))?,
+            Some(proxy) => connect_through(&proxy, direct, destination).await?,
         };
         Ok(stream.into_inner())
     }
@@ -155,7 +155,7 @@ impl Dialer {
     }
 }
 
-async fn within<T>(
+async fn with_limit<T>(
     step: &'static str,
     limit: Duration,
     work: impl Future<Output = Result<T, DialError>>,
@@ -163,7 +163,7 @@ async fn within<T>(
     tokio::time::timeout(limit, work).await.map_err(|_| DialError::Timeout(step))?
 }
 
-async fn through(
+async fn connect_through(
     proxy: &Intercept,
     direct: HttpConnector,
     destination: Uri,
@@ -180,20 +180,20 @@ async fn through(
             if let Some(credentials) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(credentials.clone());
             }
-            tunnel.call(destination).await.map_err(|error| refused(host, &error))
+            tunnel.call(destination).await.map_err(|error| connect_error(host, &error))
         }
         Some("socks5" | "socks5h") => {
             let mut socks = SocksV5::new(uri.clone(), direct).local_dns(uri.scheme_str() == Some("socks5"));
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            socks.call(destination).await.map_err(|error| refused(host, &error))
+            socks.call(destination).await.map_err(|error| connect_error(host, &error))
         }
         scheme => Err(DialError::Proxy(scheme.unwrap_or_default().to_owned())),
     }
 }
 
-fn refused(host: String, error: &dyn Error) -> DialError {
+fn connect_error(host: String, error: &dyn Error) -> DialError {
     let mut cause = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -204,7 +204,7 @@ fn refused(host: String, error: &dyn Error) -> DialError {
 }
 
 /// The URL as proxies and connectors know it: `https` for `wss`, with an explicit port.
-fn http_form(url: &StreamUrl) -> Result<Uri, DialError> {
+fn http_uri(url: &StreamUrl) -> Result<Uri, DialError> {
     let (scheme, default) = if url.is_encrypted() { ("https", 443) } else { ("http", 80) };
     let authority = format!("{}:{}", url.host(), url.uri().port_u16().unwrap_or(default));
     Uri::builder()

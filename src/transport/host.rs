@@ -61,11 +61,12 @@ impl StreamHosts {
             return Err(HostError::UserInfo);
         }
         let host = host.to_ascii_lowercase();
-        let named = self.configured.iter().any(|configured| host_of(configured).as_ref() == Some(&host));
+        let is_configured =
+            self.configured.iter().any(|configured| host_of(configured).as_ref() == Some(&host));
         match uri.scheme_str() {
-            Some("wss") if named || (!is_loopback(&host) && self.is_aws(&host)) => Ok(StreamUrl(uri)),
+            Some("wss") if is_configured || (!is_loopback(&host) && self.is_aws(&host)) => Ok(StreamUrl(uri)),
             Some("wss") => Err(HostError::Host(host)),
-            Some("ws") if named && is_loopback(&host) => Ok(StreamUrl(uri)),
+            Some("ws") if is_configured && is_loopback(&host) => Ok(StreamUrl(uri)),
             scheme => Err(HostError::Scheme { scheme: scheme.unwrap_or_default().to_owned(), host }),
         }
     }

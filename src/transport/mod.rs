@@ -11,4 +11,4 @@ mod websocket;
 pub use self::dial::{DialError, Dialer, Signer};
 pub use self::host::{HostError, StreamHosts, StreamUrl};
 pub use self::tls::{Bundle, BundleError, Roots, TlsError};
-pub use self::websocket::{Incoming, Lost, Websocket};
+pub use self::websocket::{Lost, Websocket, WebsocketEvent};

@@ -31,7 +31,7 @@ pub struct Lost(pub String);
 
 /// What a websocket yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub enum WebsocketEvent {
     /// A message, text or binary.
     Message(Bytes),
     /// The answer to a ping of ours.
@@ -61,7 +61,7 @@ impl Websocket {
         Ok(Self { stream: Box::new(stream), unflushed: 0 })
     }
 
-    /// Tells whether more may be queued; after a false, [`Incoming::Flushed`] comes when it may again.
+    /// Tells whether more may be queued; after a false, [`WebsocketEvent::Flushed`] comes when it may again.
     pub fn has_room(&self) -> bool {
         self.unflushed < QUEUE_LIMIT
     }
@@ -94,7 +94,7 @@ impl Websocket {
     ///
     /// # Errors
     /// [`Lost`] when the connection is gone, the service's close included.
-    pub async fn next(&mut self, read: bool) -> Result<Incoming, Lost> {
+    pub async fn next(&mut self, read: bool) -> Result<WebsocketEvent, Lost> {
         poll_fn(|cx| self.poll_next(cx, read)).await
     }
 
@@ -104,7 +104,7 @@ impl Websocket {
     }
 
     /// Reads before it flushes, so that the answers to a burst leave together; but not for ever.
-    fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Incoming, Lost>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<WebsocketEvent, Lost>> {
         if read
             && self.unflushed < BATCH
             && let Poll::Ready(incoming) = self.poll_read(cx)
@@ -115,7 +115,7 @@ impl Websocket {
             let had_room = self.has_room();
             self.unflushed = 0;
             if !had_room {
-                return Poll::Ready(Ok(Incoming::Flushed));
+                return Poll::Ready(Ok(WebsocketEvent::Flushed));
             }
         }
         if read { self.poll_read(cx) } else { Poll::Pending }
@@ -125,7 +125,7 @@ impl Websocket {
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|error| lost(&error))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Lost>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<WebsocketEvent, Lost>> {
         loop {
             let message = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
                 Some(Ok(message)) => message,
@@ -133,12 +133,12 @@ impl Websocket {
                 None => return Poll::Ready(Err(Lost("the connection ended".to_owned()))),
             };
             return Poll::Ready(match message {
-                Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
-                Message::Text(text) => Ok(Incoming::Message(text.into())),
-                Message::Pong(_) => Ok(Incoming::Pong),
+                Message::Binary(bytes) => Ok(WebsocketEvent::Message(bytes)),
+                Message::Text(text) => Ok(WebsocketEvent::Message(text.into())),
+                Message::Pong(_) => Ok(WebsocketEvent::Pong),
                 Message::Ping(_) => {
                     self.unflushed += 1;
-                    Ok(Incoming::Ping)
+                    Ok(WebsocketEvent::Ping)
                 }
                 Message::Close(frame) => {
                     let reason =
