@@ -179,7 +179,11 @@ mod tests {
             "the session may end shortly after the probe failed"
         );
         assert_eq!(discovery.suspected_size(now + SUSPICION_TIME * 2), None);
-        assert_eq!(discovery.acknowledged(4), None, "the acknowledgement is of the message that replaced the probe");
+        assert_eq!(
+            discovery.acknowledged(4),
+            None,
+            "the acknowledgement is of the message that replaced the probe"
+        );
         assert_eq!(discovery.next(now + Duration::from_secs(59), FAST), None);
         let later = now + SECOND_TRY;
         assert_eq!(discovery.next(later, FAST), Some(4096));
@@ -237,6 +241,10 @@ mod tests {
         let mut broken = Discovery::new(known, LARGEST_PAYLOAD);
         broken.sent(now, 1, 32_768, TIMEOUT);
         assert_eq!(broken.failed(now), Some(ProbeFailure { number: 1, refused: None, outdated: true }));
-        assert_eq!((broken.payload_limit(), broken.next(now, FAST)), (1024, Some(4096)), "from the smallest probe size");
+        assert_eq!(
+            (broken.payload_limit(), broken.next(now, FAST)),
+            (1024, Some(4096)),
+            "from the smallest probe size"
+        );
     }
 }

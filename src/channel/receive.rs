@@ -1,4 +1,4 @@
-//! The channel's way in: what a received message means, and what is acknowledged.
+//! The receiving side of a channel: handles and acknowledges received messages.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::message::{Acknowledge, ChannelClosed, Flag, MessageType, PayloadType}
 use super::timer::Timer;
 use super::{Ack, Channel, GAP_TIMEOUT, HANDSHAKE_TIMEOUT, HOLD_INPUT, Phase};
 
-/// How long new data is held back after a `pause_publication` that nothing takes back.
+/// The longest time that new data waits after a `pause_publication`.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Acknowledgements repeated on a new connection: those in flight on the old one are lost, and the agent resends
-/// only ten messages a second.
+/// How many acknowledgements are repeated on a new websocket. Those in flight on the old one are lost, and the agent
+/// resends only ten messages a second.
 const REPEATED_ACKNOWLEDGEMENTS: usize = 128;
 
 impl Channel {
-    /// Takes one websocket message, text or binary: both official ends treat them alike.
+    /// Handles one websocket message, text or binary: the official client and the agent treat both alike.
     pub fn handle_frame(&mut self, now: Now, message: &Bytes) {
         let frame = match Frame::parse(message) {
             Ok(frame) => frame,
@@ -67,7 +67,7 @@ impl Channel {
         self.recent_acks.push_back(ack);
     }
 
-    /// Queues the latest acknowledgements again, in case the last websocket lost them.
+    /// Queues the latest acknowledgements again, since the last websocket may have lost them.
     pub(super) fn repeat_acks(&mut self) {
         let first_pending = self.acks.front().map_or(i64::MAX, |ack| ack.sequence_number);
         let lost = self.recent_acks.iter().filter(|ack| ack.sequence_number < first_pending);

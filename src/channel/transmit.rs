@@ -1,4 +1,4 @@
-//! The channel's way out: what is sent next, and whether it may be sent now.
+//! The sending side of a channel: decides what is sent next, and whether it may be sent now.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::timer::Timer;
 use super::{Ack, Channel, FIRST_INPUT_TIMEOUT, Phase, uuid4};
 
 impl Channel {
-    /// The next message to send: opening, acknowledgements, urgent, resends, new data.
+    /// Returns the next message to send: opening, acknowledgements, urgent messages, resends, new data.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit> {
         if !self.attached {
             return None;
@@ -89,7 +89,7 @@ impl Channel {
         Some(self.enter(now, PayloadType::Output, &payload, Some(timeout)))
     }
 
-    /// A probe of the next size, if bulk data waits and the path is fast enough for it.
+    /// Returns a probe of the next size, if bulk data waits and the path is fast enough for it.
     fn next_probe(&mut self, now: Now) -> Option<Bytes> {
         if self.buffer.len() + self.backlog < 4 * self.discovery.payload_limit() {
             return None;
@@ -101,7 +101,7 @@ impl Channel {
         Some(self.enter(now, PayloadType::Size, &padded_size(size - frame::OVERHEAD), None))
     }
 
-    /// The payload that a message may carry now: what is proven, and what the path carries in 20 ms.
+    /// Returns the largest payload of a message now: a proven size that the path carries within 20 ms.
     pub(super) fn payload_limit(&self) -> usize {
         let affordable = self.window.message_size().saturating_sub(frame::OVERHEAD).max(SAFE_PAYLOAD);
         self.discovery.payload_limit().min(affordable)
@@ -160,7 +160,7 @@ impl Channel {
     }
 }
 
-/// A `Size` body of `length` bytes, or the shortest: JSON may be padded with white space.
+/// Returns a `Size` body of `length` bytes, or the shortest one. JSON may be padded with white space.
 pub(super) fn padded_size(length: usize) -> Vec<u8> {
     let mut body = br#"{"cols":80,"rows":24}"#.to_vec();
     body.resize(body.len().max(length), b' ');
