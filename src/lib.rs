@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! ssh ─stdin─► session::stdio ─► Channel.write(now) ─► outbound: seq, digest, window ─► poll_transmit ─► transport ─TLS─► SSM ─► agent ─► sshd
-//! ssh ◄stdout─ session::stdio ◄─ Event::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM
+//! ssh ◄stdout─ session::stdio ◄─ ChannelEvent::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM
 //! time:       poll_timeout() = (deadline, why) ─► handle_timeout(now)
 //! cut:        transport error ─► Channel.detach ─► resume policy ─► aws.resume_session ─► dial ─► Channel.attach ─► replay unacknowledged, same sequence numbers
 //! start-up:   args ─► Config ─► Target ─► aws.start_session ─► dial ─► session::run
@@ -17,6 +17,7 @@
 
 pub mod aws;
 mod cache;
+#[doc(hidden)]
 pub mod channel;
 pub mod cli;
 mod clock;
@@ -24,9 +25,9 @@ pub mod config;
 mod escape;
 pub mod forward;
 pub mod jump;
-pub mod mux;
+pub(crate) mod mux;
 pub mod names;
 pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod transport;
+pub(crate) mod transport;

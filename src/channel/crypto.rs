@@ -10,7 +10,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 
 /// The payload cannot be decrypted: it is damaged or was encrypted with another key. End the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecryptError;
+pub(crate) struct DecryptError;
 
 impl fmt::Display for DecryptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,14 +21,14 @@ impl fmt::Display for DecryptError {
 impl std::error::Error for DecryptError {}
 
 /// The keys of both directions, from the 64-byte data key.
-pub struct SessionCipher {
+pub(crate) struct SessionCipher {
     agent_to_client: LessSafeKey,
     client_to_agent: LessSafeKey,
 }
 
 impl SessionCipher {
     /// Splits a data key: the agent encrypts with the first half, the client with the second.
-    pub fn new(data_key: &[u8; 64]) -> Self {
+    pub(crate) fn new(data_key: &[u8; 64]) -> Self {
         let (agent, client) = data_key.split_at(32);
         let key = |half: &[u8]| {
             LessSafeKey::new(UnboundKey::new(&AES_256_GCM, half).expect("AES-256 keys have 32 bytes"))
@@ -37,7 +37,7 @@ impl SessionCipher {
     }
 
     /// Encrypts a payload for the agent. The caller never uses a nonce twice.
-    pub fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
         let mut body = plaintext.to_vec();
         self.client_to_agent
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut body)
@@ -49,7 +49,7 @@ impl SessionCipher {
     ///
     /// # Errors
     /// [`DecryptError`] if the agent did not encrypt the payload with its half of the key.
-    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(DecryptError)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DecryptError)?;
         let mut body = body.to_vec();

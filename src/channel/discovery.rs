@@ -1,16 +1,16 @@
 //! Payload discovery: finds the largest message that the path carries, without user data in the probes.
 //!
-//! Like PLPMTUD (RFC 8899): while bulk data waits, a probe of the next size is sent. A probe is a padded `Size` message,
-//! which the agent acknowledges and ignores in a Port session. An acknowledgement proves the size. If the probe times
-//! out or the connection is lost, a minimal message takes its sequence number. One failure may be chance, so the size
-//! is tried a second time. Sizes are those of whole messages, header included.
+//! Like PLPMTUD (RFC 8899): while bulk data waits, a probe of the next size is sent. A probe is a padded `Size`
+//! message, which the agent acknowledges and ignores in a Port session. An acknowledgement proves the size. If the
+//! probe times out or the connection is lost, a minimal message takes its sequence number. One failure may be chance,
+//! so the size is tried a second time. Sizes are those of whole messages, header included.
 
 use std::time::{Duration, Instant};
 
 use super::frame::OVERHEAD;
 
 /// The payload that the official client and the agent use.
-pub const SAFE_PAYLOAD: usize = 1024;
+pub(crate) const SAFE_PAYLOAD: usize = 1024;
 /// The largest payload that is ever sent.
 pub const LARGEST_PAYLOAD: usize = 32_768;
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::message::{MessageType, PayloadType};
 
 /// Bytes before the payload in a frame that we send: the 116-byte header and PayloadLength.
-pub const OVERHEAD: usize = HEADER_LENGTH as usize + 4;
+pub(crate) const OVERHEAD: usize = HEADER_LENGTH as usize + 4;
 
 /// The HeaderLength that clients and agents send. It counts everything before PayloadLength.
 const HEADER_LENGTH: u32 = 116;
@@ -24,7 +24,7 @@ const SCHEMA_VERSION: u32 = 1;
 
 /// A received frame; its digest has not been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     pub message_type: MessageType,
     /// Position in the sender's stream; used for stream data only.
     pub sequence_number: i64,
@@ -68,7 +68,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError`] if the header is cut off or its length is impossible.
-    pub fn parse(message: &Bytes) -> Result<Self, FrameError> {
+    pub(crate) fn parse(message: &Bytes) -> Result<Self, FrameError> {
         let short = || FrameError::Short(message.len());
         let header_length = u32_at(message, 0).ok_or_else(short)?;
         let end = header_length as usize;
@@ -89,14 +89,14 @@ impl Frame {
     }
 
     /// Returns true if the digest matches the payload.
-    pub fn has_valid_digest(&self) -> bool {
+    pub(crate) fn has_valid_digest(&self) -> bool {
         digest(&self.payload) == self.payload_digest
     }
 }
 
 /// The header of a frame to send.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
+pub(crate) struct Header {
     /// `input_stream_data` or `acknowledge`.
     pub message_type: MessageType,
     /// Position in our stream; 0 in acknowledgements.
@@ -112,7 +112,7 @@ pub struct Header {
 
 impl Header {
     /// Encodes the frame with this header and `payload`.
-    pub fn encode(&self, payload: &[u8]) -> Bytes {
+    pub(crate) fn encode(&self, payload: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(OVERHEAD + payload.len());
         out.put_u32(HEADER_LENGTH);
         let name = self.message_type.name().as_bytes();
@@ -134,7 +134,7 @@ impl Header {
 }
 
 /// Returns the SHA-256 digest of the payload as it is on the wire.
-pub fn digest(payload: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(payload: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, payload).as_ref());
     out

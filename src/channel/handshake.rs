@@ -1,8 +1,8 @@
 //! The handshake: the agent's request, the client's one response, the agent's HandshakeComplete.
 //!
-//! Owns the JSON and decides the response. A Port session is accepted, plain or as a forward. Everything else is refused
-//! with a reason, and the agent cancels the session: it does so for any status but success. Agents do not ask for
-//! encryption of Port sessions; such a request is refused, and plaintext is never sent after it.
+//! Owns the JSON and decides the response. A Port session is accepted, plain or as a forward. Everything else is
+//! refused with a reason, and the agent cancels the session: it does so for any status but success. Agents do not ask
+//! for encryption of Port sessions; such a request is refused, and plaintext is never sent after it.
 //! Source: `handshakemessage.go`, `datachannel.go` (docs/protocol.md).
 
 use serde::{Deserialize, Serialize};

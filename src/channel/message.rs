@@ -1,14 +1,14 @@
 //! The names on the wire: message types, payload types, flags and the small JSON bodies.
 //!
-//! Owns spelling, not behaviour. Unknown names and numbers are values, not errors: the official client and the agent log
-//! and ignore them. Source: the official client's `clientmessage.go` and `service.go`, the agent's `model.go`.
+//! Owns spelling, not behaviour. Unknown names and numbers are values, not errors: the official client and the agent
+//! log and ignore them. Source: the official client's `clientmessage.go` and `service.go`, the agent's `model.go`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MessageType {
+pub(crate) enum MessageType {
     /// Client to agent; each message is acknowledged.
     InputStreamData,
     /// Agent to client; each message is acknowledged.
@@ -43,14 +43,14 @@ impl MessageType {
     }
 
     /// Returns the name on the wire.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(known, _)| *known == self).map_or("unknown", |(_, name)| name)
     }
 }
 
 /// The kind of a payload of stream data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PayloadType {
+pub(crate) enum PayloadType {
     /// In acknowledgements.
     None,
     /// The port's bytes.
@@ -101,7 +101,7 @@ impl From<PayloadType> for u32 {
 
 /// The payload of a [`PayloadType::Flag`] message: a big-endian u32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
+pub(crate) enum Flag {
     /// From the client: end the session.
     TerminateSession,
     /// From the agent: a multiplexed connection could not be opened.

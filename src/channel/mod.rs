@@ -7,6 +7,7 @@
 //! next one is open. Sequence numbers continue. The channel never drops a byte that `write` accepted, and never
 //! delivers a byte twice. Wire facts and their sources are in docs/protocol.md.
 
+#[allow(dead_code, reason = "for shell sessions, which may be encrypted; the tests check its vectors")]
 mod crypto;
 mod discovery;
 mod event;
@@ -29,23 +30,23 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use self::discovery::Discovery;
+use self::discovery::{Discovery, SAFE_PAYLOAD};
 use self::inbound::Inbound;
 use self::message::{Flag, OpenDataChannelInput, PayloadType};
 use self::outbound::Outbound;
 use self::pacer::Pacer;
 use self::rtt::Rtt;
 use self::timer::TimerTable;
+use self::version::CLIENT_VERSION;
 use self::window::Window;
 
-pub use self::crypto::{DecryptError, SessionCipher};
-pub use self::discovery::{LARGEST_PAYLOAD, PathKnowledge, SAFE_PAYLOAD};
+pub use self::discovery::{LARGEST_PAYLOAD, PathKnowledge};
 pub use self::event::{ChannelError, ChannelEvent, ChannelSettings, DropReason, Now, Random, Transmit};
 pub use self::frame::FrameError;
 pub use self::handshake::{Mode, Refusal};
 pub use self::pacer::Pace;
 pub use self::timer::Timer;
-pub use self::version::{AgentVersion, CLIENT_VERSION};
+pub use self::version::AgentVersion;
 
 /// The most bytes that `write` buffers; then the writer waits.
 const BUFFER: usize = 256 << 10;

@@ -1,9 +1,9 @@
 //! The sending half: sequence numbers, unacknowledged messages, and when they are resent.
 //!
 //! Owns every message until it is acknowledged; none is evicted. A message whose timeout has passed is resent in two
-//! cases. First, a message that was sent after it has been acknowledged: it is lost, and not only late. Second, it is the
-//! oldest and nothing has been acknowledged for its timeout: a stalled destination gets one message per timeout, not the
-//! whole window again. Frames are opaque bytes here.
+//! cases. First, a message that was sent after it has been acknowledged: it is lost, and not only late. Second, it is
+//! the oldest and nothing has been acknowledged for its timeout: a stalled destination gets one message per timeout,
+//! not the whole window again. Frames are opaque bytes here.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use super::window::Sample;
 
-/// Some agents do not acknowledge duplicates. If a message is resent more often than this while others are acknowledged,
-/// its acknowledgement is lost: it no longer counts against the window.
+/// Some agents do not acknowledge duplicates. If a message is resent more often than this while others are
+/// acknowledged, its acknowledgement is lost: it no longer counts against the window.
 const COUNTED_RESENDS: u32 = 20;
 /// How often such a message is still resent.
 const SLOW_RESEND_INTERVAL: Duration = Duration::from_secs(1);

@@ -51,8 +51,8 @@ impl Pacer {
         self.tokens = (self.tokens - 1.0).max(-self.pace.depth);
     }
 
-    /// Takes a token for data, or returns when to try again. A partial message needs a bucket that is half full, so that
-    /// it does not use the tokens of full messages when there are few.
+    /// Takes a token for data, or returns when to try again. A partial message needs a bucket that is half full, so
+    /// that it does not use the tokens of full messages when there are few.
     pub(crate) fn take(&mut self, now: Instant, load: Load) -> Result<(), Instant> {
         self.fill(now);
         let wanted = match load {

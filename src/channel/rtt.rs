@@ -1,8 +1,9 @@
 //! The round-trip estimate and the retransmission timeout that follows from it.
 //!
 //! Initial values, gains and granularity are those of the official client and the agent (docs/protocol.md), with three
-//! differences: a floor; no ceiling of one second, since a slow path would be flooded with duplicates; and backoff until
-//! a message that was sent once is acknowledged (Karn). Callers pass only samples of messages that were sent once.
+//! differences: a floor; no ceiling of one second, since a slow path would be flooded with duplicates; and backoff
+//! until a message that was sent once is acknowledged (Karn). Callers pass only samples of messages that were sent
+//! once.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The client version that we send. The service and the agent gate features by it; from 1.2.764.0 on the upgrade is
 /// signed.
-pub const CLIENT_VERSION: &str = "1.2.764.0";
+pub(crate) const CLIENT_VERSION: &str = "1.2.764.0";
 
 /// An agent's version: four numbers. A version of another form is treated as older than all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
-//! What has_turn to be sent, and whose turn it is.
+//! The queues of frames to send, and the order of streams.
 //!
-//! Streams take turns with small frames. A stream that had nothing to send goes before those that wait in bulk, every
-//! second time: a small request has_turn for one frame of others, and bulk never starves. Openings and signs of life go
-//! first.
+//! Streams take turns with small frames. Every second turn goes to a stream that had nothing queued before (fresh), the
+//! other turns to streams with more than one frame queued (bulk). So a small request waits for at most one frame of
+//! other streams, and bulk data always continues. SYN and NOP are sent first.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,34 +10,35 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{FrameCommand, FrameHeader, HEADER_LENGTH};
 
-/// Data of one frame: small, so that others have their turn soon. The official ends send up to 32,768 bytes.
+/// Data bytes of one frame: small, so that other streams wait less. The official client and agent send up to 32,768.
 const FRAME_DATA: usize = 4 << 10;
 
-/// Everything that has_turn.
+/// The queues of all streams.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
-    /// Openings and signs of life.
+    /// SYN and NOP frames.
     first: VecDeque<FrameHeader>,
     streams: BTreeMap<u32, StreamQueue>,
-    /// Streams that had nothing to send a moment ago.
+    /// Streams that had nothing queued before.
     fresh: VecDeque<u32>,
-    /// Streams that had more than one frame to send.
+    /// Streams that have sent a frame and have more queued.
     bulk: VecDeque<u32>,
-    /// The last turn was a fresh stream's.
+    /// The last turn went to a fresh stream.
     was_fresh: bool,
     backlog: usize,
     sent: u64,
 }
 
-/// What has_turn on one stream.
+/// The queue of one stream.
 #[derive(Debug, Default)]
 struct StreamQueue {
     chunks: VecDeque<Bytes>,
     queued: usize,
+    /// A FIN follows the queued data.
     ends: bool,
-    /// It has a turn coming.
+    /// It is in `fresh` or `bulk`.
     has_turn: bool,
-    /// Where its opening ends among all that was sent.
+    /// Where its SYN ends in the bytes that were sent.
     opened_at: Option<u64>,
 }
 
@@ -66,7 +67,7 @@ impl SendQueue {
         }
     }
 
-    /// Drops what has_turn on a stream.
+    /// Discards the data that is queued on a stream.
     pub(super) fn forget(&mut self, id: u32) {
         if let Some(stream) = self.streams.get_mut(&id) {
             self.backlog -= std::mem::take(&mut stream.queued);
@@ -74,11 +75,11 @@ impl SendQueue {
         }
     }
 
-    /// Drops a stream whose end both sides know.
+    /// Removes a stream that both sides have closed.
     pub(super) fn remove(&mut self, id: u32) {
         self.forget(id);
-        let keeps = self.streams.get(&id).is_some_and(|stream| stream.has_turn);
-        if !keeps {
+        let is_queued = self.streams.get(&id).is_some_and(|stream| stream.has_turn);
+        if !is_queued {
             self.streams.remove(&id);
         }
     }
@@ -130,7 +131,7 @@ impl SendQueue {
         fresh.or_else(|| self.bulk.pop_front()).or_else(|| self.fresh.pop_front())
     }
 
-    /// The next frame of a stream whose turn it is; it has_turn for another turn if it has more.
+    /// Returns the next frame of a stream, and queues another turn if the stream has more.
     fn frame_of(&mut self, id: u32) -> Option<Bytes> {
         let stream = self.streams.get_mut(&id)?;
         let data = stream.take();
@@ -162,7 +163,7 @@ impl SendQueue {
 }
 
 impl StreamQueue {
-    /// Takes the data of one frame, gathered from small chunks.
+    /// Removes the data of one frame from the queue; small chunks are joined.
     fn take(&mut self) -> Bytes {
         let mut gathered = BytesMut::new();
         while gathered.len() < FRAME_DATA
