@@ -154,7 +154,7 @@ pub(crate) struct ChannelClosed {
     pub output: String,
 }
 
-/// The first message on a websocket, a text frame. There is no reply.
+/// The first message on a websocket, a text frame. The service does not reply.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct OpenDataChannelInput<'a> {

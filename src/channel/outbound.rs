@@ -66,7 +66,7 @@ struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Acknowledged,
-    /// Not resent: a probe, or there is no connection.
+    /// Not resent: a probe, or the channel is detached.
     Held,
     Until(Instant),
     Overdue,
@@ -201,7 +201,7 @@ impl Outbound {
         self.wait(number, Wait::Due);
     }
 
-    /// Stops all timeouts while there is no connection.
+    /// Stops all timeouts until [`Self::attach`].
     pub(crate) fn detach(&mut self) {
         self.set_all(Wait::Held);
     }
