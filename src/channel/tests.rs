@@ -263,7 +263,7 @@ fn a_new_websocket_repeats_acknowledgements_and_unacknowledged_messages() {
     bench.channel.write(b"unacknowledged");
     assert_eq!(bench.sent().len(), 1);
     bench.channel.detach(bench.now);
-    assert_eq!(bench.channel.poll_timeout(), None, "no timer runs while there is no connection");
+    assert_eq!(bench.channel.poll_timeout(), None, "no timer runs while the channel is detached");
     bench.pass(Duration::from_secs(300));
     bench.channel.attach(bench.now, "token");
     let frames = bench.transmits();

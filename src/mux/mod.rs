@@ -3,7 +3,7 @@
 //! A [`Mux`] is mutated by `open`, `write`, `finish`, `abandon` and `handle_*`, and drained with `poll_frame` and
 //! `poll_event`. It owns stream ids and the order of frames. A FIN closes both directions, as the agent treats it.
 //! The protocol has no flow control and the mux does not bound its buffers: the caller checks [`Mux::queued`] before it
-//! writes, and stops reading the session while its own readers are slow. There is no keep-alive time-out; a NOP is sent
+//! writes, and stops reading the session while its own readers are slow. It has no keep-alive time-out; a NOP is sent
 //! on request. Source: `session.go` and `stream.go` of xtaci/smux, `port_mux.go` of the agent (docs/protocol.md).
 
 mod decoder;

@@ -28,7 +28,7 @@ pub enum BundleError {
     /// A certificate cannot be a root.
     #[error("it has a certificate that cannot be used: {0}")]
     Certificate(#[from] rustls::Error),
-    /// There is no certificate.
+    /// The file has no certificate.
     #[error("it has no certificate")]
     Empty,
 }
