@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 use crate::aws::{Access, Aws, Started};
-use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace, Transmit};
-use crate::transport::{Dialer, Incoming};
+use crate::channel::{
+    Channel, ChannelError, ChannelEvent, ChannelSettings, LARGEST_PAYLOAD, Mode, Now, Pace, Transmit,
+};
+use crate::transport::{Dialer, WebsocketEvent};
 
 use super::end::{LinkState, LocalEnd};
 use super::ending::{Circumstances, Closing};
@@ -82,7 +84,7 @@ impl<E: LocalEnd> Driver<E> {
         let now = clock.now();
         let host = access.stream_hosts().check(&started.stream.url).map(|url| url.host()).unwrap_or_default();
         let path = PathCache::new(parts.settings.cache_dir.clone(), host);
-        let settings = channel::Settings {
+        let settings = ChannelSettings {
             max_payload: parts.settings.max_payload.unwrap_or(LARGEST_PAYLOAD),
             pace: Pace::default(),
             path: path.load(wall()),
@@ -195,9 +197,9 @@ impl<E: LocalEnd> Driver<E> {
         self.parts.end.takes_more()
     }
 
-    pub(super) fn incoming(&mut self, now: Now, incoming: Incoming) {
+    pub(super) fn incoming(&mut self, now: Now, incoming: WebsocketEvent) {
         match incoming {
-            Incoming::Message(message) => {
+            WebsocketEvent::Message(message) => {
                 self.liveness.heard();
                 self.heard_at = now.instant;
                 self.channel.handle_frame(now, &message);
@@ -205,8 +207,8 @@ impl<E: LocalEnd> Driver<E> {
                     closing.heard(now.instant);
                 }
             }
-            Incoming::Pong | Incoming::Ping => self.liveness.heard(),
-            Incoming::Flushed => {}
+            WebsocketEvent::Pong | WebsocketEvent::Ping => self.liveness.heard(),
+            WebsocketEvent::Flushed => {}
         }
     }
 
@@ -233,7 +235,7 @@ impl<E: LocalEnd> Driver<E> {
     }
 
     fn timed_out(&mut self) -> Failure {
-        let step = match (&self.link, self.channel.has_agent_spoken()) {
+        let step = match (&self.link, self.channel.has_handshake_request()) {
             (Link::Opening(_), _) => Step::Open,
             (Link::Up(_), false) => Step::HandshakeRequest,
             (Link::Up(_), true) => Step::HandshakeComplete,
@@ -290,9 +292,9 @@ impl<E: LocalEnd> Driver<E> {
         Ok(())
     }
 
-    fn event(&mut self, now: Now, event: Event) -> Result<(), Failure> {
+    fn event(&mut self, now: Now, event: ChannelEvent) -> Result<(), Failure> {
         match event {
-            Event::Connected { agent, mode, customer_message } => {
+            ChannelEvent::Connected { agent, mode, customer_message } => {
                 tracing::debug!(session_id = self.session_id, %agent, ?mode, "connected");
                 self.phase = Phase::Connected;
                 self.mode = Some(mode);
@@ -303,48 +305,48 @@ impl<E: LocalEnd> Driver<E> {
                     (self.parts.notes)(&Note::CustomerMessage(customer_message));
                 }
             }
-            Event::Data(bytes) => {
+            ChannelEvent::Data(bytes) => {
                 self.port_answered = true;
                 self.parts.end.receive(now, bytes)?;
             }
-            Event::PortRefused => self.parts.end.refused(),
-            Event::FirstInputUnanswered => {
+            ChannelEvent::PortRefused => self.parts.end.refused(),
+            ChannelEvent::FirstInputUnanswered => {
                 tracing::info!(session_id = self.session_id, "the first input is not acknowledged");
                 (self.parts.notes)(&Note::FirstInputUnanswered);
             }
-            Event::SizeProven(size) => {
+            ChannelEvent::SizeProven(size) => {
                 tracing::debug!(size, "message size proven");
                 self.path.proven(wall(), size);
             }
-            Event::SizeRefused(size) => {
+            ChannelEvent::SizeRefused(size) => {
                 tracing::info!(size, "message size refused by the path");
                 self.path.refused(wall(), size);
             }
-            Event::SizeOutdated => {
+            ChannelEvent::SizeOutdated => {
                 tracing::info!("the path does not carry the message size of earlier sessions");
                 self.path.outdated(wall());
             }
-            Event::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
-            Event::Closed { output } => {
+            ChannelEvent::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
+            ChannelEvent::Closed { output } => {
                 self.ended = true;
                 if self.closing.is_none() {
                     let suspected_size = self.suspected_size(now);
                     self.closing = Some(Closing::new(now.instant, output, suspected_size));
                 }
             }
-            Event::Failed(failure) => return Err(self.channel_failure(failure)),
+            ChannelEvent::Failed(failure) => return Err(self.channel_failure(failure)),
         }
         Ok(())
     }
 
-    fn channel_failure(&self, failure: channel::Failure) -> Failure {
+    fn channel_failure(&self, failure: ChannelError) -> Failure {
         let timed_out = |step| Failure::TimedOut { step, after: Duration::from_secs(30), last: None };
         match failure {
-            channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
-            channel::Failure::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
-            channel::Failure::Refused(refusal) => Failure::Refused(refusal),
-            channel::Failure::NotAPort => Failure::NotAPort,
-            channel::Failure::Gap { missing } => {
+            ChannelError::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
+            ChannelError::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
+            ChannelError::Refused(refusal) => Failure::Refused(refusal),
+            ChannelError::NotAPort => Failure::NotAPort,
+            ChannelError::Gap { missing } => {
                 lost(format!("message {missing} of the agent did not arrive for 120 s"))
             }
         }

@@ -51,7 +51,7 @@ pub(crate) trait LocalEnd {
     /// The agent could not connect one of several streams.
     fn refused(&mut self);
 
-    /// Does what is due and writes what waits into the channel, as far as it has appetite; tells whether it wrote.
+    /// Does what is due and writes what waits into the channel, as far as it has room; tells whether it wrote.
     fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool;
 
     /// Tells whether the session is over for this end, once all that can be done now is done.

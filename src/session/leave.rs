@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep_until;
 
 use crate::aws::{Access, Aws};
-use crate::channel::{Event, Now};
+use crate::channel::{ChannelEvent, Now};
 
 use super::driver::Driver;
 use super::end::LocalEnd;
@@ -76,18 +76,18 @@ impl<E: LocalEnd> Driver<E> {
         self.ended |= self.channel.is_termination_acknowledged();
         while let Some(event) = self.channel.poll_event() {
             match event {
-                Event::Closed { .. } => self.ended = true,
+                ChannelEvent::Closed { .. } => self.ended = true,
                 // What the end cannot take has nobody left to be told of it.
-                Event::Data(bytes) if !hurried => drop(self.parts.end.receive(now, bytes)),
-                Event::Data(_)
-                | Event::PortRefused
-                | Event::Connected { .. }
-                | Event::FirstInputUnanswered
-                | Event::SizeProven(_)
-                | Event::SizeRefused(_)
-                | Event::SizeOutdated
-                | Event::Dropped(_)
-                | Event::Failed(_) => {}
+                ChannelEvent::Data(bytes) if !hurried => drop(self.parts.end.receive(now, bytes)),
+                ChannelEvent::Data(_)
+                | ChannelEvent::PortRefused
+                | ChannelEvent::Connected { .. }
+                | ChannelEvent::FirstInputUnanswered
+                | ChannelEvent::SizeProven(_)
+                | ChannelEvent::SizeRefused(_)
+                | ChannelEvent::SizeOutdated
+                | ChannelEvent::Dropped(_)
+                | ChannelEvent::Failed(_) => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::aws::{Access, Aws, Stream};
-use crate::transport::{Dialer, Incoming, Lost, Websocket};
+use crate::transport::{Dialer, Lost, Websocket, WebsocketEvent};
 
 use super::resume::AttemptError;
 use crate::clock::wall;
@@ -30,7 +30,7 @@ pub(super) struct Opened {
 
 /// What the link yields.
 pub(super) enum LinkEvent {
-    Incoming(Incoming),
+    Incoming(WebsocketEvent),
     Opened(Opened),
     Failed(AttemptError),
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
-use crate::mux::{self, Mux, StreamId};
+use crate::mux::{Mux, MuxEvent, StreamId};
 
 use super::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
 use super::signals::{Interrupt, Interrupts};
@@ -89,12 +89,12 @@ impl Pipe {
         let Carrier::Stream(mux, _) = &mut self.carrier else { return Ok(()) };
         while let Some(event) = mux.poll_event() {
             match event {
-                mux::Event::Data(_, bytes) => self.output.push(&bytes),
-                mux::Event::Closed(_) => self.peer_ended = true,
-                mux::Event::Refused(_) => {
+                MuxEvent::Data(_, bytes) => self.output.push(&bytes),
+                MuxEvent::Closed(_) => self.peer_ended = true,
+                MuxEvent::Refused(_) => {
                     return Err(Failure::RemotePort("the agent could not connect to it".to_owned()));
                 }
-                mux::Event::Broken(error) => return Err(Failure::Mux(error)),
+                MuxEvent::Broken(error) => return Err(Failure::Mux(error)),
             }
         }
         Ok(())
@@ -184,7 +184,7 @@ impl LocalEnd for Pipe {
             }
         }
         let mut fed = false;
-        while channel.appetite() > 0
+        while channel.send_room() > 0
             && let Some(frame) = mux.poll_frame()
         {
             channel.write(&frame);

@@ -6,7 +6,7 @@ mod pair;
 
 use std::time::Duration;
 
-use fumidai::channel::{Event, Failure, Pace, Refusal, Settings};
+use fumidai::channel::{ChannelError, ChannelEvent, ChannelSettings, Pace, Refusal};
 use fumidai::sim::agent::record::Fate;
 use fumidai::sim::agent::{AgentConfig, Status};
 use fumidai::sim::dice::Dice;
@@ -174,7 +174,7 @@ fn a_keystroke_during_an_upload_is_not_stuck_behind_it() {
 
 #[test]
 fn messages_are_paced() {
-    let settings = Settings { max_payload: 1024, ..Settings::default() };
+    let settings = ChannelSettings { max_payload: 1024, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(20), AgentConfig::default(), settings, Destination::Fast);
     pair.connect();
     let begin = pair.now.instant;
@@ -218,7 +218,7 @@ fn larger_messages_are_proven_without_user_data_in_them() {
     let proven: Vec<_> = pair
         .events
         .iter()
-        .filter_map(|event| if let Event::SizeProven(size) = event { Some(*size) } else { None })
+        .filter_map(|event| if let ChannelEvent::SizeProven(size) = event { Some(*size) } else { None })
         .collect();
     assert_eq!(proven, [4_096, 16_384, 32_768]);
     let probes: Vec<_> = pair
@@ -245,7 +245,7 @@ fn a_path_that_swallows_large_messages_costs_no_byte_and_two_probes() {
     assert!(up.starts_with(&pair.written));
     let large = pair.sent.iter().filter(|(_, size)| *size > 2_048).count();
     assert_eq!(large, 2, "one try, and one more after a minute");
-    assert_eq!(pair.count(|event| *event == Event::SizeRefused(4_096)), 1);
+    assert_eq!(pair.count(|event| *event == ChannelEvent::SizeRefused(4_096)), 1);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_path_that_dies_of_large_messages_costs_no_byte() {
 
 #[test]
 fn the_users_cap_is_kept() {
-    let settings = Settings { max_payload: 1024, ..Settings::default() };
+    let settings = ChannelSettings { max_payload: 1024, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(10), AgentConfig::default(), settings, Destination::Fast);
     let up = pattern(2 * MIB);
     pair.upload(&up);
@@ -282,7 +282,7 @@ fn the_users_cap_is_kept() {
 #[test]
 fn a_slow_destination_is_not_flooded_with_duplicates() {
     let destination = Destination::Slow(100_000.0);
-    let mut pair = Pair::with(1, delay(10), AgentConfig::default(), Settings::default(), destination);
+    let mut pair = Pair::with(1, delay(10), AgentConfig::default(), ChannelSettings::default(), destination);
     pair.connect();
     let up = pattern(6 * MIB);
     pair.upload(&up);
@@ -295,10 +295,10 @@ fn a_slow_destination_is_not_flooded_with_duplicates() {
 #[test]
 fn a_refused_port_is_told_by_the_agent_and_suspected_before() {
     let agent = AgentConfig { refusal_delay: Duration::from_secs(60), ..AgentConfig::default() };
-    let mut pair = Pair::with(1, delay(10), agent, Settings::default(), Destination::Refused);
+    let mut pair = Pair::with(1, delay(10), agent, ChannelSettings::default(), Destination::Refused);
     pair.upload(b"SSH-2.0-x\r\n");
     pair.run(Duration::from_secs(5));
-    assert_eq!(pair.count(|event| *event == Event::FirstInputUnanswered), 1);
+    assert_eq!(pair.count(|event| *event == ChannelEvent::FirstInputUnanswered), 1);
     pair.run_until(|pair| pair.ended.is_some());
     let (status, output) = pair.ended.as_ref().unwrap();
     assert_eq!(*status, Status::Failed);
@@ -335,10 +335,10 @@ fn no_flag_is_sent_where_nobody_would_hear_it() {
 fn an_agent_that_would_dial_itself_is_refused_in_words() {
     let properties = json!({ "host": "db", "portNumber": "80", "type": "LocalPortForwarding" });
     let agent = AgentConfig { properties, agent_version: "3.1.1080.0".to_owned(), ..AgentConfig::default() };
-    let settings = Settings { for_remote_host: true, ..Settings::default() };
+    let settings = ChannelSettings { for_remote_host: true, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(10), agent, settings, Destination::Fast);
     pair.run_until(|pair| pair.ended.is_some());
-    let refused = |event: &Event| matches!(event, Event::Failed(Failure::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0");
+    let refused = |event: &ChannelEvent| matches!(event, ChannelEvent::Failed(ChannelError::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0");
     assert!(pair.events.iter().any(refused), "{:?}", pair.events);
     assert!(pair.ended.as_ref().unwrap().1.contains("failed on client with status 2"), "{:?}", pair.ended);
 }
@@ -349,7 +349,7 @@ fn an_agent_that_never_speaks_is_given_up() {
     pair.run(Duration::from_secs(29));
     assert!(pair.events.is_empty());
     pair.run(Duration::from_secs(2));
-    assert_eq!(pair.events, [Event::Failed(Failure::HandshakeRequestTimeout)]);
+    assert_eq!(pair.events, [ChannelEvent::Failed(ChannelError::HandshakeRequestTimeout)]);
 }
 
 #[test]
@@ -363,15 +363,15 @@ fn a_gap_that_never_closes_ends_the_session() {
     pair.run(ms(10));
     pair.down.cut();
     pair.run(Duration::from_secs(100));
-    assert_eq!(pair.count(|event| matches!(event, Event::Failed(_))), 0);
+    assert_eq!(pair.count(|event| matches!(event, ChannelEvent::Failed(_))), 0);
     pair.run(Duration::from_secs(60));
-    assert_eq!(pair.count(|event| matches!(event, Event::Failed(Failure::Gap { .. }))), 1);
+    assert_eq!(pair.count(|event| matches!(event, ChannelEvent::Failed(ChannelError::Gap { .. }))), 1);
 }
 
 #[test]
 fn an_unpaced_agent_fills_nothing_without_bound() {
     let pace = Pace::default();
-    let settings = Settings { pace, ..Settings::default() };
+    let settings = ChannelSettings { pace, ..ChannelSettings::default() };
     let mut pair = Pair::with(3, bad_link(), AgentConfig::default().unpaced(), settings, Destination::Fast);
     let down = pattern(4 * MIB);
     pair.download(&down);

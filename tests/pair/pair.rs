@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use fumidai::channel::{Channel, Event, Now, Settings, Transmit};
+use fumidai::channel::{Channel, ChannelEvent, ChannelSettings, Now, Transmit};
 use fumidai::sim::agent::{Action, Agent, AgentConfig, Status};
 use fumidai::sim::dice::Dice;
 use fumidai::sim::link::{Link, LinkConfig};
@@ -36,7 +36,7 @@ pub struct Pair {
     pub received: Vec<u8>,
     /// What the destination has received.
     pub written: Vec<u8>,
-    pub events: Vec<Event>,
+    pub events: Vec<ChannelEvent>,
     /// Times and sizes of the messages that the client sent, acknowledgements included.
     pub sent: Vec<(Instant, usize)>,
     pub ended: Option<(Status, String)>,
@@ -50,14 +50,14 @@ pub struct Pair {
 
 impl Pair {
     pub fn new(seed: u64, link: LinkConfig, agent: AgentConfig) -> Self {
-        Self::with(seed, link, agent, Settings::default(), Destination::Fast)
+        Self::with(seed, link, agent, ChannelSettings::default(), Destination::Fast)
     }
 
     pub fn with(
         seed: u64,
         link: LinkConfig,
         agent: AgentConfig,
-        settings: Settings,
+        settings: ChannelSettings,
         destination: Destination,
     ) -> Self {
         let now = start();
@@ -111,7 +111,9 @@ impl Pair {
     }
 
     pub fn connect(&mut self) {
-        self.run_until(|pair| pair.events.iter().any(|event| matches!(event, Event::Connected { .. })));
+        self.run_until(|pair| {
+            pair.events.iter().any(|event| matches!(event, ChannelEvent::Connected { .. }))
+        });
     }
 
     /// Runs for so long.
@@ -146,7 +148,7 @@ impl Pair {
         }
     }
 
-    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub fn count(&self, wanted: impl Fn(&ChannelEvent) -> bool) -> usize {
         self.events.iter().filter(|event| wanted(event)).count()
     }
 
@@ -186,7 +188,7 @@ impl Pair {
         }
         while let Some(event) = self.channel.poll_event() {
             moved = true;
-            if let Event::Data(bytes) = event {
+            if let ChannelEvent::Data(bytes) = event {
                 self.received.extend_from_slice(&bytes);
             } else {
                 self.events.push(event);
