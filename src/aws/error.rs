@@ -126,7 +126,7 @@ impl ApiError {
     }
 
     /// Tells whether the service got the call and did not serve it: throttling or a fault, so that it may be repeated.
-    pub fn is_refusal_to_serve(&self) -> bool {
+    pub fn is_throttled_or_server_fault(&self) -> bool {
         matches!(self, Self::Service { .. }) && self.meaning() == Meaning::Transient
     }
 

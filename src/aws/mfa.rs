@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::chain;
-use super::{ApiError, Human};
+use super::{ApiError, MfaPrompt};
 
 /// Credentials that are nearly over are not worth starting with.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ struct Role {
 }
 
 /// What is needed to assume roles.
-pub(super) struct Means<'a> {
+pub(super) struct AssumeContext<'a> {
     pub profiles: &'a ProfileSet,
     pub config: &'a SdkConfig,
     pub provider: ProviderConfig,
@@ -65,7 +65,7 @@ pub(super) struct Means<'a> {
     /// The AWS CLI's cache.
     pub cache: Option<&'a Path>,
     /// Who is asked; later than at the start ssh has the terminal, and nobody is.
-    pub human: Option<&'a Human>,
+    pub mfa_prompt: Option<&'a MfaPrompt>,
 }
 
 impl Roles {
@@ -94,40 +94,41 @@ impl Roles {
     }
 
     /// Assumes them all.
-    pub async fn assume(&self, means: &Means<'_>) -> Result<Credentials, ApiError> {
-        let cached = |role: &Role| role.cached(means.cache?);
+    pub async fn assume(&self, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
+        let cached = |role: &Role| role.cached(context.cache?);
         let known = self.roles.iter().enumerate().rev().find_map(|(at, role)| Some((at + 1, cached(role)?)));
         let (done, mut credentials) = match known {
             Some(known) => known,
-            None => (0, self.base.credentials(means).await?),
+            None => (0, self.base.credentials(context).await?),
         };
         for role in self.roles.iter().skip(done) {
-            credentials = role.assume(credentials, means).await?;
+            credentials = role.assume(credentials, context).await?;
         }
         Ok(credentials)
     }
 }
 
 impl Base {
-    async fn credentials(&self, means: &Means<'_>) -> Result<Credentials, ApiError> {
+    async fn credentials(&self, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
         let provided = match self {
             Self::Profile(name) => {
-                let provider = ProfileFileCredentialsProvider::builder().configure(&means.provider);
+                let provider = ProfileFileCredentialsProvider::builder().configure(&context.provider);
                 provider.profile_name(name).build().provide_credentials().await
             }
-            Self::Keys(name) => return keys(means.profiles, name),
+            Self::Keys(name) => return keys(context.profiles, name),
             Self::Source(source) if source == "Environment" => {
                 aws_config::environment::EnvironmentVariableCredentialsProvider::new()
                     .provide_credentials()
                     .await
             }
             Self::Source(source) if source == "EcsContainer" => {
-                let provider = aws_config::ecs::EcsCredentialsProvider::builder().configure(&means.provider);
+                let provider =
+                    aws_config::ecs::EcsCredentialsProvider::builder().configure(&context.provider);
                 provider.build().provide_credentials().await
             }
             Self::Source(source) if source == "Ec2InstanceMetadata" => {
                 let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder();
-                provider.configure(&means.provider).build().provide_credentials().await
+                provider.configure(&context.provider).build().provide_credentials().await
             }
             Self::Source(source) => {
                 return Err(ApiError::NoCredentials(format!("`credential_source` is `{source}`")));
@@ -153,13 +154,13 @@ impl Role {
         })
     }
 
-    async fn assume(&self, by: Credentials, means: &Means<'_>) -> Result<Credentials, ApiError> {
+    async fn assume(&self, by: Credentials, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
         let code = match &self.serial {
-            Some(serial) => Some(self.code(serial, means.human).await?),
+            Some(serial) => Some(self.code(serial, context.mfa_prompt).await?),
             None => None,
         };
-        let mut builder = aws_sdk_sts::config::Builder::from(means.config).credentials_provider(by);
-        builder.set_endpoint_url(means.sts_endpoint.clone());
+        let mut builder = aws_sdk_sts::config::Builder::from(context.config).credentials_provider(by);
+        builder.set_endpoint_url(context.sts_endpoint.clone());
         let call = aws_sdk_sts::Client::from_conf(builder.build()).assume_role().role_arn(&self.arn);
         let session_name = self.session_name.clone().unwrap_or_else(|| format!("fumidai-{}", seconds_now()));
         let call = call.role_session_name(session_name).set_duration_seconds(self.seconds);
@@ -178,11 +179,11 @@ impl Role {
         ))
     }
 
-    async fn code(&self, serial: &str, human: Option<&Human>) -> Result<String, ApiError> {
+    async fn code(&self, serial: &str, mfa_prompt: Option<&MfaPrompt>) -> Result<String, ApiError> {
         let missing =
             |cause| ApiError::NoCode { profile: self.profile.clone(), serial: serial.to_owned(), cause };
-        let human = human.ok_or_else(|| missing(super::NoCode::NoTerminal))?;
-        human.code(serial).await.map_err(missing)
+        let mfa_prompt = mfa_prompt.ok_or_else(|| missing(super::NoCode::NoTerminal))?;
+        mfa_prompt.code(serial).await.map_err(missing)
     }
 
     /// Looks into the AWS CLI's cache, which it fills whenever it assumes the same role.

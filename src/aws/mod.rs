@@ -8,8 +8,8 @@ mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
-mod human;
 mod mfa;
+mod mfa_prompt;
 mod query;
 mod ssm;
 mod sts;
@@ -36,12 +36,12 @@ use tokio::sync::Mutex;
 
 use crate::transport::{Bundle, Roots, Signer, StreamHosts};
 
-use self::mfa::{Means, Roles};
+use self::mfa::{AssumeContext, Roles};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
-pub use self::human::{AskCode, Human, NoCode};
+pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
 pub use self::sts::Caller;
 
@@ -56,7 +56,7 @@ pub struct Settings {
     /// The profile.
     pub profile: Option<String>,
     /// The profile was named for this run, so that it goes before keys in the environment, as with the AWS CLI.
-    pub profile_goes_first: bool,
+    pub profile_overrides_keys: bool,
     /// The region.
     pub region: Option<String>,
     /// The endpoint of the SSM API.
@@ -83,9 +83,9 @@ pub struct Aws {
     settings: Settings,
     roots: Arc<Roots>,
     http: SharedHttpClient,
-    human: Human,
+    mfa_prompt: MfaPrompt,
     /// Only the first look may ask: later ssh has the terminal.
-    has_looked: AtomicBool,
+    has_resolved: AtomicBool,
     /// What was assumed with a second factor, for as long as it lasts.
     assumed: Mutex<Option<(Roles, Credentials)>>,
 }
@@ -114,19 +114,19 @@ impl Aws {
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
         let http = http_client(bundle.as_ref());
         let roots = Arc::new(Roots::new(bundle));
-        let (human, has_looked, assumed) = Default::default();
-        Ok(Self { settings, roots, http, human, has_looked, assumed })
+        let (mfa_prompt, has_resolved, assumed) = Default::default();
+        Ok(Self { settings, roots, http, mfa_prompt, has_resolved, assumed })
     }
 
     /// Gives somebody to ask for the code of a second factor.
     #[must_use]
-    pub fn with_human(self, human: Human) -> Self {
-        Self { human, ..self }
+    pub fn with_mfa_prompt(self, mfa_prompt: MfaPrompt) -> Self {
+        Self { mfa_prompt, ..self }
     }
 
     /// Whoever is asked.
-    pub fn human(&self) -> &Human {
-        &self.human
+    pub fn mfa_prompt(&self) -> &MfaPrompt {
+        &self.mfa_prompt
     }
 
     /// The roots that streams are to trust.
@@ -186,7 +186,7 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         let config = loader.load().await;
-        match self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
+        match self.settings.profile.as_ref().filter(|_| self.settings.profile_overrides_keys) {
             Some(profile) => with_profile_first(config, profile),
             None => config,
         }
@@ -194,9 +194,12 @@ impl Aws {
 
     /// Resolves the credentials: by the SDK, unless a role asks for a second factor.
     async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, ApiError> {
-        let may_ask = !self.has_looked.swap(true, Ordering::Relaxed);
-        let profiles =
-            if self.keys_go_first() { None } else { profiles(self.settings.profile.as_deref()).await };
+        let may_ask = !self.has_resolved.swap(true, Ordering::Relaxed);
+        let profiles = if self.uses_environment_keys() {
+            None
+        } else {
+            profiles(self.settings.profile.as_deref()).await
+        };
         let Some(profiles) = profiles else { return resolve_credentials(config).await };
         let name = self.settings.profile.as_deref().unwrap_or(profiles.selected_profile());
         if let Some(roles) = Roles::with_mfa(&profiles, name) {
@@ -224,7 +227,7 @@ impl Aws {
         {
             return Ok(known.clone());
         }
-        let means = Means {
+        let context = AssumeContext {
             profiles,
             config,
             provider: provider_config(config),
@@ -232,17 +235,19 @@ impl Aws {
                 .or_else(|| config.endpoint_url().map(str::to_owned))
                 .or_else(|| self.settings.any_endpoint.clone()),
             cache: self.settings.cli_cache.as_deref(),
-            human: may_ask.then_some(&self.human),
+            mfa_prompt: may_ask.then_some(&self.mfa_prompt),
         };
-        let credentials = roles.assume(&means).await?;
+        let credentials = roles.assume(&context).await?;
         *assumed = Some((roles, credentials.clone()));
         Ok(credentials)
     }
 
     /// Keys in the environment go before a profile, unless that was named for this run.
-    fn keys_go_first(&self) -> bool {
+    fn uses_environment_keys(&self) -> bool {
         let is_set = |name| Env::real().get(name).is_ok_and(|value| !value.trim().is_empty());
-        !self.settings.profile_goes_first && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
+        !self.settings.profile_overrides_keys
+            && is_set("AWS_ACCESS_KEY_ID")
+            && is_set("AWS_SECRET_ACCESS_KEY")
     }
 
     /// Which hosts a stream URL may name.

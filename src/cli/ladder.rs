@@ -18,7 +18,7 @@ use crate::aws::{Aws, Meaning, SessionRequest};
 use crate::channel::Refusal;
 use crate::config::{Config, Environment};
 use crate::forward::tunnel;
-use crate::jump::{self, Hop, HopSettings, HopStream, Human, JumpError};
+use crate::jump::{self, Askpass, Hop, HopSettings, HopStream, JumpError};
 use crate::names::route::{Document, Edge};
 use crate::session::{Failure, Notes, Outcome};
 
@@ -43,7 +43,7 @@ pub(super) struct Ladder {
     chain: Chain,
     /// How to log in to each hop, from the first on.
     logins: Vec<HopSettings>,
-    human: Human,
+    prompter: Askpass,
     notes: Notes,
     /// The sessions below, which take a moment to end whoever gives up the climb.
     sessions: TaskTracker,
@@ -92,8 +92,8 @@ impl Ladder {
         let Chain { hops, config, .. } = &mut chain;
         let logins =
             try_join_all(hops.iter_mut().map(|step| login(&mut step.place, config, environment))).await?;
-        let human = Human::new(askpass(environment), crate::escape::escape);
-        Ok(Self { aws, chain, logins, human, notes, sessions })
+        let prompter = Askpass::new(askpass(environment), crate::escape::escape);
+        Ok(Self { aws, chain, logins, prompter, notes, sessions })
     }
 
     /// The chain, with the ports and addresses that ssh_config knows.
@@ -160,7 +160,7 @@ impl Ladder {
         first: &HopSettings,
         rest: impl Iterator<Item = (&'a Place, &'a HopSettings)>,
     ) -> Result<Vec<Hop>, JumpError> {
-        let mut hops = vec![jump::connect(stream, first, &self.human).await?];
+        let mut hops = vec![jump::connect(stream, first, &self.prompter).await?];
         for (place, login) in rest {
             let next = self.next_hop(last(&hops), address(place, login), login).await;
             hops.push(next.map_err(|error| lost(&hops).unwrap_or(error))?);
@@ -170,7 +170,7 @@ impl Ladder {
 
     async fn next_hop(&self, from: &Hop, address: &str, login: &HopSettings) -> Result<Hop, JumpError> {
         let stream = from.open(address, login.port).await?;
-        jump::connect(stream, login, &self.human).await
+        jump::connect(stream, login, &self.prompter).await
     }
 }
 
@@ -186,7 +186,7 @@ impl Top {
 
     /// Waits until the last hop has taken what was sent through it, or is lost.
     pub async fn delivered(&self) {
-        last(&self.hops).taken().await;
+        last(&self.hops).ping().await;
     }
 
     /// Gives the last hop up if it does not answer although the first one does, so that the link is not to blame: a
@@ -194,8 +194,8 @@ impl Top {
     pub async fn examine(&self) {
         let Some(first) = self.hops.first().filter(|_| !self.is_stalled()) else { return };
         let last = last(&self.hops);
-        if timeout(ANSWER, first.taken()).await.is_ok() && timeout(ANSWER, last.taken()).await.is_err() {
-            last.give_up();
+        if timeout(ANSWER, first.ping()).await.is_ok() && timeout(ANSWER, last.ping()).await.is_err() {
+            last.abort();
         }
     }
 

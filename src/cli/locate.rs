@@ -48,7 +48,7 @@ async fn in_time(
     let deadline = Instant::now() + within;
     tokio::select! {
         found = search => found,
-        () = aws.human().passed(deadline) => {
+        () = aws.mfa_prompt().wait_until(deadline) => {
             let cause = format!("timed out after {} s in step `looking up the name`", within.as_secs());
             let hint =
                 "check the network, `HTTPS_PROXY` and the endpoint settings; an id needs no looking up";

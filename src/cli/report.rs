@@ -248,7 +248,7 @@ impl Report {
                 let report = Self::new(ExitKind::SshAuth, whole);
                 let report =
                     failure.problems.iter().fold(report, |report, one| report.detail(one.to_string()));
-                match &failure.hung_up {
+                match &failure.disconnected {
                     Some(_) => report.hint("`IdentitiesOnly yes` for the hop in ssh_config tries fewer keys"),
                     None => login(report),
                 }
@@ -296,7 +296,7 @@ impl Report {
             Meaning::TargetNotConnected => {
                 let report = Self::new(ExitKind::NotConnected, whole)
                     .hint("is the instance running, its agent online, and this its account and region?");
-                match target.and_then(Target::doubt) {
+                match target.and_then(Target::unusual_form) {
                     Some(doubt) => report.hint(doubt),
                     None => report.hint(
                         "its role needs `AmazonSSMManagedInstanceCore`, its subnet a way to Systems Manager",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aws::{self, Aws, Human};
+use crate::aws::{self, Aws, MfaPrompt};
 use crate::config::{AwsSettings, Config};
 use crate::session;
 
@@ -14,13 +14,13 @@ use super::report::Report;
 /// The way to AWS, with somebody to ask for the code of a second factor.
 pub(super) async fn open_aws(config: &Config) -> Result<Aws, Report> {
     let aws = Aws::new(aws_settings(&config.aws)).await.map_err(|error| Report::of_api(&error, None))?;
-    Ok(aws.with_human(Human::asked_by(ask_code())))
+    Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code())))
 }
 
 fn aws_settings(config: &AwsSettings) -> aws::Settings {
     aws::Settings {
         profile: config.profile.clone(),
-        profile_goes_first: config.profile_is_flag,
+        profile_overrides_keys: config.profile_is_flag,
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),

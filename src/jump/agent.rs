@@ -20,7 +20,7 @@ const SIGN_RESPONSE: u8 = 14;
 const EXTENSION: u8 = 27;
 
 /// OpenSSH's agent sends no longer message.
-const LONGEST_MESSAGE: usize = 256 * 1024;
+const MAX_MESSAGE: usize = 256 * 1024;
 
 /// How an algorithm's name ends if it is a certificate's.
 const CERTIFICATE_SUFFIX: &[u8] = b"-cert-v01@openssh.com";
@@ -58,7 +58,7 @@ pub(super) enum AgentError {
     #[error("it refused")]
     Refused,
     #[error("it does not answer")]
-    Silent,
+    Timeout,
 }
 
 impl Agent {
@@ -74,7 +74,7 @@ impl Agent {
         Err(io::Error::from(io::ErrorKind::Unsupported).into())
     }
 
-    /// Says which session it signs for, so that keys with destination constraints can be used.
+    /// ScriptedPrompter which session it signs for, so that keys with destination constraints can be used.
     pub async fn bind(&mut self, binding: &AgentSessionBinding) -> Result<(), AgentError> {
         let mut request = vec![EXTENSION];
         put(&mut request, b"session-bind@openssh.com");
@@ -126,7 +126,7 @@ impl Agent {
         self.stream.write_all(&message).await?;
         self.stream.flush().await?;
         let length = usize::try_from(self.stream.read_u32().await?).map_err(|_| AgentError::Protocol)?;
-        if length > LONGEST_MESSAGE {
+        if length > MAX_MESSAGE {
             return Err(AgentError::Protocol);
         }
         let mut answer = vec![0; length];

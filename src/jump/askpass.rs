@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
-use super::ask::{Answer, Asker, NoAnswer, Question};
+use super::prompt::{AnswerFuture, PromptError, Prompter, Question};
 use super::secret::Secret;
 use super::terminal::{self, Echo};
 
@@ -26,7 +26,7 @@ pub struct AskpassSettings {
 }
 
 /// A human, asked on the terminal or by a program.
-pub struct Human {
+pub struct Askpass {
     settings: AskpassSettings,
     escape: fn(&str) -> Cow<'_, str>,
 }
@@ -39,26 +39,26 @@ enum Way {
     TerminalThenProgram,
 }
 
-impl Human {
-    /// Makes an asker; `escape` makes what a server wrote fit for one line of a terminal.
+impl Askpass {
+    /// Makes an prompter; `escape` makes what a server wrote fit for one line of a terminal.
     pub fn new(settings: AskpassSettings, escape: fn(&str) -> Cow<'_, str>) -> Self {
         Self { settings, escape }
     }
 
-    async fn ask(&self, question: Question<'_>) -> Result<Secret, NoAnswer> {
+    async fn ask(&self, question: Question<'_>) -> Result<Secret, PromptError> {
         let (text, echo) = self.word(question);
         let text = &text;
         match self.settings.way() {
             Way::Terminal => terminal::ask(text, echo).await,
             Way::Program => self.by_program(text).await,
             Way::TerminalThenProgram => match terminal::ask(text, echo).await {
-                Err(NoAnswer::Nobody) => self.by_program(text).await,
+                Err(PromptError::NoTerminal) => self.by_program(text).await,
                 answer => answer,
             },
         }
     }
 
-    async fn by_program(&self, text: &str) -> Result<Secret, NoAnswer> {
+    async fn by_program(&self, text: &str) -> Result<Secret, PromptError> {
         let program = self.settings.program.as_deref().unwrap_or(Path::new(DEFAULT_PROGRAM));
         run(program, text).await
     }
@@ -98,8 +98,8 @@ impl Human {
     }
 }
 
-impl Asker for Human {
-    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+impl Prompter for Askpass {
+    fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
         Box::pin(self.ask(question))
     }
 }
@@ -119,19 +119,19 @@ impl AskpassSettings {
 }
 
 /// The program gets the question as its argument and prints the answer; a failure is a dismissal.
-async fn run(program: &Path, text: &str) -> Result<Secret, NoAnswer> {
+async fn run(program: &Path, text: &str) -> Result<Secret, PromptError> {
     let mut command = Command::new(program);
     command.arg(text).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let _turn = terminal::turn().await;
+    let _lock = terminal::lock().await;
     let output = command.output().await.map_err(|error| {
         tracing::warn!(program = %program.display(), %error, "the askpass program cannot be run");
-        NoAnswer::Nobody
+        PromptError::NoTerminal
     })?;
     let printed = Zeroizing::new(output.stdout);
     if !output.status.success() {
-        return Err(NoAnswer::Dismissed);
+        return Err(PromptError::Dismissed);
     }
-    let printed = std::str::from_utf8(&printed).map_err(|_| NoAnswer::Dismissed)?;
+    let printed = std::str::from_utf8(&printed).map_err(|_| PromptError::Dismissed)?;
     let line = printed.split(['\r', '\n']).next().unwrap_or_default();
     Ok(Secret::new(line.to_owned()))
 }
@@ -168,7 +168,7 @@ mod tests {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
         let human = || {
             let settings = AskpassSettings { program: Some(program.clone()), ..settings("force", false) };
-            Human::new(settings, |text| Cow::Borrowed(text))
+            Askpass::new(settings, |text| Cow::Borrowed(text))
         };
         let (one, other) = (human(), human());
         let question = Question::Password { user: "bob", host: "app", is_retry: false };
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_a_server_wrote_is_escaped() {
-        let human = Human::new(settings("", false), |text| Cow::Owned(text.replace('\x1b', "ESC")));
+        let human = Askpass::new(settings("", false), |text| Cow::Owned(text.replace('\x1b', "ESC")));
         let question = Question::Prompt {
             user: "bob",
             host: "app",
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn questions_have_opensshs_words() {
-        let human = Human::new(settings("", false), |text| Cow::Borrowed(text));
+        let human = Askpass::new(settings("", false), |text| Cow::Borrowed(text));
         let passphrase = Question::Passphrase { file: Path::new("/k/id"), is_retry: false };
         assert_eq!(human.word(passphrase).0, "Enter passphrase for key '/k/id': ");
         let password = Question::Password { user: "bob", host: "app", is_retry: false };

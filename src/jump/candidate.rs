@@ -109,7 +109,7 @@ pub(super) fn gather(
                 holder: Holder::File(identity.file, text),
             }),
             Private::Unusable(problem) => note(problem, problems),
-            Private::Elsewhere => {}
+            Private::AgentOnly => {}
         }
     }
     candidates
@@ -153,7 +153,7 @@ fn holder_of(key: &KeyData, identities: &[Identity], agent: &[AgentKey]) -> Opti
     let identity = identities.iter().find(|identity| identity.public.key_data() == key)?;
     match &identity.private {
         Private::Text(text) => Some(Holder::File(identity.file.clone(), text.clone())),
-        Private::Unusable(_) | Private::Elsewhere => None,
+        Private::Unusable(_) | Private::AgentOnly => None,
     }
 }
 

@@ -6,7 +6,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 use thiserror::Error;
 
-use super::known_hosts::is_like;
+use super::known_hosts::matches_pattern;
 use super::settings::Allowed;
 
 /// Why a host certificate is not accepted.
@@ -44,7 +44,7 @@ pub enum CertificateFault {
 }
 
 /// Judges a certificate whose authority is known to be trusted for the host.
-pub(super) fn judge(
+pub(super) fn verify(
     certificate: &Certificate,
     name: &str,
     now: SystemTime,
@@ -53,7 +53,7 @@ pub(super) fn judge(
     if certificate.cert_type() != CertType::Host {
         return Err(CertificateFault::NotForHosts);
     }
-    judge_signature(certificate, signatures)?;
+    verify_signature(certificate, signatures)?;
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if now < certificate.valid_after() {
         return Err(CertificateFault::NotYetValid);
@@ -65,7 +65,7 @@ pub(super) fn judge(
     if principals.is_empty() {
         return Err(CertificateFault::NoHost);
     }
-    if !principals.iter().any(|principal| is_like(name, principal)) {
+    if !principals.iter().any(|principal| matches_pattern(name, principal)) {
         let (name, principals) = (name.to_owned(), principals.to_vec());
         return Err(CertificateFault::OtherHost { name, principals });
     }
@@ -76,7 +76,7 @@ pub(super) fn judge(
 }
 
 /// What is allowed of OpenSSH's default `CASignatureAlgorithms`.
-fn judge_signature(certificate: &Certificate, allowed: &Allowed) -> Result<(), CertificateFault> {
+fn verify_signature(certificate: &Certificate, allowed: &Allowed) -> Result<(), CertificateFault> {
     let algorithm = certificate.signature().algorithm();
     let is_safe = matches!(
         algorithm,

@@ -129,7 +129,7 @@ pub struct LoginFailure {
     pub problems: Vec<KeyProblem>,
     /// How the connection ended, if the server did not wait for more: mostly that too many keys were tried
     /// (`IdentitiesOnly` helps).
-    pub hung_up: Option<String>,
+    pub disconnected: Option<String>,
 }
 
 /// A host key in words.
@@ -231,7 +231,7 @@ pub enum Ending {
     Closed,
     /// The server said why, untrusted.
     #[error("the server hung up: {0}")]
-    HungUp(String),
+    Disconnected(String),
     /// It was cut, or broke the protocol.
     #[error("{0}")]
     Failed(String),

@@ -12,37 +12,37 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::Asker;
+use super::abortable::AbortableStream;
 use super::auth::Login;
-use super::cuttable::Cuttable;
 use super::error::{Ending, HopStep, JumpError};
+use super::handler::{ClientHandler, Shared};
 use super::host_key::HostKeys;
-use super::patience::Patience;
+use super::pausable_timer::PausableTimer;
+use super::prompt::Prompter;
 use super::settings::HopSettings;
 use super::stream::HopStream;
-use super::watcher::{Shared, Watcher};
 
 /// What fills 200 ms at 10 MB/s.
 const WINDOW: u32 = 2 * 1024 * 1024;
 
 /// What OpenSSH sends.
-const LARGEST_PACKET: u32 = 32 * 1024;
+const MAX_PACKET: u32 = 32 * 1024;
 
-/// Packets of one channel that russh keeps: the stream's own inbox takes them at once.
+/// Packets of one channel that russh keeps: the stream's own buffer takes them at once.
 const WAITING_PACKETS: usize = 8;
 
 /// What OpenSSH says for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
 
 /// How long a goodbye waits for a peer that takes nothing any more.
-const GOODBYE: Duration = Duration::from_millis(500);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
 pub struct Hop {
     name: String,
-    handle: Arc<Handle<Watcher>>,
+    handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
-    cut: CancellationToken,
+    abort: CancellationToken,
     /// How long it may take to connect on.
     connect_timeout: Duration,
 }
@@ -52,26 +52,26 @@ pub struct Hop {
 ///
 /// # Errors
 /// The host key is not accepted, nothing lets the user in, a step takes too long, or the stream fails.
-pub async fn connect<S>(stream: S, settings: &HopSettings, asker: &dyn Asker) -> Result<Hop, JumpError>
+pub async fn connect<S>(stream: S, settings: &HopSettings, prompter: &dyn Prompter) -> Result<Hop, JumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (patience, shared) = (Patience::default(), Arc::new(Shared::new()));
-    let cut = CancellationToken::new();
-    let guard = cut.clone().drop_guard();
-    let stream = Cuttable::new(stream, &cut);
-    let exchange = exchange_keys(stream, settings, asker, &patience, &shared);
-    let exchanged = patience.limit(settings.connect_timeout, exchange).await;
+    let (timer, shared) = (PausableTimer::default(), Arc::new(Shared::new()));
+    let abort = CancellationToken::new();
+    let guard = abort.clone().drop_guard();
+    let stream = AbortableStream::new(stream, &abort);
+    let exchange = exchange_keys(stream, settings, prompter, &timer, &shared);
+    let exchanged = timer.limit(settings.connect_timeout, exchange).await;
     let mut handle = exchanged.map_err(|_| JumpError::Timeout {
         hop: settings.name.clone(),
         step: HopStep::KeyExchange,
         after: settings.connect_timeout,
     })??;
-    Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
+    Login::new(&mut handle, &shared, settings, prompter, &timer).run().await?;
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
     guard.disarm();
     let handle = Arc::new(handle);
-    Ok(Hop { name: settings.name.clone(), handle, shared, cut, connect_timeout: settings.connect_timeout })
+    Ok(Hop { name: settings.name.clone(), handle, shared, abort, connect_timeout: settings.connect_timeout })
 }
 
 impl Hop {
@@ -85,10 +85,10 @@ impl Hop {
         tokio::spawn(open_channel(self.handle.clone(), self.shared.clone(), host.clone(), port, sender));
         match timeout(self.connect_timeout, opened).await {
             Ok(Ok(Ok(channel))) => Ok(HopStream::new(channel, self.shared.clone())),
-            Ok(Ok(Err(Unopened::Refused(reason)))) => {
+            Ok(Ok(Err(OpenFailure::Refused(reason)))) => {
                 Err(JumpError::ChannelRefused { hop, host, port, reason })
             }
-            Ok(Ok(Err(Unopened::Ended)) | Err(_)) => {
+            Ok(Ok(Err(OpenFailure::Ended)) | Err(_)) => {
                 Err(JumpError::Ended { hop, ending: self.ended().await })
             }
             Err(_) => {
@@ -99,15 +99,15 @@ impl Hop {
     }
 
     /// Waits until the hop has taken everything that was sent before, or the connection to it has ended.
-    pub async fn taken(&self) {
+    pub async fn ping(&self) {
         // Requests are answered in their order; that there is an answer is enough.
         let _ = self.handle.send_ping().await;
     }
 
     /// Breaks the connection off, since the hop does not answer any more.
-    pub fn give_up(&self) {
+    pub fn abort(&self) {
         self.shared.end(Ending::Failed("it does not answer".to_owned()));
-        self.cut.cancel();
+        self.abort.cancel();
     }
 
     /// Tells how long a stream has kept all others waiting, if one does.
@@ -127,16 +127,16 @@ impl Hop {
         Some(JumpError::Ended { hop: self.name.clone(), ending })
     }
 
-    /// Says goodbye and ends the connection, at the latest after half a second; streams that are still open break.
+    /// ScriptedPrompter goodbye and ends the connection, at the latest after half a second; streams that are still open break.
     pub async fn disconnect(self) {
         self.shared.end(Ending::Closed);
-        let goodbye = async {
+        let disconnect = async {
             if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
                 self.shared.ended.cancelled().await;
             }
         };
-        let _ = timeout(GOODBYE, goodbye).await;
-        self.cut.cancel();
+        let _ = timeout(DISCONNECT_TIMEOUT, disconnect).await;
+        self.abort.cancel();
     }
 }
 
@@ -147,7 +147,7 @@ impl std::fmt::Debug for Hop {
 }
 
 /// Why there is no channel.
-enum Unopened {
+enum OpenFailure {
     /// The hop said no, in these words.
     Refused(String),
     Ended,
@@ -155,11 +155,11 @@ enum Unopened {
 
 /// Opens a channel, however long the hop takes: one that comes when nobody waits any more is closed.
 async fn open_channel(
-    handle: Arc<Handle<Watcher>>,
+    handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
     host: String,
     port: u16,
-    opened: oneshot::Sender<Result<Channel<Msg>, Unopened>>,
+    opened: oneshot::Sender<Result<Channel<Msg>, OpenFailure>>,
 ) {
     let (address, from) = ORIGINATOR;
     let result = match handle.channel_open_direct_tcpip(host, port.into(), address, from).await {
@@ -167,38 +167,38 @@ async fn open_channel(
         Err(russh::Error::ChannelOpenFailure(failure)) => {
             let said = shared.refusal(&failure).await;
             let reason = if said.is_empty() { failure.description().to_owned() } else { said };
-            Err(Unopened::Refused(reason))
+            Err(OpenFailure::Refused(reason))
         }
-        Err(_) => Err(Unopened::Ended),
+        Err(_) => Err(OpenFailure::Ended),
     };
     if let Err(Ok(late)) = opened.send(result) {
         let _ = late.close().await;
     }
 }
 
-/// russh asks about the host key in a task of its own; it is judged here, where the asker can be borrowed.
+/// russh asks about the host key in a task of its own; it is judged here, where the prompter can be borrowed.
 async fn exchange_keys<S>(
     stream: S,
     settings: &HopSettings,
-    asker: &dyn Asker,
-    patience: &Patience,
+    prompter: &dyn Prompter,
+    timer: &PausableTimer,
     shared: &Arc<Shared>,
-) -> Result<Handle<Watcher>, JumpError>
+) -> Result<Handle<ClientHandler>, JumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let host_keys = HostKeys::read(settings);
     let (sender, mut questions) = mpsc::channel(1);
-    let watcher = Watcher { shared: shared.clone(), host_keys: sender };
+    let handler = ClientHandler { shared: shared.clone(), host_keys: sender };
     let config = Arc::new(config(&host_keys));
-    let connecting = client::connect_stream(config, stream, watcher);
+    let connecting = client::connect_stream(config, stream, handler);
     tokio::pin!(connecting);
     loop {
         tokio::select! {
             connected = &mut connecting => return connected.map_err(|error| failure(settings, error)),
             Some((key, verdict)) = questions.recv() => {
-                let _paused = patience.pause();
-                host_keys.judge(&key, asker).await?;
+                let _paused = timer.pause();
+                host_keys.verify(&key, prompter).await?;
                 let _ = verdict.send(true);
             }
         }
@@ -210,7 +210,7 @@ fn config(host_keys: &HostKeys<'_>) -> client::Config {
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(name)),
         window_size: WINDOW,
-        maximum_packet_size: LARGEST_PACKET,
+        maximum_packet_size: MAX_PACKET,
         channel_buffer_size: WAITING_PACKETS,
         preferred: host_keys.preferred(),
         // Whether the link lives is for whoever carries it: a cut is repaired for longer than ssh would wait.
@@ -234,7 +234,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{Local, Nobody};
+    use crate::jump::{Local, NoPrompter};
 
     fn can_be_a_task(_: &impl Send) {}
 
@@ -248,7 +248,7 @@ mod tests {
             variable: &|_| None,
         };
         let settings = HopSettings::new("me", "app", 22, &local);
-        can_be_a_task(&connect(tokio::io::duplex(1).0, &settings, &Nobody));
+        can_be_a_task(&connect(tokio::io::duplex(1).0, &settings, &NoPrompter));
         let _ = |hop: &Hop| {
             can_be_a_task(&hop.open("app", 22));
             can_be_a_task(&hop.ended());

@@ -6,15 +6,15 @@ use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
 use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Preferred, compression};
 
-use super::ask::{Asker, Question};
 use super::certificate;
 use super::error::{HostKeyFacts, HostKeyFault, JumpError};
 use super::known_hosts::{Finding, KnownHosts, is_same_type};
+use super::prompt::{Prompter, Question};
 use super::settings::{Allowed, HopSettings, StrictHostKeys};
-use super::{remember, revoked};
+use super::{known_hosts_file, revoked};
 
 /// How often a human may answer neither yes nor no.
-const MOST_QUESTIONS: usize = 3;
+const MAX_QUESTIONS: usize = 3;
 
 /// What we ask for, best first: no DSA, no SHA-1. russh does not hold a server to it: what an RSA key signed is verified
 /// with the hash that the signature names, be it SHA-1.
@@ -72,13 +72,17 @@ impl<'a> HostKeys<'a> {
     }
 
     /// Accepts what the hop offers, or says why not.
-    pub async fn judge(&self, offered: &PublicKeyOrCertificate, asker: &dyn Asker) -> Result<(), JumpError> {
+    pub async fn verify(
+        &self,
+        offered: &PublicKeyOrCertificate,
+        prompter: &dyn Prompter,
+    ) -> Result<(), JumpError> {
         self.refuse(offered).await?;
         match offered {
             PublicKeyOrCertificate::Certificate(certificate) => {
-                self.judge_certificate(certificate, asker).await
+                self.verify_certificate(certificate, prompter).await
             }
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.judge_key(key, asker).await,
+            PublicKeyOrCertificate::PublicKey { key, .. } => self.verify_key(key, prompter).await,
         }
     }
 
@@ -117,7 +121,7 @@ impl<'a> HostKeys<'a> {
 
     /// A certificate that nobody vouches for is worth what its key is worth, as in OpenSSH; a bad one of a trusted
     /// authority only if its key is known.
-    async fn judge_certificate(&self, cert: &Certificate, asker: &dyn Asker) -> Result<(), JumpError> {
+    async fn verify_certificate(&self, cert: &Certificate, prompter: &dyn Prompter) -> Result<(), JumpError> {
         let key = PublicKey::from(cert.public_key().clone());
         match self.find(|known| known.check_authority(cert)) {
             Finding::Revoked(place) => Err(JumpError::HostKeyRevoked {
@@ -125,11 +129,11 @@ impl<'a> HostKeys<'a> {
                 file: place.file,
                 line: Some(place.line),
             }),
-            Finding::Unknown | Finding::Changed(_) => self.judge_key(&key, asker).await,
+            Finding::Unknown | Finding::Changed(_) => self.verify_key(&key, prompter).await,
             Finding::Known => {
                 let principal = self.settings.principal();
                 let signatures = &self.settings.ca_signature_algorithms;
-                match certificate::judge(cert, &principal, (self.settings.clock)(), signatures) {
+                match certificate::verify(cert, &principal, (self.settings.clock)(), signatures) {
                     Ok(()) => Ok(()),
                     Err(_) if self.find(|known| known.check(key.key_data())) == Finding::Known => Ok(()),
                     Err(fault) => Err(JumpError::HostCertificate { facts: self.facts(&key), fault }),
@@ -138,7 +142,7 @@ impl<'a> HostKeys<'a> {
         }
     }
 
-    async fn judge_key(&self, key: &PublicKey, asker: &dyn Asker) -> Result<(), JumpError> {
+    async fn verify_key(&self, key: &PublicKey, prompter: &dyn Prompter) -> Result<(), JumpError> {
         let facts = self.facts(key);
         match self.find(|known| known.check(key.key_data())) {
             Finding::Known => Ok(()),
@@ -148,37 +152,37 @@ impl<'a> HostKeys<'a> {
             Finding::Changed(place) => {
                 Err(JumpError::HostKeyChanged { facts, file: place.file, line: place.line })
             }
-            Finding::Unknown => self.judge_unknown(key, facts, asker).await,
+            Finding::Unknown => self.verify_unknown(key, facts, prompter).await,
         }
     }
 
-    async fn judge_unknown(
+    async fn verify_unknown(
         &self,
         key: &PublicKey,
         facts: Box<HostKeyFacts>,
-        asker: &dyn Asker,
+        prompter: &dyn Prompter,
     ) -> Result<(), JumpError> {
         let is_accepted = match self.settings.strict {
             StrictHostKeys::Yes => false,
             StrictHostKeys::AcceptNew | StrictHostKeys::No => true,
-            StrictHostKeys::Ask => !self.settings.batch_mode && is_confirmed(&facts, asker).await,
+            StrictHostKeys::Ask => !self.settings.batch_mode && is_confirmed(&facts, prompter).await,
         };
         if !is_accepted {
             return Err(JumpError::HostKeyUnknown { facts });
         }
-        self.remember(key);
+        self.add_to_known_hosts(key);
         Ok(())
     }
 
     /// A host that cannot be written down is asked about again next time; that is no reason not to go on.
-    fn remember(&self, key: &PublicKey) {
+    fn add_to_known_hosts(&self, key: &PublicKey) {
         let Some(file) = self.settings.user_known_hosts.first() else { return };
         let name = self.settings.known_as();
-        if !remember::is_plain(&self.settings.principal()) {
+        if !known_hosts_file::is_plain(&self.settings.principal()) {
             tracing::warn!(host = name, "is no name for the known hosts");
             return;
         }
-        match remember::append(file, &name, key, self.settings.hash_known_hosts) {
+        match known_hosts_file::append(file, &name, key, self.settings.hash_known_hosts) {
             Ok(()) => tracing::info!(host = name, file = %file.display(), "added to the known hosts"),
             Err(error) => {
                 tracing::warn!(host = name, file = %file.display(), %error, "cannot be added to the known hosts");
@@ -226,15 +230,15 @@ fn certificate_algorithms(allowed: &Allowed) -> impl Iterator<Item = Algorithm> 
 }
 
 /// OpenSSH's three answers: yes, no, or the fingerprint from somewhere else.
-async fn is_confirmed(facts: &HostKeyFacts, asker: &dyn Asker) -> bool {
-    for attempt in 0..MOST_QUESTIONS {
+async fn is_confirmed(facts: &HostKeyFacts, prompter: &dyn Prompter) -> bool {
+    for attempt in 0..MAX_QUESTIONS {
         let question = Question::HostKey {
             host: &facts.host,
             kind: &facts.kind,
             fingerprint: &facts.fingerprint,
             is_retry: attempt > 0,
         };
-        let Ok(answer) = asker.ask(question).await else { return false };
+        let Ok(answer) = prompter.ask(question).await else { return false };
         let answer = answer.reveal().trim();
         if answer.eq_ignore_ascii_case("yes") || answer == facts.fingerprint {
             return true;
@@ -271,7 +275,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{Local, Nobody};
+    use crate::jump::{Local, NoPrompter};
 
     const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
 
@@ -292,10 +296,10 @@ mod tests {
     async fn a_key_that_was_not_asked_for_is_refused() {
         let mut settings = settings();
         let offered = PublicKeyOrCertificate::PublicKey { key: CURVE.parse().unwrap(), hash_alg: None };
-        let error = HostKeys::read(&settings).judge(&offered, &Nobody).await.unwrap_err();
+        let error = HostKeys::read(&settings).verify(&offered, &NoPrompter).await.unwrap_err();
         assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
         settings.host_key_algorithms = Allowed::only("ssh-ed25519,ecdsa-sha2-nistp256-cert-v01@openssh.com");
-        let error = HostKeys::read(&settings).judge(&offered, &Nobody).await.unwrap_err();
+        let error = HostKeys::read(&settings).verify(&offered, &NoPrompter).await.unwrap_err();
         assert!(matches!(error, JumpError::HostKeyRefused { fault: HostKeyFault::Kind, .. }), "{error}");
     }
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use russh::keys::{Algorithm, Certificate, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
-use super::ask::{Asker, Question};
 use super::error::KeyProblem;
+use super::prompt::{Prompter, Question};
 
 /// OpenSSH's `NumberOfPasswordPrompts`, for passphrases.
-const MOST_PASSPHRASES: usize = 3;
+const MAX_PASSPHRASES: usize = 3;
 
 /// One `IdentityFile`.
 pub(super) struct Identity {
@@ -29,7 +29,7 @@ pub(super) enum Private {
     /// It is there, and of no use.
     Unusable(KeyProblem),
     /// It is not there: only the agent can have it.
-    Elsewhere,
+    AgentOnly,
 }
 
 impl Identity {
@@ -48,11 +48,11 @@ impl Identity {
             Self { file: file.to_owned(), public, private, certificate }
         };
         let Some((text, metadata)) = read_text(file)? else {
-            return Ok(beside.map(|public| identity(public, Private::Elsewhere)));
+            return Ok(beside.map(|public| identity(public, Private::AgentOnly)));
         };
         // A public key as `IdentityFile` picks one of the agent's.
         if let Ok(public) = PublicKey::from_openssh(&text) {
-            return Ok(Some(identity(public, Private::Elsewhere)));
+            return Ok(Some(identity(public, Private::AgentOnly)));
         }
         match public_half(&text).or(beside) {
             Some(public) if is_open_to_others(&metadata) => {
@@ -76,16 +76,16 @@ pub(super) fn read_certificate(file: &Path) -> Result<Option<Box<Certificate>>, 
 pub(super) async fn unlock(
     file: &Path,
     text: &Zeroizing<String>,
-    asker: Option<&dyn Asker>,
+    prompter: Option<&dyn Prompter>,
 ) -> Result<PrivateKey, KeyProblem> {
     if !is_encrypted(text) {
         return decode(text.clone(), None).await.ok_or_else(|| KeyProblem::Malformed(file.to_owned()));
     }
     let locked = |reason: &str| KeyProblem::Locked { file: file.to_owned(), reason: reason.to_owned() };
-    let asker = asker.ok_or_else(|| locked("nobody may be asked (`BatchMode`)"))?;
-    for attempt in 0..MOST_PASSPHRASES {
+    let prompter = prompter.ok_or_else(|| locked("nobody may be asked (`BatchMode`)"))?;
+    for attempt in 0..MAX_PASSPHRASES {
         let question = Question::Passphrase { file, is_retry: attempt > 0 };
-        let answer = asker.ask(question).await.map_err(|error| locked(&error.to_string()))?;
+        let answer = prompter.ask(question).await.map_err(|error| locked(&error.to_string()))?;
         if answer.reveal().is_empty() {
             return Err(locked("no passphrase was given"));
         }
@@ -172,16 +172,18 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::jump::ask::{Answer, NoAnswer};
+    use crate::jump::prompt::{AnswerFuture, PromptError};
     use crate::jump::secret::Secret;
 
-    struct Says(&'static [&'static str]);
+    struct ScriptedPrompter(&'static [&'static str]);
 
-    impl Asker for Says {
-        fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+    impl Prompter for ScriptedPrompter {
+        fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
             let Question::Passphrase { is_retry, .. } = question else { panic!("{question:?}") };
             let answer = self.0.get(usize::from(is_retry)).copied();
-            Box::pin(async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(NoAnswer::Nobody) })
+            Box::pin(
+                async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(PromptError::NoTerminal) },
+            )
         }
     }
 
@@ -214,7 +216,7 @@ mod tests {
         let file = folder.path().join("id");
         generate(&file, "", &[]);
         let named = read(&folder.path().join("id.pub"));
-        assert!(matches!(named.private, Private::Elsewhere));
+        assert!(matches!(named.private, Private::AgentOnly));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(read(&file).public.key_data(), named.public.key_data());
         assert!(Identity::read(&folder.path().join("nothing")).unwrap().is_none());
@@ -228,9 +230,9 @@ mod tests {
             generate(&file, "secret", format);
             let identity = read(&file);
             let Private::Text(text) = identity.private else { panic!("{name}") };
-            let key = unlock(&file, &text, Some(&Says(&["wrong", "secret"]))).await.unwrap();
+            let key = unlock(&file, &text, Some(&ScriptedPrompter(&["wrong", "secret"]))).await.unwrap();
             assert_eq!(key.public_key().key_data(), identity.public.key_data(), "{name}");
-            assert!(unlock(&file, &text, Some(&Says(&["wrong", "wrong"]))).await.is_err());
+            assert!(unlock(&file, &text, Some(&ScriptedPrompter(&["wrong", "wrong"]))).await.is_err());
             assert!(unlock(&file, &text, None).await.is_err());
         }
     }

@@ -64,7 +64,7 @@ impl KnownHosts {
     /// Keeps the lines of a file that are about `name`: a host in lower case, or `[host]:port`.
     pub fn read(&mut self, file: PathBuf, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
-            if let Some(line) = Line::parse(line).filter(|line| is_about(line.hosts, name)) {
+            if let Some(line) = Line::parse(line).filter(|line| matches_host(line.hosts, name)) {
                 let place = Place { file: file.clone(), line: number + 1 };
                 self.entries.push(Entry { place, marker: line.marker, key: line.key });
             }
@@ -140,14 +140,14 @@ pub(super) fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
 }
 
 /// Whether the field of hosts, hashed or a list of patterns, is about that name.
-fn is_about(hosts: &str, name: &str) -> bool {
+fn matches_host(hosts: &str, name: &str) -> bool {
     match hosts.strip_prefix("|1|") {
-        Some(hashed) => is_hash_of(hashed, name).unwrap_or(false),
-        None => is_in_list(hosts, name),
+        Some(hashed) => matches_hash(hashed, name).unwrap_or(false),
+        None => matches_list(hosts, name),
     }
 }
 
-fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
+fn matches_hash(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
     let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
     Some(hash == hash_of(&salt, name))
@@ -164,14 +164,14 @@ pub(super) fn hashed_name(salt: &[u8], name: &str) -> String {
 }
 
 /// A negated pattern that matches excludes the name from the whole list.
-fn is_in_list(list: &str, name: &str) -> bool {
+fn matches_list(list: &str, name: &str) -> bool {
     let mut is_in = false;
     for pattern in list.split(',') {
         let (is_negated, pattern) = match pattern.strip_prefix('!') {
             Some(pattern) => (true, pattern),
             None => (false, pattern),
         };
-        if is_like(name, &pattern.to_lowercase()) {
+        if matches_pattern(name, &pattern.to_lowercase()) {
             if is_negated {
                 return false;
             }
@@ -182,7 +182,7 @@ fn is_in_list(list: &str, name: &str) -> bool {
 }
 
 /// Whether a name is like a pattern: `*` is any text, `?` any byte.
-pub(super) fn is_like(name: &str, pattern: &str) -> bool {
+pub(super) fn matches_pattern(name: &str, pattern: &str) -> bool {
     let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
     let (mut at, mut next) = (0, 0);
     // Where the last star is, and how much of the name it has taken so far.
@@ -287,12 +287,12 @@ mod tests {
             ("", "", true),
             ("", "x", false),
         ] {
-            assert_eq!(is_like(name, pattern), expected, "{pattern} {name}");
+            assert_eq!(matches_pattern(name, pattern), expected, "{pattern} {name}");
         }
-        assert!(!is_in_list("*.example,!bad.example", "bad.example"));
-        assert!(is_in_list("!bad.example,*.example", "good.example"));
-        assert!(!is_in_list("!bad.example", "good.example"));
-        assert!(is_in_list("APP", "app"));
+        assert!(!matches_list("*.example,!bad.example", "bad.example"));
+        assert!(matches_list("!bad.example,*.example", "good.example"));
+        assert!(!matches_list("!bad.example", "good.example"));
+        assert!(matches_list("APP", "app"));
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
         // `ssh-keygen -H` of OpenSSH 9.2, for `[app]:2222`.
         let salt = [7u8; 20];
         let hosts = hashed_name(&salt, "[app]:2222");
-        assert!(is_about(&hosts, "[app]:2222") && !is_about(&hosts, "app"));
+        assert!(matches_host(&hosts, "[app]:2222") && !matches_host(&hosts, "app"));
     }
 
     /// The lines that `ssh-keygen -F` finds.

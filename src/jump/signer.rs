@@ -10,11 +10,11 @@ use russh::{SendError, Signer};
 use thiserror::Error;
 
 use super::agent::{Agent, put, take};
-use super::ask::Asker;
 use super::candidate::{Candidate, Holder};
 use super::error::KeyProblem;
 use super::identity::unlock;
-use super::patience::Patience;
+use super::pausable_timer::PausableTimer;
+use super::prompt::Prompter;
 
 /// The agent's flags that ask for RSA with SHA-2.
 const RSA_SHA2_256: u32 = 2;
@@ -25,8 +25,8 @@ pub(super) struct KeySigner<'a> {
     pub candidate: &'a Candidate,
     pub agent: Option<&'a mut Agent>,
     /// Nobody, if nobody may be asked.
-    pub asker: Option<&'a dyn Asker>,
-    pub patience: &'a Patience,
+    pub prompter: Option<&'a dyn Prompter>,
+    pub timer: &'a PausableTimer,
 }
 
 /// Why there is no signature.
@@ -34,7 +34,7 @@ pub(super) struct KeySigner<'a> {
 pub(super) enum SignError {
     /// The connection is gone; its own end says more.
     #[error("the connection is gone")]
-    Gone,
+    Closed,
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyProblem),
@@ -42,7 +42,7 @@ pub(super) enum SignError {
 
 impl From<SendError> for SignError {
     fn from(_: SendError) -> Self {
-        Self::Gone
+        Self::Closed
     }
 }
 
@@ -56,11 +56,11 @@ impl Signer for KeySigner<'_> {
         hash: Option<HashAlg>,
         mut to_sign: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        let _paused = self.patience.pause();
+        let _paused = self.timer.pause();
         let signature = match &self.candidate.holder {
             Holder::Agent(blob) => self.by_agent(&blob.clone(), &to_sign, hash).await?,
             Holder::File(file, text) => {
-                let key = unlock(file, text, self.asker).await?;
+                let key = unlock(file, text, self.prompter).await?;
                 sign(&key, &to_sign, hash).ok_or_else(|| KeyProblem::Malformed(file.clone()))?
             }
         };
@@ -133,13 +133,9 @@ mod tests {
             let mut agent = answering(answer);
             let public = Public::Key(key.parse::<PublicKey>().unwrap());
             let candidate = Candidate { public, holder: Holder::Agent(Vec::new()) };
-            let patience = Patience::default();
-            let mut signer = KeySigner {
-                candidate: &candidate,
-                agent: Some(&mut agent),
-                asker: None,
-                patience: &patience,
-            };
+            let timer = PausableTimer::default();
+            let mut signer =
+                KeySigner { candidate: &candidate, agent: Some(&mut agent), prompter: None, timer: &timer };
             let result = signer.by_agent(b"key", b"data", hash).await;
             let expected =
                 if is_right { Ok(signature) } else { Err(KeyProblem::AgentSignature(candidate.describe())) };

@@ -14,12 +14,12 @@ use russh::client::Msg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use super::inbox::{End, Inbox, fill};
-use super::watcher::Shared;
+use super::handler::Shared;
+use super::receive_buffer::{End, ReceiveBuffer, fill};
 
 /// A connection through a hop. Shutting it down ends our direction only; dropping it closes it.
 pub struct HopStream {
-    inbox: Arc<Inbox>,
+    buffer: Arc<ReceiveBuffer>,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     is_shut: bool,
     /// The peer has closed it, or everything is over.
@@ -32,14 +32,14 @@ pub struct HopStream {
 impl HopStream {
     pub(super) fn new(channel: Channel<Msg>, shared: Arc<Shared>) -> Self {
         let (reader, writer) = channel.split();
-        let (inbox, dropped) = (Arc::<Inbox>::default(), CancellationToken::new());
+        let (buffer, dropped) = (Arc::<ReceiveBuffer>::default(), CancellationToken::new());
         let closed = shared.ended.child_token();
         let closing = Box::pin(closed.clone().cancelled_owned());
         let sending = Box::pin(writer.make_writer());
-        let filling = fill(inbox.clone(), reader, writer, shared.clone(), closed.clone(), dropped.clone());
+        let filling = fill(buffer.clone(), reader, writer, shared.clone(), closed.clone(), dropped.clone());
         tokio::spawn(filling);
         let _dropped = dropped.drop_guard();
-        Self { inbox, writer: sending, is_shut: false, closed, closing, shared, _dropped }
+        Self { buffer, writer: sending, is_shut: false, closed, closing, shared, _dropped }
     }
 
     fn broken(&self, kind: io::ErrorKind) -> io::Error {
@@ -59,7 +59,7 @@ impl std::fmt::Debug for HopStream {
 
 impl AsyncRead for HopStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match ready!(self.inbox.poll_read(cx, buf)) {
+        Poll::Ready(match ready!(self.buffer.poll_read(cx, buf)) {
             None | Some(End::Finished) => Ok(()),
             Some(End::Cut) => Err(self.broken(io::ErrorKind::ConnectionReset)),
         })

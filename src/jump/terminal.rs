@@ -2,11 +2,11 @@
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::ask::NoAnswer;
+use super::prompt::PromptError;
 use super::secret::Secret;
 
 /// A human answers one question at a time, whoever asks and how.
-static TURN: Mutex<()> = Mutex::const_new(());
+static PROMPT_LOCK: Mutex<()> = Mutex::const_new(());
 
 /// Whether what is typed is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub enum Echo {
 }
 
 /// Waits until nobody else asks; the next one waits until this is dropped.
-pub(super) async fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().await
+pub(super) async fn lock() -> MutexGuard<'static, ()> {
+    PROMPT_LOCK.lock().await
 }
 
 /// Asks in its turn, and reads one line, without its end. If the future is dropped, the terminal is as it was before.
@@ -28,8 +28,8 @@ pub(super) async fn turn() -> MutexGuard<'static, ()> {
 ///
 /// # Errors
 /// There is no terminal, it is not ours now, or it cannot be read.
-pub async fn ask(question: &str, echo: Echo) -> Result<Secret, NoAnswer> {
-    let _turn = turn().await;
+pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
+    let _lock = lock().await;
     system::ask(question, echo).await
 }
 
@@ -43,23 +43,23 @@ mod system {
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
     use zeroize::Zeroizing;
 
-    use super::{Echo, NoAnswer, Secret};
+    use super::{Echo, PromptError, Secret};
 
     /// As much as any terminal keeps of a line.
-    const LONGEST_LINE: usize = 4096;
+    const MAX_LINE: usize = 4096;
 
-    pub async fn ask(question: &str, echo: Echo) -> Result<Secret, NoAnswer> {
-        let mut terminal = open().ok_or(NoAnswer::Nobody)?;
-        let _mode = Mode::begin(terminal.clone(), echo).ok_or(NoAnswer::Nobody)?;
-        terminal.write_all(question.as_bytes()).map_err(|_| NoAnswer::Nobody)?;
+    pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
+        let mut terminal = open().ok_or(PromptError::NoTerminal)?;
+        let _mode = Mode::begin(terminal.clone(), echo).ok_or(PromptError::NoTerminal)?;
+        terminal.write_all(question.as_bytes()).map_err(|_| PromptError::NoTerminal)?;
         // The thread cannot be stopped; nobody waits for it at the end.
         let line = tokio::task::spawn_blocking(move || read_line(&*terminal));
-        line.await.ok().flatten().ok_or(NoAnswer::Dismissed)
+        line.await.ok().flatten().ok_or(PromptError::Dismissed)
     }
 
     /// Reads into one buffer that is wiped, and never past the line.
     fn read_line(mut terminal: impl Read) -> Option<Secret> {
-        let mut buffer = Zeroizing::new([0; LONGEST_LINE]);
+        let mut buffer = Zeroizing::new([0; MAX_LINE]);
         let mut length = 0;
         while buffer.get(..length)?.last() != Some(&b'\n') {
             let read = terminal.read(buffer.get_mut(length..)?).ok().filter(|read| *read > 0)?;
@@ -120,17 +120,17 @@ mod system {
             assert_eq!(read(&[b"", b""]), None);
             assert_eq!(read(&[b"secret"]), None);
             assert_eq!(read(&[b"\xff\n"]), None);
-            assert_eq!(read(&[&[b'x'; LONGEST_LINE + 1]]), None);
+            assert_eq!(read(&[&[b'x'; MAX_LINE + 1]]), None);
         }
     }
 }
 
 #[cfg(not(unix))]
 mod system {
-    use super::{Echo, NoAnswer, Secret};
+    use super::{Echo, PromptError, Secret};
 
     #[expect(clippy::unused_async, reason = "asks where there is a terminal that can be opened")]
-    pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, NoAnswer> {
-        Err(NoAnswer::Nobody)
+    pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, PromptError> {
+        Err(PromptError::NoTerminal)
     }
 }

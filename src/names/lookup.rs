@@ -184,7 +184,7 @@ fn settle(
             let cause = if is_denied(ec2) { ssm } else { ec2 };
             return Err(cause.clone().into());
         }
-        (Ok(_), Err(error)) | (Err(error), Ok(_)) if is_beyond_reach(error) => Some(error.clone()),
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) if is_permanent(error) => Some(error.clone()),
         (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error.clone().into()),
     };
     if let Some(error) = &unseen {
@@ -199,7 +199,7 @@ fn is_denied(error: &ApiError) -> bool {
 
 /// Tells whether asking again would be no use: a network may have a way to one service only, as a subnet with VPC
 /// endpoints for SSM has, and one service may refuse a tag that the other one knows.
-fn is_beyond_reach(error: &ApiError) -> bool {
+fn is_permanent(error: &ApiError) -> bool {
     match error.meaning() {
         Meaning::AccessDenied | Meaning::Other | Meaning::DoesNotExist | Meaning::TargetNotConnected => true,
         Meaning::Transient => matches!(error, ApiError::Network { .. }),

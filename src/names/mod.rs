@@ -3,7 +3,7 @@
 //! A [`Destination`] is `[USER@]NAME[--REGION]` as a type; a [`Target`] is what StartSession takes. An id is a target
 //! already. Any other [`Name`] is [`resolve`]d against an [`Inventory`], or a container picked out of [`ecs`] tasks: all
 //! of that is pure. Only [`lookup`] asks AWS. [`route`] has the ways on from a target to what is behind it. Whether the service knows an id is the service's to say: ids keep their
-//! case and their length is not judged, since AWS has used several; [`Target::doubt`] words what looks odd, for the
+//! case and their length is not judged, since AWS has used several; [`Target::unusual_form`] words what looks odd, for the
 //! moment when the service refuses.
 
 pub mod ecs;
@@ -57,7 +57,7 @@ impl Target {
     }
 
     /// Words what is odd about an id that has a valid form, for a hint once the service refuses it.
-    pub fn doubt(&self) -> Option<String> {
+    pub fn unusual_form(&self) -> Option<String> {
         let (name, digits, lengths): (&str, &str, &[usize]) = match self.kind {
             TargetKind::Instance => ("`i-`", self.id.strip_prefix("i-")?, &[8, 17]),
             TargetKind::ManagedInstance => ("`mi-`", self.id.strip_prefix("mi-")?, &[17]),

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::{Target, TargetKind};
 
 /// The longest run of letters and digits that is taken for an instance id.
-const LONGEST_ID: usize = 40;
+const MAX_ID_LENGTH: usize = 40;
 
 /// What the user named, and how to get in there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ pub enum TargetError {
     },
     /// An instance id is too short or too long.
     #[error(
-        "`{id}` is no instance id: 1 to {LONGEST_ID} letters and digits follow `{prefix}`, here are {count}"
+        "`{id}` is no instance id: 1 to {MAX_ID_LENGTH} letters and digits follow `{prefix}`, here are {count}"
     )]
     IdLength {
         /// The id, without user and region.
@@ -299,7 +299,7 @@ fn check_digits(id: &str, prefix: &'static str, digits: &str) -> Result<(), Targ
         return Err(TargetError::IdCharacter { id: id.to_owned(), prefix, found });
     }
     let count = digits.len();
-    if !(1..=LONGEST_ID).contains(&count) {
+    if !(1..=MAX_ID_LENGTH).contains(&count) {
         return Err(TargetError::IdLength { id: id.to_owned(), prefix, count });
     }
     Ok(())
@@ -495,11 +495,11 @@ mod tests {
 
     #[test]
     fn an_odd_id_is_doubted_but_taken() {
-        assert_eq!(target("i-0123456789abcdef0").doubt(), None);
-        assert_eq!(target("i-01234567").doubt(), None);
-        let short = target("i-0123").doubt().expect("too short");
+        assert_eq!(target("i-0123456789abcdef0").unusual_form(), None);
+        assert_eq!(target("i-01234567").unusual_form(), None);
+        let short = target("i-0123").unusual_form().expect("too short");
         assert_eq!(short, "AWS writes `i-` and 8 or 17 digits, here are 4");
-        let upper = target("mi-0123456789ABCDEF0").doubt().expect("upper case");
+        let upper = target("mi-0123456789ABCDEF0").unusual_form().expect("upper case");
         assert_eq!(upper, "AWS writes `mi-` and 17 digits `0-9a-f`, in lower case");
     }
 }

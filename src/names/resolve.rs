@@ -7,9 +7,9 @@ use thiserror::Error;
 use super::{Inventory, Name, Node, Target, TargetKind};
 
 /// More suggestions than this are no help.
-const MOST_SUGGESTIONS: usize = 3;
+const MAX_SUGGESTIONS: usize = 3;
 /// Names less alike than this are other names (Jaro-Winkler; 1 is equal).
-const ALIKE: f64 = 0.84;
+const MIN_SIMILARITY: f64 = 0.84;
 
 /// Why a name is not one machine.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -131,7 +131,7 @@ fn near(name: &Name, inventory: &Inventory) -> Vec<String> {
     }
     scored.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
     scored.dedup_by(|one, other| one.1 == other.1);
-    scored.into_iter().take(MOST_SUGGESTIONS).map(|(_, name)| name).collect()
+    scored.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name).collect()
 }
 
 fn near_names(wanted: &str, node: &Node) -> Vec<(f64, String)> {
@@ -140,22 +140,24 @@ fn near_names(wanted: &str, node: &Node) -> Vec<(f64, String)> {
         return vec![(1.0, node.id.clone())];
     }
     let names = node.tag("Name").into_iter().chain(node.agent_names());
-    names.filter_map(|name| Some((likeness(wanted, name)?, name.to_owned()))).collect()
+    names.filter_map(|name| Some((similarity(wanted, name)?, name.to_owned()))).collect()
 }
 
 fn near_values(key: &str, value: &str, node: &Node) -> Vec<(f64, String)> {
     let same_key = node.tags().filter(|(known, _)| *known == key);
-    same_key.filter_map(|(_, known)| Some((likeness(value, known)?, format!("tag:{key}={known}")))).collect()
+    same_key
+        .filter_map(|(_, known)| Some((similarity(value, known)?, format!("tag:{key}={known}"))))
+        .collect()
 }
 
-fn likeness(wanted: &str, known: &str) -> Option<f64> {
+fn similarity(wanted: &str, known: &str) -> Option<f64> {
     if wanted.is_empty() || known.is_empty() {
         return None;
     }
     let (wanted, known) = (wanted.to_lowercase(), known.to_lowercase());
     let score = strsim::jaro_winkler(&wanted, &known);
     let has_part = wanted.chars().count() > 2 && known.contains(&wanted);
-    (score >= ALIKE || has_part).then_some(score)
+    (score >= MIN_SIMILARITY || has_part).then_some(score)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use fumidai::jump::{Asker, Hop, HopSettings, JumpError, Local, Nobody, StrictHostKeys, connect};
+use fumidai::jump::{Hop, HopSettings, JumpError, Local, NoPrompter, Prompter, StrictHostKeys, connect};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -97,13 +97,17 @@ impl Sshd {
     }
 
     pub async fn connect(&self, settings: &HopSettings) -> Result<Hop, JumpError> {
-        self.connect_asking(settings, &Nobody).await
+        self.connect_asking(settings, &NoPrompter).await
     }
 
-    pub async fn connect_asking(&self, settings: &HopSettings, asker: &dyn Asker) -> Result<Hop, JumpError> {
+    pub async fn connect_asking(
+        &self,
+        settings: &HopSettings,
+        prompter: &dyn Prompter,
+    ) -> Result<Hop, JumpError> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        connect(stream, settings, asker).await
+        connect(stream, settings, prompter).await
     }
 
     /// Kills what serves the connections, as an outage would.

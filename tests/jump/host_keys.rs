@@ -5,22 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fumidai::jump::{
-    Allowed, Answer, Asker, CertificateFault, HostKeyFault, JumpError, NoAnswer, Question, Secret,
-    StrictHostKeys,
+    Allowed, AnswerFuture, CertificateFault, HostKeyFault, JumpError, PromptError, Prompter, Question,
+    Secret, StrictHostKeys,
 };
 
 use crate::bench::Sshd;
 use crate::openssh::keygen;
 
 /// Answers every question about a host key alike.
-struct Says(&'static str);
+struct ScriptedPrompter(&'static str);
 
-impl Asker for Says {
-    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+impl Prompter for ScriptedPrompter {
+    fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
         let Question::HostKey { fingerprint, .. } = question else { panic!("{question:?}") };
         let answer = if self.0 == "fingerprint" { fingerprint } else { self.0 };
         let answer = (!answer.is_empty()).then(|| Secret::new(answer.to_owned()));
-        Box::pin(async move { answer.ok_or(NoAnswer::Nobody) })
+        Box::pin(async move { answer.ok_or(PromptError::NoTerminal) })
     }
 }
 
@@ -43,7 +43,7 @@ async fn a_changed_key_is_refused_with_file_and_line_whatever_is_accepted() {
     for strict in [StrictHostKeys::Yes, StrictHostKeys::Ask, StrictHostKeys::AcceptNew, StrictHostKeys::No] {
         let mut settings = sshd.settings();
         settings.strict = strict;
-        let error = sshd.connect_asking(&settings, &Says("yes")).await.unwrap_err();
+        let error = sshd.connect_asking(&settings, &ScriptedPrompter("yes")).await.unwrap_err();
         let JumpError::HostKeyChanged { file, line, .. } = error else { panic!("{error}") };
         assert_eq!((file, line), (sshd.path("known_hosts"), 3));
     }
@@ -98,7 +98,7 @@ async fn a_human_decides_about_a_new_key() {
         [("no", false), ("", false), ("perhaps", false), ("yes", true), ("fingerprint", true)]
     {
         sshd.known_hosts("");
-        let result = sshd.connect_asking(&settings, &Says(answer)).await;
+        let result = sshd.connect_asking(&settings, &ScriptedPrompter(answer)).await;
         assert_eq!(result.is_ok(), is_accepted, "{answer}");
         let is_written = !fs::read_to_string(sshd.path("known_hosts")).unwrap().is_empty();
         assert_eq!(is_written, is_accepted, "{answer}");

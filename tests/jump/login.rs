@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fumidai::jump::{Allowed, AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
+use fumidai::jump::{Allowed, Askpass, AskpassSettings, JumpError, KeyProblem, LoginFailure};
 
 use crate::bench::Sshd;
 use crate::openssh::{SshAgent, keygen, script, user};
 
-fn human(sshd: &Sshd, askpass: &str) -> Human {
+fn human(sshd: &Sshd, askpass: &str) -> Askpass {
     let program = sshd.path("askpass");
     script(&program, askpass);
     let require = Some("force".to_owned());
-    Human::new(AskpassSettings { program: Some(program), require, has_display: false }, |text| {
+    Askpass::new(AskpassSettings { program: Some(program), require, has_display: false }, |text| {
         Cow::Borrowed(text)
     })
 }
@@ -157,13 +157,13 @@ async fn a_passphrase_is_asked_for_by_the_askpass_program() {
     let mut settings = sshd.settings();
     settings.identity_files = vec![sshd.path("locked")];
     let asked = sshd.path("asked").display().to_string();
-    let asker = human(&sshd, &format!("echo \"$1\" >> {asked}; echo 'open sesame'"));
-    sshd.connect_asking(&settings, &asker).await.unwrap();
+    let prompter = human(&sshd, &format!("echo \"$1\" >> {asked}; echo 'open sesame'"));
+    sshd.connect_asking(&settings, &prompter).await.unwrap();
     let file = sshd.path("locked");
     let question = format!("Enter passphrase for key '{}': \n", file.display());
     assert_eq!(fs::read_to_string(&asked).unwrap(), question);
-    let asker = human(&sshd, "echo wrong");
-    let error = sshd.connect_asking(&settings, &asker).await.unwrap_err();
+    let prompter = human(&sshd, "echo wrong");
+    let error = sshd.connect_asking(&settings, &prompter).await.unwrap_err();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
     let LoginFailure { problems, .. } = *failure;
     assert_eq!(problems, [KeyProblem::Locked { file, reason: "the passphrase was wrong".to_owned() }]);
@@ -176,8 +176,8 @@ async fn no_passphrase_is_asked_for_in_vain() {
     let mut settings = sshd.settings();
     settings.identity_files = vec![sshd.path("locked"), sshd.path("identity")];
     let asked = sshd.path("asked");
-    let asker = human(&sshd, &format!("touch {}", asked.display()));
-    sshd.connect_asking(&settings, &asker).await.unwrap();
+    let prompter = human(&sshd, &format!("touch {}", asked.display()));
+    sshd.connect_asking(&settings, &prompter).await.unwrap();
     assert!(!asked.exists());
 }
 
@@ -257,11 +257,11 @@ async fn a_wrong_user_is_told_what_was_tried() {
     let error = sshd.connect(&settings).await.unwrap_err();
     let text = error.to_string();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
-    let LoginFailure { hop, user, tried, offered, problems, hung_up } = *failure;
+    let LoginFailure { hop, user, tried, offered, problems, disconnected } = *failure;
     assert_eq!((hop.as_str(), user.as_str()), ("bastion", "nosuchuser"));
     let place = format!("({})", sshd.path("identity").display());
     assert!(matches!(tried.as_slice(), [key] if key.ends_with(&place)), "{tried:?}");
-    assert_eq!((offered, problems, hung_up), (vec!["publickey".to_owned()], vec![], None));
+    assert_eq!((offered, problems, disconnected), (vec!["publickey".to_owned()], vec![], None));
     assert!(
         text.contains("`nosuchuser` cannot log in to `bastion`: tried key ssh-ed25519 SHA256:"),
         "{text}"
@@ -279,6 +279,6 @@ async fn a_server_that_has_enough_of_it_is_quoted() {
     }
     let error = sshd.connect(&settings).await.unwrap_err();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
-    let said = failure.hung_up.unwrap();
+    let said = failure.disconnected.unwrap();
     assert!(said.contains("Too many authentication failures"), "{said}");
 }

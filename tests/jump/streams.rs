@@ -1,7 +1,7 @@
 //! Bytes through hops: none lost, none changed, and ends that are told from cuts.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use fumidai::jump::{Ending, Hop, HopStep, JumpError, Nobody, connect};
+use fumidai::jump::{Ending, Hop, HopStep, JumpError, NoPrompter, connect};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -101,9 +101,9 @@ async fn three_hops_deep_everything_works() {
     let (one, two, three) = (Sshd::start("").await, Sshd::start("").await, Sshd::start("").await);
     let first = one.connect(&one.settings()).await.unwrap();
     let through = first.open("127.0.0.1", two.address.port()).await.unwrap();
-    let second = connect(through, &two.settings(), &Nobody).await.unwrap();
+    let second = connect(through, &two.settings(), &NoPrompter).await.unwrap();
     let through = second.open("127.0.0.1", three.address.port()).await.unwrap();
-    let third = connect(through, &three.settings(), &Nobody).await.unwrap();
+    let third = connect(through, &three.settings(), &NoPrompter).await.unwrap();
     echoes(&third).await;
     drop((first, second));
     echoes(&third).await;
@@ -192,11 +192,11 @@ async fn what_does_not_speak_ssh_is_an_error() {
     let mut settings = sshd.settings();
     let (ours, theirs) = tokio::io::duplex(1024);
     drop(theirs);
-    let error = connect(ours, &settings, &Nobody).await.unwrap_err();
+    let error = connect(ours, &settings, &NoPrompter).await.unwrap_err();
     assert!(matches!(error, JumpError::Io { .. } | JumpError::Protocol { .. }), "{error}");
     let (ours, mut theirs) = tokio::io::duplex(1024);
     settings.connect_timeout = std::time::Duration::from_millis(50);
-    let error = connect(ours, &settings, &Nobody).await.unwrap_err();
+    let error = connect(ours, &settings, &NoPrompter).await.unwrap_err();
     assert!(matches!(error, JumpError::Timeout { step: HopStep::KeyExchange, .. }), "{error}");
     // Nothing of ours holds the stream any more.
     theirs.read_to_end(&mut Vec::new()).await.unwrap();

@@ -1,7 +1,7 @@
 //! What a peer has sent and nobody has read yet.
 //!
 //! russh opens a channel's window again when bytes arrive, not when they are read, and waits for the slowest reader of
-//! all. So each stream has a task that takes its bytes at once, up to [`MOST`]: a stream that stalls for longer than
+//! all. So each stream has a task that takes its bytes at once, up to [`CAPACITY`]: a stream that stalls for longer than
 //! that makes its hop wait, which [`Stalls`] tells, a shorter one only itself.
 
 use std::collections::VecDeque;
@@ -17,17 +17,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::watcher::Shared;
+use super::handler::Shared;
 
 /// What a stalled stream may hold, in bytes: two windows.
-const MOST: usize = 4 * 1024 * 1024;
+const CAPACITY: usize = 4 * 1024 * 1024;
 
 /// What a small packet costs beside its bytes.
 const OVERHEAD: usize = 64;
 
 /// Bytes on their way to a reader.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct ReceiveBuffer {
     state: Mutex<State>,
     taken: Notify,
 }
@@ -49,7 +49,7 @@ pub(super) enum End {
     Cut,
 }
 
-impl Inbox {
+impl ReceiveBuffer {
     /// Fills a buffer; returns why it stays empty.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Option<End>> {
         let mut state = self.lock();
@@ -88,11 +88,11 @@ impl Inbox {
     }
 
     async fn has_room(&self, stalls: &Stalls) {
-        if self.lock().held < MOST {
+        if self.lock().held < CAPACITY {
             return;
         }
         let _stalled = stalls.begin();
-        while self.lock().held >= MOST {
+        while self.lock().held >= CAPACITY {
             self.taken.notified().await;
         }
     }
@@ -153,7 +153,7 @@ impl Drop for Stalled<'_> {
 
 /// Takes a channel's packets until its end, or until its stream is dropped; then closes it.
 pub(super) async fn fill(
-    inbox: Arc<Inbox>,
+    buffer: Arc<ReceiveBuffer>,
     reader: ChannelReadHalf,
     writer: ChannelWriteHalf<Msg>,
     shared: Arc<Shared>,
@@ -161,20 +161,20 @@ pub(super) async fn fill(
     dropped: CancellationToken,
 ) {
     tokio::select! {
-        () = take_all(&inbox, reader, &shared.stalls) => closed.cancel(),
+        () = take_all(&buffer, reader, &shared.stalls) => closed.cancel(),
         () = dropped.cancelled() => {}
     }
     let _ = writer.close().await;
 }
 
-async fn take_all(inbox: &Inbox, mut reader: ChannelReadHalf, stalls: &Stalls) {
+async fn take_all(buffer: &ReceiveBuffer, mut reader: ChannelReadHalf, stalls: &Stalls) {
     loop {
-        inbox.has_room(stalls).await;
+        buffer.has_room(stalls).await;
         match reader.wait().await {
-            Some(ChannelMsg::Data { data }) if !data.is_empty() => inbox.put(data),
-            Some(ChannelMsg::Eof) => inbox.end(End::Finished),
-            Some(ChannelMsg::Close) => return inbox.end(End::Finished),
-            None => return inbox.end(End::Cut),
+            Some(ChannelMsg::Data { data }) if !data.is_empty() => buffer.put(data),
+            Some(ChannelMsg::Eof) => buffer.end(End::Finished),
+            Some(ChannelMsg::Close) => return buffer.end(End::Finished),
+            None => return buffer.end(End::Cut),
             Some(_) => {}
         }
     }
@@ -186,36 +186,36 @@ mod tests {
 
     use super::*;
 
-    async fn read(inbox: &Inbox, room: usize) -> (Vec<u8>, Option<End>) {
+    async fn read(buffer: &ReceiveBuffer, room: usize) -> (Vec<u8>, Option<End>) {
         let mut bytes = vec![0; room];
         let mut buf = ReadBuf::new(&mut bytes);
-        let end = poll_fn(|cx| inbox.poll_read(cx, &mut buf)).await;
+        let end = poll_fn(|cx| buffer.poll_read(cx, &mut buf)).await;
         (buf.filled().to_vec(), end)
     }
 
     #[tokio::test]
     async fn bytes_come_in_order_and_before_the_end() {
-        let inbox = Inbox::default();
-        inbox.put(Bytes::from_static(b"hello"));
-        inbox.put(Bytes::from_static(b"world"));
-        inbox.end(End::Finished);
-        inbox.end(End::Cut);
+        let buffer = ReceiveBuffer::default();
+        buffer.put(Bytes::from_static(b"hello"));
+        buffer.put(Bytes::from_static(b"world"));
+        buffer.end(End::Finished);
+        buffer.end(End::Cut);
         for (room, expected) in [(3, "hel"), (9, "lo"), (9, "world")] {
-            assert_eq!(read(&inbox, room).await, (expected.as_bytes().to_vec(), None));
+            assert_eq!(read(&buffer, room).await, (expected.as_bytes().to_vec(), None));
         }
-        assert_eq!(read(&inbox, 9).await, (Vec::new(), Some(End::Finished)));
-        assert_eq!(inbox.lock().held, 0);
+        assert_eq!(read(&buffer, 9).await, (Vec::new(), Some(End::Finished)));
+        assert_eq!(buffer.lock().held, 0);
     }
 
     #[tokio::test]
     async fn a_full_inbox_waits_for_its_reader() {
-        let (inbox, stalls) = (Inbox::default(), Stalls::default());
-        inbox.put(vec![7; MOST].into());
+        let (buffer, stalls) = (ReceiveBuffer::default(), Stalls::default());
+        buffer.put(vec![7; CAPACITY].into());
         let read = async {
             assert!(stalls.longest().is_some());
-            read(&inbox, MOST).await.0.len()
+            read(&buffer, CAPACITY).await.0.len()
         };
-        let ((), length) = tokio::join!(inbox.has_room(&stalls), read);
-        assert_eq!((length, stalls.longest()), (MOST, None));
+        let ((), length) = tokio::join!(buffer.has_room(&stalls), read);
+        assert_eq!((length, stalls.longest()), (CAPACITY, None));
     }
 }

@@ -24,7 +24,7 @@ pub enum NoCode {
 
 /// Somebody who can be asked, and how long that took.
 #[derive(Default)]
-pub struct Human {
+pub struct MfaPrompt {
     ask: Option<AskCode>,
     waiting: watch::Sender<Waiting>,
 }
@@ -35,9 +35,9 @@ struct Waiting {
     total: Duration,
 }
 
-impl Human {
+impl MfaPrompt {
     /// Somebody who is asked in this way.
-    pub fn asked_by(ask: AskCode) -> Self {
+    pub fn new(ask: AskCode) -> Self {
         Self { ask: Some(ask), waiting: watch::Sender::default() }
     }
 
@@ -49,32 +49,32 @@ impl Human {
     }
 
     /// Tells whether an answer is being waited for.
-    pub fn is_asked(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.waiting.borrow().since.is_some()
     }
 
     /// Returns how long answers took altogether.
-    pub fn time_taken(&self) -> Duration {
+    pub fn time_spent(&self) -> Duration {
         self.waiting.borrow().total
     }
 
     /// Waits until the deadline, put off by the time that a human takes.
-    pub async fn passed(&self, deadline: Instant) {
+    pub async fn wait_until(&self, deadline: Instant) {
         let mut changes = self.waiting.subscribe();
         loop {
             let waiting = *changes.borrow_and_update();
-            let is_asked = waiting.since.is_some();
+            let is_open = waiting.since.is_some();
             tokio::select! {
-                () = sleep_until(deadline + waiting.total), if !is_asked => return,
+                () = sleep_until(deadline + waiting.total), if !is_open => return,
                 _ = changes.changed() => {}
             }
         }
     }
 }
 
-impl fmt::Debug for Human {
+impl fmt::Debug for MfaPrompt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Human").field("can_be_asked", &self.ask.is_some()).finish_non_exhaustive()
+        f.debug_struct("MfaPrompt").field("can_be_asked", &self.ask.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -100,8 +100,8 @@ impl Drop for Asking<'_> {
 mod tests {
     use super::*;
 
-    fn slow(answer_after: Duration) -> Human {
-        Human::asked_by(Box::new(move |_| {
+    fn slow(answer_after: Duration) -> MfaPrompt {
+        MfaPrompt::new(Box::new(move |_| {
             Box::pin(async move {
                 tokio::time::sleep(answer_after).await;
                 Ok("123456".to_owned())
@@ -111,35 +111,35 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn nobody_there_is_no_code() {
-        assert_eq!(Human::default().code("serial").await, Err(NoCode::NoTerminal));
+        assert_eq!(MfaPrompt::default().code("serial").await, Err(NoCode::NoTerminal));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_deadline_waits_for_the_human() {
-        let human = slow(Duration::from_millis(300));
+        let mfa_prompt = slow(Duration::from_millis(300));
         let start = Instant::now();
         let work = async {
-            let code = human.code("serial").await;
+            let code = mfa_prompt.code("serial").await;
             std::future::pending::<()>().await;
             code
         };
         tokio::select! {
             _ = work => unreachable!("it never ends"),
-            () = human.passed(start + Duration::from_millis(100)) => {}
+            () = mfa_prompt.wait_until(start + Duration::from_millis(100)) => {}
         }
-        let taken = human.time_taken();
+        let taken = mfa_prompt.time_spent();
         assert!(taken >= Duration::from_millis(300) && start.elapsed() >= taken + Duration::from_millis(100));
-        assert!(!human.is_asked());
+        assert!(!mfa_prompt.is_open());
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_question_that_is_dropped_is_over() {
-        let human = slow(Duration::from_secs(3600));
+        let mfa_prompt = slow(Duration::from_secs(3600));
         {
-            let mut question = Box::pin(human.code("serial"));
+            let mut question = Box::pin(mfa_prompt.code("serial"));
             assert!(futures_util::poll!(&mut question).is_pending());
-            assert!(human.is_asked());
+            assert!(mfa_prompt.is_open());
         }
-        assert!(!human.is_asked());
+        assert!(!mfa_prompt.is_open());
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Knows whether a human is being asked.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(super) struct PausableTimer {
     asking: Mutex<Asking>,
 }
 
@@ -20,13 +20,13 @@ struct Asking {
 }
 
 /// While this lives, no time runs.
-pub(super) struct Paused<'a>(&'a Patience);
+pub(super) struct Paused<'a>(&'a PausableTimer);
 
 /// It took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(super) struct Elapsed;
 
-impl Patience {
+impl PausableTimer {
     pub fn pause(&self) -> Paused<'_> {
         self.change(|asking| asking.questions += 1);
         Paused(self)
@@ -46,14 +46,14 @@ impl Patience {
     }
 
     /// Waits for something; an answer begins the limit anew.
-    pub async fn limit<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, TooLong> {
+    pub async fn limit<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
         tokio::pin!(future);
         let mut deadline = Instant::now() + limit;
         loop {
             tokio::select! {
                 output = &mut future => return Ok(output),
                 () = sleep_until(deadline) => {
-                    deadline = self.later(limit).ok_or(TooLong)?;
+                    deadline = self.later(limit).ok_or(Elapsed)?;
                 }
             }
         }
@@ -79,22 +79,22 @@ mod tests {
 
     #[tokio::test]
     async fn no_time_runs_while_a_human_thinks() {
-        let patience = Patience::default();
-        assert_eq!(patience.later(LIMIT), None);
-        let (first, second) = (patience.pause(), patience.pause());
-        assert!(patience.later(LIMIT).is_some());
+        let timer = PausableTimer::default();
+        assert_eq!(timer.later(LIMIT), None);
+        let (first, second) = (timer.pause(), timer.pause());
+        assert!(timer.later(LIMIT).is_some());
         drop(first);
-        assert!(patience.later(LIMIT).is_some());
+        assert!(timer.later(LIMIT).is_some());
         drop(second);
         // The limit begins anew with the answer.
-        assert!(patience.later(LIMIT).is_some());
-        assert_eq!(patience.later(Duration::ZERO), None);
+        assert!(timer.later(LIMIT).is_some());
+        assert_eq!(timer.later(Duration::ZERO), None);
     }
 
     #[tokio::test]
     async fn what_never_comes_is_too_late() {
-        let patience = Patience::default();
-        assert_eq!(patience.limit(Duration::ZERO, pending::<()>()).await, Err(TooLong));
-        assert_eq!(patience.limit(Duration::ZERO, async { 7 }).await, Ok(7));
+        let timer = PausableTimer::default();
+        assert_eq!(timer.limit(Duration::ZERO, pending::<()>()).await, Err(Elapsed));
+        assert_eq!(timer.limit(Duration::ZERO, async { 7 }).await, Ok(7));
     }
 }

@@ -1,6 +1,6 @@
 //! Hears what a hop says on its own: its host key, why it refused, the end of everything.
 //!
-//! russh runs a connection in a task of its own and tells a [`Watcher`] there; [`Shared`] is what the others see of it.
+//! russh runs a connection in a task of its own and tells a [`ClientHandler`] there; [`Shared`] is what the others see of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Ending;
-use super::inbox::Stalls;
+use super::receive_buffer::Stalls;
 
 /// A host key, and where the verdict goes.
 pub(super) type HostKeyQuestion = (PublicKeyOrCertificate, oneshot::Sender<bool>);
@@ -33,7 +33,7 @@ struct Refusal {
 }
 
 /// Our ears in russh's task.
-pub(super) struct Watcher {
+pub(super) struct ClientHandler {
     pub shared: Arc<Shared>,
     pub host_keys: mpsc::Sender<HostKeyQuestion>,
 }
@@ -85,7 +85,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Watcher {
+impl Drop for ClientHandler {
     /// russh drops it before it drops what our streams read from, so that they know the end when they see it.
     fn drop(&mut self) {
         self.shared.end(Ending::Failed("it was cut".to_owned()));
@@ -93,7 +93,7 @@ impl Drop for Watcher {
     }
 }
 
-impl Handler for Watcher {
+impl Handler for ClientHandler {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
@@ -132,7 +132,7 @@ impl Handler for Watcher {
     async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
         match reason {
             DisconnectReason::ReceivedDisconnect(said) => {
-                self.shared.end(Ending::HungUp(said.message));
+                self.shared.end(Ending::Disconnected(said.message));
                 Ok(())
             }
             DisconnectReason::Error(error) => {

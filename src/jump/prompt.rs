@@ -55,30 +55,30 @@ pub enum Question<'a> {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum PromptError {
     /// There is nobody to ask: no terminal that is ours, and no askpass program.
     #[error("there is no terminal to ask on")]
-    Nobody,
+    NoTerminal,
     /// The question was dismissed, or its answer could not be read.
     #[error("there was no answer")]
     Dismissed,
 }
 
 /// The answer to come.
-pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Secret, NoAnswer>> + Send + 'a>>;
+pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = Result<Secret, PromptError>> + Send + 'a>>;
 
 /// Somebody who can be asked.
-pub trait Asker: Send + Sync {
+pub trait Prompter: Send + Sync {
     /// Asks one question; dropping the answer takes the question back.
-    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a>;
+    fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a>;
 }
 
-/// An asker that has nobody to ask.
+/// An prompter that has nobody to ask.
 #[derive(Clone, Copy, Debug)]
-pub struct Nobody;
+pub struct NoPrompter;
 
-impl Asker for Nobody {
-    fn ask<'a>(&'a self, _question: Question<'a>) -> Answer<'a> {
-        Box::pin(async { Err(NoAnswer::Nobody) })
+impl Prompter for NoPrompter {
+    fn ask<'a>(&'a self, _question: Question<'a>) -> AnswerFuture<'a> {
+        Box::pin(async { Err(PromptError::NoTerminal) })
     }
 }
