@@ -1,4 +1,4 @@
-//! A stream that can be cut from outside: russh's task owns it, and would wait for a silent peer for ever.
+//! A stream that can be aborted from outside. russh's task owns the stream, and waits for a silent peer without limit.
 
 use std::future::Future;
 use std::io;
@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Fails in both directions once it is cut.
+/// Fails in both directions once it is aborted.
 pub(super) struct AbortableStream<S> {
     stream: S,
-    /// One for each direction, since each has a waker of its own.
+    /// One for each direction, since each has its own waker.
     read_abort: Pin<Box<WaitForCancellationFutureOwned>>,
     write_abort: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_wait_ends_when_it_is_cut() {
+    async fn a_pending_read_fails_when_the_stream_is_aborted() {
         let (ours, _theirs) = tokio::io::duplex(8);
         let abort = CancellationToken::new();
         let mut stream = AbortableStream::new(ours, &abort);

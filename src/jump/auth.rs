@@ -1,7 +1,8 @@
-//! Logs in: keys and certificates, then the server's questions, then a password, as long as the server takes them.
+//! Authenticates: tries keys and certificates, then keyboard-interactive, then password, as far as the server accepts
+//! each method.
 //!
-//! A server may want several of them (`AuthenticationMethods`): each partial success begins a new round with what is
-//! left. Each key is offered first and signed for only if the server would take it.
+//! A server may require several methods (`AuthenticationMethods`): each partial success starts a new round with the
+//! remaining ones. A key is offered first, and signs only if the server accepts it.
 
 use std::io::ErrorKind;
 
@@ -20,10 +21,10 @@ use super::secret::Secret;
 use super::settings::HopSettings;
 use super::signer::{KeySigner, SignError};
 
-/// How many steps a login may have, and how often one step may ask: a server without end is given up.
+/// Maximum rounds of a login, and maximum prompts in one round: limits a server that never finishes.
 const MAX_ROUNDS: usize = 32;
 
-/// A login that has not succeeded yet.
+/// A login in progress.
 pub(super) struct Login<'a> {
     handle: &'a mut Handle<ClientHandler>,
     shared: &'a Shared,
@@ -31,18 +32,18 @@ pub(super) struct Login<'a> {
     prompter: Option<&'a dyn Prompter>,
     timer: &'a PausableTimer,
     agent: Option<Agent>,
-    /// What the server takes, once it has said so.
+    /// The methods that the server accepts; `None` before its first answer.
     offered: Option<MethodSet>,
     partial_successes: usize,
     tried: Vec<String>,
     problems: Vec<KeyProblem>,
 }
 
-/// How far one attempt got.
+/// The result of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     LoggedIn,
-    /// The server wants something else too.
+    /// The server accepted this method and requires another one.
     PartialSuccess,
     Refused,
 }
@@ -98,7 +99,7 @@ impl<'a> Login<'a> {
         gather(self.settings, keys, &mut self.problems)
     }
 
-    /// An agent that is not there is as good as none; one that fails is worth a word.
+    /// Lists the agent's keys. A socket that does not exist is ignored; any other failure is recorded as a problem.
     async fn agent_keys(&mut self) -> Vec<AgentKey> {
         let Some(socket) = &self.settings.agent else { return Vec::new() };
         let keys = async {
@@ -106,7 +107,7 @@ impl<'a> Login<'a> {
             if let Some(binding) = self.handle.agent_session_binding()
                 && let Err(error) = agent.bind(binding).await
             {
-                tracing::debug!(%error, "the ssh-agent cannot be bound to the session");
+                tracing::debug!(%error, "cannot bind the ssh-agent to the session");
             }
             let keys = agent.keys().await?;
             Ok((agent, keys))
@@ -121,21 +122,21 @@ impl<'a> Login<'a> {
             Err(AgentError::Io(error)) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 let problem = KeyProblem::Agent { socket: socket.clone(), reason: error.to_string() };
-                tracing::warn!(%problem, "goes on without an agent");
+                tracing::warn!(%problem, "continuing without the ssh-agent");
                 self.problems.push(problem);
                 Vec::new()
             }
         }
     }
 
-    /// Asks what the server takes; some take everybody.
+    /// Requests the list of methods; a server may also accept this method.
     async fn none(&mut self) -> Result<Step, JumpError> {
         let answer = self.handle.authenticate_none(&self.settings.user);
         let answer = self.timer.limit(self.settings.auth_timeout, answer).await;
         self.read_reply(answer)
     }
 
-    /// A key that was half of a success is not offered again.
+    /// Offers the keys in order. A key that gave a partial success is not offered again.
     async fn public_key(&mut self, candidates: &mut Vec<Candidate>) -> Result<Step, JumpError> {
         let mut next = 0;
         while next < candidates.len() && self.is_offered(MethodKind::PublicKey) {
@@ -156,13 +157,13 @@ impl<'a> Login<'a> {
         let hash = match self.hash_for(candidate).await? {
             Ok(hash) => hash,
             Err(problem) => {
-                tracing::debug!(%problem, "a key is not offered");
+                tracing::debug!(%problem, "key not offered");
                 self.problems.push(problem);
                 return Ok(Step::Refused);
             }
         };
         self.tried.push(candidate.describe());
-        tracing::debug!(hop = self.settings.name, key = candidate.describe(), "offered");
+        tracing::debug!(hop = self.settings.name, key = candidate.describe(), "key offered");
         let (user, limit) = (self.settings.user.as_str(), self.settings.auth_timeout);
         let (agent, prompter, timer) = (self.agent.as_mut(), self.prompter, self.timer);
         let mut signer = KeySigner { candidate, agent, prompter, timer };
@@ -179,7 +180,7 @@ impl<'a> Login<'a> {
         };
         match answer {
             Ok(Err(SignError::Key(problem))) => {
-                tracing::warn!(%problem, "the server would take a key that cannot sign");
+                tracing::warn!(%problem, "the server accepts a key that cannot sign");
                 self.problems.push(problem);
                 Ok(Step::Refused)
             }
@@ -189,7 +190,7 @@ impl<'a> Login<'a> {
         }
     }
 
-    /// Returns the hash that RSA signs with, nothing for other keys, or why the key must not be offered.
+    /// Returns the hash for an RSA signature, `None` for other keys, or why the key must not be offered.
     async fn hash_for(
         &mut self,
         candidate: &Candidate,
@@ -234,7 +235,7 @@ impl<'a> Login<'a> {
         Ok(Step::Refused)
     }
 
-    /// One round of questions; nothing if nobody answers.
+    /// Answers the server's prompts until it accepts or rejects; returns `None` if the user gives no answer.
     async fn answer_prompts(&mut self, prompter: &dyn Prompter) -> Result<Option<Step>, JumpError> {
         let start = self.handle.authenticate_keyboard_interactive_start(&self.settings.user, None);
         let mut reply = self.timer.limit(self.settings.auth_timeout, start).await;
@@ -253,7 +254,7 @@ impl<'a> Login<'a> {
             };
             let answers = self.answers(prompter, &instructions, &prompts).await;
             let is_answered = answers.len() == prompts.len();
-            // The server waits for this many answers even if there are none.
+            // The server expects one answer for each prompt.
             let mut responses: Vec<_> = answers.iter().map(|answer| answer.reveal().to_owned()).collect();
             responses.resize(prompts.len(), String::new());
             let respond = self.handle.authenticate_keyboard_interactive_respond(responses);
@@ -265,7 +266,7 @@ impl<'a> Login<'a> {
         Err(self.failure())
     }
 
-    /// Asks one prompt after the other; after one that is not answered the others are not asked.
+    /// Asks the user one prompt after the other, and stops at the first without an answer.
     async fn answers(&self, prompter: &dyn Prompter, instructions: &str, prompts: &[Prompt]) -> Vec<Secret> {
         let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
         let mut answers = Vec::with_capacity(prompts.len());
@@ -312,7 +313,7 @@ impl<'a> Login<'a> {
     ) -> Result<Step, JumpError> {
         match reply {
             Ok(Ok(AuthResult::Success)) => Ok(Step::LoggedIn),
-            // What russh says if the connection is gone.
+            // russh returns this after the connection has closed.
             Ok(Ok(AuthResult::Failure { remaining_methods, .. }))
                 if remaining_methods.is_empty() && self.handle.is_closed() =>
             {

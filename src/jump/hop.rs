@@ -1,4 +1,4 @@
-//! A hop that we are logged in to, and the way there.
+//! The ssh connection to a hop: key exchange, login, and direct-tcpip channels.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,36 +22,36 @@ use super::prompt::Prompter;
 use super::settings::HopSettings;
 use super::stream::HopStream;
 
-/// What fills 200 ms at 10 MB/s.
+/// Receive window of a channel in bytes: 200 ms at 10 MB/s.
 const WINDOW: u32 = 2 * 1024 * 1024;
 
-/// What OpenSSH sends.
+/// Maximum packet size in bytes, as OpenSSH sends it.
 const MAX_PACKET: u32 = 32 * 1024;
 
-/// Packets of one channel that russh keeps: the stream's own buffer takes them at once.
+/// Packets of one channel that russh queues. Small, because the stream's receive buffer takes them at once.
 const WAITING_PACKETS: usize = 8;
 
-/// What OpenSSH says for a connection from its standard input.
+/// The originator that OpenSSH sends for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
 
-/// How long a goodbye waits for a peer that takes nothing any more.
+/// How long [`Hop::disconnect`] waits for a peer that has stopped reading.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
+/// A logged-in ssh connection to a hop. Its streams outlive it: dropping the last of them closes the connection.
 pub struct Hop {
     name: String,
     handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
     abort: CancellationToken,
-    /// How long it may take to connect on.
+    /// Time limit for opening a channel.
     connect_timeout: Duration,
 }
 
-/// Exchanges keys with the sshd at the other end of a stream, and logs in. If it fails or is dropped before its end,
-/// the stream is cut.
+/// Exchanges keys with the sshd at the other end of a stream, and logs in. If the future fails or is dropped, the stream
+/// is aborted.
 ///
 /// # Errors
-/// The host key is not accepted, nothing lets the user in, a step takes too long, or the stream fails.
+/// The host key is not accepted, authentication fails, a step times out, or the stream fails.
 pub async fn connect<S>(stream: S, settings: &HopSettings, prompter: &dyn Prompter) -> Result<Hop, JumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -75,10 +75,10 @@ where
 }
 
 impl Hop {
-    /// Opens a connection from the hop to an address that the hop resolves.
+    /// Opens a TCP connection from the hop to `host`, which the hop resolves.
     ///
     /// # Errors
-    /// The hop refuses or fails to connect, takes too long, or the connection to it has ended.
+    /// The hop refuses or fails to connect, the request times out, or the ssh connection has ended.
     pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
         let (sender, opened) = oneshot::channel();
         let (hop, host) = (self.name.clone(), host.to_owned());
@@ -98,36 +98,38 @@ impl Hop {
         }
     }
 
-    /// Waits until the hop has taken everything that was sent before, or the connection to it has ended.
+    /// Sends a keepalive request and waits for the reply, or for the end of the connection. The reply confirms that the hop
+    /// has received everything that was sent before.
     pub async fn ping(&self) {
-        // Requests are answered in their order; that there is an answer is enough.
+        // sshd answers requests in order. Any reply will do.
         let _ = self.handle.send_ping().await;
     }
 
-    /// Breaks the connection off, since the hop does not answer any more.
+    /// Aborts the connection to a hop that has stopped answering.
     pub fn abort(&self) {
-        self.shared.end(Ending::Failed("it does not answer".to_owned()));
+        self.shared.end(Ending::Failed("the hop does not answer".to_owned()));
         self.abort.cancel();
     }
 
-    /// Tells how long a stream has kept all others waiting, if one does.
+    /// Returns for how long one stream's full receive buffer has blocked all others, if one does.
     pub fn stalled_for(&self) -> Option<Duration> {
         self.shared.stalls.longest()
     }
 
-    /// Waits until the connection has ended, and returns why.
+    /// Waits until the connection has ended, and returns the reason.
     pub async fn ended(&self) -> Ending {
         self.shared.ended.cancelled().await;
         self.shared.ending().cloned().unwrap_or(Ending::Closed)
     }
 
-    /// Tells how the connection has ended, as an error, if it has.
+    /// Returns how the connection has ended as an error, or `None` while it is open.
     pub fn lost(&self) -> Option<JumpError> {
         let ending = self.ended().now_or_never()?;
         Some(JumpError::Ended { hop: self.name.clone(), ending })
     }
 
-    /// ScriptedPrompter goodbye and ends the connection, at the latest after half a second; streams that are still open break.
+    /// Sends a disconnect message and ends the connection, at the latest after half a second. Streams that are still open
+    /// fail.
     pub async fn disconnect(self) {
         self.shared.end(Ending::Closed);
         let disconnect = async {
@@ -146,14 +148,14 @@ impl std::fmt::Debug for Hop {
     }
 }
 
-/// Why there is no channel.
+/// Why a channel could not be opened.
 enum OpenFailure {
-    /// The hop said no, in these words.
+    /// The hop refused, with this reason.
     Refused(String),
     Ended,
 }
 
-/// Opens a channel, however long the hop takes: one that comes when nobody waits any more is closed.
+/// Opens a channel without a time limit, and closes it if the caller has stopped waiting.
 async fn open_channel(
     handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
@@ -165,8 +167,8 @@ async fn open_channel(
     let result = match handle.channel_open_direct_tcpip(host, port.into(), address, from).await {
         Ok(channel) => Ok(channel),
         Err(russh::Error::ChannelOpenFailure(failure)) => {
-            let said = shared.refusal(&failure).await;
-            let reason = if said.is_empty() { failure.description().to_owned() } else { said };
+            let described = shared.refusal(&failure).await;
+            let reason = if described.is_empty() { failure.description().to_owned() } else { described };
             Err(OpenFailure::Refused(reason))
         }
         Err(_) => Err(OpenFailure::Ended),
@@ -176,7 +178,8 @@ async fn open_channel(
     }
 }
 
-/// russh asks about the host key in a task of its own; it is judged here, where the prompter can be borrowed.
+/// Runs the key exchange. russh asks about the host key in its own task; the verification runs here, where the prompter
+/// can be borrowed.
 async fn exchange_keys<S>(
     stream: S,
     settings: &HopSettings,
@@ -213,7 +216,7 @@ fn config(host_keys: &HostKeys<'_>) -> client::Config {
         maximum_packet_size: MAX_PACKET,
         channel_buffer_size: WAITING_PACKETS,
         preferred: host_keys.preferred(),
-        // Whether the link lives is for whoever carries it: a cut is repaired for longer than ssh would wait.
+        // The session below checks its own link, and resumes it for longer than ssh keepalives would wait.
         keepalive_interval: None,
         inactivity_timeout: None,
         ..client::Config::default()
@@ -236,10 +239,10 @@ mod tests {
     use super::*;
     use crate::jump::{Local, NoPrompter};
 
-    fn can_be_a_task(_: &impl Send) {}
+    fn assert_send(_: &impl Send) {}
 
     #[test]
-    fn everything_can_be_awaited_in_a_task() {
+    fn futures_can_be_spawned() {
         let local = Local {
             home: Path::new("/home/me"),
             user: "me",
@@ -248,10 +251,10 @@ mod tests {
             variable: &|_| None,
         };
         let settings = HopSettings::new("me", "app", 22, &local);
-        can_be_a_task(&connect(tokio::io::duplex(1).0, &settings, &NoPrompter));
+        assert_send(&connect(tokio::io::duplex(1).0, &settings, &NoPrompter));
         let _ = |hop: &Hop| {
-            can_be_a_task(&hop.open("app", 22));
-            can_be_a_task(&hop.ended());
+            assert_send(&hop.open("app", 22));
+            assert_send(&hop.ended());
         };
     }
 }

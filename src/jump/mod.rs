@@ -1,8 +1,8 @@
-//! Built-in ssh hops: logs in to an sshd at the other end of any stream of bytes and connects on from there.
+//! Built-in ssh hops: logs in to an sshd over any byte stream and opens TCP connections from there.
 //!
-//! [`connect`] is done as carefully as OpenSSH would: host keys by our own matcher over the user's files (`known_hosts`,
-//! `host_key`), keys by the agent, then by files (`candidate`, `auth`), questions by an [`Prompter`]. A chain is as deep as
-//! it is long:
+//! [`connect`] follows OpenSSH's rules. It verifies the host key against the user's files (`known_hosts`, `host_key`). It
+//! offers the ssh-agent's keys first, then key files (`candidate`, `auth`). It asks the user through a [`Prompter`]. A
+//! chain of hops is one call for each hop:
 //!
 //! ```text
 //! let bastion = connect(stream, &bastion_settings, &prompter).await?;
@@ -10,8 +10,8 @@
 //! let database = app.open("10.0.0.9", 3306).await?;
 //! ```
 //!
-//! It imports no other layer, reads no environment and no clock that it is not given, and never forwards the agent. What
-//! it is given comes from [`openssh::settings`], or from [`HopSettings::new`] where there is no ssh.
+//! This layer imports no other layer. Environment and wall clock are inputs. The ssh-agent is never forwarded. The
+//! settings come from [`openssh::settings`], or from [`HopSettings::new`] if ssh is not installed.
 
 mod abortable;
 mod agent;

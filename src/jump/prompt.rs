@@ -1,4 +1,4 @@
-//! What a login may have to ask a human, as data; who is asked and how is the caller's to say.
+//! The questions that a login may ask the user, as data. The caller supplies a [`Prompter`] that asks them.
 
 use std::future::Future;
 use std::path::Path;
@@ -8,72 +8,72 @@ use thiserror::Error;
 
 use super::secret::Secret;
 
-/// A question; text in it that comes from a server is as the server wrote it.
+/// A question to the user. Text from the server is unescaped.
 #[derive(Clone, Copy, Debug)]
 pub enum Question<'a> {
-    /// The passphrase of a private key.
+    /// Asks for the passphrase of a private key.
     Passphrase {
-        /// The key's file.
+        /// The private key file.
         file: &'a Path,
-        /// Whether the answer before was wrong.
+        /// Whether the previous answer was wrong.
         is_retry: bool,
     },
-    /// The user's password on a hop.
+    /// Asks for the user's password on a hop.
     Password {
-        /// Who logs in.
+        /// The user name on the host.
         user: &'a str,
-        /// Where.
+        /// The host name.
         host: &'a str,
-        /// Whether the answer before was wrong.
+        /// Whether the previous answer was wrong.
         is_retry: bool,
     },
-    /// A prompt of the server (keyboard-interactive).
+    /// Passes on a prompt of the server (keyboard-interactive).
     Prompt {
-        /// Who logs in.
+        /// The user name on the host.
         user: &'a str,
-        /// Where.
+        /// The host name.
         host: &'a str,
-        /// The server's explanation, untrusted, mostly empty.
+        /// The server's instructions: untrusted, usually empty.
         instructions: &'a str,
-        /// The server's prompt, untrusted.
+        /// The server's prompt: untrusted.
         prompt: &'a str,
-        /// Whether what is typed may be shown.
+        /// Whether the terminal echoes the answer.
         echo: bool,
     },
-    /// Whether a host key that nobody has seen yet is the right one: `yes`, `no`, or its fingerprint.
+    /// Asks whether to accept an unknown host key: `yes`, `no`, or its fingerprint.
     HostKey {
-        /// The host, as known_hosts would name it.
+        /// The host's name in known_hosts.
         host: &'a str,
         /// The key's type, such as `ED25519`.
         kind: &'a str,
         /// `SHA256:…`.
         fingerprint: &'a str,
-        /// Whether the answer before was none of these.
+        /// Whether the previous answer was none of these.
         is_retry: bool,
     },
 }
 
-/// Why there is no answer.
+/// Why the user gave no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PromptError {
-    /// There is nobody to ask: no terminal that is ours, and no askpass program.
-    #[error("there is no terminal to ask on")]
+    /// The process has no terminal in the foreground, and no askpass program.
+    #[error("no terminal to ask on")]
     NoTerminal,
-    /// The question was dismissed, or its answer could not be read.
-    #[error("there was no answer")]
+    /// The user dismissed the question, or the answer could not be read.
+    #[error("the user gave no answer")]
     Dismissed,
 }
 
-/// The answer to come.
+/// The future that [`Prompter::ask`] returns.
 pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = Result<Secret, PromptError>> + Send + 'a>>;
 
-/// Somebody who can be asked.
+/// Asks the user questions.
 pub trait Prompter: Send + Sync {
-    /// Asks one question; dropping the answer takes the question back.
+    /// Asks one question. Dropping the future withdraws the question.
     fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a>;
 }
 
-/// An prompter that has nobody to ask.
+/// A prompter that answers every question with [`PromptError::NoTerminal`].
 #[derive(Clone, Copy, Debug)]
 pub struct NoPrompter;
 

@@ -1,8 +1,8 @@
-//! What a peer has sent and nobody has read yet.
+//! Bytes that a peer has sent and the client has not yet read.
 //!
-//! russh opens a channel's window again when bytes arrive, not when they are read, and waits for the slowest reader of
-//! all. So each stream has a task that takes its bytes at once, up to [`CAPACITY`]: a stream that stalls for longer than
-//! that makes its hop wait, which [`Stalls`] tells, a shorter one only itself.
+//! russh extends a channel's window when bytes arrive, not when they are read. If one channel's queue is full, russh stops
+//! reading for all channels. Therefore each stream has a task that moves its bytes into a buffer of [`CAPACITY`] bytes. A
+//! stream that is not read stops the whole hop only when its buffer is full; [`Stalls`] records that.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::handler::Shared;
 
-/// What a stalled stream may hold, in bytes: two windows.
+/// Capacity of one stream's buffer in bytes: two windows.
 const CAPACITY: usize = 4 * 1024 * 1024;
 
-/// What a small packet costs beside its bytes.
+/// Memory of a packet besides its payload, in bytes.
 const OVERHEAD: usize = 64;
 
-/// Bytes on their way to a reader.
+/// The buffer between the channel's task and the stream's reader.
 #[derive(Default)]
 pub(super) struct ReceiveBuffer {
     state: Mutex<State>,
@@ -40,17 +40,17 @@ struct State {
     reader: Option<Waker>,
 }
 
-/// Why there is nothing more.
+/// Why no more bytes will arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The peer said so.
+    /// The peer sent EOF.
     Finished,
-    /// The connection is gone.
+    /// The connection was cut.
     Cut,
 }
 
 impl ReceiveBuffer {
-    /// Fills a buffer; returns why it stays empty.
+    /// Reads into `buf`; returns the reason if no more bytes will arrive.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Option<End>> {
         let mut state = self.lock();
         let Some(mut packet) = state.packets.pop_front() else {
@@ -80,7 +80,7 @@ impl ReceiveBuffer {
         wake(state);
     }
 
-    /// The first end is kept.
+    /// Records the end; later calls have no effect.
     fn end(&self, end: End) {
         let mut state = self.lock();
         state.end.get_or_insert(end);
@@ -110,7 +110,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
-/// The streams of a hop that are full: all others wait for their readers.
+/// Counts the streams of a hop whose buffers are full, which blocks all others.
 #[derive(Default)]
 pub(super) struct Stalls(Mutex<Full>);
 
@@ -120,7 +120,7 @@ struct Full {
     since: Option<Instant>,
 }
 
-/// While this lives, a stream is full.
+/// Counts one stream as full until it is dropped.
 struct Stalled<'a>(&'a Stalls);
 
 impl Stalls {
@@ -132,7 +132,7 @@ impl Stalls {
         Stalled(self)
     }
 
-    /// Tells for how long there has been one at all times, if there is.
+    /// Returns for how long at least one buffer has been full without a break.
     pub fn longest(&self) -> Option<Duration> {
         self.change(|full| full.since).map(|since| since.elapsed())
     }
@@ -151,7 +151,7 @@ impl Drop for Stalled<'_> {
     }
 }
 
-/// Takes a channel's packets until its end, or until its stream is dropped; then closes it.
+/// Moves a channel's packets into the buffer until the channel ends or the stream is dropped; then closes the channel.
 pub(super) async fn fill(
     buffer: Arc<ReceiveBuffer>,
     reader: ChannelReadHalf,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_come_in_order_and_before_the_end() {
+    async fn bytes_are_read_in_order_and_before_the_end() {
         let buffer = ReceiveBuffer::default();
         buffer.put(Bytes::from_static(b"hello"));
         buffer.put(Bytes::from_static(b"world"));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_inbox_waits_for_its_reader() {
+    async fn a_full_buffer_waits_for_its_reader() {
         let (buffer, stalls) = (ReceiveBuffer::default(), Stalls::default());
         buffer.put(vec![7; CAPACITY].into());
         let read = async {

@@ -1,4 +1,4 @@
-//! Signs for a key once the server has said that it would let it in: no passphrase is asked for in vain.
+//! Signs with a key that the server has accepted: a passphrase is requested only for such a key.
 
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
@@ -16,7 +16,7 @@ use super::identity::unlock;
 use super::pausable_timer::PausableTimer;
 use super::prompt::Prompter;
 
-/// The agent's flags that ask for RSA with SHA-2.
+/// Flags of the agent's sign request that select RSA with SHA-2.
 const RSA_SHA2_256: u32 = 2;
 const RSA_SHA2_512: u32 = 4;
 
@@ -24,16 +24,16 @@ const RSA_SHA2_512: u32 = 4;
 pub(super) struct KeySigner<'a> {
     pub candidate: &'a Candidate,
     pub agent: Option<&'a mut Agent>,
-    /// Nobody, if nobody may be asked.
+    /// `None` in batch mode.
     pub prompter: Option<&'a dyn Prompter>,
     pub timer: &'a PausableTimer,
 }
 
-/// Why there is no signature.
+/// Why signing failed.
 #[derive(Debug, Error)]
 pub(super) enum SignError {
-    /// The connection is gone; its own end says more.
-    #[error("the connection is gone")]
+    /// The connection has closed; [`Shared::ending`](super::handler::Shared::ending) has the reason.
+    #[error("the connection is closed")]
     Closed,
     /// The key cannot be used.
     #[error(transparent)]
@@ -49,7 +49,7 @@ impl From<SendError> for SignError {
 impl Signer for KeySigner<'_> {
     type Error = SignError;
 
-    /// A human may have to type or to touch: the server's time does not run.
+    /// Pauses the timer, since the user may have to type a passphrase or touch a token.
     async fn auth_sign(
         &mut self,
         _key: &AgentIdentity,
@@ -84,7 +84,7 @@ impl KeySigner<'_> {
         let refused = || KeyProblem::AgentRefused(self.candidate.describe());
         let agent = self.agent.as_mut().ok_or_else(refused)?;
         let signature = agent.sign(blob, data, flags).await.map_err(|error| {
-            tracing::debug!(%error, "the ssh-agent does not sign");
+            tracing::debug!(%error, "the ssh-agent failed to sign");
             refused()
         })?;
         let algorithm = self.candidate.signature_algorithm(hash);
@@ -118,7 +118,7 @@ mod tests {
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4ipdMjJdk4+YUQwrnonsgHqVv9UZNu9wWONXCBxW3WoQaT5fwDOwcDeNS5Htunh/3g7wTPmX4D4d9UAhuGD9OuuDewD+anAwJUplj/VekB4bQOjl7GNAJyYPQOMKLgMWmB+W3r57cdv6izsKuLca2ilP0ihlf5CbKGEbAR8s2OQ==";
 
     #[tokio::test]
-    async fn an_agent_must_sign_as_it_was_asked_to() {
+    async fn an_agent_must_sign_with_the_requested_algorithm() {
         let sha512 = Some(HashAlg::Sha512);
         for (key, hash, signed, is_right) in [
             (ED25519, None, "ssh-ed25519", true),

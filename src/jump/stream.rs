@@ -1,7 +1,7 @@
-//! A TCP connection made by a hop, as a stream of bytes.
+//! A TCP connection from a hop, as a byte stream.
 //!
-//! An end that the peer did not mean is an error when reading, and a write to a channel that the peer has closed fails
-//! instead of waiting for a window that never opens.
+//! A read returns EOF only if the peer sent EOF or closed the channel; a cut connection is an error. A write to a closed
+//! channel fails, and does not wait for window space that never arrives.
 
 use std::future::Future;
 use std::io;
@@ -17,12 +17,12 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use super::handler::Shared;
 use super::receive_buffer::{End, ReceiveBuffer, fill};
 
-/// A connection through a hop. Shutting it down ends our direction only; dropping it closes it.
+/// A TCP connection from a hop. Shutdown sends EOF and leaves the other direction open; drop closes the channel.
 pub struct HopStream {
     buffer: Arc<ReceiveBuffer>,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     is_shut: bool,
-    /// The peer has closed it, or everything is over.
+    /// Cancelled when the peer closes the channel, or when the ssh connection ends.
     closed: CancellationToken,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     shared: Arc<Shared>,
@@ -81,7 +81,7 @@ impl AsyncWrite for HopStream {
         self.writer.as_mut().poll_flush(cx)
     }
 
-    /// To say goodbye to a peer that is gone already is no error.
+    /// Sends EOF. Succeeds if the peer has already closed the channel.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_shut || self.closed.is_cancelled() {
             return Poll::Ready(Ok(()));
