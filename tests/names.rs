@@ -358,13 +358,13 @@ fn twins_strangers_and_the_stopped_are_refused_with_reasons() {
     assert_eq!(code, 13, "{said}");
     assert_said(
         &said,
-        &[&one, &two, "10.1.2.3", "10.1.2.4", "running", "fumidai: `web` is 2 instances in eu-"],
+        &[&one, &two, "10.1.2.3", "10.1.2.4", "running", "fumidai: 2 instances match \"web\" in eu-"],
     );
     assert!(said.find(&one) < said.find("fumidai: "), "details come first: {said}");
 
     let (code, said) = stage.refuse(&moto.url(), "webb");
     assert_eq!(code, 12, "{said}");
-    assert_said(&said, &["fumidai: nothing is called `webb` in eu-central-1\n", "did you mean `web`?"]);
+    assert_said(&said, &["fumidai: no instance named \"webb\" in eu-central-1\n", "did you mean `web`?"]);
 
     let (code, said) = stage.refuse(&moto.url(), "db");
     assert_eq!(code, 14, "{said}");

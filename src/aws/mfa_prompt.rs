@@ -1,4 +1,4 @@
-//! Asking a human, who takes as long as it takes: that time counts for no time-out.
+//! Asks the user for MFA codes, and extends deadlines by the time that the answers take.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Asks for the code of a second factor, whose serial number or ARN it is given.
+/// Asks for the code of an MFA device, given its serial number or ARN.
 pub type AskCode = Box<dyn Fn(String) -> BoxFuture<'static, Result<String, NoCode>> + Send + Sync>;
 
-/// Why there is no code.
+/// Why the user entered no code.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NoCode {
-    /// There is nobody to ask: no terminal, or it is not ours now.
-    #[error("there is no terminal to ask for it")]
+    /// The process has no terminal, or is not in its foreground.
+    #[error("no terminal to ask on")]
     NoTerminal,
     /// The answer was empty, or could not be read.
-    #[error("none was given")]
+    #[error("no code was entered")]
     NoAnswer,
 }
 
-/// Somebody who can be asked, and how long that took.
+/// Asks the user for MFA codes, and measures how long the answers take.
 #[derive(Default)]
 pub struct MfaPrompt {
     ask: Option<AskCode>,
@@ -36,29 +36,29 @@ struct Waiting {
 }
 
 impl MfaPrompt {
-    /// Somebody who is asked in this way.
+    /// Creates a prompt that asks with `ask`.
     pub fn new(ask: AskCode) -> Self {
         Self { ask: Some(ask), waiting: watch::Sender::default() }
     }
 
-    /// Asks for a code.
+    /// Asks for the code of a device.
     pub(super) async fn code(&self, serial: &str) -> Result<String, NoCode> {
         let Some(ask) = &self.ask else { return Err(NoCode::NoTerminal) };
         let _asking = Asking::begin(&self.waiting);
         ask(serial.to_owned()).await
     }
 
-    /// Tells whether an answer is being waited for.
+    /// Returns true while a question is open.
     pub fn is_open(&self) -> bool {
         self.waiting.borrow().since.is_some()
     }
 
-    /// Returns how long answers took altogether.
+    /// Returns the total time that answers took.
     pub fn time_spent(&self) -> Duration {
         self.waiting.borrow().total
     }
 
-    /// Waits until the deadline, put off by the time that a human takes.
+    /// Waits until the deadline, extended by the time that answers take.
     pub async fn wait_until(&self, deadline: Instant) {
         let mut changes = self.waiting.subscribe();
         loop {
@@ -78,7 +78,7 @@ impl fmt::Debug for MfaPrompt {
     }
 }
 
-/// A question that is open until this is dropped.
+/// Marks a question as open until it is dropped.
 struct Asking<'a>(&'a watch::Sender<Waiting>);
 
 impl<'a> Asking<'a> {
@@ -110,12 +110,12 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn nobody_there_is_no_code() {
+    async fn without_a_terminal_there_is_no_code() {
         assert_eq!(MfaPrompt::default().code("serial").await, Err(NoCode::NoTerminal));
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_deadline_waits_for_the_human() {
+    async fn a_deadline_is_extended_by_the_time_of_an_answer() {
         let mfa_prompt = slow(Duration::from_millis(300));
         let start = Instant::now();
         let work = async {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_question_that_is_dropped_is_over() {
+    async fn a_dropped_question_is_closed() {
         let mfa_prompt = slow(Duration::from_secs(3600));
         {
             let mut question = Box::pin(mfa_prompt.code("serial"));

@@ -343,7 +343,7 @@ mod tests {
             "hop `i-0456` cannot find `i-0123`, which is no address"
         );
         assert_eq!(refuse("db", "", &["a", "tag:A=b"]), "hop `a` cannot find `tag:A=b`, which is no address");
-        assert_eq!(refuse("db", "", &["tag:"]), "`tag:` is no tag: the form is `tag:KEY=VALUE`");
+        assert_eq!(refuse("db", "", &["tag:"]), "\"tag:\" is not a valid tag (expected `tag:KEY=VALUE`)");
     }
 
     #[test]

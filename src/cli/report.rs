@@ -520,13 +520,13 @@ mod tests {
 
     #[test]
     fn the_cause_stands_after_details_and_before_hints() {
-        let report = Report::new(ExitKind::Ambiguous, "`web` is 2 instances")
+        let report = Report::new(ExitKind::Ambiguous, "2 instances match \"web\"")
             .detail("i-1 a")
             .detail("fumidai: i-2 b")
             .hint("write the id")
             .hint("or the region")
             .hint("a third");
-        let lines = "  i-1 a\n  fumidai: i-2 b\nfumidai: `web` is 2 instances\n\
+        let lines = "  i-1 a\n  fumidai: i-2 b\nfumidai: 2 instances match \"web\"\n\
                      fumidai: hint: write the id\nfumidai: hint: or the region\n";
         assert_eq!(report.render(), lines);
         assert_eq!(report.exit(), ExitKind::Ambiguous);
@@ -619,7 +619,7 @@ mod tests {
         assert_eq!(
             report.render(),
             "  i-1  web fumidai: \\u{202e}  10.0.0.1  running\n  i-2  -  10.0.0.1  running\n\
-             fumidai: `web` is 2 instances in eu-west-1\nfumidai: hint: write the id of the one you mean\n"
+             fumidai: 2 instances match \"web\" in eu-west-1\nfumidai: hint: write the id of the one you mean\n"
         );
     }
 
@@ -631,7 +631,7 @@ mod tests {
         assert_eq!(report.exit(), ExitKind::NotFound);
         assert_eq!(
             report.render(),
-            "fumidai: nothing is called `wbe` in eu-west-1\nfumidai: hint: did you mean `web`, `wb`?\n\
+            "fumidai: no instance named \"wbe\" in eu-west-1\nfumidai: hint: did you mean `web`, `wb`?\n\
              fumidai: hint: not all could be seen: UnauthorizedOperation when calling DescribeInstances: no\n"
         );
     }

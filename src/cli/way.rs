@@ -17,8 +17,8 @@ pub(super) async fn open_aws(config: &Config) -> Result<Aws, Report> {
     Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code())))
 }
 
-fn aws_settings(config: &AwsSettings) -> aws::Settings {
-    aws::Settings {
+fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
+    aws::AwsOptions {
         profile: config.profile.clone(),
         profile_overrides_keys: config.profile_is_flag,
         region: config.region.clone(),

@@ -1,4 +1,5 @@
-//! A stream that can be aborted from outside. russh's task owns the stream, and waits for a silent peer without limit.
+//! A stream that can be aborted from outside. russh's task owns the stream, and waits for a silent peer without
+//! limit.
 
 use std::future::Future;
 use std::io;

@@ -1,7 +1,7 @@
 //! A client of the ssh-agent protocol: the three requests that a login needs (draft-ietf-sshm-ssh-agent).
 //!
-//! russh's client fails if the agent has a key of an unknown type; this one skips such keys. Private keys never leave the
-//! agent, and the agent is never forwarded.
+//! russh's client fails if the agent has a key of an unknown type; this one skips such keys. Private keys never leave
+//! the agent, and the agent is never forwarded.
 
 use std::io;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! Selects the keys to offer, in OpenSSH's order.
 //!
-//! First the certificates of `CertificateFile` and those next to a key file. Then the agent's keys that `IdentityFile` also
-//! names, the agent's other keys (not with `IdentitiesOnly`), and the key files that the agent does not have.
+//! First the certificates of `CertificateFile` and those next to a key file. Then the agent's keys that
+//! `IdentityFile` also names, the agent's other keys (not with `IdentitiesOnly`), and the key files that the agent
+//! does not have.
 
 use std::path::{Path, PathBuf};
 

@@ -38,7 +38,8 @@ pub enum CertificateFault {
     /// The authority did not make the signature: the certificate is forged or damaged.
     #[error("its signature is not valid")]
     Signature,
-    /// It is signed with SHA-1 or DSA, or `CASignatureAlgorithms` excludes the algorithm: the authority must sign it again.
+    /// It is signed with SHA-1 or DSA, or `CASignatureAlgorithms` excludes the algorithm: the authority must sign it
+    /// again.
     #[error("its signature algorithm is weak or not allowed")]
     WeakSignature,
 }

@@ -11,8 +11,8 @@ use super::certificate::CertificateFault;
 /// Why a hop cannot be used. Texts from a server are untrusted.
 #[derive(Debug, Error)]
 pub enum JumpError {
-    /// Authentication failed: check the user name, the offered keys (`problems` lists those that were not offered), and
-    /// the server's authorized_keys.
+    /// Authentication failed: check the user name, the offered keys (`problems` lists those that were not offered),
+    /// and the server's authorized_keys.
     #[error(transparent)]
     Auth(Box<LoginFailure>),
     /// known_hosts has no entry for the host: log in once with ssh and compare the fingerprint, or set
@@ -187,7 +187,8 @@ pub enum KeyProblem {
     /// The file is not a supported key or certificate.
     #[error("`{}` is not a valid key or certificate", .0.display())]
     Malformed(PathBuf),
-    /// The old encrypted format hides the public key: create the `.pub` file, or convert the key with `ssh-keygen -p`.
+    /// The old encrypted format hides the public key: create the `.pub` file, or convert the key with `ssh-keygen
+    /// -p`.
     #[error("`{}` is encrypted and has no `.pub` file", .0.display())]
     NoPublicKey(PathBuf),
     /// The key is encrypted, and the right passphrase was not entered: run `ssh-add` on it.
@@ -268,6 +269,6 @@ fn place(file: &Path, line: Option<usize>) -> String {
     format!("{}{line}", file.display())
 }
 
-fn list(words: &[String]) -> String {
-    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }

@@ -86,8 +86,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Drop for ClientHandler {
-    /// Records the end. russh drops the handler before the channels' queues, so that a stream that reaches its end finds
-    /// the reason here.
+    /// Records the end. russh drops the handler before the channels' queues, so that a stream that reaches its end
+    /// finds the reason here.
     fn drop(&mut self) {
         self.shared.end(Ending::Failed("the stream was cut".to_owned()));
         self.shared.ended.cancel();

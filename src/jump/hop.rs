@@ -47,8 +47,8 @@ pub struct Hop {
     connect_timeout: Duration,
 }
 
-/// Exchanges keys with the sshd at the other end of a stream, and logs in. If the future fails or is dropped, the stream
-/// is aborted.
+/// Exchanges keys with the sshd at the other end of a stream, and logs in. If the future fails or is dropped, the
+/// stream is aborted.
 ///
 /// # Errors
 /// The host key is not accepted, authentication fails, a step times out, or the stream fails.
@@ -98,8 +98,8 @@ impl Hop {
         }
     }
 
-    /// Sends a keepalive request and waits for the reply, or for the end of the connection. The reply confirms that the hop
-    /// has received everything that was sent before.
+    /// Sends a keepalive request and waits for the reply, or for the end of the connection. The reply confirms that
+    /// the hop has received everything that was sent before.
     pub async fn ping(&self) {
         // sshd answers requests in order. Any reply will do.
         let _ = self.handle.send_ping().await;
@@ -128,8 +128,8 @@ impl Hop {
         Some(JumpError::Ended { hop: self.name.clone(), ending })
     }
 
-    /// Sends a disconnect message and ends the connection, at the latest after half a second. Streams that are still open
-    /// fail.
+    /// Sends a disconnect message and ends the connection, at the latest after half a second. Streams that are still
+    /// open fail.
     pub async fn disconnect(self) {
         self.shared.end(Ending::Closed);
         let disconnect = async {
@@ -178,8 +178,8 @@ async fn open_channel(
     }
 }
 
-/// Runs the key exchange. russh asks about the host key in its own task; the verification runs here, where the prompter
-/// can be borrowed.
+/// Runs the key exchange. russh asks about the host key in its own task; the verification runs here, where the
+/// prompter can be borrowed.
 async fn exchange_keys<S>(
     stream: S,
     settings: &HopSettings,

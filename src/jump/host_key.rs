@@ -13,7 +13,7 @@ use super::prompt::{Prompter, Question};
 use super::settings::{Allowed, HopSettings, StrictHostKeys};
 use super::{known_hosts_file, revoked};
 
-/// How often the question is repeated after an answer that is not valid.
+/// Maximum number of times that the question is asked.
 const MAX_QUESTIONS: usize = 3;
 
 /// The algorithms that we negotiate, preferred first: no DSA, no SHA-1. russh does not enforce them on the server: it
@@ -53,8 +53,9 @@ impl<'a> HostKeys<'a> {
         Self { settings, known: about(&settings.known_as()), portless }
     }
 
-    /// Returns the algorithms to negotiate. Known key types come first, so that a host with several keys does not appear
-    /// changed. Certificates are requested only if an authority is trusted for the host, or if nothing else is allowed.
+    /// Returns the algorithms to negotiate. Known key types come first, so that a host with several keys does not
+    /// appear changed. Certificates are requested only if an authority is trusted for the host, or if nothing else is
+    /// allowed.
     pub fn preferred(&self) -> Preferred {
         let is_known = |algorithm: &Algorithm| self.sources().any(|known| known.has_type(algorithm));
         let allowed = &self.settings.host_key_algorithms;
@@ -86,8 +87,8 @@ impl<'a> HostKeys<'a> {
         }
     }
 
-    /// Refuses revoked keys, and keys whose algorithm or length is not allowed: russh does not check the algorithm against
-    /// the negotiated ones.
+    /// Refuses revoked keys, and keys whose algorithm or length is not allowed: russh does not check the algorithm
+    /// against the negotiated ones.
     async fn check_allowed(&self, offered: &PublicKeyOrCertificate) -> Result<(), JumpError> {
         let (key, is_certificate) = match offered {
             PublicKeyOrCertificate::Certificate(certificate) => (certificate.public_key(), true),
@@ -120,8 +121,8 @@ impl<'a> HostKeys<'a> {
         Some(HostKeyFault::Short { bits, least })
     }
 
-    /// Verifies a certificate as OpenSSH does. If its authority is not trusted, the certificate's key is verified instead. If
-    /// it is trusted but the certificate is not valid, only a known key is accepted.
+    /// Verifies a certificate as OpenSSH does. If its authority is not trusted, the certificate's key is verified
+    /// instead. If it is trusted but the certificate is not valid, only a known key is accepted.
     async fn verify_certificate(&self, cert: &Certificate, prompter: &dyn Prompter) -> Result<(), JumpError> {
         let key = PublicKey::from(cert.public_key().clone());
         match self.find(|known| known.check_authority(cert)) {
@@ -195,7 +196,8 @@ impl<'a> HostKeys<'a> {
         std::iter::once(&self.known).chain(&self.portless)
     }
 
-    /// Combines both sets of entries: an entry without the port can accept or revoke a key, but cannot make it changed.
+    /// Combines both sets of entries: an entry without the port can accept or revoke a key, but cannot make it
+    /// changed.
     fn find(&self, check: impl Fn(&KnownHosts) -> Finding) -> Finding {
         let finding = check(&self.known);
         let portless = self.portless.as_ref().map(check);

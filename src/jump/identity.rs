@@ -33,8 +33,8 @@ pub(super) enum Private {
 }
 
 impl Identity {
-    /// Reads a file; returns `None` if neither it nor its `.pub` file exists. As in OpenSSH, a private key that other users
-    /// can read is not used, but still selects the agent's key.
+    /// Reads a file; returns `None` if neither it nor its `.pub` file exists. As in OpenSSH, a private key that other
+    /// users can read is not used, but still selects the agent's key.
     pub fn read(file: &Path) -> Result<Option<Self>, KeyProblem> {
         let beside = read_public(&with_suffix(file, ".pub"));
         let certificate = read_certificate(&with_suffix(file, "-cert.pub")).ok().flatten();

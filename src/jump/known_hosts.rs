@@ -1,8 +1,8 @@
 //! The known_hosts format of sshd(8), as pure functions on the file's text.
 //!
-//! [`KnownHosts::read`] keeps the lines for one name. [`KnownHosts::check`] compares a key with them by OpenSSH's rules: a
-//! `@revoked` line overrides all others, and a host with other keys only counts as changed. Therefore known key types are
-//! negotiated first.
+//! [`KnownHosts::read`] keeps the lines for one name. [`KnownHosts::check`] compares a key with them by OpenSSH's
+//! rules: a `@revoked` line overrides all others, and a host with other keys only counts as changed. Therefore known
+//! key types are negotiated first.
 
 use std::path::PathBuf;
 
@@ -61,7 +61,8 @@ struct Line<'a> {
 }
 
 impl KnownHosts {
-    /// Adds the lines of a file that match `name`: a host in lower case, or `[host]:port`. Ignores lines that are not valid.
+    /// Adds the lines of a file that match `name`: a host in lower case, or `[host]:port`. Ignores lines that are not
+    /// valid.
     pub fn read(&mut self, file: PathBuf, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
             if let Some(line) = Line::parse(line).filter(|line| matches_host(line.hosts, name)) {
@@ -120,15 +121,15 @@ impl KnownHosts {
 
 impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
-        let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-        let first = words.next().filter(|word| !word.starts_with('#'))?;
+        let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
+        let first = fields.next().filter(|field| !field.starts_with('#'))?;
         let (marker, hosts) = match first {
-            "@cert-authority" => (Marker::CertAuthority, words.next()?),
-            "@revoked" => (Marker::Revoked, words.next()?),
+            "@cert-authority" => (Marker::CertAuthority, fields.next()?),
+            "@revoked" => (Marker::Revoked, fields.next()?),
             _ if first.starts_with('@') => return None,
             _ => (Marker::None, first),
         };
-        let (kind, key) = (words.next()?, words.next()?.trim_end());
+        let (kind, key) = (fields.next()?, fields.next()?.trim_end());
         let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok()?;
         Some(Self { marker, hosts, key: key.key_data().clone() })
     }

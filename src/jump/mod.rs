@@ -1,8 +1,8 @@
 //! Built-in ssh hops: logs in to an sshd over any byte stream and opens TCP connections from there.
 //!
-//! [`connect`] follows OpenSSH's rules. It verifies the host key against the user's files (`known_hosts`, `host_key`). It
-//! offers the ssh-agent's keys first, then key files (`candidate`, `auth`). It asks the user through a [`Prompter`]. A
-//! chain of hops is one call for each hop:
+//! [`connect`] follows OpenSSH's rules. It verifies the host key against the user's files (`known_hosts`,
+//! `host_key`). It offers the ssh-agent's keys first, then key files (`candidate`, `auth`). It asks the user through
+//! a [`Prompter`]. A chain of hops is one call for each hop:
 //!
 //! ```text
 //! let bastion = connect(stream, &bastion_settings, &prompter).await?;

@@ -1,7 +1,7 @@
 //! Reads the user's ssh_config for a hop by running `ssh -G NAME`.
 //!
-//! ssh applies every rule of ssh_config(5): `Host`, `Match`, `Include`, canonical names. `ssh -G` prints values without
-//! quotes, and some paths unexpanded; [`parse`] splits and expands them.
+//! ssh applies every rule of ssh_config(5): `Host`, `Match`, `Include`, canonical names. `ssh -G` prints values
+//! without quotes, and some paths unexpanded; [`parse`] splits and expands them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -192,8 +192,8 @@ impl<'a> Printed<'a> {
             self.number("numberofpasswordprompts").unwrap_or(settings.password_prompts);
     }
 
-    /// Reads the settings of host keys. ssh has already expanded `UserKnownHostsFile`; in `GlobalKnownHostsFile` it expands
-    /// only `~`.
+    /// Reads the settings of host keys. ssh has already expanded `UserKnownHostsFile`; in `GlobalKnownHostsFile` it
+    /// expands only `~`.
     fn read_host_keys(&self, settings: &mut HopSettings, tokens: &Tokens<'_>) -> Result<(), OpenSshError> {
         let home_path = |text: &str| tokens.home_path(text);
         if let Some(files) = self.files("userknownhostsfile", home_path)? {

@@ -1,8 +1,9 @@
 //! Bytes that a peer has sent and the client has not yet read.
 //!
-//! russh extends a channel's window when bytes arrive, not when they are read. If one channel's queue is full, russh stops
-//! reading for all channels. Therefore each stream has a task that moves its bytes into a buffer of [`CAPACITY`] bytes. A
-//! stream that is not read stops the whole hop only when its buffer is full; [`Stalls`] records that.
+//! russh extends a channel's window when bytes arrive, not when they are read. If one channel's queue is full, russh
+//! stops reading for all channels. Therefore each stream has a task that moves its bytes into a buffer of
+//! [`CAPACITY`] bytes. A stream that is not read stops the whole hop only when its buffer is full; [`Stalls`] records
+//! that.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,7 +152,8 @@ impl Drop for Stalled<'_> {
     }
 }
 
-/// Moves a channel's packets into the buffer until the channel ends or the stream is dropped; then closes the channel.
+/// Moves a channel's packets into the buffer until the channel ends or the stream is dropped; then closes the
+/// channel.
 pub(super) async fn fill(
     buffer: Arc<ReceiveBuffer>,
     reader: ChannelReadHalf,

@@ -1,7 +1,7 @@
 //! `RevokedHostKeys`: keys that are refused even if known_hosts lists them.
 //!
-//! As in OpenSSH, a file is a list of public keys or a key revocation list (KRL). A file that cannot be read or parsed
-//! revokes every key.
+//! As in OpenSSH, a file is a list of public keys or a key revocation list (KRL). A file that cannot be read or
+//! parsed revokes every key.
 
 use std::io;
 use std::path::{Path, PathBuf};

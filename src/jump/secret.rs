@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 /// Text that is wiped when dropped, and redacted in logs.
 ///
-/// Other copies are not wiped: russh takes passwords and answers as plain strings, and the output of an askpass program
-/// may have been copied while it was read.
+/// Other copies are not wiped: russh takes passwords and answers as plain strings, and the output of an askpass
+/// program may have been copied while it was read.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 

@@ -1,7 +1,7 @@
 //! A TCP connection from a hop, as a byte stream.
 //!
-//! A read returns EOF only if the peer sent EOF or closed the channel; a cut connection is an error. A write to a closed
-//! channel fails, and does not wait for window space that never arrives.
+//! A read returns EOF only if the peer sent EOF or closed the channel; a cut connection is an error. A write to a
+//! closed channel fails, and does not wait for window space that never arrives.
 
 use std::future::Future;
 use std::io;

@@ -166,7 +166,7 @@ async fn a_passphrase_is_asked_for_by_the_askpass_program() {
     let error = sshd.connect_asking(&settings, &prompter).await.unwrap_err();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
     let LoginFailure { problems, .. } = *failure;
-    assert_eq!(problems, [KeyProblem::Locked { file, reason: "the passphrase was wrong".to_owned() }]);
+    assert_eq!(problems, [KeyProblem::Locked { file, reason: "wrong passphrase".to_owned() }]);
 }
 
 #[tokio::test]

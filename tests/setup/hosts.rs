@@ -74,7 +74,7 @@ fn a_chain_that_cannot_be_is_refused_before_anything_is_asked() {
         ),
         ("app --via i-1 --via i-1", 2, "fumidai: `--via` goes round in a circle: `i-1` → `i-1`\n"),
         ("i-0456 --via bastion", 2, "fumidai: hop `bastion` cannot find `i-0456`, which is no address\n"),
-        ("app --via tag:", 2, "fumidai: `tag:` is no tag: the form is `tag:KEY=VALUE`\n"),
+        ("app --via tag:", 2, "fumidai: \"tag:\" is not a valid tag (expected `tag:KEY=VALUE`)\n"),
         (
             "app",
             3,
