@@ -1,4 +1,4 @@
-//! Passwords and the server's own questions, against a small server: sshd would need PAM and accounts for them.
+//! Passwords and keyboard-interactive prompts, against a small server: sshd would need PAM and accounts for them.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -12,10 +12,10 @@ use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{Auth, Config, Handler, Response, run_stream};
 use russh::{MethodKind, MethodSet};
 
-/// Takes `right` as a password, and `right` and `42` as answers.
+/// Accepts the password `right`, and the answers `right` and `42`.
 #[derive(Clone, Default)]
 struct Server {
-    /// Wants one more of everything, always.
+    /// Requires one more answer, without end.
     is_endless: bool,
 }
 
@@ -59,7 +59,7 @@ fn again(method: MethodKind) -> Auth {
     Auth::Reject { proceed_with_methods: Some(MethodSet::from(&[method][..])), partial_success: false }
 }
 
-/// Answers in turn, and keeps what was asked.
+/// Gives the answers in order, and records the questions.
 #[derive(Default)]
 struct ScriptedPrompter {
     answers: Mutex<Vec<&'static str>>,
@@ -137,14 +137,14 @@ async fn a_password_that_stays_wrong_is_an_error() {
 }
 
 #[tokio::test]
-async fn the_servers_questions_are_passed_on() {
+async fn the_servers_prompts_reach_the_user() {
     let prompter = ScriptedPrompter::new(&["right", "42"]);
     login(MethodKind::KeyboardInteractive, &prompter).await.unwrap();
     assert_eq!(*prompter.asked.lock().unwrap(), ["Two factors|Password: |false", "|Code: |true"]);
 }
 
 #[tokio::test]
-async fn a_server_that_never_has_enough_is_given_up() {
+async fn the_rounds_of_an_endless_login_are_limited() {
     for (method, questions) in [(MethodKind::KeyboardInteractive, 0), (MethodKind::Password, 32)] {
         let prompter = ScriptedPrompter::new(&["right"; 99]);
         let login = login_to(Server { is_endless: true }, method, &prompter);
