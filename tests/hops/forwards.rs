@@ -141,7 +141,7 @@ async fn a_silent_peer_is_closed_after_the_end_of_input() {
     let mut stream = forward.dial(0).await;
     stream.shutdown().await.unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
-    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "the peer hears the end and says nothing");
+    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "the peer receives EOF and sends nothing");
     assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().unwrap(), 0);
     forward.interrupt().await;
     world.bench.settle().await;
