@@ -15,7 +15,7 @@
 //! end:        Outcome | Failure ─► report ─► exit code
 //! ```
 
-pub mod aws;
+pub(crate) mod aws;
 mod cache;
 pub mod channel;
 pub mod cli;

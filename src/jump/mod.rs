@@ -36,7 +36,7 @@ mod secret;
 mod settings;
 mod signer;
 mod stream;
-pub mod terminal;
+pub(crate) mod terminal;
 
 pub use self::askpass::{Askpass, AskpassSettings};
 pub use self::certificate::CertificateFault;

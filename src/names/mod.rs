@@ -8,16 +8,16 @@
 //! The service decides whether an id exists. Ids keep their case and may have any length, since AWS has used several
 //! lengths. [`Target::unusual_form`] describes an unusual id, for a hint after the service has refused it.
 
-pub mod ecs;
+pub(crate) mod ecs;
 mod inventory;
-pub mod lookup;
+pub(crate) mod lookup;
 mod name;
 mod resolve;
 pub mod route;
 
-pub use self::inventory::{Inventory, Node};
+pub(crate) use self::inventory::{Inventory, Node};
 pub use self::name::{ContainerName, Destination, Name, Region, TargetError, TaskName};
-pub use self::resolve::{Candidate, ResolveError, resolve};
+pub(crate) use self::resolve::{Candidate, ResolveError, resolve};
 
 /// An id that the service can open a session to.
 #[derive(Clone, Debug, PartialEq, Eq)]
