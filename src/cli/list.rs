@@ -145,7 +145,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Tag;
+    use crate::names::listed::Tag;
 
     fn row(id: &str, name: &str, state: &str) -> ListedMachine {
         ListedMachine {

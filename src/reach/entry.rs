@@ -46,7 +46,7 @@ async fn in_time(
     let deadline = Instant::from_std(clock::now()) + after;
     tokio::select! {
         found = search => found,
-        () = aws.human().passed(deadline) => Err(ReachError::LookupTimedOut { after }),
+        () = aws.mfa_prompt().wait_until(deadline) => Err(ReachError::LookupTimedOut { after }),
     }
 }
 

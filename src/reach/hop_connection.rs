@@ -62,7 +62,7 @@ impl ConnectionPath {
         match &self.0 {
             // The session's stream waits for acknowledgements itself.
             Path::Session(_) => {}
-            Path::Hops(hops) => hops.last().taken().await,
+            Path::Hops(hops) => hops.last().ping().await,
         }
     }
 
@@ -109,8 +109,8 @@ impl HopConnection {
     pub async fn check(&self) {
         let Some(first) = self.hops.first().filter(|_| !self.is_stalled()) else { return };
         let last = self.last();
-        if timeout(ANSWER, first.taken()).await.is_ok() && timeout(ANSWER, last.taken()).await.is_err() {
-            last.give_up();
+        if timeout(ANSWER, first.ping()).await.is_ok() && timeout(ANSWER, last.ping()).await.is_err() {
+            last.abort();
         }
     }
 

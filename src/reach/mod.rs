@@ -27,7 +27,7 @@ use crate::aws::Aws;
 use crate::clock;
 use crate::config::Environment;
 use crate::escape::escape;
-use crate::jump::{self, Hop, HopSettings, Human, JumpError};
+use crate::jump::{self, Askpass, Hop, HopSettings, JumpError};
 use crate::names::Target;
 use crate::route::{DialedBy, Document, Machine, Route};
 use crate::session::Notes;
@@ -57,7 +57,7 @@ pub struct Reach {
     aws: Rc<Aws>,
     route: Route,
     environment: Environment,
-    prompter: Human,
+    prompter: Askpass,
     notes: Notes,
     /// Counts the sessions, which take a moment to end.
     tasks: TaskTracker,
@@ -74,7 +74,7 @@ impl Reach {
         notes: Notes,
         tasks: TaskTracker,
     ) -> Self {
-        let prompter = Human::new(askpass(&environment), escape);
+        let prompter = Askpass::new(askpass(&environment), escape);
         Self { aws, route, environment, prompter, notes, tasks, logins: OnceCell::new() }
     }
 

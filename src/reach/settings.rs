@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aws::{self, AskCode, Aws, Human};
+use crate::aws::{self, AskCode, Aws, MfaPrompt};
 use crate::config::{AwsSettings, Config};
 use crate::names::cache::Scope;
 use crate::session;
@@ -17,13 +17,13 @@ use super::ReachError;
 /// The settings cannot be used.
 pub async fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
     let aws = Aws::new(aws_settings(&config.aws)).await?;
-    Ok(aws.with_human(Human::asked_by(ask_code)))
+    Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code)))
 }
 
-fn aws_settings(config: &AwsSettings) -> aws::Settings {
-    aws::Settings {
+fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
+    aws::AwsOptions {
         profile: config.profile.clone(),
-        profile_goes_first: config.profile_is_flag,
+        profile_overrides_keys: config.profile_is_flag,
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),

@@ -357,7 +357,7 @@ mod tests {
             refuse("db", "", &["a", "tag:A=b"]),
             "hop `a` cannot connect to `tag:A=b`: it is not an address or a DNS name"
         );
-        assert_eq!(refuse("db", "", &["tag:"]), "`tag:` is no tag: the form is `tag:KEY=VALUE`");
+        assert_eq!(refuse("db", "", &["tag:"]), "\"tag:\" is not a valid tag (expected `tag:KEY=VALUE`)");
     }
 
     #[test]

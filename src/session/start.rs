@@ -113,16 +113,16 @@ pub(crate) async fn start(
             let (access, started) = result?;
             let (session_id, document) = (&started.session_id, &request.document);
             tracing::info!(session_id, target = request.target, document, "session started");
-            let deadline = deadline + aws.human().time_taken();
+            let deadline = deadline + aws.mfa_prompt().time_spent();
             return Ok(Start::Started(Box::new(Session { access: Rc::new(access), started, deadline })));
         }
         interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
-        () = aws.human().passed(deadline) => {
+        () = aws.mfa_prompt().wait_until(deadline) => {
             Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
     // Whoever is still asked has started nothing.
-    let patience = if aws.human().is_asked() { Duration::ZERO } else { LEAVE };
+    let patience = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
     let leave_at = Instant::now() + patience;
     if let Ok(Ok((access, started))) = timeout_at(leave_at, work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
@@ -136,7 +136,7 @@ async fn start_session(access: &Access, request: &SessionRequest) -> Result<Star
     let mut attempt = 1;
     loop {
         match access.start_session(request).await {
-            Err(error) if attempt < ATTEMPTS && error.is_refusal_to_serve() => {
+            Err(error) if attempt < ATTEMPTS && error.is_throttled_or_server_fault() => {
                 tracing::debug!(%error, attempt, "trying again");
                 let step = BACKOFF * 2u32.pow(attempt - 1);
                 tokio::time::sleep(step.mul_f64(0.5 + random::fraction())).await;

@@ -119,7 +119,7 @@ fn without_a_terminal_the_command_to_run_is_named() {
     let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile admin"));
     assert_eq!(code, Some(10), "{words}");
     let cause = format!(
-        "fumidai: profile `admin` needs an MFA code of `{SERIAL}`, and there is no terminal to ask for it\n\
+        "fumidai: profile `admin` needs an MFA code of `{SERIAL}`: no terminal to ask on\n\
          fumidai: hint: `aws sts get-caller-identity --profile admin` in a terminal asks for it"
     );
     assert!(words.starts_with(&cause), "{words}");

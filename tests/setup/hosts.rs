@@ -75,7 +75,7 @@ fn a_chain_that_cannot_be_is_refused_before_anything_is_asked() {
             2,
             "fumidai: hop `bastion` cannot connect to `i-0456`: it is not an address or a DNS name\n",
         ),
-        ("app --via tag:", 2, "fumidai: `tag:` is no tag: the form is `tag:KEY=VALUE`\n"),
+        ("app --via tag:", 2, "fumidai: \"tag:\" is not a valid tag (expected `tag:KEY=VALUE`)\n"),
         (
             "app",
             3,

@@ -107,7 +107,7 @@ fn of_jump(error: &JumpError) -> Report {
         JumpError::Auth(failure) => {
             let report = Report::new(ExitKind::SshAuth, whole);
             let report = failure.problems.iter().fold(report, |report, one| report.detail(one.to_string()));
-            report.hint(match &failure.hung_up {
+            report.hint(match &failure.disconnected {
                 Some(_) => "set `IdentitiesOnly yes` for the hop in ssh_config, so that fewer keys are tried",
                 None => "run `ssh -v` to the hop to see the keys that it is offered",
             })
@@ -153,7 +153,7 @@ fn of_api(error: &ApiError, target: Option<&Target>) -> Report {
         Meaning::AccessDenied => Report::new(ExitKind::AccessDenied, whole)
             .hint("ask for the permission that the message names; contrib/iam has the least policy"),
         Meaning::TargetNotConnected => {
-            let doubt = target.and_then(Target::doubt);
+            let doubt = target.and_then(Target::unusual_form);
             Report::new(ExitKind::NotConnected, whole)
                 .hint("check that the instance runs, its agent is online, and account and region are right")
                 .hint(doubt.unwrap_or_else(|| INSTANCE_PROFILE.to_owned()))
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(
             report.render(),
             "  i-1  web fumidai: \\u{202e}  10.0.0.1  running\n  i-2  -  10.0.0.1  running\n\
-             fumidai: `web` is 2 instances in eu-west-1\nfumidai: hint: use the id of the one that you mean\n"
+             fumidai: 2 instances match \"web\" in eu-west-1\nfumidai: hint: use the id of the one that you mean\n"
         );
     }
 
@@ -449,7 +449,7 @@ mod tests {
         assert_eq!(report.exit(), ExitKind::NotFound);
         assert_eq!(
             report.render(),
-            "fumidai: nothing is called `wbe` in eu-west-1\nfumidai: hint: did you mean `web`, `wb`?\n\
+            "fumidai: no instance named \"wbe\" in eu-west-1\nfumidai: hint: did you mean `web`, `wb`?\n\
              fumidai: hint: the search was incomplete: UnauthorizedOperation when calling DescribeInstances: no\n"
         );
     }

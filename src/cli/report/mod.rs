@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn the_cause_stands_after_details_and_before_hints() {
-        let report = Report::new(ExitKind::Ambiguous, "`web` is 2 instances")
+        let report = Report::new(ExitKind::Ambiguous, "2 instances match \"web\"")
             .detail("i-1 a")
             .detail("fumidai: i-2 b")
             .hint("write the id")
             .hint("or the region")
             .hint("a third");
-        let lines = "  i-1 a\n  fumidai: i-2 b\nfumidai: `web` is 2 instances\n\
+        let lines = "  i-1 a\n  fumidai: i-2 b\nfumidai: 2 instances match \"web\"\n\
                      fumidai: hint: write the id\nfumidai: hint: or the region\n";
         assert_eq!(report.render(), lines);
         assert_eq!(report.exit(), ExitKind::Ambiguous);

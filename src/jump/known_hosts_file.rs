@@ -1,4 +1,4 @@
-//! Writes a new host down, where OpenSSH would and as OpenSSH would.
+//! Appends a new host to a known_hosts file, in OpenSSH's format.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,17 +9,17 @@ use russh::keys::PublicKey;
 
 use super::known_hosts::hashed_name;
 
-/// As long as the hash: what `ssh-keygen -H` takes.
+/// Bytes of salt, as many as the hash has: the length that `ssh-keygen -H` uses.
 const SALT_LENGTH: usize = 20;
 
-/// Tells whether a host or an alias, without its port, means itself in the file: OpenSSH reads no pattern, no other name
-/// and no other line out of it.
+/// Returns true if OpenSSH reads a host or alias (without its port) literally: not as a pattern, a marker, a list of
+/// names, or a second line.
 pub(super) fn is_plain(host: &str) -> bool {
     let is_special = |c: char| "@!?*#[]|'\"\\,".contains(c) || c.is_whitespace() || c.is_control();
     !host.is_empty() && !host.contains(is_special)
 }
 
-/// Appends one line; file and folder are made if need be, for nobody else to write.
+/// Appends one line. Creates the file (mode 0600) and its folder (mode 0700) if they do not exist.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -30,13 +30,13 @@ pub(super) fn append(file: &Path, name: &str, key: &PublicKey, is_hashed: bool) 
         make_folder(folder)?;
     }
     let mut file = open(file)?;
-    let before = if ends_within_a_line(&mut file)? { "\n" } else { "" };
+    let before = if lacks_final_newline(&mut file)? { "\n" } else { "" };
     file.write_all(format!("{before}{host} {}\n", public.trim_end()).as_bytes())
 }
 
 fn salt() -> io::Result<[u8; SALT_LENGTH]> {
     let mut salt = [0; SALT_LENGTH];
-    rand::fill(&mut salt).map_err(|_| io::Error::other("no randomness"))?;
+    rand::fill(&mut salt).map_err(|_| io::Error::other("the random number generator failed"))?;
     Ok(salt)
 }
 
@@ -55,7 +55,7 @@ fn open(file: &Path) -> io::Result<File> {
     options.open(file)
 }
 
-fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
+fn lacks_final_newline(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
     }
@@ -75,7 +75,7 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
     #[test]
-    fn a_new_file_is_for_its_owner_only() {
+    fn a_new_file_is_readable_by_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(".ssh/known_hosts");
         append(&file, "app", &KEY.parse().unwrap(), false).unwrap();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_means_something_else_is_not_plain() {
+    fn a_name_with_special_characters_is_not_plain() {
         for name in ["app", "app.example", "10.0.0.1", "fe80::1%eth0", "büro", "a_b-c"] {
             assert!(is_plain(name), "{name}");
         }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_ended_first() {
+    fn a_missing_final_newline_is_added() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("known_hosts");
         fs::write(&file, "# mine").unwrap();

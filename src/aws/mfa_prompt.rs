@@ -1,4 +1,4 @@
-//! Asking a human, who takes as long as it takes: that time counts for no time-out.
+//! Asks the user for MFA codes, and extends deadlines by the time that the answers take.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Asks for the code of a second factor, whose serial number or ARN it is given.
+/// Asks for the code of an MFA device, given its serial number or ARN.
 pub type AskCode = Box<dyn Fn(String) -> BoxFuture<'static, Result<String, NoCode>> + Send + Sync>;
 
-/// Why there is no code.
+/// Why the user entered no code.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NoCode {
-    /// There is nobody to ask: no terminal, or it is not ours now.
-    #[error("there is no terminal to ask for it")]
+    /// The process has no terminal, or is not in its foreground.
+    #[error("no terminal to ask on")]
     NoTerminal,
     /// The answer was empty, or could not be read.
-    #[error("none was given")]
+    #[error("no code was entered")]
     NoAnswer,
 }
 
-/// Somebody who can be asked, and how long that took.
+/// Asks the user for MFA codes, and measures how long the answers take.
 #[derive(Default)]
-pub struct Human {
+pub struct MfaPrompt {
     ask: Option<AskCode>,
     waiting: watch::Sender<Waiting>,
 }
@@ -35,50 +35,50 @@ struct Waiting {
     total: Duration,
 }
 
-impl Human {
-    /// Somebody who is asked in this way.
-    pub fn asked_by(ask: AskCode) -> Self {
+impl MfaPrompt {
+    /// Creates a prompt that asks with `ask`.
+    pub fn new(ask: AskCode) -> Self {
         Self { ask: Some(ask), waiting: watch::Sender::default() }
     }
 
-    /// Asks for a code.
+    /// Asks for the code of a device.
     pub(super) async fn code(&self, serial: &str) -> Result<String, NoCode> {
         let Some(ask) = &self.ask else { return Err(NoCode::NoTerminal) };
         let _asking = Asking::begin(&self.waiting);
         ask(serial.to_owned()).await
     }
 
-    /// Tells whether an answer is being waited for.
-    pub fn is_asked(&self) -> bool {
+    /// Returns true while a question is open.
+    pub fn is_open(&self) -> bool {
         self.waiting.borrow().since.is_some()
     }
 
-    /// Returns how long answers took altogether.
-    pub fn time_taken(&self) -> Duration {
+    /// Returns the total time that answers took.
+    pub fn time_spent(&self) -> Duration {
         self.waiting.borrow().total
     }
 
-    /// Waits until the deadline, put off by the time that a human takes.
-    pub async fn passed(&self, deadline: Instant) {
+    /// Waits until the deadline, extended by the time that answers take.
+    pub async fn wait_until(&self, deadline: Instant) {
         let mut changes = self.waiting.subscribe();
         loop {
             let waiting = *changes.borrow_and_update();
-            let is_asked = waiting.since.is_some();
+            let is_open = waiting.since.is_some();
             tokio::select! {
-                () = sleep_until(deadline + waiting.total), if !is_asked => return,
+                () = sleep_until(deadline + waiting.total), if !is_open => return,
                 _ = changes.changed() => {}
             }
         }
     }
 }
 
-impl fmt::Debug for Human {
+impl fmt::Debug for MfaPrompt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Human").field("can_be_asked", &self.ask.is_some()).finish_non_exhaustive()
+        f.debug_struct("MfaPrompt").field("can_be_asked", &self.ask.is_some()).finish_non_exhaustive()
     }
 }
 
-/// A question that is open until this is dropped.
+/// Marks a question as open until it is dropped.
 struct Asking<'a>(&'a watch::Sender<Waiting>);
 
 impl<'a> Asking<'a> {
@@ -100,8 +100,8 @@ impl Drop for Asking<'_> {
 mod tests {
     use super::*;
 
-    fn slow(answer_after: Duration) -> Human {
-        Human::asked_by(Box::new(move |_| {
+    fn slow(answer_after: Duration) -> MfaPrompt {
+        MfaPrompt::new(Box::new(move |_| {
             Box::pin(async move {
                 tokio::time::sleep(answer_after).await;
                 Ok("123456".to_owned())
@@ -110,36 +110,36 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn nobody_there_is_no_code() {
-        assert_eq!(Human::default().code("serial").await, Err(NoCode::NoTerminal));
+    async fn without_a_terminal_there_is_no_code() {
+        assert_eq!(MfaPrompt::default().code("serial").await, Err(NoCode::NoTerminal));
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_deadline_waits_for_the_human() {
-        let human = slow(Duration::from_millis(300));
+    async fn a_deadline_is_extended_by_the_time_of_an_answer() {
+        let mfa_prompt = slow(Duration::from_millis(300));
         let start = Instant::now();
         let work = async {
-            let code = human.code("serial").await;
+            let code = mfa_prompt.code("serial").await;
             std::future::pending::<()>().await;
             code
         };
         tokio::select! {
             _ = work => unreachable!("it never ends"),
-            () = human.passed(start + Duration::from_millis(100)) => {}
+            () = mfa_prompt.wait_until(start + Duration::from_millis(100)) => {}
         }
-        let taken = human.time_taken();
+        let taken = mfa_prompt.time_spent();
         assert!(taken >= Duration::from_millis(300) && start.elapsed() >= taken + Duration::from_millis(100));
-        assert!(!human.is_asked());
+        assert!(!mfa_prompt.is_open());
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_question_that_is_dropped_is_over() {
-        let human = slow(Duration::from_secs(3600));
+    async fn a_dropped_question_is_closed() {
+        let mfa_prompt = slow(Duration::from_secs(3600));
         {
-            let mut question = Box::pin(human.code("serial"));
+            let mut question = Box::pin(mfa_prompt.code("serial"));
             assert!(futures_util::poll!(&mut question).is_pending());
-            assert!(human.is_asked());
+            assert!(mfa_prompt.is_open());
         }
-        assert!(!human.is_asked());
+        assert!(!mfa_prompt.is_open());
     }
 }

@@ -1,8 +1,9 @@
-//! What a peer has sent and nobody has read yet.
+//! Bytes that a peer has sent and the client has not yet read.
 //!
-//! russh opens a channel's window again when bytes arrive, not when they are read, and waits for the slowest reader of
-//! all. So each stream has a task that takes its bytes at once, up to [`MOST`]: a stream that stalls for longer than
-//! that makes its hop wait, which [`Stalls`] tells, a shorter one only itself.
+//! russh extends a channel's window when bytes arrive, not when they are read. If one channel's queue is full, russh
+//! stops reading for all channels. Therefore each stream has a task that moves its bytes into a buffer of
+//! [`CAPACITY`] bytes. A stream that is not read stops the whole hop only when its buffer is full; [`Stalls`] records
+//! that.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,17 +18,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::watcher::Shared;
+use super::handler::Shared;
 
-/// What a stalled stream may hold, in bytes: two windows.
-const MOST: usize = 4 * 1024 * 1024;
+/// Capacity of one stream's buffer in bytes: two windows.
+const CAPACITY: usize = 4 * 1024 * 1024;
 
-/// What a small packet costs beside its bytes.
+/// Memory of a packet besides its payload, in bytes.
 const OVERHEAD: usize = 64;
 
-/// Bytes on their way to a reader.
+/// The buffer between the channel's task and the stream's reader.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct ReceiveBuffer {
     state: Mutex<State>,
     taken: Notify,
 }
@@ -40,17 +41,17 @@ struct State {
     reader: Option<Waker>,
 }
 
-/// Why there is nothing more.
+/// Why no more bytes will arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The peer said so.
+    /// The peer sent EOF.
     Finished,
-    /// The connection is gone.
+    /// The connection was cut.
     Cut,
 }
 
-impl Inbox {
-    /// Fills a buffer; returns why it stays empty.
+impl ReceiveBuffer {
+    /// Reads into `buf`; returns the reason if no more bytes will arrive.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Option<End>> {
         let mut state = self.lock();
         let Some(mut packet) = state.packets.pop_front() else {
@@ -80,7 +81,7 @@ impl Inbox {
         wake(state);
     }
 
-    /// The first end is kept.
+    /// Records the end; later calls have no effect.
     fn end(&self, end: End) {
         let mut state = self.lock();
         state.end.get_or_insert(end);
@@ -88,11 +89,11 @@ impl Inbox {
     }
 
     async fn has_room(&self, stalls: &Stalls) {
-        if self.lock().held < MOST {
+        if self.lock().held < CAPACITY {
             return;
         }
         let _stalled = stalls.begin();
-        while self.lock().held >= MOST {
+        while self.lock().held >= CAPACITY {
             self.taken.notified().await;
         }
     }
@@ -110,7 +111,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
-/// The streams of a hop that are full: all others wait for their readers.
+/// Counts the streams of a hop whose buffers are full, which blocks all others.
 #[derive(Default)]
 pub(super) struct Stalls(Mutex<Full>);
 
@@ -120,7 +121,7 @@ struct Full {
     since: Option<Instant>,
 }
 
-/// While this lives, a stream is full.
+/// Counts one stream as full until it is dropped.
 struct Stalled<'a>(&'a Stalls);
 
 impl Stalls {
@@ -132,7 +133,7 @@ impl Stalls {
         Stalled(self)
     }
 
-    /// Tells for how long there has been one at all times, if there is.
+    /// Returns for how long at least one buffer has been full without a break.
     pub fn longest(&self) -> Option<Duration> {
         self.change(|full| full.since).map(|since| since.elapsed())
     }
@@ -151,9 +152,10 @@ impl Drop for Stalled<'_> {
     }
 }
 
-/// Takes a channel's packets until its end, or until its stream is dropped; then closes it.
+/// Moves a channel's packets into the buffer until the channel ends or the stream is dropped; then closes the
+/// channel.
 pub(super) async fn fill(
-    inbox: Arc<Inbox>,
+    buffer: Arc<ReceiveBuffer>,
     reader: ChannelReadHalf,
     writer: ChannelWriteHalf<Msg>,
     shared: Arc<Shared>,
@@ -161,20 +163,20 @@ pub(super) async fn fill(
     dropped: CancellationToken,
 ) {
     tokio::select! {
-        () = take_all(&inbox, reader, &shared.stalls) => closed.cancel(),
+        () = take_all(&buffer, reader, &shared.stalls) => closed.cancel(),
         () = dropped.cancelled() => {}
     }
     let _ = writer.close().await;
 }
 
-async fn take_all(inbox: &Inbox, mut reader: ChannelReadHalf, stalls: &Stalls) {
+async fn take_all(buffer: &ReceiveBuffer, mut reader: ChannelReadHalf, stalls: &Stalls) {
     loop {
-        inbox.has_room(stalls).await;
+        buffer.has_room(stalls).await;
         match reader.wait().await {
-            Some(ChannelMsg::Data { data }) if !data.is_empty() => inbox.put(data),
-            Some(ChannelMsg::Eof) => inbox.end(End::Finished),
-            Some(ChannelMsg::Close) => return inbox.end(End::Finished),
-            None => return inbox.end(End::Cut),
+            Some(ChannelMsg::Data { data }) if !data.is_empty() => buffer.put(data),
+            Some(ChannelMsg::Eof) => buffer.end(End::Finished),
+            Some(ChannelMsg::Close) => return buffer.end(End::Finished),
+            None => return buffer.end(End::Cut),
             Some(_) => {}
         }
     }
@@ -186,36 +188,36 @@ mod tests {
 
     use super::*;
 
-    async fn read(inbox: &Inbox, room: usize) -> (Vec<u8>, Option<End>) {
+    async fn read(buffer: &ReceiveBuffer, room: usize) -> (Vec<u8>, Option<End>) {
         let mut bytes = vec![0; room];
         let mut buf = ReadBuf::new(&mut bytes);
-        let end = poll_fn(|cx| inbox.poll_read(cx, &mut buf)).await;
+        let end = poll_fn(|cx| buffer.poll_read(cx, &mut buf)).await;
         (buf.filled().to_vec(), end)
     }
 
     #[tokio::test]
-    async fn bytes_come_in_order_and_before_the_end() {
-        let inbox = Inbox::default();
-        inbox.put(Bytes::from_static(b"hello"));
-        inbox.put(Bytes::from_static(b"world"));
-        inbox.end(End::Finished);
-        inbox.end(End::Cut);
+    async fn bytes_are_read_in_order_and_before_the_end() {
+        let buffer = ReceiveBuffer::default();
+        buffer.put(Bytes::from_static(b"hello"));
+        buffer.put(Bytes::from_static(b"world"));
+        buffer.end(End::Finished);
+        buffer.end(End::Cut);
         for (room, expected) in [(3, "hel"), (9, "lo"), (9, "world")] {
-            assert_eq!(read(&inbox, room).await, (expected.as_bytes().to_vec(), None));
+            assert_eq!(read(&buffer, room).await, (expected.as_bytes().to_vec(), None));
         }
-        assert_eq!(read(&inbox, 9).await, (Vec::new(), Some(End::Finished)));
-        assert_eq!(inbox.lock().held, 0);
+        assert_eq!(read(&buffer, 9).await, (Vec::new(), Some(End::Finished)));
+        assert_eq!(buffer.lock().held, 0);
     }
 
     #[tokio::test]
-    async fn a_full_inbox_waits_for_its_reader() {
-        let (inbox, stalls) = (Inbox::default(), Stalls::default());
-        inbox.put(vec![7; MOST].into());
+    async fn a_full_buffer_waits_for_its_reader() {
+        let (buffer, stalls) = (ReceiveBuffer::default(), Stalls::default());
+        buffer.put(vec![7; CAPACITY].into());
         let read = async {
             assert!(stalls.longest().is_some());
-            read(&inbox, MOST).await.0.len()
+            read(&buffer, CAPACITY).await.0.len()
         };
-        let ((), length) = tokio::join!(inbox.has_room(&stalls), read);
-        assert_eq!((length, stalls.longest()), (MOST, None));
+        let ((), length) = tokio::join!(buffer.has_room(&stalls), read);
+        assert_eq!((length, stalls.longest()), (CAPACITY, None));
     }
 }

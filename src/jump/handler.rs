@@ -1,6 +1,6 @@
-//! Hears what a hop says on its own: its host key, why it refused, the end of everything.
+//! Receives russh's callbacks: the host key, channel refusals, and the end of the connection.
 //!
-//! russh runs a connection in a task of its own and tells a [`Watcher`] there; [`Shared`] is what the others see of it.
+//! russh calls [`ClientHandler`] in its own task. [`Shared`] makes the results available to other tasks.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,19 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Ending;
-use super::inbox::Stalls;
+use super::receive_buffer::Stalls;
 
-/// A host key, and where the verdict goes.
+/// A host key to verify, and the channel for the result.
 pub(super) type HostKeyQuestion = (PublicKeyOrCertificate, oneshot::Sender<bool>);
 
-/// What is known of a connection.
+/// The state of a connection, shared with russh's task.
 pub(super) struct Shared {
-    /// Cancelled at its end.
+    /// Cancelled when the connection ends.
     pub ended: CancellationToken,
     ending: OnceLock<Ending>,
     refusals: Mutex<Vec<Refusal>>,
     refused: tokio::sync::Notify,
-    /// Which streams keep the others waiting.
+    /// Streams whose full receive buffers block the others.
     pub stalls: Stalls,
 }
 
@@ -32,8 +32,8 @@ struct Refusal {
     description: String,
 }
 
-/// Our ears in russh's task.
-pub(super) struct Watcher {
+/// Handles russh's callbacks.
+pub(super) struct ClientHandler {
     pub shared: Arc<Shared>,
     pub host_keys: mpsc::Sender<HostKeyQuestion>,
 }
@@ -49,18 +49,18 @@ impl Shared {
         }
     }
 
-    /// How it ended, if it has.
+    /// Returns how the connection ended, or `None` while it is open.
     pub fn ending(&self) -> Option<&Ending> {
         self.ending.get()
     }
 
-    /// The first word on the end is kept.
+    /// Records how the connection ended; later calls have no effect.
     pub fn end(&self, ending: Ending) {
         let _ = self.ending.set(ending);
     }
 
-    /// Returns the server's words for a refusal that russh has told the code of. Two refusals at the same moment for
-    /// the same cause may swap their words.
+    /// Returns the server's description of a refused channel, of which russh returns only the code. Two simultaneous
+    /// refusals with the same code may swap descriptions.
     pub async fn refusal(&self, failure: &ChannelOpenFailure) -> String {
         loop {
             let noted = self.refused.notified();
@@ -85,15 +85,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Watcher {
-    /// russh drops it before it drops what our streams read from, so that they know the end when they see it.
+impl Drop for ClientHandler {
+    /// Records the end. russh drops the handler before the channels' queues, so that a stream that reaches its end
+    /// finds the reason here.
     fn drop(&mut self) {
-        self.shared.end(Ending::Failed("it was cut".to_owned()));
+        self.shared.end(Ending::Failed("the stream was cut".to_owned()));
         self.shared.ended.cancel();
     }
 }
 
-impl Handler for Watcher {
+impl Handler for ClientHandler {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
@@ -111,7 +112,7 @@ impl Handler for Watcher {
     }
 
     async fn auth_banner(&mut self, banner: &str, _session: &mut Session) -> Result<(), russh::Error> {
-        tracing::info!(?banner, "the hop greets");
+        tracing::info!(?banner, "received a banner");
         Ok(())
     }
 
@@ -131,8 +132,8 @@ impl Handler for Watcher {
 
     async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
         match reason {
-            DisconnectReason::ReceivedDisconnect(said) => {
-                self.shared.end(Ending::HungUp(said.message));
+            DisconnectReason::ReceivedDisconnect(message) => {
+                self.shared.end(Ending::Disconnected(message.message));
                 Ok(())
             }
             DisconnectReason::Error(error) => {
@@ -142,7 +143,7 @@ impl Handler for Watcher {
         }
     }
 
-    // A hop has no business opening channels to us; to drop the handle is to refuse.
+    // A hop must not open channels to the client. Dropping the handle refuses them.
 
     async fn server_channel_open_forwarded_tcpip(
         &mut self,

@@ -1,4 +1,4 @@
-//! A limit of time that does not run while a human is asked.
+//! A time limit that is paused while the user answers a question.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Knows whether a human is being asked.
+/// Counts the open questions, and extends limits by the time that answers take.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(super) struct PausableTimer {
     asking: Mutex<Asking>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Asking {
     questions: usize,
-    /// When the last answer came.
+    /// When the last question was closed.
     answered: Option<Instant>,
 }
 
-/// While this lives, no time runs.
-pub(super) struct Paused<'a>(&'a Patience);
+/// Pauses the timer until it is dropped.
+pub(super) struct Paused<'a>(&'a PausableTimer);
 
-/// It took too long.
+/// The error of a limit that has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(super) struct Elapsed;
 
-impl Patience {
+impl PausableTimer {
     pub fn pause(&self) -> Paused<'_> {
         self.change(|asking| asking.questions += 1);
         Paused(self)
@@ -38,22 +38,22 @@ impl Patience {
         *asking
     }
 
-    /// Returns when it will have been too long, if that is not now.
-    fn later(&self, limit: Duration) -> Option<Instant> {
+    /// Returns the new deadline, or `None` if the limit has expired.
+    fn extended(&self, limit: Duration) -> Option<Instant> {
         let (asking, now) = (self.change(|_| {}), Instant::now());
         let begin = if asking.questions > 0 { Some(now) } else { asking.answered };
         begin.map(|begin| begin + limit).filter(|deadline| *deadline > now)
     }
 
-    /// Waits for something; an answer begins the limit anew.
-    pub async fn limit<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, TooLong> {
+    /// Awaits a future for at most `limit`; an answer restarts the limit.
+    pub async fn limit<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
         tokio::pin!(future);
         let mut deadline = Instant::now() + limit;
         loop {
             tokio::select! {
                 output = &mut future => return Ok(output),
                 () = sleep_until(deadline) => {
-                    deadline = self.later(limit).ok_or(TooLong)?;
+                    deadline = self.extended(limit).ok_or(Elapsed)?;
                 }
             }
         }
@@ -78,23 +78,23 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(5);
 
     #[tokio::test]
-    async fn no_time_runs_while_a_human_thinks() {
-        let patience = Patience::default();
-        assert_eq!(patience.later(LIMIT), None);
-        let (first, second) = (patience.pause(), patience.pause());
-        assert!(patience.later(LIMIT).is_some());
+    async fn the_limit_is_paused_while_a_question_is_open() {
+        let timer = PausableTimer::default();
+        assert_eq!(timer.extended(LIMIT), None);
+        let (first, second) = (timer.pause(), timer.pause());
+        assert!(timer.extended(LIMIT).is_some());
         drop(first);
-        assert!(patience.later(LIMIT).is_some());
+        assert!(timer.extended(LIMIT).is_some());
         drop(second);
-        // The limit begins anew with the answer.
-        assert!(patience.later(LIMIT).is_some());
-        assert_eq!(patience.later(Duration::ZERO), None);
+        // The answer restarts the limit.
+        assert!(timer.extended(LIMIT).is_some());
+        assert_eq!(timer.extended(Duration::ZERO), None);
     }
 
     #[tokio::test]
-    async fn what_never_comes_is_too_late() {
-        let patience = Patience::default();
-        assert_eq!(patience.limit(Duration::ZERO, pending::<()>()).await, Err(TooLong));
-        assert_eq!(patience.limit(Duration::ZERO, async { 7 }).await, Ok(7));
+    async fn a_future_that_never_completes_exceeds_the_limit() {
+        let timer = PausableTimer::default();
+        assert_eq!(timer.limit(Duration::ZERO, pending::<()>()).await, Err(Elapsed));
+        assert_eq!(timer.limit(Duration::ZERO, async { 7 }).await, Ok(7));
     }
 }
