@@ -129,7 +129,7 @@ impl<'a> Login<'a> {
         }
     }
 
-    /// Requests the list of methods; a server may also accept this method.
+    /// Sends a `none` request to learn the accepted methods; some servers accept `none` itself.
     async fn none(&mut self) -> Result<Step, JumpError> {
         let answer = self.handle.authenticate_none(&self.settings.user);
         let answer = self.timer.limit(self.settings.auth_timeout, answer).await;
