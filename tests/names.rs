@@ -415,7 +415,7 @@ fn one_denied_call_is_tolerated() {
     assert_eq!(code, 12, "{stderr}");
     assert_contains(
         &stderr,
-        &["not all could be seen: UnauthorizedOperation when calling DescribeInstances"],
+        &["the search was incomplete: UnauthorizedOperation when calling DescribeInstances"],
     );
 
     stage.deny_ssm();
@@ -435,7 +435,7 @@ fn both_denied_names_both_actions_and_an_id_needs_neither() {
     assert_contains(&stderr, &actions);
     assert_contains(
         &stderr,
-        &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation", "fumidai: hint: an id needs"],
+        &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation", "fumidai: hint: use an id"],
     );
 
     let before = denied.calls().len();
@@ -542,7 +542,7 @@ fn an_empty_list_is_explained() {
     let output = stage.run(&ec2.url, &["list"]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     assert_eq!(text(&output.stderr).lines().count(), 1);
-    assert_contains(&text(&output.stderr), &["fumidai: there is nothing to be seen in eu-central-1"]);
+    assert_contains(&text(&output.stderr), &["fumidai: no machines in eu-central-1"]);
     let output = stage.run(&ec2.url, &["list", "--json"]);
     assert_eq!(text(&output.stdout), "[]\n");
 
@@ -550,7 +550,7 @@ fn an_empty_list_is_explained() {
     let output = stage.run(&denied.url, &["list", "--no-cache"]);
     assert_contains(
         &text(&output.stderr),
-        &["UnauthorizedOperation when calling DescribeInstances", "nothing"],
+        &["UnauthorizedOperation when calling DescribeInstances", "no machines in"],
     );
 }
 

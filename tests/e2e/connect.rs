@@ -54,7 +54,7 @@ async fn a_refused_port_is_told_with_hints() {
     let finished = bench.connect(PORT, &[]).start().finish().await.exits(15);
     let why = format!("Unable to connect to specified port: dial tcp {port}: connect: connection refused");
     assert_eq!(finished.cause(), format!("port 7777 of `i-0123456789abcdef0` cannot be reached: {why}"));
-    let hint = "\nfumidai: hint: is something listening on port 7777 there?\n";
+    let hint = "\nfumidai: hint: check that something listens on port 7777 there\n";
     assert!(finished.stderr.ends_with(hint), "{}", finished.stderr);
     assert_eq!(finished.stdout, b"");
     bench.settle().await;

@@ -120,7 +120,7 @@ fn without_a_terminal_the_command_to_run_is_named() {
     assert_eq!(code, Some(10), "{words}");
     let cause = format!(
         "fumidai: profile `admin` needs an MFA code of `{SERIAL}`: no terminal to ask on\n\
-         fumidai: hint: `aws sts get-caller-identity --profile admin` in a terminal asks for it"
+         fumidai: hint: run `aws sts get-caller-identity --profile admin` in a terminal: it asks for the code"
     );
     assert!(words.starts_with(&cause), "{words}");
 }
@@ -166,7 +166,7 @@ fn a_login_that_is_over_is_named_with_its_profile() {
     let (code, words) = end(&alone(&home, &stub, "connect web"));
     assert_eq!(code, Some(10), "{words}");
     assert!(words.starts_with("fumidai: no usable AWS credentials: "), "{words}");
-    assert!(words.ends_with("\nfumidai: hint: `aws sso login --profile my-login`\n"), "{words}");
+    assert!(words.ends_with("\nfumidai: hint: run `aws sso login --profile my-login`\n"), "{words}");
 }
 
 /// The AWS CLI and moto's STS, where `tests/run` has installed them.
