@@ -149,7 +149,7 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     // Nothing is announced before everything is bound.
     let finished = bench.forward_command(["--json", "-L", "0:7", "-L", &spec]).finish().await.exits(1);
     assert!(finished.cause().starts_with(&format!("cannot listen on {taken}: Address already in use")));
-    assert!(finished.stderr.ends_with("hint: another program listens there; port 0 takes a free one\n"));
+    assert!(finished.stderr.ends_with("hint: use another port, or port 0 for a free one\n"));
     let told: serde_json::Value = serde_json::from_str(finished.text()).unwrap();
     assert_eq!((&told["event"], &told["exit"]), (&"failed".into(), &1.into()));
 }
