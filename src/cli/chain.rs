@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::config::{Config, Host, HostKey};
+use crate::config::{Config, Host, RouteKind};
 use crate::names::route::{Document, Edge, Route};
 use crate::names::{Destination, Region, TargetError};
 
@@ -66,12 +66,12 @@ pub(super) enum ChainError {
         hop: String,
     },
     /// A host on the way needs what this version lacks.
-    #[error("host `{host}` has `{}` in the config file, which this version cannot do yet", key.name())]
+    #[error("host `{host}` has `{}` in the config file, which this version cannot do yet", key)]
     Lacking {
         /// The host.
         host: String,
         /// The key of what is lacking.
-        key: HostKey,
+        key: &'static str,
     },
 }
 
@@ -179,8 +179,8 @@ fn edges(places: &[Place], goal: &Place, by_flag: bool) -> Result<Vec<Edge>, Cha
 fn edge(is_first: bool, hop: &Place, next: &Place, goal: &Place, by_flag: bool) -> Result<Edge, ChainError> {
     let says = if next.table().is_some_and(|host| !host.via.is_empty()) { next } else { goal };
     // Whoever types a hop does not want to go without one.
-    let asked =
-        says.table().and_then(|host| host.route).filter(|route| !(by_flag && *route == Route::Direct));
+    let asked = says.table().and_then(|host| host.route);
+    let asked = asked.filter(|route| !(by_flag && *route == RouteKind::Direct)).map(route);
     if next.address.is_none() {
         return Err(ChainError::NoAddress { word: next.word.clone(), hop: hop.label().to_owned() });
     }
@@ -188,6 +188,14 @@ fn edge(is_first: bool, hop: &Place, next: &Place, goal: &Place, by_flag: bool) 
         host: says.label().to_owned(),
         hop: hop.label().to_owned(),
     })
+}
+
+fn route(kind: RouteKind) -> Route {
+    match kind {
+        RouteKind::Direct => Route::Direct,
+        RouteKind::RemoteHost => Route::RemoteHost,
+        RouteKind::Ssh => Route::Ssh,
+    }
 }
 
 /// The region in a name goes before every other: the first hop's, else the one that was typed with the goal.

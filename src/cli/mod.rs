@@ -24,7 +24,7 @@ mod name_cache;
 mod policy;
 mod prompt;
 pub mod report;
-
+mod setting_flags;
 mod ssh_config;
 mod ssh_files;
 mod stderr;
