@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
-use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
+use fumidai::config::{Config, Environment, FORWARD_KEYS, Flags, HOST_KEYS, Key, Row, TableKey};
 use fumidai::route;
 
 /// What the protocol may import of other crates.
@@ -198,36 +198,48 @@ fn the_units_run_forwards_and_end_them_in_order() {
     }
 }
 
-#[test]
-fn every_setting_has_a_row() {
-    let text = read("docs/config.md");
-    for key in Key::ALL {
-        let row = text.lines().find(|line| line.starts_with(&format!("| `{}` |", key.name())));
-        let row = row.unwrap_or_else(|| panic!("docs/config.md has no row for `{}`", key.name()));
-        for variable in key.variables() {
-            assert!(row.contains(&format!("`{variable}`")), "`{}`: {variable}", key.name());
-        }
-    }
-    let rows = text.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5);
-    assert_eq!(rows.count(), Key::ALL.len(), "a row for a setting that does not exist");
+/// A table of docs/config.md, as the code has it.
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let dashes = vec!["---".to_owned(); Vec::len(&header)];
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    [header].into_iter().map(line).collect::<String>()
+        + &line(dashes).replace(' ', "")
+        + &rows.map(line).collect::<String>()
+}
+
+fn setting(row: &Row) -> Vec<String> {
+    let code = |text: &str| format!("`{text}`");
+    let variables: Vec<String> = row.variables.iter().map(|name| code(name)).collect();
+    vec![
+        code(row.name),
+        row.help.trim().to_owned(),
+        row.values.to_owned(),
+        row.default.map(code).or(row.otherwise.map(str::to_owned)).unwrap_or_else(|| "none".to_owned()),
+        variables.join(", then "),
+    ]
+}
+
+fn key<T>(key: &TableKey<T>) -> Vec<String> {
+    vec![format!("`{}`", key.name), key.values.to_owned(), key.default.to_owned()]
 }
 
 #[test]
-fn every_key_of_a_host_and_a_forward_has_a_row() {
+fn the_tables_of_settings_and_keys_are_those_of_the_code() {
     let text = read("docs/config.md");
-    let (hosts, forwards) = text.split_once("| Key of `[forwards.NAME]` |").expect("both tables");
-    let hosts = hosts.split_once("| Key of `[hosts.NAME]` |").expect("the table").1;
-    let forwards = forwards.split_once("\n## ").expect("a next heading").0;
-    let rows = |table: &str| -> Vec<String> {
-        let names = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        names.map(str::to_owned).collect()
-    };
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names
-    };
-    assert_eq!(sorted(rows(hosts)), sorted(HostKey::ALL.map(|key| key.name().to_owned()).into()));
-    assert_eq!(sorted(rows(forwards)), sorted(ForwardKey::ALL.map(|key| key.name().to_owned()).into()));
+    for table in [
+        table(
+            &["Key", "Meaning", "Value", "Default", "Variables"],
+            Key::ALL.iter().map(|key| setting(key.row())),
+        ),
+        table(&["Key of `[hosts.NAME]`", "Value", "Default"], HOST_KEYS.iter().map(key)),
+        table(&["Key of `[forwards.NAME]`", "Value", "Default"], FORWARD_KEYS.iter().map(key)),
+    ] {
+        assert!(
+            text.contains(&format!("\n\n{table}\n")),
+            "docs/config.md does not have this table:\n{table}"
+        );
+    }
 }
 
 #[test]
@@ -247,9 +259,9 @@ fn the_contributed_config_file_has_every_key() {
             })
             .collect()
     };
-    assert_eq!(keys("defaults"), Key::ALL.map(|key| key.name().to_owned()).into());
-    assert!(HostKey::ALL.iter().all(|key| keys("hosts").contains(key.name())));
-    assert!(ForwardKey::ALL.iter().all(|key| keys("forwards").contains(key.name())));
+    assert_eq!(keys("defaults"), Key::ALL.iter().map(|key| key.name().to_owned()).collect());
+    assert!(HOST_KEYS.iter().all(|key| keys("hosts").contains(key.name)));
+    assert!(FORWARD_KEYS.iter().all(|key| keys("forwards").contains(key.name)));
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! The command line, as clap parses it.
 //!
 //! Every option is an `Option`, so that "given" and "default" stay apart until [`Config`](crate::config::Config) is
-//! resolved. The environment is not clap's: the help names each variable, `config` reads it. Global and session
-//! options are accepted before and after the command word.
+//! resolved. clap does not read the environment: the help names each variable, `config` reads it. Global and session
+//! options are accepted before and after the command word. `setting_flags` has those that are settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::config::{self, Flags, Settings, Verbosity, value};
+use crate::config::{self, Flags, ValueError, Verbosity, value};
 
+use super::setting_flags::SettingFlags;
 use super::{completion, man, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
@@ -23,6 +23,8 @@ pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    settings: SettingFlags,
     #[command(flatten)]
     global: GlobalOptions,
     #[command(flatten)]
@@ -195,33 +197,15 @@ pub struct ListArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 struct GlobalOptions {
-    /// AWS profile [env: AWS_PROFILE]
-    #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
-    profile: Option<String>,
-    /// AWS region [env: AWS_REGION, then AWS_DEFAULT_REGION]
-    #[arg(long, global = true, value_name = "REGION", value_parser = value::region)]
-    region: Option<String>,
-    /// Send API calls there instead [env: AWS_ENDPOINT_URL]
-    #[arg(long, global = true, value_name = "URL", value_parser = value::url)]
-    endpoint_url: Option<String>,
     /// Read this config file [env: FUMIDAI_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Reason kept with the session, for whoever reviews it [env: FUMIDAI_REASON]
-    #[arg(long, global = true, value_name = "TEXT", value_parser = value::reason)]
-    reason: Option<String>,
-    /// Colour of log lines on a terminal [env: NO_COLOR] [default: auto]
-    #[arg(long, global = true, value_name = "WHEN")]
-    color: Option<When>,
     /// Log to stderr too; -vv for more, -vvv for all
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// No notes on stderr, only the cause of a failure
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Write the log there [env: FUMIDAI_LOG_FILE]
-    #[arg(long, global = true, value_name = "FILE")]
-    log_file: Option<PathBuf>,
     /// Print this help
     #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
@@ -230,34 +214,9 @@ struct GlobalOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Session options")]
 struct SessionOptions {
-    /// From start until data can flow [env: FUMIDAI_CONNECT_TIMEOUT] [default: 45]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
-    connect_timeout: Option<Duration>,
-    /// How long to try to resume a cut session; 0 is not at all [env: FUMIDAI_RESUME_WINDOW] [default: 900]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
-    resume_window: Option<Duration>,
-    /// Pause between pings; two unanswered ones mean a dead link [env: FUMIDAI_KEEPALIVE] [default: 20]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
-    keepalive: Option<Duration>,
-    /// After end of input, silence that ends a session or connection [env: FUMIDAI_LINGER] [default: 1; forward: 30]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
-    linger: Option<Duration>,
-    /// Largest payload of a message, 256 to 32768 [env: FUMIDAI_MAX_PAYLOAD] [default: found by probing]
-    #[arg(long, global = true, value_name = "BYTES", value_parser = value::payload)]
-    max_payload: Option<u32>,
-    /// Session document to start [env: FUMIDAI_DOCUMENT] [default: AWS-StartSSHSession; forward: AWS-StartPortForwardingSession…]
-    #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
-    document: Option<String>,
     /// Go through that host; several, the nearest first [default: the host's in the config file]
-    #[arg(long, global = true, value_name = "HOP", value_parser = value::text, add = completion::targets())]
+    #[arg(long, global = true, value_name = "HOP", value_parser = hop, add = completion::targets())]
     via: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum When {
-    Auto,
-    Always,
-    Never,
 }
 
 impl CommandLine {
@@ -272,23 +231,10 @@ impl CommandLine {
 
     /// Separates what was typed for every command from the command itself.
     pub fn into_parts(self) -> (Command, Flags) {
-        let Self { command, global, session, version: _ } = self;
+        let Self { command, settings, global, session, version: _ } = self;
         let verbosity = global.verbosity();
-        let settings = Settings {
-            profile: global.profile,
-            region: global.region,
-            endpoint_url: global.endpoint_url,
-            reason: global.reason,
-            color: global.color.map(config::Color::from),
-            log_file: global.log_file,
-            connect_timeout: session.connect_timeout,
-            resume_window: session.resume_window,
-            keepalive: session.keepalive,
-            linger: session.linger,
-            max_payload: session.max_payload,
-            document: session.document,
-        };
-        (command, Flags { settings, config_file: global.config, verbosity, via: session.via })
+        let flags = Flags { settings: settings.0, config_file: global.config, verbosity, via: session.via };
+        (command, flags)
     }
 }
 
@@ -304,23 +250,19 @@ impl GlobalOptions {
     }
 }
 
-impl From<When> for config::Color {
-    fn from(when: When) -> Self {
-        match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
-        }
-    }
+fn hop(word: &str) -> Result<String, ValueError> {
+    value::hop(word.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     use super::*;
-    use crate::config::{Environment, Key};
+    use crate::config::{Environment, Key, Settings};
 
     fn read(words: &str) -> Result<CommandLine, clap::Error> {
         CommandLine::read(words.split_whitespace().map(OsString::from))
@@ -451,15 +393,17 @@ mod tests {
             let (kind, help) = refuse(words);
             assert_eq!(kind, ErrorKind::DisplayHelp);
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-            for key in Key::ALL {
-                let flag = format!("--{} ", key.name().replace('_', "-"));
-                assert!(help.contains(&flag), "{words}: {flag}");
-                assert!(key.variables().iter().all(|name| help.contains(name)), "{words}: {flag}");
-            }
-            for default in
-                [config::DEFAULT_CONNECT_TIMEOUT, config::DEFAULT_RESUME_WINDOW, config::DEFAULT_KEEPALIVE]
-            {
-                assert!(help.contains(&format!("[default: {}]", default.as_secs())), "{default:?}");
+            for row in Key::ALL.iter().map(|key| key.row()) {
+                assert!(
+                    help.contains(&format!("--{} <{}> {}", row.flag(), row.value_name, row.help.trim())),
+                    "{row:?}"
+                );
+                assert!(row.variables.iter().all(|name| help.contains(name)), "{row:?}");
+                let default = row.default.or(row.otherwise);
+                assert!(
+                    default.is_none_or(|default| help.contains(&format!("[default: {default}]"))),
+                    "{row:?}"
+                );
             }
             assert!(help.contains("Global options:") && help.contains("Session options:"));
             assert!(help.contains("FUMIDAI_CONFIG") && help.contains("NO_COLOR"));

@@ -15,7 +15,7 @@ mod man;
 mod prompt;
 pub mod report;
 mod runtime;
-
+mod setting_flags;
 mod ssh_config;
 mod ssh_files;
 mod stderr;

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Environment;
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::value::{self, without_secrets};
 
 /// What the AWS layer is told; where it is told nothing, the AWS profile and the SDK's defaults hold.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -22,10 +24,6 @@ pub struct AwsSettings {
     pub ca_bundle: Option<PathBuf>,
     /// Where the AWS CLI keeps the credentials of roles that it has assumed.
     pub cli_cache: Option<PathBuf>,
-    /// FIPS endpoints are asked for (`AWS_USE_FIPS_ENDPOINT`).
-    pub fips: Option<bool>,
-    /// Dual-stack endpoints are asked for (`AWS_USE_DUALSTACK_ENDPOINT`).
-    pub dual_stack: Option<bool>,
 }
 
 /// Endpoints other than by flag.
@@ -73,10 +71,7 @@ impl AwsSettings {
 
 impl Endpoints {
     /// Reads the services' own variables; `any` is a setting like others and comes from there.
-    pub(super) fn resolve(
-        environment: &Environment,
-        any: Option<String>,
-    ) -> Result<Self, super::ConfigError> {
+    pub(super) fn resolve(environment: &Environment, any: Option<String>) -> Result<Self, ConfigError> {
         if environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true) {
             return Ok(Self::default());
         }
@@ -101,8 +96,6 @@ impl fmt::Debug for AwsSettings {
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
             .field("cli_cache", &self.cli_cache)
-            .field("fips", &self.fips)
-            .field("dual_stack", &self.dual_stack)
             .finish()
     }
 }
@@ -120,20 +113,13 @@ impl fmt::Debug for Endpoints {
     }
 }
 
-fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, super::ConfigError> {
-    let url = environment.text(name).and_then(|text| text.map(super::value::url).transpose());
-    url.map_err(|source| super::ConfigError::Variable { name, source })
+fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, ConfigError> {
+    let url = environment.text(name).and_then(|text| text.map(|text| value::url(text.into())).transpose());
+    url.map_err(|source| ConfigError::Variable { name, source })
 }
 
-/// Leaves out the password of a URL: user, query and path are not what a log needs either.
 fn redacted(url: &Option<String>) -> Option<String> {
-    let url = url.as_ref()?;
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    Some(match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://[redacted]@{host}"),
-        None => format!("{scheme}://{authority}"),
-    })
+    url.as_deref().map(without_secrets)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! default here. Refuses what it does not understand, with the place. Called once, by `cli`.
 
 mod aws;
-mod chain;
+mod cycles;
 mod environment;
+mod error;
 mod file;
 mod forward;
 mod host;
@@ -13,6 +14,7 @@ mod parse;
 mod settings;
 mod spec;
 pub mod ssh_config;
+mod table;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -21,23 +23,15 @@ use std::time::Duration;
 
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
-pub use file::ConfigError;
-pub use forward::{Forward, ForwardKey, LocalEnd, RemoteEnd};
-pub use host::{Host, HostKey};
-pub use settings::{Key, Raw, Settings};
+pub use error::ConfigError;
+pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
+pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
+pub use settings::{Key, SessionSettings, Settings};
 pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};
-pub use value::ValueError;
+pub use table::{Heading, Row, TableKey};
+pub use value::{Raw, ValueError};
 
 use file::ConfigFile;
-
-/// Covers credentials, an API retry and a slow network together, and is still short enough to be waited for.
-pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// Outlives a closed laptop lid between two meetings; `ssh` must be told to wait as long.
-pub const DEFAULT_RESUME_WINDOW: Duration = Duration::from_secs(900);
-
-/// Two unanswered pings mean a dead link, so one is noticed within a minute.
-pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// Everything a run was told, with its defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,25 +70,6 @@ struct Layers {
     forward: Settings,
     defaults: Settings,
     endpoints_are_ignored: bool,
-}
-
-/// How a session is opened and kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionSettings {
-    /// The reason that the service keeps with the session.
-    pub reason: Option<String>,
-    /// The session document to start instead of AWS's own.
-    pub document: Option<String>,
-    /// From the start until data can flow; never zero.
-    pub connect_timeout: Duration,
-    /// How long a cut session is tried to be resumed; zero is not at all.
-    pub resume_window: Duration,
-    /// The pause between two pings; never zero.
-    pub keepalive: Duration,
-    /// How long a half-closed session outlives its last byte; `None` is the command's own default.
-    pub linger: Option<Duration>,
-    /// The largest payload of a message in bytes; `None` leaves it to payload discovery.
-    pub max_payload: Option<u32>,
 }
 
 /// What is logged, and where.
@@ -137,6 +112,22 @@ pub enum Color {
 }
 
 impl Color {
+    const ALL: [Self; 3] = [Self::Auto, Self::Always, Self::Never];
+
+    /// Returns the word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
+    /// Finds the colour setting of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|color| color.name() == name)
+    }
+
     /// Decides for a stream that is a terminal or is not.
     pub fn is_on(self, is_terminal: bool) -> bool {
         match self {
@@ -170,13 +161,13 @@ impl Config {
         let file = ConfigFile::load(flags.config_file.clone(), environment)?;
         let layers = Layers {
             flags: flags.settings,
-            environment: Settings::from_environment(environment)?,
+            environment: from_environment(environment)?,
             forward: Settings::default(),
             defaults: file.tables.defaults,
             endpoints_are_ignored: environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true),
         };
         let lower = layers.below_flags(&Settings::default());
-        let settings = layers.flags.clone().or(lower.clone());
+        let settings = layers.flags.clone().or(&lower);
         let endpoints = Endpoints::resolve(environment, lower.endpoint_url)?;
         Ok(Self {
             color: color(settings.color, environment),
@@ -197,8 +188,6 @@ impl Config {
                 endpoints,
                 ca_bundle: environment.path("AWS_CA_BUNDLE"),
                 cli_cache: environment.folders.home.as_ref().map(|home| home.join(".aws/cli/cache")),
-                fips: environment.switch("AWS_USE_FIPS_ENDPOINT"),
-                dual_stack: environment.switch("AWS_USE_DUALSTACK_ENDPOINT"),
             },
             layers,
         })
@@ -207,7 +196,7 @@ impl Config {
     /// Finds the host that a word of the command line means, with or without `USER@` and `--REGION`, and the
     /// configuration that holds for it: its settings go before `[defaults]`, behind flags and environment.
     pub fn for_host(&self, word: &str) -> Option<(&str, &Host, Self)> {
-        let (name, host) = chain::named(&self.hosts, word)?;
+        let (name, host) = cycles::named(&self.hosts, word)?;
         Some((name, host, self.with(&host.settings)))
     }
 
@@ -216,14 +205,8 @@ impl Config {
     pub fn for_hop(&self, hop: Option<&Host>, goal: Option<&Host>) -> Self {
         let settings = |host: Option<&Host>| host.map(|host| host.settings.clone()).unwrap_or_default();
         let (hop, goal) = (settings(hop), settings(goal));
-        let caller = Settings {
-            profile: hop.profile.clone(),
-            region: hop.region.clone(),
-            endpoint_url: hop.endpoint_url.clone(),
-            document: hop.document.clone(),
-            ..goal
-        };
-        self.with(&caller.or(hop))
+        let own = hop.clone().only(|key| key.row().is_first_hops);
+        self.with(&own.or(&goal.only(|key| !key.row().is_first_hops)).or(&hop))
     }
 
     /// Returns the configuration that holds for a forward of the file: its settings go before those of the host that it
@@ -243,7 +226,7 @@ impl Config {
 
     fn with(&self, own: &Settings) -> Self {
         let lower = self.layers.below_flags(own);
-        let settings = self.layers.flags.clone().or(lower.clone());
+        let settings = self.layers.flags.clone().or(&lower);
         let mut config = self.clone();
         config.session = SessionSettings::new(&settings);
         config.aws.profile = settings.profile;
@@ -256,28 +239,16 @@ impl Config {
 impl Layers {
     /// Flags are left out, since an endpoint by flag is kept apart from the others.
     fn below_flags(&self, own: &Settings) -> Settings {
-        self.environment.clone().or(self.forward.clone()).or(own.clone()).or(self.defaults.clone())
-    }
-}
-
-impl SessionSettings {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            reason: settings.reason.clone(),
-            document: settings.document.clone(),
-            connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-            resume_window: settings.resume_window.unwrap_or(DEFAULT_RESUME_WINDOW),
-            keepalive: settings.keepalive.unwrap_or(DEFAULT_KEEPALIVE),
-            linger: settings.linger,
-            max_payload: settings.max_payload,
-        }
+        self.environment.clone().or(&self.forward).or(own).or(&self.defaults).or(&Settings::defaults())
     }
 }
 
 impl LogSettings {
     /// The log of a run whose configuration turns out to be wrong: what is known without the config file.
     pub fn without_config(flags: &Flags, environment: &Environment) -> Self {
-        let file = flags.settings.log_file.clone().or_else(|| environment.path("FUMIDAI_LOG_FILE"));
+        let variables = Key::LogFile.row().variables;
+        let of_variable = || variables.iter().find_map(|name| environment.path(name));
+        let file = flags.settings.log_file.clone().or_else(of_variable);
         Self::new(file, flags.verbosity, environment)
     }
 
@@ -286,6 +257,20 @@ impl LogSettings {
         let rust_log = environment.text("RUST_LOG").ok().flatten().map(str::to_owned);
         Self { file: file.or(usual), verbosity, rust_log }
     }
+}
+
+/// Reads the variables of the settings.
+fn from_environment(environment: &Environment) -> Result<Settings, ConfigError> {
+    let mut settings = Settings::default();
+    for key in Key::ALL {
+        let set = key.row().variables.iter().find_map(|name| Some((*name, environment.raw(name)?)));
+        let Some((name, value)) = set else { continue };
+        settings.set(*key, Raw::Word(value)).map_err(|source| ConfigError::Variable { name, source })?;
+    }
+    if environment.is_set("NO_COLOR") {
+        settings.color = Some(Color::Never);
+    }
+    Ok(settings)
 }
 
 /// A terminal that says it is dumb is no place for colour, unless somebody asks for it.
@@ -414,15 +399,9 @@ mod tests {
     }
 
     #[test]
-    fn aws_switches_are_read() {
-        let environment = Environment::of([
-            ("AWS_CA_BUNDLE", "/ca.pem"),
-            ("AWS_USE_FIPS_ENDPOINT", "true"),
-            ("AWS_USE_DUALSTACK_ENDPOINT", "false"),
-        ]);
-        let aws = resolve(Settings::default(), &environment).aws;
-        assert_eq!(aws.ca_bundle, Some("/ca.pem".into()));
-        assert_eq!((aws.fips, aws.dual_stack), (Some(true), Some(false)));
+    fn a_ca_bundle_is_read() {
+        let environment = Environment::of([("AWS_CA_BUNDLE", "/ca.pem")]);
+        assert_eq!(resolve(Settings::default(), &environment).aws.ca_bundle, Some("/ca.pem".into()));
     }
 
     #[test]

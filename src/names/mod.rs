@@ -2,8 +2,7 @@
 //!
 //! A [`Destination`] is the parsed form of `[USER@]NAME[--REGION]`. A [`Target`] is what StartSession takes. An id is
 //! already a target. Any other [`Name`] is [`resolve`]d against an [`Inventory`], or selects a container of [`ecs`]
-//! tasks; these parts are pure. Only [`lookup`] calls AWS. [`route`] has the routes from a target to a host behind
-//! it.
+//! tasks; these parts are pure. Only [`lookup`] calls AWS.
 //!
 //! The service decides whether an id exists. Ids keep their case and may have any length, since AWS has used several
 //! lengths. [`Target::unusual_form`] describes an unusual id, for a hint after the service has refused it.
@@ -15,7 +14,6 @@ pub(crate) mod listed;
 pub(crate) mod lookup;
 mod name;
 mod resolve;
-pub mod route;
 
 pub(crate) use self::inventory::{Inventory, Node};
 pub(crate) use self::listed::ListedMachine;

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::names::route::Route as RouteKind;
+use crate::config::RouteKind;
 
 use super::machine::Machine;
 

@@ -12,8 +12,7 @@ pub(crate) mod policy;
 
 use thiserror::Error;
 
-use crate::config::{Config, Host, HostKey};
-use crate::names::route::Route as RouteKind;
+use crate::config::{Config, Host, RouteKind};
 use crate::names::{Destination, Region, TargetError};
 
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
@@ -66,12 +65,12 @@ pub enum RouteError {
         hop: String,
     },
     /// A host of the route uses a key that this version does not implement.
-    #[error("`{}` of host `{host}` is not implemented in this version", key.name())]
+    #[error("`{}` of host `{host}` is not implemented in this version", key)]
     Unsupported {
         /// The host.
         host: String,
         /// The key.
-        key: HostKey,
+        key: &'static str,
     },
 }
 

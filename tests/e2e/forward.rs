@@ -98,8 +98,7 @@ async fn a_wide_address_is_warned_of() {
     let bench = bench().await;
     let forward = bench.forward(&["-L", "*:0:7"]).await;
     assert!(forward.local[0].starts_with("0.0.0.0:"), "{:?}", forward.local);
-    let warning =
-        format!("warning: {} accepts connections from other machines", forward.local[0]);
+    let warning = format!("warning: {} accepts connections from other machines", forward.local[0]);
     assert!(forward.notes().contains(&warning), "{}", forward.notes());
     for address in ["127.0.0.1", "[::1]"] {
         round_trip(&mut dial(&format!("{address}:{}", forward.port())).await, b"hello").await;

@@ -1,11 +1,11 @@
-//! Hops that lead back to where they came from.
+//! Hosts whose `via` keys form a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{Host, split_region};
 
-/// Finds hosts that reach each other in a circle by `via`: the first stands again at the end.
-pub(super) fn find_circle<'a>(
+/// Finds hosts whose `via` keys form a cycle; the first is repeated at the end.
+pub(super) fn find_cycle<'a>(
     hosts: &'a BTreeMap<String, Host>,
     in_order: impl Iterator<Item = &'a str>,
 ) -> Option<Vec<&'a str>> {
@@ -13,7 +13,7 @@ pub(super) fn find_circle<'a>(
     in_order.filter_map(|name| search.from(name)).next()
 }
 
-/// Finds the host that a word of a `via` or a command line names, with or without user and region.
+/// Finds the host that a word of a `via` or of the command line names, with or without user and region.
 pub(super) fn named<'a>(hosts: &'a BTreeMap<String, Host>, word: &str) -> Option<(&'a str, &'a Host)> {
     let word = word.rsplit_once('@').map_or(word, |(_, name)| name);
     let found = hosts.get_key_value(word).or_else(|| hosts.get_key_value(split_region(word).0));
@@ -22,7 +22,7 @@ pub(super) fn named<'a>(hosts: &'a BTreeMap<String, Host>, word: &str) -> Option
 
 struct Search<'a> {
     hosts: &'a BTreeMap<String, Host>,
-    /// No circle is reached from these.
+    /// Hosts from which no cycle is reached.
     done: BTreeSet<&'a str>,
     path: Vec<&'a str>,
 }
@@ -35,9 +35,9 @@ impl<'a> Search<'a> {
         }
         if !self.done.contains(name) {
             self.path.push(name);
-            let circle = host.via.iter().find_map(|hop| self.from(hop));
-            if circle.is_some() {
-                return circle;
+            let cycle = host.via.iter().find_map(|hop| self.from(hop));
+            if cycle.is_some() {
+                return cycle;
             }
             self.path.pop();
             self.done.insert(name);
@@ -50,28 +50,28 @@ impl<'a> Search<'a> {
 mod tests {
     use super::*;
 
-    fn circle(hops: &[(&str, &[&str])]) -> Option<String> {
+    fn cycle(hops: &[(&str, &[&str])]) -> Option<String> {
         let host =
             |via: &[&str]| Host { via: via.iter().map(|&hop| hop.into()).collect(), ..Host::default() };
         let hosts = hops.iter().map(|(name, via)| ((*name).to_owned(), host(via))).collect();
-        find_circle(&hosts, hops.iter().map(|(name, _)| *name)).map(|names| names.join(" "))
+        find_cycle(&hosts, hops.iter().map(|(name, _)| *name)).map(|names| names.join(" "))
     }
 
     #[test]
-    fn chains_are_no_circles() {
-        assert_eq!(circle(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &["i-0123"]), ("d", &["a"])]), None);
+    fn chains_are_not_cycles() {
+        assert_eq!(cycle(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &["i-0123"]), ("d", &["a"])]), None);
         let fan: Vec<String> = (0..40).map(|n| format!("h{n}")).collect();
         let hops: Vec<Vec<&str>> =
             (0..40).map(|n| fan[n + 1..].iter().map(String::as_str).collect()).collect();
         let all: Vec<_> = fan.iter().map(String::as_str).zip(hops.iter().map(Vec::as_slice)).collect();
-        assert_eq!(circle(&all), None);
+        assert_eq!(cycle(&all), None);
     }
 
     #[test]
-    fn a_circle_is_named_from_its_first_member() {
-        assert_eq!(circle(&[("a", &["a"])]).as_deref(), Some("a a"));
+    fn a_cycle_begins_with_its_first_member() {
+        assert_eq!(cycle(&[("a", &["a"])]).as_deref(), Some("a a"));
         assert_eq!(
-            circle(&[("x", &["a"]), ("a", &["i-1", "me@b"]), ("b", &["a--eu-west-1"])]).as_deref(),
+            cycle(&[("x", &["a"]), ("a", &["i-1", "me@b"]), ("b", &["a--eu-west-1"])]).as_deref(),
             Some("a b a")
         );
     }
