@@ -281,24 +281,7 @@ fn every_config_file_in_the_papers_is_one() {
 #[test]
 fn every_exit_code_has_a_row() {
     let text = read("docs/errors.md");
-    let kinds = [
-        ExitKind::Done,
-        ExitKind::Failure,
-        ExitKind::Usage,
-        ExitKind::Configuration,
-        ExitKind::Credentials,
-        ExitKind::AccessDenied,
-        ExitKind::NotFound,
-        ExitKind::Ambiguous,
-        ExitKind::NotConnected,
-        ExitKind::RemotePort,
-        ExitKind::TimedOut,
-        ExitKind::Lost,
-        ExitKind::EndedByFarSide,
-        ExitKind::SshAuth,
-        ExitKind::Encryption,
-    ];
-    for kind in kinds {
+    for kind in ExitKind::ALL {
         let row = format!("\n| {} | ", kind.code());
         assert_eq!(text.matches(&row).count(), 1, "exit code {}", kind.code());
     }

@@ -8,12 +8,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Flags, ValueError, Verbosity, value};
 
 use super::setting_flags::SettingFlags;
-use super::{completion, man, ssh_config};
+use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
 #[derive(Parser)]
@@ -64,7 +64,7 @@ pub enum Command {
 pub struct ConnectArgs {
     /// A host of the config file, an id (`i-…`, `mi-…`), a Name tag, `tag:KEY=VALUE`, an address, a DNS name or
     /// `ecs:CLUSTER/SERVICE[/CONTAINER]`; `TARGET--REGION` names the region too
-    #[arg(value_name = "[USER@]TARGET", add = completion::targets())]
+    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
     pub target: String,
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -83,7 +83,7 @@ pub struct ConnectArgs {
 )]
 pub struct ForwardArgs {
     /// With -L or -D a target; without, names of forwards in the config file
-    #[arg(value_name = "TARGET|NAME", add = completion::forwards())]
+    #[arg(value_name = "TARGET|NAME", add = completers::forwards())]
     pub words: Vec<String>,
     /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
@@ -122,7 +122,7 @@ pub struct ForwardArgs {
 #[command(override_usage = "fumidai explain [OPTIONS] [USER@]TARGET [PORT]")]
 pub struct ExplainArgs {
     /// What `connect` would get
-    #[arg(value_name = "[USER@]TARGET", add = completion::targets())]
+    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
     pub target: String,
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -157,6 +157,28 @@ impl SshConfigArgs {
     }
 }
 
+/// A shell with completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+impl Shell {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Elvish => "elvish",
+            Self::Fish => "fish",
+            Self::Powershell => "powershell",
+            Self::Zsh => "zsh",
+        }
+    }
+}
+
 /// The arguments of `completions`.
 #[derive(Args)]
 #[command(
@@ -168,7 +190,7 @@ impl SshConfigArgs {
 )]
 pub struct CompletionsArgs {
     /// The shell
-    pub(super) shell: completion::Shell,
+    pub(super) shell: Shell,
 }
 
 /// The arguments of `man`.
@@ -176,8 +198,23 @@ pub struct CompletionsArgs {
 #[command(after_help = "To read it: fumidai man | man -l -")]
 pub struct ManArgs {
     /// The command, or `fumidai` for the first page
-    #[arg(value_parser = man::command)]
+    #[arg(value_parser = manual_page)]
     pub(super) command: Option<String>,
+}
+
+/// Accepts the name of a command, or of the program.
+fn manual_page(word: &str) -> Result<String, String> {
+    let commands = command_names();
+    if word == "fumidai" || commands.iter().any(|name| name == word) {
+        return Ok(word.to_owned());
+    }
+    Err(format!("the commands are {}", commands.join(", ")))
+}
+
+/// Returns the names of all commands.
+pub(super) fn command_names() -> Vec<String> {
+    let line = CommandLine::command();
+    line.get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 /// The arguments of `list`.
@@ -215,7 +252,7 @@ struct GlobalOptions {
 #[command(next_help_heading = "Session options")]
 struct SessionOptions {
     /// Go through that host; several, the nearest first [default: the host's in the config file]
-    #[arg(long, global = true, value_name = "HOP", value_parser = hop, add = completion::targets())]
+    #[arg(long, global = true, value_name = "HOP", value_parser = hop, add = completers::targets())]
     via: Vec<String>,
 }
 
@@ -258,7 +295,6 @@ fn hop(word: &str) -> Result<String, ValueError> {
 mod tests {
     use std::time::Duration;
 
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     use super::*;

@@ -4,6 +4,7 @@
 //! return typed errors; only [`report`] prints errors. A command decides nothing about AWS, routes or sessions.
 
 mod args;
+mod completers;
 mod completion;
 mod connect;
 mod explain;

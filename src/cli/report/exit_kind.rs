@@ -40,28 +40,56 @@ pub enum ExitKind {
 }
 
 impl ExitKind {
-    /// Nobody reads our output any more: what SIGPIPE would have made of it, in silence.
+    /// Standard output has no reader any more: the code of SIGPIPE.
     pub const READER_GONE: Self = Self::Signal(13);
+
+    /// Every kind but [`Self::Signal`], in the order of the codes. Manual and docs are made from it or tested against it.
+    pub const ALL: [Self; 15] = [
+        Self::Done,
+        Self::Failure,
+        Self::Usage,
+        Self::Configuration,
+        Self::Credentials,
+        Self::AccessDenied,
+        Self::NotFound,
+        Self::Ambiguous,
+        Self::NotConnected,
+        Self::RemotePort,
+        Self::TimedOut,
+        Self::Lost,
+        Self::EndedByFarSide,
+        Self::SshAuth,
+        Self::Encryption,
+    ];
 
     /// Returns the code that the process exits with.
     pub fn code(self) -> u8 {
+        self.row().0
+    }
+
+    /// Returns what the code means, in a few words.
+    pub fn meaning(self) -> &'static str {
+        self.row().1
+    }
+
+    fn row(self) -> (u8, &'static str) {
         match self {
-            Self::Done => 0,
-            Self::Failure => 1,
-            Self::Usage => 2,
-            Self::Configuration => 3,
-            Self::Credentials => 10,
-            Self::AccessDenied => 11,
-            Self::NotFound => 12,
-            Self::Ambiguous => 13,
-            Self::NotConnected => 14,
-            Self::RemotePort => 15,
-            Self::TimedOut => 16,
-            Self::Lost => 17,
-            Self::EndedByFarSide => 18,
-            Self::SshAuth => 19,
-            Self::Encryption => 20,
-            Self::Signal(number) => 128_u8.saturating_add(number),
+            Self::Done => (0, "done"),
+            Self::Failure => (1, "unexpected failure, or an AWS error that has no code here"),
+            Self::Usage => (2, "usage"),
+            Self::Configuration => (3, "configuration file, or no region"),
+            Self::Credentials => (10, "no usable credentials, or expired ones"),
+            Self::AccessDenied => (11, "access denied (IAM, SCP, session policy)"),
+            Self::NotFound => (12, "target not found"),
+            Self::Ambiguous => (13, "target ambiguous"),
+            Self::NotConnected => (14, "target not connected"),
+            Self::RemotePort => (15, "the remote port refused or could not be reached"),
+            Self::TimedOut => (16, "timed out (the message names the step)"),
+            Self::Lost => (17, "session lost and not resumable in the window"),
+            Self::EndedByFarSide => (18, "ended by the far side before its time"),
+            Self::SshAuth => (19, "ssh authentication or host key (built-in hops)"),
+            Self::Encryption => (20, "session encryption (KMS) failed"),
+            Self::Signal(number) => (128_u8.saturating_add(number), "ended by a signal"),
         }
     }
 }
