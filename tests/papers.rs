@@ -343,8 +343,8 @@ fn arrows_only_go_down() {
         for path in sources(layer) {
             // Names are resolved without a thought of sessions, transport or protocol.
             let allowed: &[&str] = match layer {
-                "names" => &["names", "aws"],
-                "jump" => &["jump"],
+                "names" => &["names", "aws", "clock"],
+                "jump" => &["jump", "clock", "escape"],
                 _ => &LAYERS[place..],
             };
             for named in layers_named(&code(&path)) {

@@ -18,6 +18,8 @@ use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::clock;
+
 use super::error::chain;
 use super::{ApiError, Human};
 
@@ -245,7 +247,7 @@ impl CachedKeys {
 
 /// Tells whether credentials will do for a while.
 pub(super) fn is_fresh(credentials: &Credentials) -> bool {
-    credentials.expiry().is_none_or(|end| end > now() + MARGIN)
+    credentials.expiry().is_none_or(|end| end > clock::wall() + MARGIN)
 }
 
 /// Finds the profile behind a profile that logs in by SSO.
@@ -284,12 +286,7 @@ fn wrong_code(error: ApiError) -> ApiError {
 }
 
 fn seconds_now() -> u64 {
-    now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-#[expect(clippy::disallowed_methods, reason = "credentials end by the wall clock")]
-fn now() -> SystemTime {
-    SystemTime::now()
+    clock::wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::aws::SessionRequest;
+use crate::clock;
 use crate::config::{Config, Verbosity};
 use crate::names::Destination;
 use crate::names::route::SSH_DOCUMENT;
@@ -46,7 +45,7 @@ pub(super) fn exit_of(outcome: Outcome) -> ExitCode {
 }
 
 async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
-    let began = Instant::now();
+    let began = clock::now();
     let aws = Rc::new(open_aws(config).await?);
     let settings = session_settings(config, began, LINGER);
     let target = locate(&aws, config, destination, settings.connect_timeout).await?;

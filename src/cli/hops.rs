@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::LocalSet;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
+use crate::clock;
 use crate::config::Environment;
 use crate::jump::HopStream;
 use crate::names::route::{Document, Edge};
@@ -59,7 +59,7 @@ async fn run(chain: Chain, environment: &Environment) -> Result<Outcome, Report>
 /// The hop's agent dials the goal.
 async fn by_agent(aws: &Rc<Aws>, chain: &Chain) -> Result<Outcome, Fall> {
     let config = &chain.config;
-    let mut settings = session_settings(config, Instant::now(), LINGER);
+    let mut settings = session_settings(config, clock::now(), LINGER);
     let target = find(aws, chain).await?;
     let goal = &chain.goal;
     let document = Document::to_host(goal.dialled(), goal.port);

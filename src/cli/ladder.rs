@@ -10,12 +10,13 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, Meaning, SessionRequest};
 use crate::channel::Refusal;
+use crate::clock;
 use crate::config::{Config, Environment};
 use crate::forward::tunnel;
 use crate::jump::{self, Hop, HopSettings, HopStream, Human, JumpError};
@@ -138,7 +139,7 @@ impl Ladder {
             _ => Document::to_host(address(place, login), login.port),
         };
         tracing::info!(hop = place.label(), document = document.name, "the way to the first sshd");
-        let mut session = session_settings(&self.chain.config, Instant::now(), LINGER);
+        let mut session = session_settings(&self.chain.config, clock::now(), LINGER);
         session.for_remote_host = document.host().is_some();
         let request = request(target, document, &self.chain.config);
         let left = CancellationToken::new();

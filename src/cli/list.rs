@@ -15,11 +15,12 @@ use crate::names::Node;
 use crate::names::lookup;
 
 use super::args::ListArgs;
-use super::name_cache::{Known, NameCache, now};
+use super::name_cache::{Known, NameCache};
 use super::report::{ExitKind, Report};
 use super::stderr::print_note;
 use super::stdout;
 use super::way::open_aws;
+use crate::clock;
 use crate::escape::{cut, escape};
 
 /// States change: what is older is asked for again.
@@ -88,7 +89,7 @@ async fn gather(config: &Config, no_cache: bool) -> Result<Listed, Report> {
     let aws = open_aws(config).await?;
     let access = aws.access().await.map_err(api)?;
     let cache = NameCache::new(config, access.region());
-    let now = now();
+    let now = clock::wall();
     if let Some(Known { rows, age }) = cache.load(now, Some(access.access_key_id()))
         && !no_cache
         && age < FRESH

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::aws::{Access, Aws};
+use crate::clock;
 use crate::config::Config;
 use crate::names::lookup::{self, LookupError};
 use crate::names::{Destination, Name, Target};
 
 use super::answer_cache::AnswerCache;
-use super::name_cache::now;
 use super::report::{ExitKind, Report};
 
 /// Finds what is meant, asking AWS afresh unless it is an id; one that is stopped is a failure.
@@ -45,7 +43,7 @@ async fn in_time(
     within: Duration,
     search: impl Future<Output = Result<Target, Report>>,
 ) -> Result<Target, Report> {
-    let deadline = Instant::now() + within;
+    let deadline = clock::now() + within;
     tokio::select! {
         found = search => found,
         () = aws.human().passed(deadline) => {
@@ -71,14 +69,14 @@ async fn look_up(aws: &Aws, config: &Config, destination: &Destination) -> Resul
         return Err(Report::of_stopped(destination, &target, access.region()));
     }
     if let Some(cache) = cache {
-        cache.store(now(), &name, target.id());
+        cache.store(clock::wall(), &name, target.id());
     }
     Ok(target)
 }
 
 /// What the name meant before, where the host asks for that.
 fn known(cache: &AnswerCache, name: &str) -> Option<Target> {
-    let destination: Destination = cache.load(now(), name)?.parse().ok()?;
+    let destination: Destination = cache.load(clock::wall(), name)?.parse().ok()?;
     let Name::Id(target) = destination.name() else { return None };
     Some(target.clone())
 }

@@ -24,7 +24,7 @@ pub(super) async fn login(
         home: environment.folders.home.as_deref().unwrap_or(Path::new("/")),
         user,
         agent: agent.as_deref(),
-        clock: super::name_cache::now,
+        clock: crate::clock::wall,
         variable: &variable,
     };
     let port = place.table().and_then(|host| host.port);

@@ -81,11 +81,6 @@ pub(super) fn scope(config: &Config, region: &str) -> String {
     format!("{profile} {region} {} {}", endpoints[0], endpoints[1])
 }
 
-#[expect(clippy::disallowed_methods, reason = "the age of the cache is a matter of wall-clock time")]
-pub(super) fn now() -> SystemTime {
-    SystemTime::now()
-}
-
 /// A few bytes of a hash: enough to tell keys apart.
 pub(super) fn fingerprint(access_key_id: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, access_key_id.as_bytes());

@@ -1,8 +1,6 @@
 //! The way to AWS and through it: a configuration as what the layers below take.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::aws::{self, Aws, Human};
 use crate::config::{AwsSettings, Config};

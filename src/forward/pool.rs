@@ -3,15 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, Meaning, SessionRequest};
+use crate::clock;
 
 use super::streams::{Manners, Streams, Ties};
 use super::{Incoming, Note, Status, Traffic};
@@ -169,7 +170,7 @@ impl Pool {
 
     /// Tells whether no session is to be started yet, after one that could not be.
     pub fn is_held_off(&self) -> bool {
-        self.retry_at.get().is_some_and(|at| Instant::now() < at)
+        self.retry_at.get().is_some_and(|at| clock::now() < at)
     }
 
     /// Ends the sessions that have no connection.
@@ -193,7 +194,7 @@ impl Pool {
         }
         for entry in self.entries.borrow().iter() {
             let status = *entry.status.borrow();
-            let is_outdated = entry.began.elapsed() > NAME_LIFE;
+            let is_outdated = clock::now() - entry.began > NAME_LIFE;
             if is_outdated && status.is_up && (status.live == 0 || status.was_refused) {
                 entry.status.send_modify(|status| status.is_retired = true);
                 if status.is_unused() {
@@ -248,7 +249,7 @@ impl Pool {
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
         self.tasks.spawn_local(self.clone().serve(number, ties));
         let mut entries = self.entries.borrow_mut();
-        entries.push(Entry { number, began: Instant::now(), inbox, status, leave });
+        entries.push(Entry { number, began: clock::now(), inbox, status, leave });
         entries.len() - 1
     }
 
@@ -256,7 +257,7 @@ impl Pool {
     async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
         while status.changed().await.is_ok() {
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
-            let idle_since = self.idle_since.get().unwrap_or_else(Instant::now);
+            let idle_since = self.idle_since.get().unwrap_or_else(clock::now);
             self.idle_since.set(self.is_idle().then_some(idle_since));
             self.changes.send_replace(());
         }
@@ -266,7 +267,7 @@ impl Pool {
     /// A session from its start to its end.
     async fn serve(self: Rc<Self>, number: u64, ties: Ties) {
         let (leave, status) = (ties.leave.clone(), ties.status.clone());
-        let streams = Streams::new(Instant::now().into_std(), self.manners(), ties);
+        let streams = Streams::new(clock::now(), self.manners(), ties);
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let was_up = status.borrow().was_up;
@@ -303,7 +304,7 @@ impl Pool {
     /// Gives connections to other sessions as long as that may be of use and their time is not over; returns how many
     /// were turned away.
     fn find_other_sessions(self: &Rc<Self>, waiting: Vec<Incoming>, may_work: bool) -> usize {
-        let now = Instant::now().into_std();
+        let now = clock::now();
         let is_wanted = may_work && !self.leave.is_cancelled();
         let patience = self.settings.settings.connect_timeout;
         let (wanted, late): (Vec<_>, Vec<_>) =
@@ -342,11 +343,11 @@ impl Pool {
         leave: &CancellationToken,
         streams: Streams,
     ) -> (Result<Outcome, Failure>, Option<Streams>) {
-        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+        let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
         if let Some(at) = self.retry_at.get() {
             tokio::select! {
-                () = sleep_until(at) => {}
+                () = sleep_until(at.into()) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
             }
         }
@@ -359,7 +360,7 @@ impl Pool {
                     tracing::info!(%failure, "a session cannot be started yet");
                     tokio::select! {
                         () = sleep(delay) => {}
-                        () = sleep_until(give_up_at) => return (Err(failure), Some(streams)),
+                        () = sleep_until(give_up_at.into()) => return (Err(failure), Some(streams)),
                         () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
                     }
                     delay = (delay * 2).min(LONGEST_RETRY);
@@ -400,7 +401,7 @@ impl Pool {
         let doublings = self.failures.replace(self.failures.get() + 1);
         let longest = LONGEST_PAUSE.min(self.settings.settings.connect_timeout / 2);
         let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(longest);
-        self.retry_at.set(Some(Instant::now() + pause));
+        self.retry_at.set(Some(clock::now() + pause));
     }
 
     fn manners(&self) -> Manners {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Aws, SessionRequest};
+use crate::clock;
 
 use super::streams::{Manners, Streams, Ties};
 use super::{Incoming, Note, Status};
@@ -36,7 +36,7 @@ pub fn tunnel(
     let (near, far) = duplex(KEPT);
     let work = async move {
         let (inbox, taken) = unbounded_channel();
-        let socket = Incoming::new(far, "ssh".to_owned(), Instant::now().into_std());
+        let socket = Incoming::new(far, "ssh".to_owned(), clock::now());
         // Its other end is in this very function.
         let _ = inbox.send(socket);
         let refused = Rc::new(Cell::new(false));
@@ -63,7 +63,7 @@ pub fn tunnel(
             Start::Started(session) => session,
             Start::Left(outcome) => return Ok(outcome),
         };
-        let open = || Ok(Streams::new(Instant::now().into_std(), manners, ties));
+        let open = || Ok(Streams::new(clock::now(), manners, ties));
         let (result, streams) = session.run(aws, Rc::new(settings), notes, open).await;
         if let Some(streams) = streams {
             streams.release(result.is_ok());

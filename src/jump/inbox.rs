@@ -7,17 +7,17 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::ReadBuf;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::watcher::Shared;
+use crate::clock;
 
 /// What a stalled stream may hold, in bytes: two windows.
 const MOST: usize = 4 * 1024 * 1024;
@@ -127,14 +127,14 @@ impl Stalls {
     fn begin(&self) -> Stalled<'_> {
         self.change(|full| {
             full.streams += 1;
-            full.since.get_or_insert_with(Instant::now);
+            full.since.get_or_insert_with(clock::now);
         });
         Stalled(self)
     }
 
     /// Tells for how long there has been one at all times, if there is.
     pub fn longest(&self) -> Option<Duration> {
-        self.change(|full| full.since).map(|since| since.elapsed())
+        self.change(|full| full.since).map(|since| clock::now() - since)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Full) -> T) -> T {

@@ -10,7 +10,7 @@
 //! let database = app.open("10.0.0.9", 3306).await?;
 //! ```
 //!
-//! It imports no other layer, reads no environment and no clock that it is not given, and never forwards the agent. What
+//! It imports no other layer but leaves, reads no environment, and never forwards the agent. What
 //! it is given comes from [`openssh::settings`], or from [`HopSettings::new`] where there is no ssh.
 
 mod agent;

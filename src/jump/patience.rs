@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use crate::clock;
 
 /// Knows whether a human is being asked.
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl Patience {
 
     /// Returns when it will have been too long, if that is not now.
     fn later(&self, limit: Duration) -> Option<Instant> {
-        let (asking, now) = (self.change(|_| {}), Instant::now());
+        let (asking, now) = (self.change(|_| {}), clock::now());
         let begin = if asking.questions > 0 { Some(now) } else { asking.answered };
         begin.map(|begin| begin + limit).filter(|deadline| *deadline > now)
     }
@@ -48,11 +50,11 @@ impl Patience {
     /// Waits for something; an answer begins the limit anew.
     pub async fn limit<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, TooLong> {
         tokio::pin!(future);
-        let mut deadline = Instant::now() + limit;
+        let mut deadline = clock::now() + limit;
         loop {
             tokio::select! {
                 output = &mut future => return Ok(output),
-                () = sleep_until(deadline) => {
+                () = sleep_until(deadline.into()) => {
                     deadline = self.later(limit).ok_or(TooLong)?;
                 }
             }
@@ -64,7 +66,7 @@ impl Drop for Paused<'_> {
     fn drop(&mut self) {
         self.0.change(|asking| {
             asking.questions -= 1;
-            asking.answered = Some(Instant::now());
+            asking.answered = Some(clock::now());
         });
     }
 }

@@ -9,6 +9,7 @@ use crate::aws::{Access, Aws, Started};
 use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace, Transmit};
 use crate::transport::{Dialer, Incoming};
 
+use super::clock::Clock;
 use super::end::{LinkState, LocalEnd};
 use super::ending::{Circumstances, Closing};
 use super::link::{self, Link, LinkEvent};
@@ -17,7 +18,7 @@ use super::path_cache::PathCache;
 use super::repair::lost;
 use super::resume::{AttemptError, Resume};
 use super::{Failure, Note, Notes, Outcome, Settings, Step, random};
-use crate::clock::{Clock, wall};
+use crate::clock::wall;
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -54,8 +55,6 @@ pub(super) struct Driver<E> {
     pub(super) opened_at: (Instant, u64),
     /// Websockets in a row that died without progress while a large message was unacknowledged.
     pub(super) stillborn: u32,
-    /// When the loop wanted to wake up at the latest.
-    pub(super) wake_by: Instant,
     pub(super) closing: Option<Closing>,
     /// The session is no more at the service.
     pub(super) ended: bool,
@@ -78,7 +77,7 @@ enum Wake<L> {
 
 impl<E: LocalEnd> Driver<E> {
     pub(super) fn new(parts: Parts<E>, access: Rc<Access>, started: Started, deadline: Instant) -> Self {
-        let clock = Clock::start();
+        let clock = Clock::start(wall);
         let now = clock.now();
         let host = access.stream_hosts().check(&started.stream.url).map(|url| url.host()).unwrap_or_default();
         let path = PathCache::new(parts.settings.cache_dir.clone(), host);
@@ -106,7 +105,6 @@ impl<E: LocalEnd> Driver<E> {
             heard_at: now.instant,
             opened_at: (now.instant, 0),
             stillborn: 0,
-            wake_by: now.instant + SLEEP_CHECK,
             closing: None,
             ended: false,
             last_error: None,
@@ -157,7 +155,7 @@ impl<E: LocalEnd> Driver<E> {
 
     async fn wait(&mut self) -> Wake<E::Event> {
         let deadline = self.deadline(self.clock.now().instant);
-        self.wake_by = deadline;
+        self.clock.plan_wake(deadline);
         let read = self.reads();
         let room = self.channel.capacity();
         tokio::select! {

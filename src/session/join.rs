@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use crate::clock;
 
 use super::signals::{Interrupt, Interrupts};
 use super::stdio::{self, Output};
@@ -39,13 +41,13 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
     let mut to_send = Bytes::new();
     let mut delivered = pin!(delivered);
     let (mut input_ended, mut is_shut, mut is_delivered, mut peer_ended) = (false, false, false, false);
-    let mut heard = Instant::now();
+    let mut heard = clock::now();
     while !(peer_ended && is_shut) {
         let wants_input = !input_ended && to_send.is_empty();
         let takes_more = output.queued() < RECEIVED_LIMIT;
         if !takes_more {
             // Silence means nothing while nobody listens.
-            heard = Instant::now();
+            heard = clock::now();
         }
         tokio::select! {
             interrupt = interrupts.next() => return Ok(Outcome::Interrupted(interrupt)),
@@ -61,20 +63,20 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
                 // The peer takes nothing more; what it has said is still read.
                 Err(_) => {
                     to_send.clear();
-                    (input_ended, is_shut, is_delivered, heard) = (true, true, true, Instant::now());
+                    (input_ended, is_shut, is_delivered, heard) = (true, true, true, clock::now());
                 }
             },
-            () = &mut delivered, if is_shut && !is_delivered => (is_delivered, heard) = (true, Instant::now()),
+            () = &mut delivered, if is_shut && !is_delivered => (is_delivered, heard) = (true, clock::now()),
             read = reader.read(&mut buffer), if takes_more && !peer_ended => match read {
                 // Nobody answers any more: of the input, what was read is sent, and no more is read.
                 Ok(0) | Err(_) => (peer_ended, input_ended) = (true, true),
                 Ok(length) => {
-                    heard = Instant::now();
+                    heard = clock::now();
                     output.push(&buffer[..length]);
                 }
             },
             written = output.write() => if let Some(end) = of_written(written) { return end },
-            () = sleep_until(heard + linger), if is_delivered && !peer_ended && output.queued() == 0 => break,
+            () = sleep_until((heard + linger).into()), if is_delivered && !peer_ended && output.queued() == 0 => break,
         }
     }
     write_out(&mut output, interrupts).await

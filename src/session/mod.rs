@@ -4,6 +4,7 @@
 //! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
 //! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
 
+mod clock;
 mod driver;
 mod end;
 mod ending;
@@ -22,10 +23,9 @@ mod stdio;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::aws::ApiError;
 use crate::channel::Refusal;

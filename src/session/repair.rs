@@ -13,8 +13,6 @@ use super::resume::{AttemptError, Next, Resume};
 use super::{Failure, Note, random};
 use crate::clock::wall;
 
-/// A wake-up that comes so much later than asked for means that the machine has slept, where the clocks do not tell.
-const OVERSLEPT: Duration = Duration::from_secs(10);
 /// A websocket that lived for so long was a working one.
 const LIFE: Duration = Duration::from_secs(5);
 /// So many websockets in a row that die at once, with a large message unacknowledged, died of it.
@@ -102,10 +100,7 @@ impl<E: LocalEnd> Driver<E> {
 
     /// After sleep the websocket is dead and whatever was begun is stale: start over at once.
     pub(super) fn check_sleep(&mut self, now: Now) -> Result<(), Failure> {
-        let overslept = now.instant.saturating_duration_since(self.wake_by);
-        let Some(slept) = self.clock.slept().or((overslept > OVERSLEPT).then_some(overslept)) else {
-            return Ok(());
-        };
+        let Some(slept) = self.clock.slept() else { return Ok(()) };
         tracing::info!(?slept, "the machine has slept");
         if self.link.websocket().is_some() {
             self.lost(now, AttemptError::Lost("the machine has slept".to_owned()))?;

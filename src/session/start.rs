@@ -2,12 +2,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
+use crate::clock;
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
@@ -73,7 +74,7 @@ impl Session {
         let run = async {
             let dialer = Dialer::new(aws.roots());
             let parts = Parts { aws: aws.clone(), dialer, settings, notes, end: open()? };
-            Ok(Driver::new(parts, self.access, self.started, self.deadline.into_std()).run().await)
+            Ok(Driver::new(parts, self.access, self.started, self.deadline).run().await)
         };
         let failure = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok((result, end))) => return (result, Some(end)),
@@ -123,11 +124,11 @@ pub(crate) async fn start(
     };
     // Whoever is still asked has started nothing.
     let patience = if aws.human().is_asked() { Duration::ZERO } else { LEAVE };
-    let leave_at = Instant::now() + patience;
-    if let Ok(Ok((access, started))) = timeout_at(leave_at, work).await {
+    let leave_at = clock::now() + patience;
+    if let Ok(Ok((access, started))) = timeout_at(leave_at.into(), work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
-        let end_by = leave_at.max(Instant::now() + LATE_END);
-        let _ = timeout_at(end_by, access.terminate_session(&started.session_id)).await;
+        let end_by = leave_at.max(clock::now() + LATE_END);
+        let _ = timeout_at(end_by.into(), access.terminate_session(&started.session_id)).await;
     }
     left
 }

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
+use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::forward::{Asked, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic};
 use crate::names::route::Document;
@@ -298,7 +299,7 @@ impl Maker {
         let config = &self.planned.chain.config;
         let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let mut settings = session_settings(config, Instant::now(), LINGER);
+        let mut settings = session_settings(config, clock::now(), LINGER);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {
             aws: self.aws.clone(),

@@ -3,13 +3,13 @@
 //! a connection that is not read keeps all others of the first climb waiting.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::config::RemoteEnd;
 use crate::forward::{Asked, Dial, Dialer, NotDialed, Traffic};
 use crate::jump::{HopStream, JumpError};
@@ -106,7 +106,7 @@ impl Tower {
 
     /// One climbs, and others wait for it; they share its failure, too.
     async fn top(&self) -> Result<Rc<Top>, Rc<Fall>> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let mut climbed = self.climbed.lock().await;
         climbed.tops.retain(|top| !top.is_lost());
         let free = climbed.tops.iter().find(|top| !top.is_stalled());
@@ -125,7 +125,7 @@ impl Tower {
             }
             Err(fall) => {
                 let fall = Rc::new(fall);
-                climbed.failed = Some((Instant::now(), fall.clone()));
+                climbed.failed = Some((clock::now(), fall.clone()));
                 Err(fall)
             }
         }
