@@ -12,7 +12,7 @@
 //! time:       poll_timeout() = (deadline, why) ─► handle_timeout(now)
 //! cut:        transport error ─► Channel.detach ─► resume policy ─► aws.resume_session ─► dial ─► Channel.attach ─► replay unacknowledged, same sequence numbers
 //! start-up:   args ─► Config ─► Target ─► aws.start_session ─► dial ─► session::run
-//! end:        Outcome | Failure ─► report ─► exit code
+//! end:        Outcome | SessionError ─► report ─► exit code
 //! ```
 
 pub mod aws;

@@ -47,10 +47,17 @@ pub use self::pacer::Pace;
 pub use self::timer::Timer;
 pub use self::version::{AgentVersion, CLIENT_VERSION};
 
+/// Frames for tests that play the agent.
+#[cfg(test)]
+pub(crate) mod wire {
+    pub(crate) use super::frame::{Frame, Header};
+    pub(crate) use super::message::{MessageType, PayloadType};
+}
+
 /// What `write` keeps at most before it makes the writer wait.
 const BUFFER: usize = 256 << 10;
 /// How long the agent may take to speak first, and then to complete the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The agent says that the handshake is complete a moment before it stops throwing input away.
 const HOLD_INPUT: Duration = Duration::from_millis(10);
 /// A first input that is unacknowledged for so long means that the port may not be listening.

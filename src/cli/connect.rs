@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{Config, Verbosity};
 use crate::names::Destination;
 use crate::names::route::SSH_DOCUMENT;
-use crate::session::{self, Interrupt, Note, Notes, Outcome};
+use crate::session::{self, Interrupt, Notice, OnNotice, Outcome};
 
 use super::locate::locate;
 use super::report::{ExitKind, Report, SessionName};
@@ -65,7 +65,7 @@ async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Ou
 }
 
 /// Notes go to a terminal that nobody has silenced; the log has its own words for them.
-pub(super) fn notes(verbosity: Verbosity, port: u16) -> Notes {
+pub(super) fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
     let visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
         if visible {
@@ -74,12 +74,12 @@ pub(super) fn notes(verbosity: Verbosity, port: u16) -> Notes {
     })
 }
 
-fn note_text(note: &Note, port: u16) -> String {
+fn note_text(note: &Notice, port: u16) -> String {
     match note {
-        Note::CustomerMessage(text) => text.clone(),
-        Note::FirstInputUnanswered => format!("no answer from port {port} yet: it may not be listening"),
-        Note::Retrying(cause) => format!("{cause}; trying again"),
-        Note::Interrupted(cause) => format!("link lost ({cause}), resuming"),
-        Note::Resumed(after) => format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()),
+        Notice::CustomerMessage(text) => text.clone(),
+        Notice::FirstInputUnanswered => format!("no answer from port {port} yet: it may not be listening"),
+        Notice::Retrying(cause) => format!("{cause}; trying again"),
+        Notice::Interrupted(cause) => format!("link lost ({cause}), resuming"),
+        Notice::Resumed(after) => format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()),
     }
 }

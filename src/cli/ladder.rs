@@ -21,7 +21,7 @@ use crate::config::{Config, Environment};
 use crate::forward::tunnel;
 use crate::jump::{self, Hop, HopSettings, HopStream, Human, JumpError};
 use crate::names::route::{Document, Edge};
-use crate::session::{Failure, Notes, Outcome};
+use crate::session::{OnNotice, Outcome, SessionError};
 
 use super::aim::Place;
 use super::chain::Chain;
@@ -45,7 +45,7 @@ pub(super) struct Ladder {
     /// How to log in to each hop, from the first on.
     logins: Vec<HopSettings>,
     human: Human,
-    notes: Notes,
+    notes: OnNotice,
     /// The sessions below, which take a moment to end whoever gives up the climb.
     sessions: TaskTracker,
 }
@@ -54,7 +54,7 @@ pub(super) struct Ladder {
 pub(super) struct Top {
     hops: Vec<Hop>,
     leave: DropGuard,
-    work: JoinHandle<Result<Outcome, Failure>>,
+    work: JoinHandle<Result<Outcome, SessionError>>,
     /// Where the session leads to, as a number in the chain.
     to: usize,
 }
@@ -66,7 +66,7 @@ pub(super) enum Fall {
     #[error("{failure}")]
     Session {
         /// Why.
-        failure: Failure,
+        failure: SessionError,
         /// Where it leads to, as a number in the chain: 0 is the first hop itself, 1 what its agent dials.
         to: usize,
     },
@@ -87,7 +87,7 @@ impl Ladder {
         aws: Rc<Aws>,
         mut chain: Chain,
         environment: &Environment,
-        notes: Notes,
+        notes: OnNotice,
         sessions: TaskTracker,
     ) -> Result<Self, Report> {
         let Chain { hops, config, .. } = &mut chain;
@@ -254,16 +254,16 @@ pub(super) fn request(target: String, document: Document, config: &Config) -> Se
 }
 
 /// Tells whether a hop's sshd may do what its agent cannot, or may not.
-pub(super) fn asks_for_sshd(failure: &Failure) -> bool {
-    if let Failure::Api(error) = failure {
+pub(super) fn asks_for_sshd(failure: &SessionError) -> bool {
+    if let SessionError::Api(error) = failure {
         let unknown = ["InvalidDocument", "BadRequest", "BadRequestException"];
         return error.meaning() == Meaning::AccessDenied || unknown.iter().any(|code| error.has_code(code));
     }
-    matches!(failure, Failure::Refused(Refusal::IgnoresHost(_)))
+    matches!(failure, SessionError::Refused(Refusal::IgnoresHost(_)))
 }
 
 /// Says why the second way is taken.
-pub(super) fn explain_fall_back(failure: &Failure, chain: &Chain) {
+pub(super) fn explain_fall_back(failure: &SessionError, chain: &Chain) {
     let hop = chain.hops.first().map_or("", |step| step.place.label());
     tracing::info!(%failure, hop, "the hop's agent does not lead on, its sshd is asked");
 }
@@ -278,7 +278,7 @@ pub(super) fn of_fall(fall: &Fall, chain: &Chain) -> Report {
             let name = SessionName { target: None, place: place.label(), port: place.port, forward: false };
             let report = Report::of_session(failure, &name);
             match (failure, chain.hops.first()) {
-                (Failure::RemotePort(_), Some(hop)) if *to > 0 => {
+                (SessionError::RemotePort(_), Some(hop)) if *to > 0 => {
                     report.hint(format!("can `{}` reach it?", hop.place.label()))
                 }
                 _ => report,
@@ -288,7 +288,7 @@ pub(super) fn of_fall(fall: &Fall, chain: &Chain) -> Report {
 }
 
 /// An ssh connection that just broke off did so because of what is below it.
-async fn blame(error: JumpError, work: JoinHandle<Result<Outcome, Failure>>, to: usize) -> Fall {
+async fn blame(error: JumpError, work: JoinHandle<Result<Outcome, SessionError>>, to: usize) -> Fall {
     let result = work.await;
     match error {
         JumpError::Io { .. }

@@ -14,7 +14,7 @@ use crate::jump::JumpError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, ResolveError, Target, TargetError};
-use crate::session::{Failure, Step};
+use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
 use super::chain::ChainError;
@@ -198,42 +198,43 @@ impl std::error::Error for Report {}
 
 impl Report {
     /// What is told of a session that failed.
-    pub(super) fn of_session(failure: &Failure, name: &SessionName<'_>) -> Self {
+    pub(super) fn of_session(failure: &SessionError, name: &SessionName<'_>) -> Self {
         let SessionName { target, place, port, forward } = *name;
         let whole = failure.to_string();
         match failure {
-            Failure::Unprepared { error, .. } => match error.downcast_ref::<Self>() {
+            SessionError::Unprepared { error, .. } => match error.downcast_ref::<Self>() {
                 Some(report) => report.clone(),
                 None => Self::new(ExitKind::Failure, whole),
             },
-            Failure::Api(error) => Self::of_api(error, target),
-            Failure::Host(_) => Self::new(ExitKind::Failure, whole)
+            SessionError::Api(error) => Self::of_api(error, target),
+            SessionError::Host(_) => Self::new(ExitKind::Failure, whole)
                 .hint("for an endpoint of your own, name its host in `AWS_ENDPOINT_URL_SSMMESSAGES`"),
-            Failure::Dial(error) => Self::of_dial(error),
-            Failure::TimedOut { step, .. } => Self::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
-            Failure::Lost { suspected_size: Some(_), .. } => {
+            SessionError::Dial(error) => Self::of_dial(error),
+            SessionError::TimedOut { step, .. } => {
+                Self::new(ExitKind::TimedOut, whole).hint(step_hint(*step))
+            }
+            SessionError::Lost { suspected_size: Some(_), .. } => {
                 Self::new(ExitKind::Lost, whole).hint(SMALLER_MESSAGES)
             }
-            Failure::Lost { suspected_size: None, .. } => Self::new(ExitKind::Lost, whole),
-            Failure::RemotePort(text) => {
+            SessionError::Lost { suspected_size: None, .. } => Self::new(ExitKind::Lost, whole),
+            SessionError::RemotePort(text) => {
                 Self::new(ExitKind::RemotePort, format!("port {port} of `{place}` cannot be reached: {text}"))
                     .hint(format!("is something listening on port {port} there?"))
             }
-            Failure::Ended { reason, suspected_size } => {
+            SessionError::Ended { reason, suspected_size } => {
                 Self::of_end(whole, reason, *suspected_size, forward)
             }
-            Failure::Refused(Refusal::Encryption { .. }) => Self::new(ExitKind::Encryption, whole),
-            Failure::Refused(Refusal::IgnoresHost(_)) => {
+            SessionError::Refused(Refusal::Encryption { .. }) => Self::new(ExitKind::Encryption, whole),
+            SessionError::Refused(Refusal::IgnoresHost(_)) => {
                 Self::new(ExitKind::RemotePort, whole).hint("update the agent to 3.1.1188.0 or later")
             }
-            Failure::Mux(_) => Self::new(ExitKind::Failure, whole)
+            SessionError::Mux(_) => Self::new(ExitKind::Failure, whole)
                 .hint("this is a bug in fumidai or the agent; please report it"),
-            Failure::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_)) | Failure::NotAPort => {
-                Self::new(ExitKind::Failure, whole)
-                    .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`")
-            }
-            Failure::Stdio { .. } => Self::new(ExitKind::Failure, whole),
-            Failure::Panic(_) => {
+            SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
+            | SessionError::NotAPort => Self::new(ExitKind::Failure, whole)
+                .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
+            SessionError::Stdio { .. } => Self::new(ExitKind::Failure, whole),
+            SessionError::Panic(_) => {
                 Self::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
             }
         }

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::session::Failure;
+use crate::session::SessionError;
 
 pub use self::connection::Socket;
 pub use self::dialed::{Dial, Dialer, Dialing, NotDialed};
@@ -48,12 +48,12 @@ pub enum Note {
     /// A session could not be started, or was lost: its connections are reset.
     Failed {
         /// Why.
-        failure: Rc<Failure>,
+        failure: Rc<SessionError>,
         /// How many connections were open, or waited for it.
         connections: usize,
     },
     /// What a session has to say.
-    Session(crate::session::Note),
+    Session(crate::session::Notice),
 }
 
 /// What has passed through all forwards.

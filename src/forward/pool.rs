@@ -17,7 +17,7 @@ use crate::clock;
 use super::streams::{Manners, Streams, Ties};
 use super::{Incoming, Note, Status, Traffic};
 use crate::session::Interrupt;
-use crate::session::{Failure, Outcome, Settings};
+use crate::session::{Outcome, SessionError, Settings};
 use crate::session::{Start, start};
 
 /// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
@@ -34,7 +34,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
 /// Finds out what is to be started, anew for each session.
-pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, Failure>>>>>;
+pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, SessionError>>>>>;
 
 /// What all sessions of a pool have in common.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ pub struct Pool {
     tasks: TaskTracker,
     /// Everything is to end.
     leave: CancellationToken,
-    last_failure: RefCell<Option<Rc<Failure>>>,
+    last_failure: RefCell<Option<Rc<SessionError>>>,
     /// Sessions in a row that could not be started, and when the next may be tried.
     failures: Cell<u32>,
     retry_at: Cell<Option<Instant>>,
@@ -136,7 +136,7 @@ impl Pool {
     ///
     /// # Errors
     /// Why one does not.
-    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<Failure>> {
+    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<SessionError>> {
         let mut changes = self.changes.subscribe();
         for _ in 0..self.settings.sessions {
             self.launch();
@@ -276,7 +276,7 @@ impl Pool {
             self.retry_at.set(None);
         }
         // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|failure| !was_up || matches!(failure, Failure::RemotePort(_))) {
+        if result.as_ref().is_err_and(|failure| !was_up || matches!(failure, SessionError::RemotePort(_))) {
             self.hold_off();
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
@@ -290,7 +290,7 @@ impl Pool {
             Err(failure) => Some(failure),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                Some(Failure::Ended { reason, suspected_size: None })
+                Some(SessionError::Ended { reason, suspected_size: None })
             }
             Ok(_) => None,
         };
@@ -315,7 +315,7 @@ impl Pool {
         turned_away
     }
 
-    fn over(&self, failure: Option<Failure>, connections: usize) {
+    fn over(&self, failure: Option<SessionError>, connections: usize) {
         match &failure {
             Some(failure) => tracing::info!(%failure, connections, "a session of the forward is over"),
             None => tracing::info!("a session of the forward is over"),
@@ -328,11 +328,11 @@ impl Pool {
 
     /// Tells whether a session that cannot be started now may be in a moment: one worked before, so its agent or the
     /// way to it is coming back.
-    fn may_pass(&self, failure: &Failure) -> bool {
-        let passes = if let Failure::Api(error) = failure {
+    fn may_pass(&self, failure: &SessionError) -> bool {
+        let passes = if let SessionError::Api(error) = failure {
             matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
         } else {
-            matches!(failure, Failure::Unprepared { may_pass: true, .. })
+            matches!(failure, SessionError::Unprepared { may_pass: true, .. })
         };
         self.has_worked.get() && passes
     }
@@ -342,7 +342,7 @@ impl Pool {
         &self,
         leave: &CancellationToken,
         streams: Streams,
-    ) -> (Result<Outcome, Failure>, Option<Streams>) {
+    ) -> (Result<Outcome, SessionError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
         if let Some(at) = self.retry_at.get() {
@@ -369,12 +369,12 @@ impl Pool {
                 Err(failure) => return (Err(failure), Some(streams)),
             };
             let notes = self.settings.notes.clone();
-            let notes = Rc::new(move |note: &crate::session::Note| notes(&Note::Session(note.clone())));
+            let notes = Rc::new(move |note: &crate::session::Notice| notes(&Note::Session(note.clone())));
             return session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
         }
     }
 
-    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, Failure> {
+    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, SessionError> {
         let request = tokio::select! {
             prepared = (self.settings.prepare)() => prepared?,
             () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),
@@ -387,7 +387,7 @@ impl Pool {
     }
 
     /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
-    fn failed(&self, failure: Failure, connections: usize) {
+    fn failed(&self, failure: SessionError, connections: usize) {
         let failure = Rc::new(failure);
         if connections > 0 {
             (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });

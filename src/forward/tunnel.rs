@@ -16,7 +16,7 @@ use crate::clock;
 use super::streams::{Manners, Streams, Ties};
 use super::{Incoming, Note, Status};
 use crate::session::Interrupt;
-use crate::session::{Failure, Notes, Outcome, Settings};
+use crate::session::{OnNotice, Outcome, SessionError, Settings};
 use crate::session::{Start, start};
 
 /// What the stream keeps of each direction.
@@ -30,9 +30,9 @@ pub fn tunnel(
     aws: Rc<Aws>,
     request: SessionRequest,
     settings: Settings,
-    notes: Notes,
+    notes: OnNotice,
     leave: CancellationToken,
-) -> (DuplexStream, impl Future<Output = Result<Outcome, Failure>>) {
+) -> (DuplexStream, impl Future<Output = Result<Outcome, SessionError>>) {
     let (near, far) = duplex(KEPT);
     let work = async move {
         let (inbox, taken) = unbounded_channel();
@@ -69,7 +69,7 @@ pub fn tunnel(
             streams.release(result.is_ok());
         }
         if refused.get() {
-            return Err(Failure::RemotePort("the agent could not connect to it".to_owned()));
+            return Err(SessionError::RemotePort("the agent could not connect to it".to_owned()));
         }
         result
     };

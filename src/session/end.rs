@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
-use super::{Failure, Outcome};
+use super::{Outcome, SessionError};
 
 /// Agents that may end a silent session want a sign of life every 10 s.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
@@ -40,13 +40,13 @@ pub(crate) trait LocalEnd {
         now: Now,
         event: Self::Event,
         channel: &mut Channel,
-    ) -> Result<Option<Outcome>, Failure>;
+    ) -> Result<Option<Outcome>, SessionError>;
 
     /// Data can flow; it is what `mode` says.
-    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure>;
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), SessionError>;
 
     /// Takes bytes of the agent.
-    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), Failure>;
+    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), SessionError>;
 
     /// The agent could not connect one of several streams.
     fn refused(&mut self);
@@ -55,7 +55,12 @@ pub(crate) trait LocalEnd {
     fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool;
 
     /// Tells whether the session is over for this end, once all that can be done now is done.
-    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure>;
+    fn finished(
+        &mut self,
+        now: Now,
+        channel: &Channel,
+        link: LinkState,
+    ) -> Result<Option<Outcome>, SessionError>;
 
     /// The session is about to end: nothing more begins in it.
     fn ending(&mut self);

@@ -1,9 +1,11 @@
-//! THE DRIVER: everything that blocks, waits, reads a clock or draws a random number is here.
+//! THE DRIVER: everything that blocks, waits or draws a random number for a session is here.
 //!
 //! [`connect`] starts a session, joins it to standard input and output, and leaves nothing behind: from the answer of
-//! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
-//! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
+//! StartSession on, every way out ends the session at the service. The loop is in `driver`, which owns the channel and
+//! the `link`; the link decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through
+//! the traits of `service`, this side through `end`: the tests have their own of each.
 
+mod attempt;
 mod clock;
 mod driver;
 mod end;
@@ -12,14 +14,15 @@ mod join;
 mod leave;
 mod link;
 mod liveness;
+mod outage;
 mod path_cache;
 mod pipe;
 mod random;
-mod repair;
-mod resume;
+mod service;
 mod signals;
 mod start;
 mod stdio;
+mod wakes;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -95,7 +98,7 @@ impl std::fmt::Display for Step {
 
 /// Why a session failed.
 #[derive(Debug, Error)]
-pub enum Failure {
+pub enum SessionError {
     /// What is to be started could not be found out.
     #[error("{error}")]
     Unprepared {
@@ -164,9 +167,16 @@ pub enum Failure {
     Panic(String),
 }
 
-/// What happens on the way and is worth a word to somebody who watches.
+impl SessionError {
+    /// The session was lost, and a message's size is not to blame.
+    fn lost(cause: String) -> Self {
+        Self::Lost { cause, suspected_size: None }
+    }
+}
+
+/// What happens during a session that a user who watches wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Notice {
     /// The administrator's message for everybody who connects, untrusted.
     CustomerMessage(String),
     /// The port does not answer.
@@ -179,5 +189,5 @@ pub enum Note {
     Resumed(Duration),
 }
 
-/// Who is told of notes.
-pub type Notes = Rc<dyn Fn(&Note)>;
+/// Called with each notice.
+pub type OnNotice = Rc<dyn Fn(&Notice)>;

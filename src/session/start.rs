@@ -13,10 +13,11 @@ use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
 use super::end::LocalEnd;
-use super::leave::{LEAVE, end};
+use super::leave::{LEAVE, end_session};
+use super::path_cache::PathCache;
 use super::pipe::Pipe;
 use super::signals::{Interrupt, Interrupts};
-use super::{Failure, Notes, Outcome, Settings, Step, random, stdio};
+use super::{OnNotice, Outcome, SessionError, Settings, Step, random, stdio};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -29,14 +30,14 @@ const LATE_END: Duration = Duration::from_millis(600);
 /// Starts a session and joins it to standard input and output until it ends.
 ///
 /// # Errors
-/// [`Failure`]; whatever was started has been ended at the service by then, as far as it could be reached in 2 s.
+/// [`SessionError`]; whatever was started has been ended at the service by then, as far as it could be reached in 2 s.
 pub async fn connect(
     aws: Rc<Aws>,
     request: &SessionRequest,
     settings: Settings,
-    notes: Notes,
-) -> Result<Outcome, Failure> {
-    let failed = |what| move |error| Failure::Stdio { what, error };
+    on_notice: OnNotice,
+) -> Result<Outcome, SessionError> {
+    let failed = |what| move |error| SessionError::Stdio { what, error };
     let mut interrupts = Interrupts::listen().map_err(failed("cannot listen to signals"))?;
     let roots = aws.roots();
     tokio::task::spawn_blocking(move || roots.preload());
@@ -49,7 +50,7 @@ pub async fn connect(
         let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
         Ok(Pipe::new(input, output, interrupts, linger))
     };
-    session.run(aws, Rc::new(settings), notes, open).await.0
+    session.run(aws, Rc::new(settings), on_notice, open).await.0
 }
 
 /// A session that has been started and that nobody drives yet.
@@ -67,21 +68,30 @@ impl Session {
         self,
         aws: Rc<Aws>,
         settings: Rc<Settings>,
-        notes: Notes,
-        open: impl FnOnce() -> Result<E, Failure>,
-    ) -> (Result<Outcome, Failure>, Option<E>) {
+        on_notice: OnNotice,
+        open: impl FnOnce() -> Result<E, SessionError>,
+    ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
         let run = async {
-            let dialer = Dialer::new(aws.roots());
-            let parts = Parts { aws: aws.clone(), dialer, settings, notes, end: open()? };
+            let url = self.access.stream_hosts().check(&self.started.stream.url);
+            let host = url.map(|url| url.host()).unwrap_or_default();
+            let parts = Parts {
+                control: aws.clone(),
+                dialer: Dialer::new(aws.roots()),
+                path: PathCache::new(settings.cache_dir.clone(), host),
+                settings,
+                on_notice,
+                read_wall: clock::wall,
+                end: open()?,
+            };
             Ok(Driver::new(parts, self.access, self.started, self.deadline).run().await)
         };
         let failure = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok((result, end))) => return (result, Some(end)),
             Ok(Err(failure)) => failure,
-            Err(panic) => Failure::Panic(panic_text(panic.as_ref())),
+            Err(panic) => SessionError::Panic(panic_text(panic.as_ref())),
         };
-        let _ = timeout(LEAVE, end(&aws, &access, &session_id)).await;
+        let _ = timeout(LEAVE, end_session(&*aws, &access, &session_id)).await;
         (Err(failure), None)
     }
 }
@@ -96,13 +106,13 @@ pub(crate) enum Start {
 /// Starts a session unless something from outside comes first.
 ///
 /// # Errors
-/// [`Failure`]
+/// [`SessionError`]
 pub(crate) async fn start(
     aws: &Aws,
     request: &SessionRequest,
     settings: &Settings,
     interrupt: impl Future<Output = Interrupt>,
-) -> Result<Start, Failure> {
+) -> Result<Start, SessionError> {
     let deadline = settings.began + settings.connect_timeout;
     let mut work = Box::pin(async {
         let access = aws.access().await?;
@@ -119,7 +129,7 @@ pub(crate) async fn start(
         }
         interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
         () = aws.human().passed(deadline) => {
-            Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
+            Err(SessionError::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
     // Whoever is still asked has started nothing.

@@ -61,6 +61,15 @@ impl Websocket {
         Ok(Self { stream: Box::new(stream), unflushed: 0 })
     }
 
+    /// The client's end of a websocket whose upgrade is done.
+    #[cfg(test)]
+    pub(crate) async fn in_memory(stream: tokio::io::DuplexStream) -> Self {
+        let stream: Box<dyn Io> = Box::new(stream);
+        let stream =
+            WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
+        Self { stream: Box::new(stream), unflushed: 0 }
+    }
+
     /// Tells whether more may be queued; after a false, [`Incoming::Flushed`] comes when it may again.
     pub fn has_room(&self) -> bool {
         self.unflushed < QUEUE_LIMIT

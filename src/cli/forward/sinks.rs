@@ -16,7 +16,7 @@ use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::forward::{Asked, Listener, Note, Pool, PoolSettings, Pools, Prepare, Sink, Traffic};
 use crate::names::route::Document;
 use crate::names::{Destination, Name};
-use crate::session::Failure;
+use crate::session::SessionError;
 
 use super::super::args::ForwardArgs;
 use super::super::connect::notes;
@@ -215,7 +215,7 @@ impl Sinks {
             self.pools.borrow().iter().map(|shared| (shared.planned.clone(), shared.pool.clone())).collect();
         let open = async |(planned, pool): (Planned, Rc<Pool>)| {
             let failed =
-                |failure: Rc<Failure>| Report::of_session(&failure, &name(&planned, &place(&planned)));
+                |failure: Rc<SessionError>| Report::of_session(&failure, &name(&planned, &place(&planned)));
             pool.open().await.map_err(failed)
         };
         futures_util::future::try_join_all(pools.into_iter().map(open)).await?;
@@ -324,7 +324,7 @@ impl Maker {
                 let target = find(&aws, &planned.chain).await;
                 let target = target.map_err(|report| {
                     let may_pass = matches!(report.exit(), ExitKind::NotConnected | ExitKind::NotFound);
-                    Failure::Unprepared { error: Box::new(report), may_pass }
+                    SessionError::Unprepared { error: Box::new(report), may_pass }
                 })?;
                 Ok(request(target, document, &planned.chain.config))
             })

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::config::Verbosity;
 use crate::forward::{Note, Traffic};
-use crate::session::{self, Failure};
+use crate::session::{self, SessionError};
 
 use super::super::args::ForwardArgs;
 use super::super::report::{ExitKind, Report, SessionName};
@@ -131,7 +131,7 @@ impl Teller {
     }
 
     /// What a session goes through is told on a terminal only; the log has its own words for it.
-    fn session(&self, note: &session::Note) {
+    fn session(&self, note: &session::Notice) {
         if let Some(text) = session_text(note).filter(|_| stderr().is_terminal()) {
             self.say(&text);
         }
@@ -175,17 +175,17 @@ impl Teller {
 }
 
 /// Tells whether no session to the same place can ever work, so that it is better to end than to listen on.
-pub(super) fn is_hopeless(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(_) | Failure::NotAPort | Failure::Host(_))
+pub(super) fn is_hopeless(failure: &SessionError) -> bool {
+    matches!(failure, SessionError::Refused(_) | SessionError::NotAPort | SessionError::Host(_))
 }
 
-fn session_text(note: &session::Note) -> Option<String> {
+fn session_text(note: &session::Notice) -> Option<String> {
     match note {
-        session::Note::CustomerMessage(text) => Some(text.clone()),
-        session::Note::FirstInputUnanswered => None,
-        session::Note::Retrying(cause) => Some(format!("{cause}; trying again")),
-        session::Note::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
-        session::Note::Resumed(after) => {
+        session::Notice::CustomerMessage(text) => Some(text.clone()),
+        session::Notice::FirstInputUnanswered => None,
+        session::Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
+        session::Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
+        session::Notice::Resumed(after) => {
             Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
         }
     }

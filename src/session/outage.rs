@@ -1,14 +1,14 @@
-//! The resume policy: what a failed attempt to get a websocket means, and when to try again.
+//! The time without a websocket: what a failed attempt to open one means, and when the next one is made.
 //!
-//! A value without I/O: it is told of failures and answers with a delay or the end. Before the agent has completed
-//! the handshake the connect timeout bounds the attempts (the driver watches it), afterwards the resume window.
+//! A value without I/O: it takes failures and returns a delay or the end. Before the agent has completed the handshake
+//! the connect timeout bounds the attempts (the driver watches it), afterwards the resume window.
 
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
+use crate::aws::Meaning;
+use crate::transport::DialError;
 
-use crate::aws::{ApiError, Meaning};
-use crate::transport::{DialError, HostError};
+use super::attempt::AttemptError;
 
 /// Delays double from here to there, after a first attempt at once.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -20,33 +20,6 @@ const DENIAL_DELAY: Duration = Duration::from_secs(3);
 const EARLY_FORBIDDEN: u32 = 2;
 const FORBIDDEN: u16 = 403;
 
-/// Why an attempt to get a websocket failed.
-#[derive(Debug, Error)]
-pub(crate) enum AttemptError {
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// ResumeSession gave no token: the session has ended.
-    #[error("the session has ended")]
-    Gone,
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// An open websocket was lost.
-    #[error("{0}")]
-    Lost(String),
-}
-
-impl AttemptError {
-    /// Tells whether the session is no more at the service, so that nobody has to end it.
-    pub(crate) fn says_gone(&self) -> bool {
-        match self {
-            Self::Api(error) => error.meaning() == Meaning::DoesNotExist,
-            Self::Gone | Self::Host(_) | Self::Dial(_) | Self::Lost(_) => false,
-        }
-    }
-}
-
 /// What follows from a failure.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -54,29 +27,46 @@ pub(crate) enum Next {
     GiveUp(AttemptError),
 }
 
-/// The state of one outage.
+/// One outage: from the loss of a working websocket, or from the start, until the next one works.
 #[derive(Debug)]
-pub(crate) struct Resume {
+pub(crate) struct Outage {
     since: Instant,
+    /// The handshake was complete before.
+    established: bool,
     attempts: u32,
     denials: u32,
     forbidden: u32,
 }
 
-impl Resume {
-    /// The link was lost, or has never been.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { since: now, attempts: 0, denials: 0, forbidden: 0 }
+impl Outage {
+    /// There has not been a websocket yet.
+    pub(crate) fn first(now: Instant) -> Self {
+        Self { since: now, established: false, attempts: 0, denials: 0, forbidden: 0 }
     }
 
-    /// When the link was lost.
+    /// The handshake is complete: what is lost from now on is resumed.
+    pub(crate) fn establish(&mut self, now: Instant) {
+        *self = Self { established: true, ..Self::first(now) };
+    }
+
+    /// A working websocket was lost.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        *self = Self { established: self.established, ..Self::first(now) };
+    }
+
+    /// When it began.
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
-    /// Decides what follows from `error`; `established` once the handshake is complete. `jitter` is from 0 to 1.
-    pub(crate) fn after(&mut self, error: AttemptError, established: bool, jitter: f64) -> Next {
-        if self.is_final(&error, established) {
+    /// Returns true once the handshake has been complete.
+    pub(crate) fn is_established(&self) -> bool {
+        self.established
+    }
+
+    /// Decides what follows from `error`. `jitter` is from 0 to 1.
+    pub(crate) fn after(&mut self, error: AttemptError, jitter: f64) -> Next {
+        if self.is_final(&error) {
             return Next::GiveUp(error);
         }
         let denied = matches!(&error, AttemptError::Api(api) if api.meaning() == Meaning::AccessDenied);
@@ -85,16 +75,16 @@ impl Resume {
         Next::RetryAfter(delay)
     }
 
-    fn is_final(&mut self, error: &AttemptError, established: bool) -> bool {
+    fn is_final(&mut self, error: &AttemptError) -> bool {
         match error {
             AttemptError::Gone | AttemptError::Host(_) => true,
             AttemptError::Lost(_) => false,
             AttemptError::Dial(DialError::Refused { status: FORBIDDEN, .. }) => {
                 self.forbidden += 1;
-                !established && self.forbidden >= EARLY_FORBIDDEN
+                !self.established && self.forbidden >= EARLY_FORBIDDEN
             }
             AttemptError::Dial(DialError::Certificate { .. } | DialError::Tls(_) | DialError::Proxy(_)) => {
-                !established
+                !self.established
             }
             AttemptError::Dial(
                 DialError::Connect { .. }
@@ -132,10 +122,17 @@ impl Resume {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::ApiError;
     use crate::channel::tests::start;
 
-    fn resume() -> Resume {
-        Resume::new(start().instant)
+    fn early() -> Outage {
+        Outage::first(start().instant)
+    }
+
+    fn outage() -> Outage {
+        let mut outage = early();
+        outage.establish(start().instant);
+        outage
     }
 
     fn lost() -> AttemptError {
@@ -160,46 +157,46 @@ mod tests {
 
     #[test]
     fn attempts_start_at_once_and_back_off_to_half_a_minute() {
-        let mut resume = resume();
-        let delays: Vec<u128> = (0..10).map(|_| delay(resume.after(lost(), true, 1.0)).as_millis()).collect();
+        let mut outage = outage();
+        let delays: Vec<u128> = (0..10).map(|_| delay(outage.after(lost(), 1.0)).as_millis()).collect();
         assert_eq!(delays, [0, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
-        assert_eq!(delay(resume.after(lost(), true, 0.0)).as_millis(), 15_000);
+        assert_eq!(delay(outage.after(lost(), 0.0)).as_millis(), 15_000);
     }
 
     #[test]
     fn a_session_that_is_gone_is_final() {
-        assert!(matches!(resume().after(AttemptError::Gone, true, 0.5), Next::GiveUp(_)));
-        assert!(matches!(resume().after(service("DoesNotExistException"), true, 0.5), Next::GiveUp(_)));
+        assert!(matches!(outage().after(AttemptError::Gone, 0.5), Next::GiveUp(_)));
+        assert!(matches!(outage().after(service("DoesNotExistException"), 0.5), Next::GiveUp(_)));
     }
 
     #[test]
     fn denials_get_three_tries_within_ten_seconds() {
-        let mut resume = resume();
+        let mut outage = outage();
         let waits: Duration =
-            (0..2).map(|_| delay(resume.after(service("AccessDeniedException"), true, 0.5))).sum();
+            (0..2).map(|_| delay(outage.after(service("AccessDeniedException"), 0.5))).sum();
         assert!(waits <= Duration::from_secs(10));
-        assert!(matches!(resume.after(service("AccessDeniedException"), true, 0.5), Next::GiveUp(_)));
+        assert!(matches!(outage.after(service("AccessDeniedException"), 0.5), Next::GiveUp(_)));
     }
 
     #[test]
     fn the_user_may_log_in_meanwhile() {
-        let mut resume = resume();
+        let mut outage = outage();
         for code in ["ExpiredTokenException", "ThrottlingException", "UnrecognizedClientException"] {
             for _ in 0..20 {
-                delay(resume.after(service(code), true, 0.5));
+                delay(outage.after(service(code), 0.5));
             }
         }
-        delay(resume.after(AttemptError::Api(ApiError::NoCredentials("sso".to_owned())), true, 0.5));
+        delay(outage.after(AttemptError::Api(ApiError::NoCredentials("sso".to_owned())), 0.5));
     }
 
     #[test]
     fn two_refused_upgrades_are_final_only_before_the_session_works() {
-        let mut early = resume();
-        delay(early.after(forbidden(), false, 0.5));
-        assert!(matches!(early.after(forbidden(), false, 0.5), Next::GiveUp(_)));
-        let mut later = resume();
+        let mut early = early();
+        delay(early.after(forbidden(), 0.5));
+        assert!(matches!(early.after(forbidden(), 0.5), Next::GiveUp(_)));
+        let mut later = outage();
         for _ in 0..20 {
-            delay(later.after(forbidden(), true, 0.5));
+            delay(later.after(forbidden(), 0.5));
         }
     }
 }
