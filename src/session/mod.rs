@@ -191,3 +191,6 @@ pub enum Notice {
 
 /// Called with each notice.
 pub type OnNotice = Rc<dyn Fn(&Notice)>;
+
+#[cfg(test)]
+mod tests;
