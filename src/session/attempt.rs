@@ -1,20 +1,18 @@
-//! One attempt to open a websocket: the calls and the dial that it takes, and why it failed.
+//! One attempt to open a websocket: the calls and the dial that it takes.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use thiserror::Error;
+use crate::aws::{Stream, Token};
+use crate::transport::Websocket;
 
-use crate::aws::{ApiError, Meaning, Stream, Token};
-use crate::transport::{DialError, HostError, Websocket};
-
-use super::SessionError;
+use super::link_error::LinkError;
 use super::service::{ControlPlane, Dial};
 
 /// Work that ends with an open websocket and the token for it.
-pub(super) type Attempt<A> = Pin<Box<dyn Future<Output = Result<Opened<A>, AttemptError>>>>;
+pub(super) type Attempt<A> = Pin<Box<dyn Future<Output = Result<Opened<A>, LinkError>>>>;
 
 /// A websocket that nothing has been sent on yet.
 pub(super) struct Opened<A> {
@@ -50,58 +48,13 @@ impl<C: ControlPlane, D: Dial<C::Access>> Opener<C, D> {
             tokio::time::sleep(delay).await;
             let access = control.access().await?;
             let stream = control.resume_session(&access, &session_id, &url).await?;
-            open(Rc::new(access), dialer, stream.ok_or(AttemptError::Gone)?).await
+            open(Rc::new(access), dialer, stream.ok_or(LinkError::Gone)?).await
         })
     }
 }
 
-async fn open<A, D: Dial<A>>(access: Rc<A>, dialer: D, stream: Stream) -> Result<Opened<A>, AttemptError> {
+async fn open<A, D: Dial<A>>(access: Rc<A>, dialer: D, stream: Stream) -> Result<Opened<A>, LinkError> {
     let Stream { url, token } = stream;
     let websocket = dialer.dial(&access, &url).await?;
     Ok(Opened { websocket, token, source: Source { access, url } })
-}
-
-/// Why an attempt to open a websocket failed, or an open one was lost.
-#[derive(Debug, Error)]
-pub(crate) enum AttemptError {
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// ResumeSession gave no token: the session has ended.
-    #[error("the session has ended")]
-    Gone,
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// An open websocket was lost.
-    #[error("{0}")]
-    Lost(String),
-}
-
-impl AttemptError {
-    /// Returns true if the session is known not to exist at the service any more, so that it need not be ended.
-    pub(super) fn is_of_ended_session(&self) -> bool {
-        match self {
-            Self::Api(error) => error.meaning() == Meaning::DoesNotExist,
-            Self::Gone | Self::Host(_) | Self::Dial(_) | Self::Lost(_) => false,
-        }
-    }
-
-    /// Returns what the last failure means for the user; `suspect` names the message size that ended the session.
-    pub(super) fn into_session_error(self, suspect: impl FnOnce() -> Option<usize>) -> SessionError {
-        match self {
-            Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
-            Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
-                SessionError::Lost { cause: error.to_string(), suspected_size: suspect() }
-            }
-            Self::Gone => {
-                let cause = "it has ended meanwhile".to_owned();
-                SessionError::Lost { cause, suspected_size: suspect() }
-            }
-            Self::Api(error) => SessionError::lost(error.to_string()),
-            Self::Host(error) => SessionError::Host(error),
-            Self::Dial(error) => SessionError::Dial(error),
-            Self::Lost(cause) => SessionError::lost(cause),
-        }
-    }
 }

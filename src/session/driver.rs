@@ -6,15 +6,16 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep_until;
 
 use crate::aws::Started;
-use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace};
+use crate::channel::{self, AgentVersion, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace};
 use crate::transport::Incoming;
 
-use super::attempt::{AttemptError, Opened, Opener};
+use super::attempt::{Opened, Opener};
 use super::clock::Clock;
 use super::end::{LinkState, LocalEnd};
 use super::ending::{Circumstances, Closing};
 use super::leave::Leaving;
 use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
+use super::link_error::LinkError;
 use super::liveness::Verdict;
 use super::path_cache::PathCache;
 use super::service::{ControlPlane, Dial};
@@ -192,7 +193,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     }
 
     /// The link, or an attempt to open it, has failed.
-    fn lost(&mut self, now: Now, error: AttemptError) -> Result<(), SessionError> {
+    fn lost(&mut self, now: Now, error: LinkError) -> Result<(), SessionError> {
         match self.link.lost(now, error, &mut self.channel) {
             AfterLoss::Closing => {}
             AfterLoss::Reopening { was_up, cause } => match (self.is_connected(), was_up) {
@@ -231,7 +232,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
         let Some(slept) = self.clock.slept() else { return Ok(()) };
         tracing::info!(?slept, "the machine has slept");
         if self.link.wake_up() {
-            return self.lost(now, AttemptError::Lost("the machine has slept".to_owned()));
+            return self.lost(now, LinkError::Lost("the machine has slept".to_owned()));
         }
         Ok(())
     }
@@ -241,7 +242,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
         let failed = match verdict {
             Verdict::Fine => None,
             Verdict::Ping => self.link.ping().err(),
-            Verdict::Dead(why) => Some(AttemptError::Lost(why.to_owned())),
+            Verdict::Dead(why) => Some(LinkError::Lost(why.to_owned())),
         };
         failed.map_or(Ok(()), |error| self.lost(now, error))
     }
@@ -259,7 +260,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
             let seconds = window.as_secs();
             return Err(SessionError::lost(format!("the agent has acknowledged nothing for {seconds} s")));
         }
-        self.lost(now, AttemptError::Lost("the agent acknowledges nothing".to_owned()))
+        self.lost(now, LinkError::Lost("the agent acknowledges nothing".to_owned()))
     }
 
     fn check_start(&mut self, now: Now) -> Result<(), SessionError> {
@@ -331,14 +332,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     fn event(&mut self, now: Now, event: Event) -> Result<(), SessionError> {
         match event {
             Event::Connected { agent, mode, customer_message } => {
-                tracing::debug!(session_id = &*self.session_id, %agent, ?mode, "connected");
-                self.phase = Phase::Connected(mode);
-                self.end.connected(now, mode, &agent)?;
-                self.link.establish(now.instant);
-                if !customer_message.is_empty() {
-                    tracing::info!(customer_message);
-                    (self.on_notice)(&Notice::CustomerMessage(customer_message));
-                }
+                self.connected(now, &agent, mode, customer_message)?;
             }
             Event::Data(bytes) => {
                 self.port_answered = true;
@@ -349,23 +343,32 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
                 tracing::info!(session_id = &*self.session_id, "the first input is not acknowledged");
                 (self.on_notice)(&Notice::FirstInputUnanswered);
             }
-            Event::SizeProven(size) => {
-                tracing::debug!(size, "message size proven");
-                self.path.proven(self.clock.wall(), size);
-            }
-            Event::SizeRefused(size) => {
-                tracing::info!(size, "message size refused by the path");
-                self.path.refused(self.clock.wall(), size);
-            }
-            Event::SizeOutdated => {
-                tracing::info!("the path does not carry the message size of earlier sessions");
-                self.path.outdated(self.clock.wall());
-            }
+            Event::SizeProven(size) => self.path.proven(self.clock.wall(), size),
+            Event::SizeRefused(size) => self.path.refused(self.clock.wall(), size),
+            Event::SizeOutdated => self.path.outdated(self.clock.wall()),
             Event::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
             Event::Closed { output } => self.closed(now, output),
-            Event::Failed(failure) => return Err(of_channel(failure)),
+            Event::Failed(failure) => return Err(failure.into()),
         }
         Ok(())
+    }
+
+    /// The handshake is complete.
+    fn connected(
+        &mut self,
+        now: Now,
+        agent: &AgentVersion,
+        mode: Mode,
+        customer_message: String,
+    ) -> Result<(), SessionError> {
+        tracing::debug!(session_id = &*self.session_id, %agent, ?mode, "connected");
+        self.phase = Phase::Connected(mode);
+        self.link.establish(now.instant);
+        if !customer_message.is_empty() {
+            tracing::info!(customer_message);
+            (self.on_notice)(&Notice::CustomerMessage(customer_message));
+        }
+        self.end.connected(now, mode, agent)
     }
 
     /// The service has closed the session.
@@ -403,19 +406,6 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
             connected: self.is_connected(),
             port_answered: self.port_answered || self.phase == Phase::Connected(Mode::Multiplexed),
             gap: self.channel.has_gap(),
-        }
-    }
-}
-
-fn of_channel(failure: channel::Failure) -> SessionError {
-    let timed_out = |step| SessionError::TimedOut { step, after: channel::HANDSHAKE_TIMEOUT, last: None };
-    match failure {
-        channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
-        channel::Failure::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
-        channel::Failure::Refused(refusal) => SessionError::Refused(refusal),
-        channel::Failure::NotAPort => SessionError::NotAPort,
-        channel::Failure::Gap { missing } => {
-            SessionError::lost(format!("message {missing} of the agent did not arrive for 120 s"))
         }
     }
 }

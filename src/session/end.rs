@@ -1,7 +1,7 @@
 //! The local end of a session: what its bytes are joined to.
 //!
 //! The driver owns time, link and protocol and is the same for all; an end owns what is read and written on this side,
-//! and decides when it has had enough. There are two: [`Pipe`](super::pipe::Pipe) for one byte stream, and the streams
+//! and decides when the session is over for it. There are two: [`Pipe`](super::pipe::Pipe) for one byte stream, and the streams
 //! of a forward.
 
 use std::time::{Duration, Instant};
@@ -51,10 +51,10 @@ pub(crate) trait LocalEnd {
     /// The agent could not connect one of several streams.
     fn refused(&mut self);
 
-    /// Does what is due and writes what waits into the channel, as far as it has appetite; tells whether it wrote.
+    /// Does what is due and writes what waits into the channel, as far as it has appetite; returns true if it wrote.
     fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool;
 
-    /// Tells whether the session is over for this end, once all that can be done now is done.
+    /// Returns the outcome if the session is over for this end, once all that can be done now is done.
     fn finished(
         &mut self,
         now: Now,
@@ -68,23 +68,23 @@ pub(crate) trait LocalEnd {
     /// When there is something to do without anything happening.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// Tells whether it takes more of what is received.
+    /// Returns true if it takes more of what is received.
     fn takes_more(&self) -> bool;
 
-    /// Tells whether what was received has been handed on.
+    /// Returns true if all that was received has been handed on.
     fn is_written_out(&self) -> bool;
 
-    /// Tells whether it may have more to send.
+    /// Returns true if it may have more to send.
     fn may_send(&self) -> bool;
 
     /// How long an agent may acknowledge and say nothing before the link is opened anew, to see whether the session is
-    /// still there; `None` leaves that to whoever uses the end.
+    /// still there; `None` leaves that to the user of the end.
     fn patience(&self) -> Option<Duration>;
 
     /// Forgets what was received and not handed on.
     fn forget(&mut self);
 
-    /// Hands on some of what was received; waits for ever when there is nothing. What fails is forgotten.
+    /// Hands on some of what was received; never returns if there is nothing. What fails is forgotten.
     async fn write(&mut self);
 
     /// Hands on all that was received, however slow the reader is, unless something from outside ends us.

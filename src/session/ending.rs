@@ -1,10 +1,10 @@
-//! What the service's last word means, and how long to wait after it.
+//! The end of a session that the service has closed: what its close message means, and how long to wait after it.
 
 use std::time::{Duration, Instant};
 
 use super::{Outcome, SessionError};
 
-/// The last word may overtake the last data: listen for so long after the last thing heard.
+/// The close message may overtake the last data: read for so long after the last message.
 const GRACE: Duration = Duration::from_millis(150);
 /// If data is known to be missing, it gets this long.
 const GAP_GRACE: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ pub(super) struct Closing {
     suspected_size: Option<usize>,
     since: Instant,
     heard: Instant,
-    /// The link is gone too: nothing more can arrive.
+    /// The websocket is lost too: nothing more can arrive.
     link_lost: bool,
 }
 
@@ -55,7 +55,7 @@ impl Closing {
     }
 
     /// What the end means. Refused ports have several texts: the plugin's own, those of a host that the agent may not dial or
-    /// does not know, and, since a real agent's worker may die of the failed dial, what its parent says a minute later.
+    /// does not know, and, since a real agent's worker may die of the failed dial, what its parent reports a minute later.
     pub(super) fn verdict(&self, was: Circumstances) -> Result<Outcome, SessionError> {
         let text = self.output.trim().to_owned();
         let died =
@@ -94,12 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_word_after_the_handshake_is_a_normal_end() {
+    fn an_empty_close_message_after_the_handshake_is_a_normal_end() {
         assert!(matches!(verdict("", OPEN), Ok(Outcome::Done)));
     }
 
     #[test]
-    fn an_empty_word_is_no_excuse_for_missing_data() {
+    fn an_empty_close_message_does_not_excuse_missing_data() {
         for was in [Circumstances { connected: false, ..OPEN }, Circumstances { gap: true, ..OPEN }] {
             assert!(matches!(verdict("", was), Err(SessionError::Ended { .. })), "{was:?}");
         }
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn any_other_word_is_an_end_before_its_time() {
+    fn any_other_close_message_is_an_early_end() {
         let text = "Your session timed out due to inactivity and has been terminated.";
         assert!(matches!(verdict(text, OPEN), Err(SessionError::Ended { reason, .. }) if reason == text));
     }
 
     #[test]
-    fn what_the_last_word_overtook_is_waited_for() {
+    fn what_the_close_message_overtook_is_waited_for() {
         let now = start().instant;
         let mut closing = Closing::new(now, String::new(), None);
         assert_eq!(closing.deadline(false), now + GRACE);

@@ -1,4 +1,4 @@
-//! The way out of a session: whoever started it ends it, and what was received is still written.
+//! The way out of a session: the client that started it ends it at the service, and what was received is still written.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The link to the service: opened, watched, lost and opened again, and closed by the service.
+//! The link of one session to the service: opened, watched, lost and opened again, or closed by the service.
 //!
 //! Owns the websocket, or the work to get one, and everything that decides about it: liveness, the outage, the attempts.
 //! It attaches the channel and detaches it; what it cannot decide alone, it returns to the driver.
@@ -12,8 +12,9 @@ use crate::aws::Stream;
 use crate::channel::{Channel, Now, Transmit};
 use crate::transport::{Incoming, Lost, Websocket};
 
-use super::attempt::{Attempt, AttemptError, Opened, Opener, Source};
+use super::attempt::{Attempt, Opened, Opener, Source};
 use super::ending::Closing;
+use super::link_error::LinkError;
 use super::liveness::{Liveness, Verdict};
 use super::outage::{Next, Outage};
 use super::random;
@@ -73,7 +74,7 @@ pub(super) struct Upkeep {
 pub(super) enum LinkEvent<A> {
     Incoming(Incoming),
     Opened(Opened<A>),
-    Failed(AttemptError),
+    Failed(LinkError),
 }
 
 /// What follows from the loss of a websocket, or from a failed attempt to open one.
@@ -91,12 +92,12 @@ pub(super) enum AfterLoss {
 /// Why no websocket is opened again.
 pub(super) enum GiveUp {
     /// The answer is final.
-    Failed(AttemptError),
+    Failed(LinkError),
     /// Every websocket is lost to a message of this size.
     MessageSize(usize),
 }
 
-/// What a link that is taken apart leaves to whoever ends the session.
+/// What is left of a link, for ending the session.
 pub(super) struct Remains<C: ControlPlane> {
     pub control: Rc<C>,
     pub access: Rc<C::Access>,
@@ -139,20 +140,20 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         };
         match websocket.next(read).await {
             Ok(incoming) => LinkEvent::Incoming(incoming),
-            Err(Lost(cause)) => LinkEvent::Failed(AttemptError::Lost(cause)),
+            Err(Lost(cause)) => LinkEvent::Failed(LinkError::Lost(cause)),
         }
     }
 
     /// Sends what the channel has to send, as far as the websocket has room.
-    pub(super) fn transmit(&mut self, now: Now, channel: &mut Channel) -> Result<(), AttemptError> {
+    pub(super) fn transmit(&mut self, now: Now, channel: &mut Channel) -> Result<(), LinkError> {
         let Some(websocket) = self.websocket() else { return Ok(()) };
-        send_all(now, channel, websocket).map_err(|Lost(cause)| AttemptError::Lost(cause))
+        send_all(now, channel, websocket).map_err(|Lost(cause)| LinkError::Lost(cause))
     }
 
     /// Queues a ping.
-    pub(super) fn ping(&mut self) -> Result<(), AttemptError> {
+    pub(super) fn ping(&mut self) -> Result<(), LinkError> {
         let Some(websocket) = self.websocket() else { return Ok(()) };
-        websocket.ping().map_err(|Lost(cause)| AttemptError::Lost(cause))
+        websocket.ping().map_err(|Lost(cause)| LinkError::Lost(cause))
     }
 
     fn websocket(&mut self) -> Option<&mut Websocket> {
@@ -275,7 +276,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
     }
 
     /// The websocket, or the attempt to open one, has failed: detaches the channel and decides what follows.
-    pub(super) fn lost(&mut self, now: Now, error: AttemptError, channel: &mut Channel) -> AfterLoss {
+    pub(super) fn lost(&mut self, now: Now, error: LinkError, channel: &mut Channel) -> AfterLoss {
         let lost = replace(&mut self.state, State::GivenUp { session_exists: true });
         let was_up = matches!(lost, State::Up(_));
         let fatal_size =
@@ -296,10 +297,10 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         }
     }
 
-    fn reopen(&mut self, error: AttemptError, was_up: bool, cause: String) -> AfterLoss {
+    fn reopen(&mut self, error: LinkError, was_up: bool, cause: String) -> AfterLoss {
         self.last_error = Some(cause.clone());
         if self.outage.is_established() && self.resume_window.is_zero() {
-            return AfterLoss::GivenUp(GiveUp::Failed(AttemptError::Lost(cause)));
+            return AfterLoss::GivenUp(GiveUp::Failed(LinkError::Lost(cause)));
         }
         match self.outage.after(error, random::fraction()) {
             Next::RetryAfter(delay) => {

@@ -13,6 +13,7 @@ mod ending;
 mod join;
 mod leave;
 mod link;
+mod link_error;
 mod liveness;
 mod outage;
 mod path_cache;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::aws::ApiError;
-use crate::channel::Refusal;
+use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
@@ -102,7 +103,7 @@ pub enum SessionError {
     /// What is to be started could not be found out.
     #[error("{error}")]
     Unprepared {
-        /// Why, in the words of whoever was to find it out.
+        /// Why.
         error: Box<dyn std::error::Error>,
         /// It may be different in a moment, if it was before.
         may_pass: bool,
@@ -113,7 +114,7 @@ pub enum SessionError {
     /// The service gave a stream URL that must not be dialled.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The websocket could not be opened, and trying again is no use.
+    /// The websocket could not be opened, and another attempt cannot succeed.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// A step of the start-up took too long.
@@ -167,6 +168,21 @@ pub enum SessionError {
     Panic(String),
 }
 
+impl From<channel::Failure> for SessionError {
+    fn from(failure: channel::Failure) -> Self {
+        let timed_out = |step| Self::TimedOut { step, after: channel::HANDSHAKE_TIMEOUT, last: None };
+        match failure {
+            channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
+            channel::Failure::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
+            channel::Failure::Refused(refusal) => Self::Refused(refusal),
+            channel::Failure::NotAPort => Self::NotAPort,
+            channel::Failure::Gap { missing } => {
+                Self::lost(format!("message {missing} of the agent did not arrive for 120 s"))
+            }
+        }
+    }
+}
+
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: String) -> Self {
@@ -177,7 +193,7 @@ impl SessionError {
 /// What happens during a session that a user who watches wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The administrator's message for everybody who connects, untrusted.
+    /// The administrator's message for all users who connect, untrusted.
     CustomerMessage(String),
     /// The port does not answer.
     FirstInputUnanswered,

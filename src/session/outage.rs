@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::aws::Meaning;
 use crate::transport::DialError;
 
-use super::attempt::AttemptError;
+use super::link_error::LinkError;
 
 /// Delays double from here to there, after a first attempt at once.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ const FORBIDDEN: u16 = 403;
 #[derive(Debug)]
 pub(crate) enum Next {
     RetryAfter(Duration),
-    GiveUp(AttemptError),
+    GiveUp(LinkError),
 }
 
 /// One outage: from the loss of a working websocket, or from the start, until the next one works.
@@ -65,35 +65,35 @@ impl Outage {
     }
 
     /// Decides what follows from `error`. `jitter` is from 0 to 1.
-    pub(crate) fn after(&mut self, error: AttemptError, jitter: f64) -> Next {
+    pub(crate) fn after(&mut self, error: LinkError, jitter: f64) -> Next {
         if self.is_final(&error) {
             return Next::GiveUp(error);
         }
-        let denied = matches!(&error, AttemptError::Api(api) if api.meaning() == Meaning::AccessDenied);
+        let denied = matches!(&error, LinkError::Api(api) if api.meaning() == Meaning::AccessDenied);
         let delay = if denied { DENIAL_DELAY } else { self.backoff(jitter) };
         self.attempts += 1;
         Next::RetryAfter(delay)
     }
 
-    fn is_final(&mut self, error: &AttemptError) -> bool {
+    fn is_final(&mut self, error: &LinkError) -> bool {
         match error {
-            AttemptError::Gone | AttemptError::Host(_) => true,
-            AttemptError::Lost(_) => false,
-            AttemptError::Dial(DialError::Refused { status: FORBIDDEN, .. }) => {
+            LinkError::Gone | LinkError::Host(_) => true,
+            LinkError::Lost(_) => false,
+            LinkError::Dial(DialError::Refused { status: FORBIDDEN, .. }) => {
                 self.forbidden += 1;
                 !self.established && self.forbidden >= EARLY_FORBIDDEN
             }
-            AttemptError::Dial(DialError::Certificate { .. } | DialError::Tls(_) | DialError::Proxy(_)) => {
+            LinkError::Dial(DialError::Certificate { .. } | DialError::Tls(_) | DialError::Proxy(_)) => {
                 !self.established
             }
-            AttemptError::Dial(
+            LinkError::Dial(
                 DialError::Connect { .. }
                 | DialError::Sign(_)
                 | DialError::Refused { .. }
                 | DialError::Upgrade(_)
                 | DialError::Timeout(_),
             ) => false,
-            AttemptError::Api(api) => match api.meaning() {
+            LinkError::Api(api) => match api.meaning() {
                 Meaning::AccessDenied => {
                     self.denials += 1;
                     self.denials >= DENIALS
@@ -135,17 +135,17 @@ mod tests {
         outage
     }
 
-    fn lost() -> AttemptError {
-        AttemptError::Lost("gone".to_owned())
+    fn lost() -> LinkError {
+        LinkError::Lost("gone".to_owned())
     }
 
-    fn service(code: &str) -> AttemptError {
+    fn service(code: &str) -> LinkError {
         let (code, message) = (code.to_owned(), "m".to_owned());
-        AttemptError::Api(ApiError::Service { operation: "ResumeSession", code, message, status: 400 })
+        LinkError::Api(ApiError::Service { operation: "ResumeSession", code, message, status: 400 })
     }
 
-    fn forbidden() -> AttemptError {
-        AttemptError::Dial(DialError::Refused { status: 403, text: String::new() })
+    fn forbidden() -> LinkError {
+        LinkError::Dial(DialError::Refused { status: 403, text: String::new() })
     }
 
     fn delay(next: Next) -> Duration {
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_gone_is_final() {
-        assert!(matches!(outage().after(AttemptError::Gone, 0.5), Next::GiveUp(_)));
+    fn a_session_that_has_ended_is_final() {
+        assert!(matches!(outage().after(LinkError::Gone, 0.5), Next::GiveUp(_)));
         assert!(matches!(outage().after(service("DoesNotExistException"), 0.5), Next::GiveUp(_)));
     }
 
@@ -186,7 +186,7 @@ mod tests {
                 delay(outage.after(service(code), 0.5));
             }
         }
-        delay(outage.after(AttemptError::Api(ApiError::NoCredentials("sso".to_owned())), 0.5));
+        delay(outage.after(LinkError::Api(ApiError::NoCredentials("sso".to_owned())), 0.5));
     }
 
     #[test]

@@ -48,16 +48,19 @@ impl PathCache {
 
     /// Keeps that messages of `size` pass.
     pub(crate) fn proven(&self, now: SystemTime, size: usize) {
+        tracing::debug!(size, "message size proven");
         self.change(now, |entry| entry.proven = Some(size));
     }
 
     /// The size that was proven is not carried any more.
     pub(crate) fn outdated(&self, now: SystemTime) {
+        tracing::info!("the path does not carry the message size of earlier sessions");
         self.change(now, |entry| entry.proven = None);
     }
 
     /// Keeps that messages of `size` do not pass.
     pub(crate) fn refused(&self, now: SystemTime, size: usize) {
+        tracing::info!(size, "message size refused by the path");
         self.change(now, |entry| {
             entry.refused = Some(size);
             entry.proven = entry.proven.filter(|proven| *proven < size);

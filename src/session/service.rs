@@ -6,7 +6,7 @@ use crate::aws::{Access, ApiError, Aws, Stream};
 use crate::clock;
 use crate::transport::{Dialer, Websocket};
 
-use super::attempt::AttemptError;
+use super::link_error::LinkError;
 
 /// The API calls that a running session needs.
 pub(crate) trait ControlPlane: 'static {
@@ -31,7 +31,7 @@ pub(crate) trait ControlPlane: 'static {
 /// Opens websockets with the access `A`.
 pub(crate) trait Dial<A>: Clone + 'static {
     /// Opens the stream at `url`.
-    async fn dial(&self, access: &A, url: &str) -> Result<Websocket, AttemptError>;
+    async fn dial(&self, access: &A, url: &str) -> Result<Websocket, LinkError>;
 }
 
 impl ControlPlane for Aws {
@@ -56,7 +56,7 @@ impl ControlPlane for Aws {
 }
 
 impl Dial<Access> for Dialer {
-    async fn dial(&self, access: &Access, url: &str) -> Result<Websocket, AttemptError> {
+    async fn dial(&self, access: &Access, url: &str) -> Result<Websocket, LinkError> {
         let url = access.stream_hosts().check(url)?;
         Ok(self.dial(&url, access.signer(), clock::wall()).await?)
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tokio::io::duplex;
 
 use crate::aws::{ApiError, Stream, Token};
-use crate::session::attempt::AttemptError;
+use crate::session::link_error::LinkError;
 use crate::session::service::{ControlPlane, Dial};
 use crate::transport::{DialError, Websocket};
 
@@ -156,7 +156,7 @@ impl ControlPlane for Service {
 }
 
 impl Dial<()> for Service {
-    async fn dial(&self, (): &(), _url: &str) -> Result<Websocket, AttemptError> {
+    async fn dial(&self, (): &(), _url: &str) -> Result<Websocket, LinkError> {
         let answer = {
             let mut scripts = self.scripts.borrow_mut();
             scripts.calls.push("dial");
@@ -164,7 +164,7 @@ impl Dial<()> for Service {
         };
         self.progress.event();
         let host = "stream.test".to_owned();
-        Err(AttemptError::Dial(match answer {
+        Err(LinkError::Dial(match answer {
             None => {
                 let (near, far) = duplex(KEPT);
                 self.agent.accept(far);
