@@ -18,6 +18,8 @@ use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::clock;
+
 use super::error::chain;
 use super::{ApiError, MfaPrompt};
 
@@ -247,7 +249,7 @@ impl CachedKeys {
 
 /// Returns true if credentials stay valid for at least [`MARGIN`].
 pub(super) fn is_fresh(credentials: &Credentials) -> bool {
-    credentials.expiry().is_none_or(|end| end > now() + MARGIN)
+    credentials.expiry().is_none_or(|end| end > clock::wall() + MARGIN)
 }
 
 /// Finds the profile with the SSO settings, through `source_profile`.
@@ -286,12 +288,7 @@ fn wrong_code(error: ApiError) -> ApiError {
 }
 
 fn seconds_now() -> u64 {
-    now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-#[expect(clippy::disallowed_methods, reason = "credentials expire by the wall clock")]
-fn now() -> SystemTime {
-    SystemTime::now()
+    clock::wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Asks the user for MFA codes, and extends deadlines by the time that the answers take.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use crate::clock;
 
 /// Asks for the code of an MFA device, given its serial number or ARN.
 pub type AskCode = Box<dyn Fn(String) -> BoxFuture<'static, Result<String, NoCode>> + Send + Sync>;
@@ -65,7 +67,7 @@ impl MfaPrompt {
             let waiting = *changes.borrow_and_update();
             let is_open = waiting.since.is_some();
             tokio::select! {
-                () = sleep_until(deadline + waiting.total), if !is_open => return,
+                () = sleep_until((deadline + waiting.total).into()), if !is_open => return,
                 _ = changes.changed() => {}
             }
         }
@@ -83,7 +85,7 @@ struct Asking<'a>(&'a watch::Sender<Waiting>);
 
 impl<'a> Asking<'a> {
     fn begin(waiting: &'a watch::Sender<Waiting>) -> Self {
-        waiting.send_modify(|waiting| waiting.since = Some(Instant::now()));
+        waiting.send_modify(|waiting| waiting.since = Some(clock::now()));
         Self(waiting)
     }
 }
@@ -91,7 +93,7 @@ impl<'a> Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|waiting| {
-            waiting.total += waiting.since.take().map(|since| since.elapsed()).unwrap_or_default();
+            waiting.total += waiting.since.take().map(|since| clock::now() - since).unwrap_or_default();
         });
     }
 }
@@ -117,7 +119,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_deadline_is_extended_by_the_time_of_an_answer() {
         let mfa_prompt = slow(Duration::from_millis(300));
-        let start = Instant::now();
+        let start = clock::now();
         let work = async {
             let code = mfa_prompt.code("serial").await;
             std::future::pending::<()>().await;
@@ -128,7 +130,9 @@ mod tests {
             () = mfa_prompt.wait_until(start + Duration::from_millis(100)) => {}
         }
         let taken = mfa_prompt.time_spent();
-        assert!(taken >= Duration::from_millis(300) && start.elapsed() >= taken + Duration::from_millis(100));
+        assert!(
+            taken >= Duration::from_millis(300) && clock::now() - start >= taken + Duration::from_millis(100)
+        );
         assert!(!mfa_prompt.is_open());
     }
 

@@ -27,6 +27,11 @@ pub struct SessionRequest {
 pub struct Token(String);
 
 impl Token {
+    /// Keeps a secret.
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
     /// Returns the secret.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -208,5 +213,5 @@ fn once() -> Builder {
 
 fn stream(url: Option<String>, token: Option<String>) -> Option<Stream> {
     let token = token.filter(|token| !token.is_empty())?;
-    Some(Stream { url: url?, token: Token(token) })
+    Some(Stream { url: url?, token: Token::new(token) })
 }

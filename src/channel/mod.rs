@@ -51,7 +51,7 @@ pub use self::version::AgentVersion;
 /// The most bytes that `write` buffers; then the writer waits.
 const BUFFER: usize = 256 << 10;
 /// How long the agent may take to send its handshake request, and then to complete the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The agent discards input until shortly after it has sent HandshakeComplete.
 const HOLD_INPUT: Duration = Duration::from_millis(10);
 /// The port may not be listening if the first input is unacknowledged for this long.
@@ -412,6 +412,13 @@ fn uuid4(random: &mut Random) -> Uuid {
     let mut bytes = [0; 16];
     random(&mut bytes);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// Frames for tests that play the agent.
+#[cfg(test)]
+pub(crate) mod wire {
+    pub(crate) use super::frame::{Frame, Header};
+    pub(crate) use super::message::{MessageType, PayloadType};
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::config::{Config, Environment, Verbosity};
 use crate::reach::{Reach, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupts, Note, Notes, Outcome};
+use crate::session::{self, Interrupts, Notice, OnNotice, Outcome};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
@@ -49,7 +49,7 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
 }
 
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn notes(verbosity: Verbosity, port: u16) -> Notes {
+fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
         if is_visible {
@@ -58,25 +58,25 @@ fn notes(verbosity: Verbosity, port: u16) -> Notes {
     })
 }
 
-fn note_text(note: &Note, port: u16) -> String {
+fn note_text(note: &Notice, port: u16) -> String {
     match note {
-        Note::FirstInputUnanswered => {
+        Notice::FirstInputUnanswered => {
             format!("no answer from port {port} yet: it may not be listening")
         }
-        Note::CustomerMessage(_) | Note::Retrying(_) | Note::Interrupted(_) | Note::Resumed(_) => {
+        Notice::CustomerMessage(_) | Notice::Retrying(_) | Notice::Interrupted(_) | Notice::Resumed(_) => {
             link_text(note).unwrap_or_default()
         }
     }
 }
 
 /// Returns the note about the link of a session, in the words of `connect` and `forward`.
-pub(super) fn link_text(note: &Note) -> Option<String> {
+pub(super) fn link_text(note: &Notice) -> Option<String> {
     match note {
-        Note::CustomerMessage(text) => Some(text.clone()),
-        Note::FirstInputUnanswered => None,
-        Note::Retrying(cause) => Some(format!("{cause}; trying again")),
-        Note::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
-        Note::Resumed(after) => {
+        Notice::CustomerMessage(text) => Some(text.clone()),
+        Notice::FirstInputUnanswered => None,
+        Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
+        Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
+        Notice::Resumed(after) => {
             Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
         }
     }

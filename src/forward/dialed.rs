@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink, split};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
+use crate::clock;
 use crate::jump::HopStream;
 
 use super::connection::{FAREWELL, Socket};
@@ -93,10 +94,10 @@ impl Dialer {
         socket.breaks(true);
         let (mut near_reader, mut near_writer) = split(socket);
         let (mut far_reader, mut far_writer) = split(stream);
-        let (moved, is_writing) = (Cell::new(Instant::now()), Cell::new(false));
+        let (moved, is_writing) = (Cell::new(clock::now()), Cell::new(false));
         let count = |counter, bytes| {
             add(counter, bytes);
-            moved.set(Instant::now());
+            moved.set(clock::now());
         };
         let end = {
             let up = pass(&mut near_reader, &mut far_writer, &is_writing, |bytes| {
@@ -119,23 +120,23 @@ impl Dialer {
                 };
                 let silence = async {
                     match limit {
-                        Some(limit) => sleep_until(moved.get() + limit).await,
+                        Some(limit) => sleep_until((moved.get() + limit).into()).await,
                         None => pending().await,
                     }
                 };
                 tokio::select! {
                     passed = &mut up, if sent.is_none() => {
                         sent = Some(passed);
-                        moved.set(Instant::now());
+                        moved.set(clock::now());
                     }
                     passed = &mut down, if got.is_none() => {
                         got = Some(passed);
-                        moved.set(Instant::now());
+                        moved.set(clock::now());
                     }
                     // Whoever does not take what there is makes the silence.
                     () = silence => if is_writing.get() {
-                        moved.set(Instant::now());
-                    } else if limit.is_some_and(|limit| moved.get().elapsed() >= limit) {
+                        moved.set(clock::now());
+                    } else if limit.is_some_and(|limit| clock::now() - moved.get() >= limit) {
                         break End::Both;
                     },
                 }

@@ -69,7 +69,7 @@ pub enum ForwardEvent {
         error: Rc<ReachError>,
     },
     /// An event of one session.
-    Session(crate::session::Note),
+    Session(crate::session::Notice),
 }
 
 /// What has passed through all forwards.

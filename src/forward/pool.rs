@@ -17,7 +17,7 @@ use crate::reach::{HoldOff, ReachError, SessionEnd};
 use super::streams::{Manners, Streams, Ties};
 use super::{ForwardEvent, Incoming, Status, Traffic};
 use crate::session::Interrupt;
-use crate::session::{Failure, Outcome, Settings};
+use crate::session::{Outcome, SessionError, Settings};
 use crate::session::{Start, start};
 
 /// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
@@ -286,7 +286,7 @@ impl Pool {
             Err(failure) => Some(failure),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                Some(self.session_error(Failure::Ended { reason, suspected_size: None }))
+                Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
             }
             Ok(_) => None,
         };
@@ -334,7 +334,7 @@ impl Pool {
         leave: &CancellationToken,
         streams: Streams,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
-        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+        let settings = Settings { began: crate::clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
         if let Some(at) = self.hold_off.until() {
             tokio::select! {
@@ -351,7 +351,7 @@ impl Pool {
                     tracing::info!(%failure, "a session cannot be started yet");
                     tokio::select! {
                         () = sleep(delay) => {}
-                        () = sleep_until(give_up_at) => return (Err(failure), Some(streams)),
+                        () = sleep_until(give_up_at.into()) => return (Err(failure), Some(streams)),
                         () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
                     }
                     delay = (delay * 2).min(LONGEST_RETRY);
@@ -361,7 +361,7 @@ impl Pool {
             };
             let notes = self.settings.notes.clone();
             let notes =
-                Rc::new(move |note: &crate::session::Note| notes(&ForwardEvent::Session(note.clone())));
+                Rc::new(move |note: &crate::session::Notice| notes(&ForwardEvent::Session(note.clone())));
             let (result, streams) =
                 session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
             return (result.map_err(|error| self.session_error(error)), streams);
@@ -381,7 +381,7 @@ impl Pool {
         started.map_err(|error| self.session_error(error))
     }
 
-    fn session_error(&self, error: Failure) -> ReachError {
+    fn session_error(&self, error: SessionError) -> ReachError {
         ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
     }
 

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::clock;
 
 use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
@@ -38,9 +40,9 @@ impl Pools {
             Ok(heard) => heard,
             Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
         };
-        let now = Instant::now();
-        let incoming = Incoming::new(socket, from, now.into_std()).answered_by(answer);
-        match timeout_at(now + self.patience, self.pool_of(&asked)).await {
+        let now = clock::now();
+        let incoming = Incoming::new(socket, from, now).answered_by(answer);
+        match timeout_at((now + self.patience).into(), self.pool_of(&asked)).await {
             Ok(pool) => pool.assign(incoming),
             Err(_) => {
                 tracing::info!(?asked, "no destination became idle in time");
@@ -96,7 +98,7 @@ impl Sink {
                 accepted = listener.accept() => accepted,
                 () = leave.cancelled() => return,
             };
-            let now = Instant::now().into_std();
+            let now = clock::now();
             match (&self, accepted) {
                 (Self::Pool(pool), Accepted::Tcp(socket)) => pool.assign(Incoming::new(socket, from, now)),
                 #[cfg(unix)]

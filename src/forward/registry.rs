@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +19,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Destination, Name, ResolveError};
 use crate::reach::{self, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
 use crate::route::Document;
-use crate::session::Notes;
+use crate::session::OnNotice;
 
 use super::plan::{ForwardTo, PlannedForward};
 use super::{
@@ -208,7 +207,7 @@ impl Registry {
         }
         let observer = self.options.observer.clone();
         let owner = planned.clone();
-        let notes: Notes = Rc::new(move |note| observer(&owner, &ForwardEvent::Session(note.clone())));
+        let notes: OnNotice = Rc::new(move |note| observer(&owner, &ForwardEvent::Session(note.clone())));
         let route = planned.route.clone().through_goal();
         let (environment, tasks) = (self.options.environment.clone(), self.options.tasks.clone());
         let pool = HopPool::new(Reach::new(aws, route, environment, notes, tasks));
@@ -347,8 +346,7 @@ impl PoolFactory {
     fn pool(&self, remote: &RemoteEnd, idle_limit: Option<Duration>) -> Rc<Pool> {
         let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let now = Instant::from_std(clock::now());
-        let mut settings = reach::session_settings(&self.planned.route.config, now, LINGER);
+        let mut settings = reach::session_settings(&self.planned.route.config, clock::now(), LINGER);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {
             aws: self.aws.clone(),

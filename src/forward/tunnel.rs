@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Aws, SessionRequest};
+use crate::clock;
 
 use super::streams::{Manners, Streams, Ties};
 use super::{ForwardEvent, Incoming, Status};
 use crate::session::Interrupt;
-use crate::session::{Failure, Notes, Outcome, Settings};
+use crate::session::{OnNotice, Outcome, SessionError, Settings};
 use crate::session::{Start, start};
 
 /// What the stream keeps of each direction.
@@ -30,13 +30,13 @@ pub fn tunnel(
     aws: Rc<Aws>,
     request: SessionRequest,
     settings: Settings,
-    notes: Notes,
+    notes: OnNotice,
     leave: CancellationToken,
-) -> (DuplexStream, impl Future<Output = Result<Outcome, Failure>>) {
+) -> (DuplexStream, impl Future<Output = Result<Outcome, SessionError>>) {
     let (near, far) = duplex(KEPT);
     let work = async move {
         let (inbox, taken) = unbounded_channel();
-        let socket = Incoming::new(far, "ssh".to_owned(), Instant::now().into_std());
+        let socket = Incoming::new(far, "ssh".to_owned(), clock::now());
         // Its other end is in this very function.
         let _ = inbox.send(socket);
         let refused = Rc::new(Cell::new(false));
@@ -63,13 +63,13 @@ pub fn tunnel(
             Start::Started(session) => session,
             Start::Left(outcome) => return Ok(outcome),
         };
-        let open = || Ok(Streams::new(Instant::now().into_std(), manners, ties));
+        let open = || Ok(Streams::new(clock::now(), manners, ties));
         let (result, streams) = session.run(aws, Rc::new(settings), notes, open).await;
         if let Some(streams) = streams {
             streams.release(result.is_ok());
         }
         if refused.get() {
-            return Err(Failure::RemotePort("the agent could not connect to it".to_owned()));
+            return Err(SessionError::RemotePort("the agent could not connect to it".to_owned()));
         }
         result
     };

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Ending;
-use super::receive_buffer::Stalls;
+use super::stalls::Stalls;
 
 /// A host key to verify, and the channel for the result.
 pub(super) type HostKeyQuestion = (PublicKeyOrCertificate, oneshot::Sender<bool>);

@@ -35,6 +35,7 @@ mod revoked;
 mod secret;
 mod settings;
 mod signer;
+mod stalls;
 mod stream;
 pub(crate) mod terminal;
 

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use crate::clock;
 
 /// Counts the open questions, and extends limits by the time that answers take.
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl PausableTimer {
 
     /// Returns the new deadline, or `None` if the limit has expired.
     fn extended(&self, limit: Duration) -> Option<Instant> {
-        let (asking, now) = (self.change(|_| {}), Instant::now());
+        let (asking, now) = (self.change(|_| {}), clock::now());
         let begin = if asking.questions > 0 { Some(now) } else { asking.answered };
         begin.map(|begin| begin + limit).filter(|deadline| *deadline > now)
     }
@@ -48,11 +50,11 @@ impl PausableTimer {
     /// Awaits a future for at most `limit`; an answer restarts the limit.
     pub async fn limit<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
         tokio::pin!(future);
-        let mut deadline = Instant::now() + limit;
+        let mut deadline = clock::now() + limit;
         loop {
             tokio::select! {
                 output = &mut future => return Ok(output),
-                () = sleep_until(deadline) => {
+                () = sleep_until(deadline.into()) => {
                     deadline = self.extended(limit).ok_or(Elapsed)?;
                 }
             }
@@ -64,7 +66,7 @@ impl Drop for Paused<'_> {
     fn drop(&mut self) {
         self.0.change(|asking| {
             asking.questions -= 1;
-            asking.answered = Some(Instant::now());
+            asking.answered = Some(clock::now());
         });
     }
 }

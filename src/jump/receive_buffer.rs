@@ -8,17 +8,16 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::ReadBuf;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::Shared;
+use super::stalls::Stalls;
 
 /// Capacity of one stream's buffer in bytes: two windows.
 const CAPACITY: usize = 4 * 1024 * 1024;
@@ -108,47 +107,6 @@ fn wake(mut state: MutexGuard<'_, State>) {
     drop(state);
     if let Some(reader) = reader {
         reader.wake();
-    }
-}
-
-/// Counts the streams of a hop whose buffers are full, which blocks all others.
-#[derive(Default)]
-pub(super) struct Stalls(Mutex<Full>);
-
-#[derive(Default)]
-struct Full {
-    streams: usize,
-    since: Option<Instant>,
-}
-
-/// Counts one stream as full until it is dropped.
-struct Stalled<'a>(&'a Stalls);
-
-impl Stalls {
-    fn begin(&self) -> Stalled<'_> {
-        self.change(|full| {
-            full.streams += 1;
-            full.since.get_or_insert_with(Instant::now);
-        });
-        Stalled(self)
-    }
-
-    /// Returns for how long at least one buffer has been full without a break.
-    pub fn longest(&self) -> Option<Duration> {
-        self.change(|full| full.since).map(|since| since.elapsed())
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Full) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Drop for Stalled<'_> {
-    fn drop(&mut self) {
-        self.0.change(|full| {
-            full.streams -= 1;
-            full.since = full.since.filter(|_| full.streams > 0);
-        });
     }
 }
 

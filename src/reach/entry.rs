@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::aws::{Access, Aws};
 use crate::clock;
 use crate::config::Config;
@@ -43,7 +41,7 @@ async fn in_time(
     after: Duration,
     search: impl Future<Output = Result<Target, ReachError>>,
 ) -> Result<Target, ReachError> {
-    let deadline = Instant::from_std(clock::now()) + after;
+    let deadline = clock::now() + after;
     tokio::select! {
         found = search => found,
         () = aws.mfa_prompt().wait_until(deadline) => Err(ReachError::LookupTimedOut { after }),

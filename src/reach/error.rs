@@ -11,7 +11,7 @@ use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Destination, ResolveError, Target};
-use crate::session::Failure;
+use crate::session::SessionError;
 
 /// The step that failed, with its cause.
 #[derive(Debug, Error)]
@@ -50,7 +50,7 @@ pub enum ReachError {
     #[error("{error}")]
     Session {
         /// The cause.
-        error: Failure,
+        error: SessionError,
         /// The far end of the session.
         to: Box<SessionEnd>,
     },
@@ -78,23 +78,23 @@ impl ReachError {
     /// Returns true if the first hop's sshd may succeed where its agent could not or was not allowed to connect.
     pub(super) fn asks_for_sshd(&self) -> bool {
         let Self::Session { error, .. } = self else { return false };
-        if let Failure::Api(error) = error {
+        if let SessionError::Api(error) = error {
             let unknown = ["InvalidDocument", "BadRequest", "BadRequestException"];
             return error.meaning() == Meaning::AccessDenied
                 || unknown.iter().any(|code| error.has_code(code));
         }
-        matches!(error, Failure::Refused(Refusal::IgnoresHost(_)))
+        matches!(error, SessionError::Refused(Refusal::IgnoresHost(_)))
     }
 
     /// Returns true if the remote port refused or cannot be reached.
     pub fn is_remote_port(&self) -> bool {
-        matches!(self, Self::Session { error: Failure::RemotePort(_), .. })
+        matches!(self, Self::Session { error: SessionError::RemotePort(_), .. })
     }
 
     /// Returns true if no later session with the same route can succeed either.
     pub fn is_permanent(&self) -> bool {
         let Self::Session { error, .. } = self else { return false };
-        matches!(error, Failure::Refused(_) | Failure::NotAPort | Failure::Host(_))
+        matches!(error, SessionError::Refused(_) | SessionError::NotAPort | SessionError::Host(_))
     }
 
     /// Returns true if a later attempt may succeed: the target is restarting, or the service or the network fails.
@@ -107,7 +107,7 @@ impl ReachError {
             Self::Lookup { error: LookupError::Ecs(error), .. } => {
                 !matches!(error, EcsError::WhichContainer { .. })
             }
-            Self::Session { error: Failure::Api(error), .. } => {
+            Self::Session { error: SessionError::Api(error), .. } => {
                 matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
             }
             Self::Lookup { .. }

@@ -20,7 +20,6 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
@@ -30,7 +29,7 @@ use crate::escape::escape;
 use crate::jump::{self, Askpass, Hop, HopSettings, JumpError};
 use crate::names::Target;
 use crate::route::{DialedBy, Document, Machine, Route};
-use crate::session::Notes;
+use crate::session::OnNotice;
 
 pub use self::entry::find_entry;
 pub use self::error::{ReachError, SessionEnd};
@@ -58,7 +57,7 @@ pub struct Reach {
     route: Route,
     environment: Environment,
     prompter: Askpass,
-    notes: Notes,
+    notes: OnNotice,
     /// Counts the sessions, which take a moment to end.
     tasks: TaskTracker,
     /// How to log in to each hop; asked for when the first hop is logged in to.
@@ -71,7 +70,7 @@ impl Reach {
         aws: Rc<Aws>,
         route: Route,
         environment: Environment,
-        notes: Notes,
+        notes: OnNotice,
         tasks: TaskTracker,
     ) -> Self {
         let prompter = Askpass::new(askpass(&environment), escape);
@@ -148,8 +147,7 @@ impl Reach {
             _ => Document::to_host(&self.address(first).await?, end.port),
         };
         tracing::info!(machine = end.machine, document = document.name, "opening a session");
-        let now = Instant::from_std(clock::now());
-        let mut settings = session_settings(&self.route.config, now, LINGER);
+        let mut settings = session_settings(&self.route.config, clock::now(), LINGER);
         settings.for_remote_host = document.host().is_some();
         let request = session_request(&target, document, &self.route.config);
         SessionTask::open(&self.aws, request, settings, self.notes.clone(), &self.tasks, end).await

@@ -12,14 +12,14 @@ use crate::config::Config;
 use crate::jump::JumpError;
 use crate::names::Target;
 use crate::route::Document;
-use crate::session::{Failure, Notes, Outcome, Settings};
+use crate::session::{OnNotice, Outcome, SessionError, Settings};
 
 use super::{ByteStream, ReachError, SessionEnd};
 
 /// The task. Dropping this ends the session.
 pub(super) struct SessionTask {
     leave: DropGuard,
-    work: JoinHandle<Result<Outcome, Failure>>,
+    work: JoinHandle<Result<Outcome, SessionError>>,
     end: SessionEnd,
 }
 
@@ -29,7 +29,7 @@ impl SessionTask {
         aws: &Rc<Aws>,
         request: SessionRequest,
         settings: Settings,
-        notes: Notes,
+        notes: OnNotice,
         tasks: &TaskTracker,
         end: SessionEnd,
     ) -> Result<(impl ByteStream + use<>, Self), ReachError> {

@@ -1,8 +1,6 @@
 //! A configuration as the settings of the layers below.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::aws::{self, AskCode, Aws, MfaPrompt};
 use crate::config::{AwsSettings, Config};

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::signals::Interrupt;
 use super::stdio::{self, Output};
-use super::{Failure, Outcome};
+use super::{Outcome, SessionError};
 
 /// Bytes that are read at once, either way.
 const CHUNK: usize = 32 << 10;
@@ -25,13 +25,13 @@ const RECEIVED_LIMIT: usize = 1 << 20;
 /// once what was sent is `delivered`, which is only waited for after its last byte.
 ///
 /// # Errors
-/// [`Failure::Stdio`]; a stream that breaks has ended.
+/// [`SessionError::Stdio`]; a stream that breaks has ended.
 pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
     stream: S,
     linger: Duration,
     delivered: impl Future<Output = ()>,
-) -> Result<Outcome, Failure> {
-    let failed = |error| Failure::Stdio { what: "standard input or output", error };
+) -> Result<Outcome, SessionError> {
+    let failed = |error| SessionError::Stdio { what: "standard input or output", error };
     let (mut input, mut output) = stdio::open().map_err(failed)?;
     let (mut reader, mut writer) = split(Box::pin(stream));
     let mut buffer = vec![0; CHUNK];
@@ -51,7 +51,7 @@ pub(crate) async fn join<S: AsyncRead + AsyncWrite>(
                 Ok(0) => input_ended = true,
                 Ok(length) => to_send = Bytes::copy_from_slice(input.bytes(length)),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => input_ended = true,
-                Err(error) => return Err(Failure::Stdio { what: "standard input", error }),
+                Err(error) => return Err(SessionError::Stdio { what: "standard input", error }),
             },
             sent = send(&mut writer, &to_send), if !to_send.is_empty() || (input_ended && !is_shut) => match sent {
                 Ok(0) => is_shut = true,
@@ -90,7 +90,7 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> io::Result
     }
 }
 
-async fn write_out(output: &mut Output) -> Result<Outcome, Failure> {
+async fn write_out(output: &mut Output) -> Result<Outcome, SessionError> {
     while output.queued() > 0 {
         tokio::select! {
             written = output.write() => if let Some(end) = of_written(written) { return end },
@@ -100,12 +100,12 @@ async fn write_out(output: &mut Output) -> Result<Outcome, Failure> {
 }
 
 /// What a failed write to standard output means.
-fn of_written(written: io::Result<()>) -> Option<Result<Outcome, Failure>> {
+fn of_written(written: io::Result<()>) -> Option<Result<Outcome, SessionError>> {
     match written {
         Ok(()) => None,
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
             Some(Ok(Outcome::Interrupted(Interrupt::ReaderGone)))
         }
-        Err(error) => Some(Err(Failure::Stdio { what: "standard output", error })),
+        Err(error) => Some(Err(SessionError::Stdio { what: "standard output", error })),
     }
 }

@@ -1,34 +1,38 @@
-//! THE DRIVER: everything that blocks, waits, reads a clock or draws a random number is here.
+//! THE DRIVER: everything that blocks, waits or draws a random number for a session is here.
 //!
 //! [`connect`] starts a session, joins it to standard input and output, and leaves nothing behind: from the answer of
-//! StartSession on, every way out ends the session at the service. The loop is in `driver`; what it decides by are
-//! values without I/O (`liveness`, `resume`, `ending`), what it moves bytes with is `stdio` and [`crate::transport`].
+//! StartSession on, every way out ends the session at the service. The loop is in `driver`, which owns the channel and
+//! the `link`; the link decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through
+//! the traits of `service`, this side through `end`: the tests have their own of each.
 
+mod attempt;
+mod clock;
 mod driver;
 mod end;
 mod ending;
 mod join;
 mod leave;
 mod link;
+mod link_error;
 mod liveness;
+mod outage;
 mod path_cache;
 mod pipe;
 mod random;
-mod repair;
-mod resume;
+mod service;
 mod signals;
 mod start;
 mod stdio;
+mod wakes;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::aws::ApiError;
-use crate::channel::Refusal;
+use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
@@ -95,14 +99,14 @@ impl std::fmt::Display for Step {
 
 /// Why a session failed.
 #[derive(Debug, Error)]
-pub enum Failure {
+pub enum SessionError {
     /// The control plane said no, or could not be asked.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The service gave a stream URL that must not be dialled.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The websocket could not be opened, and trying again is no use.
+    /// The websocket could not be opened, and another attempt cannot succeed.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// A step of the start-up took too long.
@@ -156,10 +160,32 @@ pub enum Failure {
     Panic(String),
 }
 
-/// What happens on the way and is worth a word to somebody who watches.
+impl From<channel::ChannelError> for SessionError {
+    fn from(failure: channel::ChannelError) -> Self {
+        let timed_out = |step| Self::TimedOut { step, after: channel::HANDSHAKE_TIMEOUT, last: None };
+        match failure {
+            channel::ChannelError::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
+            channel::ChannelError::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
+            channel::ChannelError::Refused(refusal) => Self::Refused(refusal),
+            channel::ChannelError::NotAPort => Self::NotAPort,
+            channel::ChannelError::Gap { missing } => {
+                Self::lost(format!("message {missing} of the agent did not arrive for 120 s"))
+            }
+        }
+    }
+}
+
+impl SessionError {
+    /// The session was lost, and a message's size is not to blame.
+    fn lost(cause: String) -> Self {
+        Self::Lost { cause, suspected_size: None }
+    }
+}
+
+/// What happens during a session that a user who watches wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// The administrator's message for everybody who connects, untrusted.
+pub enum Notice {
+    /// The administrator's message for all users who connect, untrusted.
     CustomerMessage(String),
     /// The port does not answer.
     FirstInputUnanswered,
@@ -171,5 +197,8 @@ pub enum Note {
     Resumed(Duration),
 }
 
-/// Who is told of notes.
-pub type Notes = Rc<dyn Fn(&Note)>;
+/// Called with each notice.
+pub type OnNotice = Rc<dyn Fn(&Notice)>;
+
+#[cfg(test)]
+mod tests;

@@ -42,16 +42,19 @@ impl PathCache {
 
     /// Stores that messages of `size` pass.
     pub(crate) fn proven(&self, now: SystemTime, size: usize) {
+        tracing::debug!(size, "message size proven");
         self.change(now, |sizes| sizes.proven = Some(size));
     }
 
     /// Forgets the proven size: the path does not carry it any more.
     pub(crate) fn outdated(&self, now: SystemTime) {
+        tracing::info!("the path does not carry the message size of earlier sessions");
         self.change(now, |sizes| sizes.proven = None);
     }
 
     /// Stores that messages of `size` do not pass.
     pub(crate) fn refused(&self, now: SystemTime, size: usize) {
+        tracing::info!(size, "message size refused by the path");
         self.change(now, |sizes| {
             sizes.refused = Some(size);
             sizes.proven = sizes.proven.filter(|proven| *proven < size);

@@ -14,7 +14,7 @@ use crate::mux::{Mux, MuxEvent, StreamId};
 use super::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
 use super::signals::{Interrupt, Interrupts};
 use super::stdio::{Input, Output};
-use super::{Failure, Outcome};
+use super::{Outcome, SessionError};
 
 /// Received data that standard output has not taken; beyond it the websocket is not read.
 const RECEIVED_LIMIT: usize = 8 << 20;
@@ -85,16 +85,16 @@ impl Pipe {
         }
     }
 
-    fn take_stream_events(&mut self) -> Result<(), Failure> {
+    fn take_stream_events(&mut self) -> Result<(), SessionError> {
         let Carrier::Stream(mux, _) = &mut self.carrier else { return Ok(()) };
         while let Some(event) = mux.poll_event() {
             match event {
                 MuxEvent::Data(_, bytes) => self.output.push(&bytes),
                 MuxEvent::Closed(_) => self.peer_ended = true,
                 MuxEvent::Refused(_) => {
-                    return Err(Failure::RemotePort("the agent could not connect to it".to_owned()));
+                    return Err(SessionError::RemotePort("the agent could not connect to it".to_owned()));
                 }
-                MuxEvent::Broken(error) => return Err(Failure::Mux(error)),
+                MuxEvent::Broken(error) => return Err(SessionError::Mux(error)),
             }
         }
         Ok(())
@@ -127,25 +127,30 @@ impl LocalEnd for Pipe {
         }
     }
 
-    fn handle(&mut self, _now: Now, event: Event, channel: &mut Channel) -> Result<Option<Outcome>, Failure> {
+    fn handle(
+        &mut self,
+        _now: Now,
+        event: Event,
+        channel: &mut Channel,
+    ) -> Result<Option<Outcome>, SessionError> {
         match event {
             Event::Interrupt(interrupt) => return Ok(Some(Outcome::Interrupted(interrupt))),
             Event::Input(Ok(0)) => self.input_ended = true,
             Event::Input(Err(error)) if error.kind() == ErrorKind::ConnectionReset => self.input_ended = true,
             Event::Input(Ok(length)) => self.take_input(length, channel),
-            Event::Input(Err(error)) => return Err(Failure::Stdio { what: "standard input", error }),
+            Event::Input(Err(error)) => return Err(SessionError::Stdio { what: "standard input", error }),
             Event::Output(Ok(())) => {}
             Event::Output(Err(error))
                 if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
             {
                 return Ok(Some(Outcome::Interrupted(Interrupt::ReaderGone)));
             }
-            Event::Output(Err(error)) => return Err(Failure::Stdio { what: "standard output", error }),
+            Event::Output(Err(error)) => return Err(SessionError::Stdio { what: "standard output", error }),
         }
         Ok(None)
     }
 
-    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure> {
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), SessionError> {
         let multiplexed = mode == Mode::Multiplexed;
         self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now.instant + SIGN_OF_LIFE);
         self.carrier = match mode {
@@ -159,7 +164,7 @@ impl LocalEnd for Pipe {
         Ok(())
     }
 
-    fn receive(&mut self, _now: Now, bytes: Bytes) -> Result<(), Failure> {
+    fn receive(&mut self, _now: Now, bytes: Bytes) -> Result<(), SessionError> {
         self.quiet_since = None;
         match &mut self.carrier {
             Carrier::Unknown | Carrier::Plain => self.output.push(&bytes),
@@ -194,7 +199,12 @@ impl LocalEnd for Pipe {
         fed
     }
 
-    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure> {
+    fn finished(
+        &mut self,
+        now: Now,
+        channel: &Channel,
+        link: LinkState,
+    ) -> Result<Option<Outcome>, SessionError> {
         let is_written_out = self.is_written_out();
         if self.peer_ended && is_written_out {
             return Ok(Some(Outcome::Done));

@@ -18,6 +18,7 @@ pub(crate) use self::windows::Interrupts;
 
 #[cfg(unix)]
 mod unix {
+    use std::future::pending;
     use std::os::fd::AsFd;
     use std::thread;
 
@@ -41,7 +42,24 @@ mod unix {
         terminate: Signal,
         /// Listened to so that it does not stop us: a stopped ProxyCommand freezes its ssh.
         _stop: Option<Signal>,
-        reader_gone: Option<oneshot::Receiver<()>>,
+        reader: ReaderWatch,
+    }
+
+    /// The watch over the reader of standard output, until it has ended.
+    struct ReaderWatch(Option<oneshot::Receiver<()>>);
+
+    impl ReaderWatch {
+        /// Waits until standard output has no reader. Never returns if that cannot be observed.
+        async fn gone(&mut self) {
+            if let Some(watch) = &mut self.0 {
+                let is_gone = watch.await.is_ok();
+                self.0 = None;
+                if is_gone {
+                    return;
+                }
+            }
+            pending().await
+        }
     }
 
     impl Interrupts {
@@ -53,7 +71,7 @@ mod unix {
         pub(crate) fn listen() -> io::Result<Self> {
             let stop = rustix::process::Signal::TSTP.as_raw();
             let stop = signal(SignalKind::from_raw(stop)).ok();
-            Ok(Self { _stop: stop, reader_gone: Some(watch_reader()?), ..Self::signals()? })
+            Ok(Self { _stop: stop, reader: ReaderWatch(Some(watch_reader()?)), ..Self::signals()? })
         }
 
         /// Starts to listen to the signals that end a program.
@@ -68,32 +86,19 @@ mod unix {
                 quit: listen(QUIT)?,
                 terminate: listen(TERMINATE)?,
                 _stop: None,
-                reader_gone: None,
+                reader: ReaderWatch(None),
             })
         }
 
         /// Waits for the next interrupt.
         pub(crate) async fn next(&mut self) -> Interrupt {
-            let reader_gone = async {
-                let told = match &mut self.reader_gone {
-                    Some(gone) => gone.await.is_ok(),
-                    None => false,
-                };
-                if !told {
-                    std::future::pending::<()>().await;
-                }
-            };
-            let interrupt = tokio::select! {
+            tokio::select! {
                 _ = self.hangup.recv() => Interrupt::Signal(HANGUP),
                 _ = self.interrupt.recv() => Interrupt::Signal(INTERRUPT),
                 _ = self.quit.recv() => Interrupt::Signal(QUIT),
                 _ = self.terminate.recv() => Interrupt::Signal(TERMINATE),
-                () = reader_gone => Interrupt::ReaderGone,
-            };
-            if interrupt == Interrupt::ReaderGone {
-                self.reader_gone = None;
+                () = self.reader.gone() => Interrupt::ReaderGone,
             }
-            interrupt
         }
     }
 
@@ -115,6 +120,30 @@ mod unix {
         };
         thread::Builder::new().name("stdout watch".to_owned()).spawn(watch)?;
         Ok(receiver)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use futures_util::poll;
+
+        use super::*;
+
+        #[tokio::test(flavor = "current_thread")]
+        async fn a_reader_that_is_gone_is_reported_once() {
+            let (sender, receiver) = oneshot::channel();
+            let mut watch = ReaderWatch(Some(receiver));
+            sender.send(()).unwrap();
+            watch.gone().await;
+            assert!(poll!(Box::pin(watch.gone())).is_pending());
+        }
+
+        #[tokio::test(flavor = "current_thread")]
+        async fn a_watch_that_ended_without_an_answer_is_not_asked_again() {
+            let mut watch = ReaderWatch(Some(oneshot::channel().1));
+            for _ in 0..2 {
+                assert!(poll!(Box::pin(watch.gone())).is_pending());
+            }
+        }
     }
 }
 

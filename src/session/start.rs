@@ -2,20 +2,22 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
+use crate::clock;
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
 use super::end::LocalEnd;
-use super::leave::{LEAVE, end};
+use super::leave::{LEAVE, end_session};
+use super::path_cache::PathCache;
 use super::pipe::Pipe;
 use super::signals::{Interrupt, Interrupts};
-use super::{Failure, Notes, Outcome, Settings, Step, random, stdio};
+use super::{OnNotice, Outcome, SessionError, Settings, Step, random, stdio};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -28,14 +30,14 @@ const LATE_END: Duration = Duration::from_millis(600);
 /// Starts a session and joins it to standard input and output until it ends.
 ///
 /// # Errors
-/// [`Failure`]; whatever was started has been ended at the service by then, as far as it could be reached in 2 s.
+/// [`SessionError`]; whatever was started has been ended at the service by then, as far as it could be reached in 2 s.
 pub async fn connect(
     aws: Rc<Aws>,
     request: &SessionRequest,
     settings: Settings,
-    notes: Notes,
-) -> Result<Outcome, Failure> {
-    let failed = |what| move |error| Failure::Stdio { what, error };
+    on_notice: OnNotice,
+) -> Result<Outcome, SessionError> {
+    let failed = |what| move |error| SessionError::Stdio { what, error };
     let mut interrupts = Interrupts::listen().map_err(failed("cannot listen to signals"))?;
     let roots = aws.roots();
     tokio::task::spawn_blocking(move || roots.preload());
@@ -48,7 +50,7 @@ pub async fn connect(
         let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
         Ok(Pipe::new(input, output, interrupts, linger))
     };
-    session.run(aws, Rc::new(settings), notes, open).await.0
+    session.run(aws, Rc::new(settings), on_notice, open).await.0
 }
 
 /// A session that has been started and that nobody drives yet.
@@ -66,21 +68,30 @@ impl Session {
         self,
         aws: Rc<Aws>,
         settings: Rc<Settings>,
-        notes: Notes,
-        open: impl FnOnce() -> Result<E, Failure>,
-    ) -> (Result<Outcome, Failure>, Option<E>) {
+        on_notice: OnNotice,
+        open: impl FnOnce() -> Result<E, SessionError>,
+    ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
         let run = async {
-            let dialer = Dialer::new(aws.roots());
-            let parts = Parts { aws: aws.clone(), dialer, settings, notes, end: open()? };
-            Ok(Driver::new(parts, self.access, self.started, self.deadline.into_std()).run().await)
+            let url = self.access.stream_hosts().check(&self.started.stream.url);
+            let host = url.map(|url| url.host()).unwrap_or_default();
+            let parts = Parts {
+                control: aws.clone(),
+                dialer: Dialer::new(aws.roots()),
+                path: PathCache::new(settings.cache_dir.clone(), host),
+                settings,
+                on_notice,
+                read_wall: clock::wall,
+                end: open()?,
+            };
+            Ok(Driver::new(parts, self.access, self.started, self.deadline).run().await)
         };
         let failure = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok((result, end))) => return (result, Some(end)),
             Ok(Err(failure)) => failure,
-            Err(panic) => Failure::Panic(panic_text(panic.as_ref())),
+            Err(panic) => SessionError::Panic(panic_text(panic.as_ref())),
         };
-        let _ = timeout(LEAVE, end(&aws, &access, &session_id)).await;
+        let _ = timeout(LEAVE, end_session(&*aws, &access, &session_id)).await;
         (Err(failure), None)
     }
 }
@@ -95,13 +106,13 @@ pub(crate) enum Start {
 /// Starts a session unless something from outside comes first.
 ///
 /// # Errors
-/// [`Failure`]
+/// [`SessionError`]
 pub(crate) async fn start(
     aws: &Aws,
     request: &SessionRequest,
     settings: &Settings,
     interrupt: impl Future<Output = Interrupt>,
-) -> Result<Start, Failure> {
+) -> Result<Start, SessionError> {
     let deadline = settings.began + settings.connect_timeout;
     let mut work = Box::pin(async {
         let access = aws.access().await?;
@@ -118,16 +129,16 @@ pub(crate) async fn start(
         }
         interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
         () = aws.mfa_prompt().wait_until(deadline) => {
-            Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
+            Err(SessionError::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
     // Whoever is still asked has started nothing.
     let patience = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
-    let leave_at = Instant::now() + patience;
-    if let Ok(Ok((access, started))) = timeout_at(leave_at, work).await {
+    let leave_at = clock::now() + patience;
+    if let Ok(Ok((access, started))) = timeout_at(leave_at.into(), work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
-        let end_by = leave_at.max(Instant::now() + LATE_END);
-        let _ = timeout_at(end_by, access.terminate_session(&started.session_id)).await;
+        let end_by = leave_at.max(clock::now() + LATE_END);
+        let _ = timeout_at(end_by.into(), access.terminate_session(&started.session_id)).await;
     }
     left
 }

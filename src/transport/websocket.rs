@@ -50,6 +50,15 @@ pub struct Websocket {
 }
 
 impl Websocket {
+    /// The client's end of a websocket whose upgrade is done.
+    #[cfg(test)]
+    pub(crate) async fn in_memory(stream: tokio::io::DuplexStream) -> Self {
+        let stream: Box<dyn Io> = Box::new(stream);
+        let stream =
+            WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
+        Self { stream: Box::new(stream), unflushed: 0 }
+    }
+
     pub(super) async fn upgrade(
         request: http::Request<()>,
         stream: Box<dyn Io>,

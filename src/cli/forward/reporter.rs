@@ -131,7 +131,7 @@ impl Reporter {
     }
 
     /// Prints what happens to the link of a session, on a terminal only; the log has its own lines about it.
-    fn session(&self, note: &session::Note) {
+    fn session(&self, note: &session::Notice) {
         if let Some(text) = link_text(note).filter(|_| stderr().is_terminal()) {
             self.say(&text);
         }

@@ -12,7 +12,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, ResolveError, Target, TargetError};
 use crate::reach::{ReachError, SessionEnd};
 use crate::route::RouteError;
-use crate::session::{Failure, Step};
+use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
 use super::{ExitKind, Report};
@@ -58,32 +58,33 @@ fn of_ssh_config(error: &OpenSshError) -> Report {
     Report::new(ExitKind::Configuration, error.to_string())
 }
 
-fn of_session(failure: &Failure, to: &SessionEnd) -> Report {
+fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
     let whole = failure.to_string();
     match failure {
-        Failure::Api(error) => of_api(error, to.target.as_ref()),
-        Failure::Host(_) => Report::new(ExitKind::Failure, whole)
+        SessionError::Api(error) => of_api(error, to.target.as_ref()),
+        SessionError::Host(_) => Report::new(ExitKind::Failure, whole)
             .hint("for your own endpoint, set `AWS_ENDPOINT_URL_SSMMESSAGES` to its URL"),
-        Failure::Dial(error) => of_dial(error),
-        Failure::TimedOut { step, .. } => Report::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
-        Failure::Lost { suspected_size: Some(_), .. } => {
+        SessionError::Dial(error) => of_dial(error),
+        SessionError::TimedOut { step, .. } => Report::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
+        SessionError::Lost { suspected_size: Some(_), .. } => {
             Report::new(ExitKind::Lost, whole).hint(SMALLER_MESSAGES)
         }
-        Failure::Lost { suspected_size: None, .. } => Report::new(ExitKind::Lost, whole),
-        Failure::RemotePort(text) => of_remote_port(text, to),
-        Failure::Ended { reason, suspected_size } => of_end(whole, reason, *suspected_size, to.is_forward),
-        Failure::Refused(Refusal::Encryption { .. }) => Report::new(ExitKind::Encryption, whole),
-        Failure::Refused(Refusal::IgnoresHost(_)) => {
+        SessionError::Lost { suspected_size: None, .. } => Report::new(ExitKind::Lost, whole),
+        SessionError::RemotePort(text) => of_remote_port(text, to),
+        SessionError::Ended { reason, suspected_size } => {
+            of_end(whole, reason, *suspected_size, to.is_forward)
+        }
+        SessionError::Refused(Refusal::Encryption { .. }) => Report::new(ExitKind::Encryption, whole),
+        SessionError::Refused(Refusal::IgnoresHost(_)) => {
             Report::new(ExitKind::RemotePort, whole).hint("update the agent to 3.1.1188.0 or later")
         }
-        Failure::Mux(_) => Report::new(ExitKind::Failure, whole)
+        SessionError::Mux(_) => Report::new(ExitKind::Failure, whole)
             .hint("this is a bug in fumidai or in the agent; please report it"),
-        Failure::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_)) | Failure::NotAPort => {
-            Report::new(ExitKind::Failure, whole)
-                .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`")
-        }
-        Failure::Stdio { .. } => Report::new(ExitKind::Failure, whole),
-        Failure::Panic(_) => {
+        SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
+        | SessionError::NotAPort => Report::new(ExitKind::Failure, whole)
+            .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
+        SessionError::Stdio { .. } => Report::new(ExitKind::Failure, whole),
+        SessionError::Panic(_) => {
             Report::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
         }
     }

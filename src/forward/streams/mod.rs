@@ -22,8 +22,8 @@ use super::carrier::{self, Carrier};
 use super::connection::{News, NewsOf, Order, Orders};
 use super::incoming::{Answer, Incoming};
 use super::{ForwardEvent, Status, Traffic, add};
-use crate::session::{Failure, Outcome};
 use crate::session::{LinkState, LocalEnd, SIGN_OF_LIFE};
+use crate::session::{Outcome, SessionError};
 
 /// What one connection may have read and not sent.
 const CREDIT: usize = 64 << 10;
@@ -234,13 +234,13 @@ impl Streams {
         self.full -= usize::from(was_full && connection.unwritten < RECEIVED_LIMIT);
     }
 
-    fn take_carrier_events(&mut self, now: Instant) -> Result<(), Failure> {
+    fn take_carrier_events(&mut self, now: Instant) -> Result<(), SessionError> {
         while let Some(event) = self.carrier.poll_event() {
             match event {
                 carrier::Event::Data(number, bytes) => self.data(now, number, bytes),
                 carrier::Event::Closed(number) => self.closed(number),
                 carrier::Event::Refused(number) => self.turned_away(number),
-                carrier::Event::Broken(error) => return Err(Failure::Mux(error)),
+                carrier::Event::Broken(error) => return Err(SessionError::Mux(error)),
             }
         }
         Ok(())
@@ -320,7 +320,12 @@ impl LocalEnd for Streams {
         }
     }
 
-    fn handle(&mut self, now: Now, event: Event, _channel: &mut Channel) -> Result<Option<Outcome>, Failure> {
+    fn handle(
+        &mut self,
+        now: Now,
+        event: Event,
+        _channel: &mut Channel,
+    ) -> Result<Option<Outcome>, SessionError> {
         match event {
             Event::Leave => return Ok(Some(Outcome::Done)),
             Event::Incoming(incoming) => self.queue(incoming),
@@ -334,7 +339,7 @@ impl LocalEnd for Streams {
         Ok(None)
     }
 
-    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure> {
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), SessionError> {
         self.carrier = Carrier::of(mode);
         self.is_fresh = true;
         if mode == Mode::Single && self.waiting.is_empty() && self.ties.inbox.is_empty() {
@@ -347,7 +352,7 @@ impl LocalEnd for Streams {
         Ok(())
     }
 
-    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), Failure> {
+    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), SessionError> {
         self.carrier.receive(bytes);
         self.take_carrier_events(now.instant)
     }
@@ -386,7 +391,12 @@ impl LocalEnd for Streams {
         fed
     }
 
-    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure> {
+    fn finished(
+        &mut self,
+        now: Now,
+        channel: &Channel,
+        link: LinkState,
+    ) -> Result<Option<Outcome>, SessionError> {
         let live = self.live();
         let is_idle = live == 0 && !self.is_busy && self.waiting.is_empty() && self.ties.inbox.is_empty();
         let idled = self.idle_since.zip(self.manners.idle_limit);
