@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -49,13 +51,15 @@ pub use self::sts::Caller;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a call is tried while the service throttles or fails.
 const ATTEMPTS: u32 = 4;
+/// The profile that is used if none is named.
+const DEFAULT_PROFILE: &str = "default";
 
 /// What the user chose; everything else comes from the SDK's chain of environment and profile.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The profile.
     pub profile: Option<String>,
-    /// The profile was named for this run, so that it goes before keys in the environment, as with the AWS CLI.
+    /// The profile overrides keys in the environment, as the AWS CLI's `--profile` does.
     pub profile_goes_first: bool,
     /// The region.
     pub region: Option<String>,
@@ -108,7 +112,10 @@ impl Aws {
     ///
     /// # Errors
     /// [`ApiError::Settings`] when the bundle cannot be read.
-    pub async fn new(settings: Settings) -> Result<Self, ApiError> {
+    pub async fn new(mut settings: Settings) -> Result<Self, ApiError> {
+        if settings.profile.is_none() && is_empty("AWS_PROFILE") {
+            settings.profile = Some(DEFAULT_PROFILE.to_owned());
+        }
         let of_profile = profile_bundle(settings.profile.as_deref()).await?;
         let bundle = settings.ca_bundle.clone().or(of_profile);
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
@@ -184,6 +191,8 @@ impl Aws {
         }
         if let Some(region) = &self.settings.region {
             loader = loader.region(Region::new(region.clone()));
+        } else if is_empty("AWS_REGION") || is_empty("AWS_DEFAULT_REGION") {
+            loader = loader.region(region_without_variables(self.settings.profile.as_deref()));
         }
         let config = loader.load().await;
         match self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
@@ -239,7 +248,7 @@ impl Aws {
         Ok(credentials)
     }
 
-    /// Keys in the environment go before a profile, unless that was named for this run.
+    /// Returns true if keys in the environment are used and not the profile's credentials.
     fn keys_go_first(&self) -> bool {
         let is_set = |name| Env::real().get(name).is_ok_and(|value| !value.trim().is_empty());
         !self.settings.profile_goes_first && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
@@ -282,6 +291,20 @@ impl Access {
     pub fn stream_hosts(&self) -> &StreamHosts {
         &self.hosts
     }
+}
+
+/// Returns true if a variable is set and empty: the SDK takes it for a value, the AWS CLI for not set.
+fn is_empty(variable: &str) -> bool {
+    Env::real().get(variable).is_ok_and(|value| value.is_empty())
+}
+
+/// The SDK's chain of regions without the environment, which has an empty one.
+fn region_without_variables(profile: Option<&str>) -> RegionProviderChain {
+    let mut of_profile = ProfileFileRegionProvider::builder();
+    if let Some(profile) = profile {
+        of_profile = of_profile.profile_name(profile);
+    }
+    RegionProviderChain::first_try(of_profile.build()).or_else(ImdsRegionProvider::builder().build())
 }
 
 /// Takes credentials from the profile alone, whatever keys the environment has.
@@ -339,7 +362,7 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
 async fn profile_bundle(profile: Option<&str>) -> Result<Option<PathBuf>, ApiError> {
     let profiles = read_profiles(profile).await.map_err(|error| ApiError::Settings(error::chain(&error)))?;
     match profile {
-        Some(name) if name != "default" && profiles.get_profile(name).is_none() => {
+        Some(name) if name != DEFAULT_PROFILE && profiles.get_profile(name).is_none() => {
             Err(ApiError::NoProfile(name.to_owned()))
         }
         Some(_) | None => Ok(profiles.get("ca_bundle").map(PathBuf::from)),

@@ -92,12 +92,12 @@ fn run_connect(args: &ConnectArgs, config: &Config, environment: &Environment) -
     }
 }
 
-/// The region in a target's name is the nearest to the user's hand and goes before every other.
-fn in_region(mut config: Config, region: Option<&Region>) -> Config {
-    if let Some(region) = region {
-        config.aws.region = Some(region.to_string());
+/// A region in the target's name overrides every other.
+fn in_region(config: Config, region: Option<&Region>) -> Config {
+    match region {
+        Some(region) => config.in_region(region),
+        None => config,
     }
-    config
 }
 
 /// Resolves the configuration and starts the log, which a wrong configuration gets into as well.

@@ -20,7 +20,7 @@ pub(super) async fn open_aws(config: &Config) -> Result<Aws, Report> {
 fn aws_settings(config: &AwsSettings) -> aws::Settings {
     aws::Settings {
         profile: config.profile.clone(),
-        profile_goes_first: config.profile_is_flag,
+        profile_goes_first: config.profile_overrides_keys,
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
