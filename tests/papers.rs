@@ -216,7 +216,7 @@ fn setting(row: &Row) -> Vec<String> {
         row.help.trim().to_owned(),
         row.values.to_owned(),
         row.default.map(code).or(row.otherwise.map(str::to_owned)).unwrap_or_else(|| "none".to_owned()),
-        variables.join(", then "),
+        if variables.is_empty() { "none".to_owned() } else { variables.join(", then ") },
     ]
 }
 

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -49,6 +51,8 @@ pub use self::sts::Caller;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Attempts of a call while the service throttles or fails.
 const ATTEMPTS: u32 = 4;
+/// The profile that is used if none is named.
+const DEFAULT_PROFILE: &str = "default";
 
 /// The user's choices. The SDK reads everything else from environment and profile.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +113,10 @@ impl Aws {
     ///
     /// # Errors
     /// [`ApiError::Settings`] if the bundle cannot be read.
-    pub async fn new(options: AwsOptions) -> Result<Self, ApiError> {
+    pub async fn new(mut options: AwsOptions) -> Result<Self, ApiError> {
+        if options.profile.is_none() && is_empty("AWS_PROFILE") {
+            options.profile = Some(DEFAULT_PROFILE.to_owned());
+        }
         let from_profile = profile_bundle(options.profile.as_deref()).await?;
         let bundle = options.ca_bundle.clone().or(from_profile);
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
@@ -185,6 +192,8 @@ impl Aws {
         }
         if let Some(region) = &self.options.region {
             loader = loader.region(Region::new(region.clone()));
+        } else if is_empty("AWS_REGION") || is_empty("AWS_DEFAULT_REGION") {
+            loader = loader.region(region_without_variables(self.options.profile.as_deref()));
         }
         let config = loader.load().await;
         match self.options.profile.as_ref().filter(|_| self.options.profile_overrides_keys) {
@@ -320,6 +329,20 @@ fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
     })
 }
 
+/// Returns true if a variable is set and empty. The SDK uses the empty value, the AWS CLI ignores it.
+fn is_empty(variable: &str) -> bool {
+    Env::real().get(variable).is_ok_and(|value| value.is_empty())
+}
+
+/// Returns the SDK's chain of regions without the environment, in which one is empty.
+fn region_without_variables(profile: Option<&str>) -> RegionProviderChain {
+    let mut of_profile = ProfileFileRegionProvider::builder();
+    if let Some(profile) = profile {
+        of_profile = of_profile.profile_name(profile);
+    }
+    RegionProviderChain::first_try(of_profile.build()).or_else(ImdsRegionProvider::builder().build())
+}
+
 async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError> {
     let missing = || ApiError::NoCredentials("no provider is configured".to_owned());
     let provider = config.credentials_provider().ok_or_else(missing)?;
@@ -340,7 +363,7 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
 async fn profile_bundle(profile: Option<&str>) -> Result<Option<PathBuf>, ApiError> {
     let profiles = read_profiles(profile).await.map_err(|error| ApiError::Settings(error::chain(&error)))?;
     match profile {
-        Some(name) if name != "default" && profiles.get_profile(name).is_none() => {
+        Some(name) if name != DEFAULT_PROFILE && profiles.get_profile(name).is_none() => {
             Err(ApiError::NoProfile(name.to_owned()))
         }
         Some(_) | None => Ok(profiles.get("ca_bundle").map(PathBuf::from)),

@@ -463,6 +463,6 @@ mod tests {
         let environment = Environment::of([("AWS_REGION", "us-east-1"), ("AWS_PROFILE", "p")]);
         let config = config::Config::resolve(flags, &environment).expect("valid");
         assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
-        assert_eq!((config.aws.profile.as_deref(), config.aws.profile_is_flag), (Some("p"), false));
+        assert_eq!((config.aws.profile.as_deref(), config.aws.profile_overrides_keys), (Some("p"), false));
     }
 }

@@ -68,7 +68,7 @@ impl Environment {
     }
 
     /// Makes an environment of these variables, without folders.
-    pub fn of<const N: usize>(variables: [(&'static str, &str); N]) -> Self {
+    pub fn of<'a>(variables: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
         let variables = variables.into_iter().map(|(name, text)| (name, text.into())).collect();
         Self { variables, folders: Folders::default() }
     }

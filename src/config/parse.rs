@@ -114,7 +114,7 @@ fn refuse_cycles(hosts: &BTreeMap<String, Host>, entries: &DeTable<'_>) -> Resul
     let first = cycle.first().copied().unwrap_or_default();
     let value = entries.get(first).and_then(|host| host.get_ref().get("via"));
     let shown: Vec<String> = cycle.iter().map(|name| format!("`{name}`")).collect();
-    let message = format!("`via` goes round in a circle: {}", shown.join(" → "));
+    let message = format!("`via` contains a cycle: {}", shown.join(" → "));
     Err(Fault::new(value.map(At::span).unwrap_or_default(), message))
 }
 
@@ -467,7 +467,7 @@ mod tests {
             ),
             (
                 "[hosts.x]\nvia = 'a'\n[hosts.a]\nvia = 'b'\n[hosts.b]\nuser = 'u'\nvia = ['c', 'me@a']",
-                "4:7: `via` goes round in a circle: `a` → `b` → `a`",
+                "4:7: `via` contains a cycle: `a` → `b` → `a`",
             ),
             ("[forwards.a]\nlocal = 1", "1:11: `[forwards.a]` needs `target`"),
             (

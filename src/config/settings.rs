@@ -16,7 +16,7 @@ settings! {
         /// AWS profile
         Profile profile: String = value::text {
             heading: Heading::Global,
-            variables: &["AWS_PROFILE"],
+            variables: &["FUMIDAI_PROFILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"],
             value_name: "NAME",
             values: "a profile of the AWS config files",
             otherwise: Some("AWS's own, `default`"),
@@ -25,7 +25,7 @@ settings! {
         /// AWS region
         Region region: String = value::region {
             heading: Heading::Global,
-            variables: &["AWS_REGION", "AWS_DEFAULT_REGION"],
+            variables: &["FUMIDAI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"],
             value_name: "REGION",
             values: "a region",
             otherwise: Some("the profile's"),
@@ -34,7 +34,7 @@ settings! {
         /// URL to send API calls to
         EndpointUrl endpoint_url: String = value::url {
             heading: Heading::Global,
-            variables: &["AWS_ENDPOINT_URL"],
+            variables: &["FUMIDAI_ENDPOINT_URL", "AWS_ENDPOINT_URL"],
             value_name: "URL",
             values: "an `http` or `https` URL",
             otherwise: Some("AWS's own"),

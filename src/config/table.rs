@@ -151,6 +151,13 @@ macro_rules! settings {
                 Ok(())
             }
 
+            /// Returns true if the setting is given here.
+            pub fn has(&self, key: Key) -> bool {
+                match key {
+                    $(Key::$key => self.$name.is_some(),)+
+                }
+            }
+
             fn text(&self, key: Key) -> Option<String> {
                 match key {
                     $(Key::$key => self.$name.as_ref().map(Shown::shown),)+

@@ -21,7 +21,7 @@ pub async fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachEr
 fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
     aws::AwsOptions {
         profile: config.profile.clone(),
-        profile_overrides_keys: config.profile_is_flag,
+        profile_overrides_keys: config.profile_overrides_keys,
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),

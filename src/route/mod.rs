@@ -200,10 +200,10 @@ fn dialer(
 fn settings(config: &Config, first: &Machine, goal: &Machine, region: Option<&Region>) -> Config {
     let mut config = config.for_hop(first.host(), goal.host());
     config.name_life = first.host().and_then(|host| host.cache);
-    if let Some(region) = region.or(goal.region.as_ref()) {
-        config.aws.region = Some(region.to_string());
+    match region.or(goal.region.as_ref()) {
+        Some(region) => config.in_region(region),
+        None => config,
     }
-    config
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ async fn what_cannot_be_meant_is_a_usage_error() {
         (&["forward", ONLINE_TARGET, "-L", "80"][..], "SPEC"),
         (&["forward", ONLINE_TARGET, "-L", "1:db:0"], "from 1 to 65535"),
         (&["forward", ONLINE_TARGET, "-L", "65536:db:1"], "from 0 to 65535"),
-        (&["forward", ONLINE_TARGET, "-L", "1:/run/db.sock"], "dials TCP only"),
+        (&["forward", ONLINE_TARGET, "-L", "1:/run/db.sock"], "a remote unix socket cannot be reached"),
         (&["forward", ONLINE_TARGET, "-D", "/tmp/x"], "[BIND:]PORT"),
         (&["forward", ONLINE_TARGET, "-L", "1:2", "--sessions", "9"], "1..=8"),
         (&["forward", "-L", "0:db:3306"], "`-L` and `-D` need one target, not 0"),

@@ -97,6 +97,6 @@ fn a_wrong_file_names_the_place() {
     home.config("[hosts.a]\nvia = 'b'\n\n[hosts.b]\nvia = ['a']\n");
     let (code, words) = connect(&home, &stub, "i-0123");
     let place = home.path(".config/fumidai/config.toml");
-    let text = format!("fumidai: {}:2:7: `via` goes round in a circle: `a` → `b` → `a`\n", place.display());
+    let text = format!("fumidai: {}:2:7: `via` contains a cycle: `a` → `b` → `a`\n", place.display());
     assert_eq!((code, words), (Some(3), text));
 }
