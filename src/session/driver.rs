@@ -206,7 +206,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
             }
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
-                let cause = format!("every connection dies of a message of {size} bytes");
+                let cause = format!("every connection is lost at a message of {size} bytes");
                 return Err(SessionError::Lost { cause, suspected_size: Some(size) });
             }
         }

@@ -4,17 +4,20 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
+use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::channel::SAFE_PAYLOAD;
 use crate::channel::wire::{Frame, Header, MessageType, PayloadType};
 
 use super::progress::Progress;
@@ -32,12 +35,16 @@ pub(super) enum Fault {
     Deaf,
     /// It does not acknowledge the terminate flag.
     Stubborn,
+    /// The path to it breaks at a large message.
+    Narrow,
 }
 
 /// The state of the agent, for all websockets one after another.
 pub(super) struct State {
     pub fault: Fault,
     pub version: &'static str,
+    /// How long it takes over each message that it answers.
+    pub latency: Duration,
     /// The user's bytes, in order.
     pub received: Vec<u8>,
     /// What the websockets were opened with.
@@ -73,6 +80,7 @@ impl Agent {
         let state = State {
             fault: Fault::None,
             version: "3.3.987.0",
+            latency: Duration::ZERO,
             received: Vec::new(),
             tokens: Vec::new(),
             flagged: false,
@@ -108,13 +116,15 @@ impl Agent {
             if stall.is_cancelled() {
                 return pending().await;
             }
-            let frame = self.state.borrow_mut().outbox.pop_front();
-            if let Some(frame) = frame {
+            let latency = self.state.borrow().latency;
+            if !latency.is_zero() && !self.state.borrow().outbox.is_empty() {
+                sleep(latency).await;
+            }
+            while let Some(frame) = self.next_frame() {
                 self.progress.event();
                 if websocket.send(Message::Binary(frame)).await.is_err() {
                     return;
                 }
-                continue;
             }
             tokio::select! {
                 message = websocket.next() => match message {
@@ -132,6 +142,10 @@ impl Agent {
             }
             self.progress.event();
         }
+    }
+
+    fn next_frame(&self) -> Option<Bytes> {
+        self.state.borrow_mut().outbox.pop_front()
     }
 
     /// The data channel is opened: begins the handshake, or resends what is unacknowledged.
@@ -172,6 +186,9 @@ impl Agent {
     fn take_data(&self, frame: &Frame) {
         let payload_type = frame.payload_type.unwrap();
         let fault = self.state.borrow().fault;
+        if fault == Fault::Narrow && frame.payload.len() > SAFE_PAYLOAD {
+            return self.cut();
+        }
         let is_unacknowledged = match payload_type {
             PayloadType::Output | PayloadType::Size => fault == Fault::Deaf,
             PayloadType::Flag => matches!(fault, Fault::Stubborn | Fault::Deaf),

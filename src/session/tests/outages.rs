@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::{advance, sleep};
 
+use crate::channel::SAFE_PAYLOAD;
 use crate::clock;
 use crate::session::{Notice, Outcome, SessionError};
 
 use super::agent::Fault;
-use super::bench::{Bench, MINUTE, SECOND, scenario};
+use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
 use super::service::{Answer, DialAnswer, Scripts, api_error, no_credentials};
 
 /// A session with data under way is cut, with that in the way of a resume; returns how it ended.
@@ -237,5 +238,26 @@ fn a_machine_that_slept_during_an_outage_tries_at_once() {
         assert!(clock::now() - began <= 5 * SECOND);
         bench.finish();
         assert!(matches!(bench.end().await, Ok(Outcome::Done)));
+    });
+}
+
+#[test]
+fn a_path_that_breaks_at_each_large_message_is_given_up() {
+    scenario(async |mut bench: Bench| {
+        bench.connect().await;
+        bench.agent.state.borrow_mut().latency = Duration::from_millis(1);
+        bench.write(&pattern(2 << 20));
+        bench.until(|bench| bench.received().len() > 1 << 20).await;
+        bench.agent.state.borrow_mut().fault = Fault::Narrow;
+        let began = clock::now();
+        match bench.end().await {
+            Err(SessionError::Lost { cause, suspected_size: Some(size) }) => {
+                assert!(cause.contains("is lost at a message"), "{cause}");
+                assert!(size > SAFE_PAYLOAD, "{size}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(clock::now() - began < MINUTE);
+        assert!(bench.resumed() >= 5, "{:?}", bench.notices());
     });
 }
