@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::sim::agent::AgentConfig;
-use crate::sim::destination::Address;
 use crate::sim::faults::Faults;
 use crate::sim::sigv4::Credentials;
+use crate::sim::tcp_destination::Address;
 
 /// The configuration of a simulator; the default has one target that is online and one that is not.
 #[derive(Clone, Debug)]

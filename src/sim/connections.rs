@@ -10,41 +10,41 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::sim::destination::{Address, Destination, Happened};
+use crate::sim::tcp_destination::{Address, DestinationEvent, TcpDestination};
 
 /// All connections of a session.
 pub(super) struct Connections {
     open: HashMap<u32, Connection>,
     next_serial: u64,
     resolved: Option<Vec<SocketAddr>>,
-    news: UnboundedSender<Told>,
-    told: UnboundedReceiver<Told>,
+    news: UnboundedSender<TaskReport>,
+    told: UnboundedReceiver<TaskReport>,
 }
 
 /// What happened.
-pub(super) enum News {
+pub(super) enum ConnectionEvent {
     /// Something on a stream's connection.
-    Stream(u32, Happened),
+    Stream(u32, DestinationEvent),
     /// The host's addresses; none if it has none.
     Resolved(Vec<SocketAddr>),
 }
 
 struct Connection {
     serial: u64,
-    orders: UnboundedSender<Order>,
+    orders: UnboundedSender<TaskRequest>,
 }
 
-enum Order {
+enum TaskRequest {
     Read(usize),
     Write(Bytes),
 }
 
-enum Told {
+enum TaskReport {
     /// The serial number tells a connection from one that had its stream's number before.
     Stream {
         stream: u32,
         serial: u64,
-        happened: Happened,
+        happened: DestinationEvent,
     },
     Resolved(Vec<SocketAddr>),
 }
@@ -60,7 +60,7 @@ impl Connections {
         let news = self.news.clone();
         tokio::spawn(async move {
             // Nobody is left to hear it if the session is over.
-            let _ = news.send(Told::Resolved(lookup(&host, port).await));
+            let _ = news.send(TaskReport::Resolved(lookup(&host, port).await));
         });
     }
 
@@ -70,7 +70,7 @@ impl Connections {
             (Address::Named(..), Some(addresses)) => Address::Resolved(addresses.clone()),
             (address, _) => address,
         };
-        let mut destination = Destination::default();
+        let mut destination = TcpDestination::default();
         destination.dial(address, delay);
         let (orders, given) = unbounded_channel();
         let serial = self.next_serial;
@@ -81,12 +81,12 @@ impl Connections {
 
     /// Reads once.
     pub fn read(&self, stream: u32, limit: usize) {
-        self.order(stream, Order::Read(limit));
+        self.order(stream, TaskRequest::Read(limit));
     }
 
     /// Writes; one write at a time.
     pub fn write(&self, stream: u32, bytes: Bytes) {
-        self.order(stream, Order::Write(bytes));
+        self.order(stream, TaskRequest::Write(bytes));
     }
 
     /// Closes a connection, both ways, or gives up its dial.
@@ -100,17 +100,17 @@ impl Connections {
     }
 
     /// Waits for what happens next. Cancel-safe.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> ConnectionEvent {
         loop {
             match self.told.recv().await {
-                Some(Told::Stream { stream, serial, happened }) => {
+                Some(TaskReport::Stream { stream, serial, happened }) => {
                     if self.open.get(&stream).is_some_and(|connection| connection.serial == serial) {
-                        return News::Stream(stream, happened);
+                        return ConnectionEvent::Stream(stream, happened);
                     }
                 }
-                Some(Told::Resolved(addresses)) => {
+                Some(TaskReport::Resolved(addresses)) => {
                     self.resolved = Some(addresses.clone());
-                    return News::Resolved(addresses);
+                    return ConnectionEvent::Resolved(addresses);
                 }
                 // Not while `self.news` is there.
                 None => std::future::pending().await,
@@ -118,7 +118,7 @@ impl Connections {
         }
     }
 
-    fn order(&self, stream: u32, order: Order) {
+    fn order(&self, stream: u32, order: TaskRequest) {
         if let Some(connection) = self.open.get(&stream) {
             // Its task is gone if the connection broke in this moment, and the news of that is on its way.
             let _ = connection.orders.send(order);
@@ -136,9 +136,9 @@ async fn lookup(host: &str, port: u16) -> Vec<SocketAddr> {
 
 /// Serves one connection until nobody gives orders any more.
 async fn serve(
-    mut destination: Destination,
-    mut orders: UnboundedReceiver<Order>,
-    news: UnboundedSender<Told>,
+    mut destination: TcpDestination,
+    mut orders: UnboundedReceiver<TaskRequest>,
+    news: UnboundedSender<TaskReport>,
     (stream, serial): (u32, u64),
 ) {
     let mut limit = None;
@@ -147,8 +147,8 @@ async fn serve(
             biased;
             order = orders.recv() => {
                 match order {
-                    Some(Order::Read(most)) => limit = Some(most),
-                    Some(Order::Write(bytes)) => destination.write(bytes),
+                    Some(TaskRequest::Read(most)) => limit = Some(most),
+                    Some(TaskRequest::Write(bytes)) => destination.write(bytes),
                     None => return,
                 }
                 continue;
@@ -156,14 +156,14 @@ async fn serve(
             happened = destination.next(limit) => happened,
         };
         let is_over = match &happened {
-            Happened::Data(_) | Happened::Eof => {
+            DestinationEvent::Data(_) | DestinationEvent::Eof => {
                 limit = None;
                 false
             }
-            Happened::Failed(_) | Happened::Reset => true,
-            Happened::Connected | Happened::Wrote(_) => false,
+            DestinationEvent::Failed(_) | DestinationEvent::Reset => true,
+            DestinationEvent::Connected | DestinationEvent::Wrote(_) => false,
         };
-        if news.send(Told::Stream { stream, serial, happened }).is_err() || is_over {
+        if news.send(TaskReport::Stream { stream, serial, happened }).is_err() || is_over {
             return;
         }
     }
@@ -183,12 +183,14 @@ mod tests {
         let mut connections = Connections::new();
         connections.dial(3, address(), Duration::ZERO);
         let (mut peer, _) = listener.accept().await.unwrap();
-        assert!(matches!(connections.next().await, News::Stream(3, Happened::Connected)));
+        assert!(matches!(connections.next().await, ConnectionEvent::Stream(3, DestinationEvent::Connected)));
         connections.write(3, Bytes::from_static(b"abc"));
-        assert!(matches!(connections.next().await, News::Stream(3, Happened::Wrote(3))));
+        assert!(matches!(connections.next().await, ConnectionEvent::Stream(3, DestinationEvent::Wrote(3))));
         peer.write_all(b"xyz").await.unwrap();
         connections.read(3, 2);
-        assert!(matches!(connections.next().await, News::Stream(3, Happened::Data(data)) if data == b"xy"));
+        assert!(
+            matches!(connections.next().await, ConnectionEvent::Stream(3, DestinationEvent::Data(data)) if data == b"xy")
+        );
         connections.read(3, 2);
         connections.close(3);
         let mut rest = Vec::new();
@@ -196,7 +198,7 @@ mod tests {
         assert_eq!(rest, b"abc", "it was closed");
         connections.dial(3, address(), Duration::ZERO);
         assert!(
-            matches!(connections.next().await, News::Stream(3, Happened::Connected)),
+            matches!(connections.next().await, ConnectionEvent::Stream(3, DestinationEvent::Connected)),
             "not the old one's"
         );
     }
@@ -207,10 +209,14 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let mut connections = Connections::new();
         connections.resolve("127.0.0.1".to_owned(), port);
-        assert!(matches!(connections.next().await, News::Resolved(addresses) if addresses.len() == 1));
+        assert!(
+            matches!(connections.next().await, ConnectionEvent::Resolved(addresses) if addresses.len() == 1)
+        );
         connections.dial(3, Address::Named("not.looked.up.invalid".to_owned(), port), Duration::ZERO);
-        assert!(matches!(connections.next().await, News::Stream(3, Happened::Connected)));
+        assert!(matches!(connections.next().await, ConnectionEvent::Stream(3, DestinationEvent::Connected)));
         connections.resolve("db.invalid".to_owned(), port);
-        assert!(matches!(connections.next().await, News::Resolved(addresses) if addresses.is_empty()));
+        assert!(
+            matches!(connections.next().await, ConnectionEvent::Resolved(addresses) if addresses.is_empty())
+        );
     }
 }

@@ -24,7 +24,7 @@ pub struct Faults {
     /// What the service does not put up with.
     pub limits: Limits,
     /// The agent says nothing any more once this step is reached.
-    pub agent_silent_at: Option<Step>,
+    pub agent_silent_at: Option<SessionStep>,
     /// Pings are not answered; decided for a websocket when it is opened.
     pub never_pong: bool,
     /// What happens to messages for an absent client.
@@ -117,9 +117,9 @@ pub enum CutWhen {
     /// So long after it was opened.
     After(Duration),
     /// Before the message of this step is passed on; it is lost.
-    Before(Step),
+    Before(SessionStep),
     /// After the message of this step was passed on.
-    Past(Step),
+    Past(SessionStep),
 }
 
 /// How a websocket is cut; what is on its way is lost.
@@ -135,7 +135,7 @@ pub enum CutKind {
 
 /// A step of a session that a cut or a silence can be tied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum SessionStep {
     /// The upgrade was answered; the token is awaited.
     Upgraded,
     /// The token was accepted.
@@ -288,10 +288,10 @@ mod tests {
     fn cuts_happen_as_often_as_they_say() {
         let mut faults = Faults::default();
         faults.cut(CutWhen::Bytes(1000), CutKind::Reset, 1);
-        faults.cut(CutWhen::Before(Step::ChannelClosed), CutKind::Bye, 1);
+        faults.cut(CutWhen::Before(SessionStep::ChannelClosed), CutKind::Bye, 1);
         assert_eq!(faults.take_byte_cut(), Some((1000, CutKind::Reset)));
         assert_eq!(faults.take_byte_cut(), None);
-        assert_eq!(faults.take_cut(CutWhen::Past(Step::ChannelClosed)), None);
-        assert_eq!(faults.take_cut(CutWhen::Before(Step::ChannelClosed)), Some(CutKind::Bye));
+        assert_eq!(faults.take_cut(CutWhen::Past(SessionStep::ChannelClosed)), None);
+        assert_eq!(faults.take_cut(CutWhen::Before(SessionStep::ChannelClosed)), Some(CutKind::Bye));
     }
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::sim::agent::Status;
-use crate::sim::faults::{CutKind, Step};
+use crate::sim::faults::{CutKind, SessionStep};
 
 /// Something that happened in the simulated service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum SimEvent {
     /// An API call was answered.
     Api {
         /// The operation, as `StartSession`.
@@ -50,7 +50,7 @@ pub enum Event {
         /// The session.
         session: String,
         /// The step.
-        step: Step,
+        step: SessionStep,
     },
     /// The client's websocket is gone.
     Detached {
@@ -104,7 +104,7 @@ pub struct Entry {
     /// Since the simulator's start.
     pub at: Duration,
     /// What happened.
-    pub event: Event,
+    pub event: SimEvent,
 }
 
 /// The list of events.
@@ -122,7 +122,7 @@ impl Journal {
         Self { start, entries, async_waiters: Notify::new(), blocking_waiters: Condvar::new() }
     }
 
-    pub(super) fn note(&self, now: Instant, event: Event) {
+    pub(super) fn note(&self, now: Instant, event: SimEvent) {
         tracing::debug!(?event, "simulated");
         let at = now.saturating_duration_since(self.start);
         self.lock().push(Entry { at, event });
@@ -136,17 +136,17 @@ impl Journal {
     }
 
     /// Counts the events so far that satisfy a predicate.
-    pub fn count(&self, predicate: impl Fn(&Event) -> bool) -> usize {
+    pub fn count(&self, predicate: impl Fn(&SimEvent) -> bool) -> usize {
         self.lock().iter().filter(|entry| predicate(&entry.event)).count()
     }
 
     /// Counts the answered calls of one operation, errors included.
     pub fn calls(&self, name: &str) -> usize {
-        self.count(|event| matches!(event, Event::Api { operation, .. } if operation == name))
+        self.count(|event| matches!(event, SimEvent::Api { operation, .. } if operation == name))
     }
 
     /// Waits until an event satisfies the predicate, past events included, and returns it.
-    pub async fn wait_for(&self, predicate: impl Fn(&Event) -> bool) -> Event {
+    pub async fn wait_for(&self, predicate: impl Fn(&SimEvent) -> bool) -> SimEvent {
         loop {
             let notified = self.async_waiters.notified();
             if let Some(event) = self.find(&predicate) {
@@ -157,14 +157,18 @@ impl Journal {
     }
 
     /// The same for a thread without a runtime; `None` when the time is up.
-    pub fn wait_for_blocking(&self, timeout: Duration, predicate: impl Fn(&Event) -> bool) -> Option<Event> {
+    pub fn wait_for_blocking(
+        &self,
+        timeout: Duration,
+        predicate: impl Fn(&SimEvent) -> bool,
+    ) -> Option<SimEvent> {
         let absent = |entries: &mut Vec<Entry>| !entries.iter().any(|entry| predicate(&entry.event));
         let waited = self.blocking_waiters.wait_timeout_while(self.lock(), timeout, absent);
         let (entries, _) = waited.unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|entry| &entry.event).find(|event| predicate(event)).cloned()
     }
 
-    fn find(&self, predicate: &impl Fn(&Event) -> bool) -> Option<Event> {
+    fn find(&self, predicate: &impl Fn(&SimEvent) -> bool) -> Option<SimEvent> {
         self.lock().iter().map(|entry| &entry.event).find(|event| predicate(event)).cloned()
     }
 
@@ -179,8 +183,8 @@ mod tests {
 
     use super::*;
 
-    fn call(operation: &str) -> Event {
-        Event::Api { operation: operation.to_owned(), session: None, error: None }
+    fn call(operation: &str) -> SimEvent {
+        SimEvent::Api { operation: operation.to_owned(), session: None, error: None }
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::sim::dice::Dice;
+use crate::sim::rng::Rng;
 
 /// How long a held message waits for others to pass it at most.
 const LONGEST_HOLD: Duration = Duration::from_millis(50);
@@ -71,7 +71,7 @@ pub struct LinkStats {
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    dice: Dice,
+    rng: Rng,
     /// Ordered by arrival.
     travelling: VecDeque<Travelling>,
     held: Vec<Held>,
@@ -102,7 +102,7 @@ impl Link {
     pub fn new(config: LinkConfig, seed: u64) -> Self {
         Self {
             config,
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             travelling: VecDeque::new(),
             held: Vec::new(),
             queue: VecDeque::new(),
@@ -121,11 +121,11 @@ impl Link {
     /// Puts a message in.
     pub fn send(&mut self, now: Instant, message: Bytes) {
         self.stats.sent += 1;
-        let lost = self.dice.chance(self.config.loss);
-        let duplicated = self.dice.chance(self.config.duplicate);
-        let late = self.dice.chance(self.config.reorder);
-        let depth = 1 + self.dice.below(self.config.reorder_depth);
-        let jitter = self.config.jitter.mul_f64(self.dice.below(1_000_000) as f64 / 1e6);
+        let lost = self.rng.chance(self.config.loss);
+        let duplicated = self.rng.chance(self.config.duplicate);
+        let late = self.rng.chance(self.config.reorder);
+        let depth = 1 + self.rng.below(self.config.reorder_depth);
+        let jitter = self.config.jitter.mul_f64(self.rng.below(1_000_000) as f64 / 1e6);
         let Some(departs) = self.pass_bottleneck(now, message.len()) else {
             self.stats.lost += 1;
             return;

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::sim::api::ApiError;
 use crate::sim::clock;
 use crate::sim::config::SimTarget;
+use crate::sim::exception::ApiException;
 use crate::sim::sessions::{SessionInfo, SessionState};
 use crate::sim::shared::{Shared, lock};
 
@@ -42,11 +42,11 @@ struct InstanceFilter {
 }
 
 /// Answers DescribeSessions.
-pub(super) fn sessions(shared: &Shared, request: DescribeSessions) -> Result<Value, ApiError> {
+pub(super) fn sessions(shared: &Shared, request: DescribeSessions) -> Result<Value, ApiException> {
     let active = match request.state.as_str() {
         "Active" => true,
         "History" => false,
-        _ => return Err(ApiError::new("ValidationException", "State must be Active or History")),
+        _ => return Err(ApiException::new("ValidationException", "State must be Active or History")),
     };
     let table = lock(&shared.sessions);
     let owner = format!("arn:aws:sts::123456789012:assumed-role/simulated/{}", shared.config.principal);
@@ -88,7 +88,7 @@ fn describe_session(info: &SessionInfo, owner: &str) -> Value {
 }
 
 /// Answers DescribeInstanceInformation.
-pub(super) fn instances(shared: &Shared, request: DescribeInstances) -> Result<Value, ApiError> {
+pub(super) fn instances(shared: &Shared, request: DescribeInstances) -> Result<Value, ApiException> {
     let version = lock(&shared.agent).agent_version.clone();
     let matching =
         shared.config.targets.iter().filter(|target| request.filters.iter().all(|f| node_matches(target, f)));

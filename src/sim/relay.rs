@@ -13,20 +13,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::sim::agent::frame::{MessageType, type_of};
+use crate::sim::agent::message::{MessageKind, type_of};
 use crate::sim::agent::{Agent, AgentConfig, Status};
 use crate::sim::clock;
-use crate::sim::connections::{Connections, News};
-use crate::sim::destination::{Destination, Happened};
-use crate::sim::dice::Dice;
-use crate::sim::faults::{Absent, CutKind, CutWhen, PathFaults, Step};
-use crate::sim::journal::{Detach, Event};
+use crate::sim::connections::{ConnectionEvent, Connections};
+use crate::sim::faults::{Absent, CutKind, CutWhen, PathFaults, SessionStep};
+use crate::sim::journal::{Detach, SimEvent};
 use crate::sim::link::Link;
-use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayInputs};
 use crate::sim::relay::lifetime::Lifetime;
-use crate::sim::service_messages::{agent_step, channel_closed, client_step, publication};
+use crate::sim::relay_handle::{AttachedClient, Control, Disconnect, Outgoing, RelayInputs};
+use crate::sim::rng::Rng;
+use crate::sim::service_message::{agent_step, channel_closed, client_step, publication};
 use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
+use crate::sim::tcp_destination::{DestinationEvent, TcpDestination};
 
 /// Bytes on their way to the agent before the client is no longer read.
 const MOST_TO_AGENT: usize = 8 * 1024 * 1024;
@@ -41,27 +41,27 @@ pub(super) struct Relay {
     config: AgentConfig,
     inputs: RelayInputs,
     agent: SharedAgent,
-    destination: Destination,
+    destination: TcpDestination,
     connections: Connections,
     /// The host and port of the last dial.
     dialled: (Option<String>, u16),
     lifetime: Lifetime,
     to_agent: Link,
     to_client: Link,
-    dice: Dice,
-    client: Option<Client>,
+    rng: Rng,
+    client: Option<AttachedClient>,
     waiting: VecDeque<Bytes>,
     closing: Option<String>,
     told: bool,
     silent: bool,
-    reached: HashSet<Step>,
+    reached: HashSet<SessionStep>,
 }
 
 enum Woken {
     Control(Option<Control>),
     Message(Option<Bytes>),
-    Destination(Happened),
-    Connections(News),
+    Destination(DestinationEvent),
+    Connections(ConnectionEvent),
     Writable,
     Time,
 }
@@ -72,7 +72,7 @@ impl Relay {
         config: AgentConfig,
         inputs: RelayInputs,
         agent: SharedAgent,
-        mut dice: Dice,
+        mut rng: Rng,
     ) -> Self {
         let (to_agent, to_client) =
             shared.with_faults(|faults| (faults.to_agent.link, faults.to_client.link));
@@ -81,13 +81,13 @@ impl Relay {
             config,
             inputs,
             agent,
-            destination: Destination::default(),
+            destination: TcpDestination::default(),
             connections: Connections::new(),
             dialled: (None, 0),
             lifetime: Lifetime::new(clock::now()),
-            to_agent: Link::new(to_agent, dice.roll()),
-            to_client: Link::new(to_client, dice.roll()),
-            dice,
+            to_agent: Link::new(to_agent, rng.next_u64()),
+            to_client: Link::new(to_client, rng.next_u64()),
+            rng,
             client: None,
             waiting: VecDeque::new(),
             closing: None,
@@ -171,49 +171,50 @@ impl Relay {
             Control::Terminate { output } => self.terminate(output),
             Control::LoseAgent(loss) => self.lose_agent(loss),
             // What is new is looked at before the next wait.
-            Control::Reconsider => {}
+            Control::FaultsChanged => {}
             Control::Inject(message) => self.to_client.send(clock::now(), message),
         }
     }
 
-    fn attach(&mut self, client: Client) {
+    fn attach(&mut self, client: AttachedClient) {
         if let Some(old) = self.client.replace(client) {
-            old.order.send_replace(Some(Order::Replaced));
-            self.note(|session| Event::Detached { session, why: Detach::Replaced });
+            old.disconnect.send_replace(Some(Disconnect::Replaced));
+            self.note(|session| SimEvent::Detached { session, why: Detach::Replaced });
         }
         self.lifetime.input(clock::now());
         self.shared.set_state(&self.session, SessionState::Connected);
         let (start_first, absent) =
             self.shared.with_faults(|faults| (faults.start_publication, faults.absent));
         if start_first {
-            self.hand_over(publication(MessageType::StartPublication));
+            self.hand_over(publication(MessageKind::StartPublication));
         }
         if absent == Absent::Pause {
-            self.publish(MessageType::StartPublication);
+            self.publish(MessageKind::StartPublication);
         }
         self.start_agent();
-        self.reach(Step::Opened);
+        self.reach(SessionStep::Opened);
     }
 
     fn start_agent(&mut self) {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         if agent.is_none() && !self.shared.is_ended(&self.session) {
-            *agent = Some(Agent::new(clock::now(), clock::unix_ms(), self.config.clone(), self.dice.roll()));
+            *agent =
+                Some(Agent::new(clock::now(), clock::unix_ms(), self.config.clone(), self.rng.next_u64()));
         }
     }
 
     fn detach(&mut self, why: Detach) {
         self.client = None;
-        self.note(|session| Event::Detached { session, why });
+        self.note(|session| SimEvent::Detached { session, why });
         self.shared.set_state(&self.session, SessionState::Disconnected);
         if self.shared.with_faults(|faults| faults.absent) == Absent::Pause {
-            self.publish(MessageType::PausePublication);
+            self.publish(MessageKind::PausePublication);
         }
     }
 
     fn cut(&mut self, kind: CutKind) {
         if let Some(client) = &self.client {
-            client.order.send_replace(Some(Order::Cut(kind)));
+            client.disconnect.send_replace(Some(Disconnect::Cut(kind)));
             self.lose(kind);
         }
     }
@@ -227,7 +228,7 @@ impl Relay {
     fn take_message(&mut self, message: Bytes) {
         let faults = self.shared.with_faults(|faults| faults.to_agent);
         self.to_agent.set_config(faults.link);
-        if type_of(&message) == MessageType::InputStreamData.as_str() {
+        if type_of(&message) == MessageKind::InputStreamData.as_str() {
             self.lifetime.input(clock::now());
         }
         if let Some(message) = self.mangle(message, &faults) {
@@ -319,15 +320,15 @@ impl Relay {
 
     fn close_channel(&mut self) {
         let Some(output) = self.closing.take() else { return };
-        if self.client.is_none() || self.cut_at(CutWhen::Before(Step::ChannelClosed)) {
+        if self.client.is_none() || self.cut_at(CutWhen::Before(SessionStep::ChannelClosed)) {
             return;
         }
         let form = self.shared.with_faults(|faults| faults.closed_form);
         let target = self.shared.target_of(&self.session);
-        let message = channel_closed(self.dice.uuid(), &self.session, &target, &output, form);
+        let message = channel_closed(self.rng.uuid(), &self.session, &target, &output, form);
         self.hand_over(message);
-        self.reach(Step::ChannelClosed);
-        self.cut_past(Step::ChannelClosed);
+        self.reach(SessionStep::ChannelClosed);
+        self.cut_past(SessionStep::ChannelClosed);
     }
 
     fn hand_over(&mut self, message: Bytes) {
@@ -337,9 +338,9 @@ impl Relay {
         }
     }
 
-    fn reach(&mut self, step: Step) {
+    fn reach(&mut self, step: SessionStep) {
         if self.reached.insert(step) {
-            self.note(|session| Event::Reached { session, step });
+            self.note(|session| SimEvent::Reached { session, step });
         }
         if self.shared.with_faults(|faults| faults.agent_silent_at) == Some(step) {
             self.silent = true;
@@ -356,7 +357,7 @@ impl Relay {
     }
 
     /// Cuts after what was handed over has been written.
-    fn cut_past(&mut self, step: Step) {
+    fn cut_past(&mut self, step: SessionStep) {
         let Some(client) = &self.client else { return };
         if let Some(kind) = self.shared.with_faults(|faults| faults.take_cut(CutWhen::Past(step))) {
             let _ = client.outgoing.try_send(Outgoing::Cut(kind));
@@ -365,8 +366,8 @@ impl Relay {
     }
 
     fn mangle(&mut self, message: Bytes, faults: &PathFaults) -> Option<Bytes> {
-        let lost = self.dice.chance(faults.lost_acks);
-        let corrupt = self.dice.chance(faults.corrupt_digest);
+        let lost = self.rng.chance(faults.lost_acks);
+        let corrupt = self.rng.chance(faults.corrupt_digest);
         match type_of(&message) {
             "acknowledge" if lost => None,
             "input_stream_data" | "output_stream_data" if corrupt => {
@@ -378,7 +379,7 @@ impl Relay {
         }
     }
 
-    fn publish(&mut self, message_type: MessageType) {
+    fn publish(&mut self, message_type: MessageKind) {
         let now = clock::now();
         let message = publication(message_type);
         self.with_agent(|agent| agent.handle_message(now, &message));
@@ -389,7 +390,7 @@ impl Relay {
         agent.as_mut().map(use_it).unwrap_or_default()
     }
 
-    fn note(&self, event: impl FnOnce(String) -> Event) {
+    fn note(&self, event: impl FnOnce(String) -> SimEvent) {
         self.shared.note(event(self.session.clone()));
     }
 }

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::sim::agent::{Agent, Record, Status};
-use crate::sim::dice::Dice;
-use crate::sim::mailbox::RelayHandle;
+use crate::sim::relay_handle::RelayHandle;
+use crate::sim::rng::Rng;
 
 /// What a session is doing, in the API's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct SessionInfo {
 /// The agent of a session, shared between its relay and the assertions of a test.
 pub(super) type SharedAgent = Arc<Mutex<Option<Agent>>>;
 
-pub(super) struct Session {
+pub(super) struct SessionEntry {
     pub info: SessionInfo,
     pub agent: SharedAgent,
     pub relay: RelayHandle,
@@ -85,18 +85,18 @@ pub(super) struct TokenRules {
 }
 
 #[derive(Default)]
-pub(super) struct Sessions(BTreeMap<String, Session>);
+pub(super) struct Sessions(BTreeMap<String, SessionEntry>);
 
 impl Sessions {
-    pub fn insert(&mut self, session: Session) {
+    pub fn insert(&mut self, session: SessionEntry) {
         self.0.insert(session.info.id.clone(), session);
     }
 
-    pub fn find(&mut self, id: &str) -> Option<&mut Session> {
+    pub fn find(&mut self, id: &str) -> Option<&mut SessionEntry> {
         self.0.get_mut(id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub fn iter(&self) -> impl Iterator<Item = &SessionEntry> {
         self.0.values()
     }
 
@@ -120,9 +120,9 @@ impl Sessions {
     }
 }
 
-impl Session {
-    pub fn new(info: SessionInfo, relay: RelayHandle, agent: SharedAgent, dice: &mut Dice) -> Self {
-        Self { info, agent, relay, cell: cell(dice), tokens: Vec::new() }
+impl SessionEntry {
+    pub fn new(info: SessionInfo, relay: RelayHandle, agent: SharedAgent, rng: &mut Rng) -> Self {
+        Self { info, agent, relay, cell: cell(rng), tokens: Vec::new() }
     }
 
     /// Path and query of its websocket; a client must dial exactly these bytes.
@@ -132,12 +132,12 @@ impl Session {
     }
 
     /// Makes the old stream address invalid.
-    pub fn move_stream(&mut self, dice: &mut Dice) {
-        self.cell = cell(dice);
+    pub fn move_stream(&mut self, rng: &mut Rng) {
+        self.cell = cell(rng);
     }
 
-    pub fn issue_token(&mut self, now: Instant, dice: &mut Dice) -> String {
-        let random: Vec<u8> = (0..9).flat_map(|_| dice.roll().to_be_bytes()).collect();
+    pub fn issue_token(&mut self, now: Instant, rng: &mut Rng) -> String {
+        let random: Vec<u8> = (0..9).flat_map(|_| rng.next_u64().to_be_bytes()).collect();
         let value = format!("AAEAAb{}", STANDARD.encode(random));
         self.tokens.push(Token { value: value.clone(), issued: now, used: false });
         value
@@ -168,8 +168,8 @@ impl Session {
 }
 
 /// A cell number as the service gives it out: base64 with unescaped `+` and `/`.
-fn cell(dice: &mut Dice) -> String {
-    let random: Vec<u8> = (0..4).flat_map(|_| dice.roll().to_be_bytes()).collect();
+fn cell(rng: &mut Rng) -> String {
+    let random: Vec<u8> = (0..4).flat_map(|_| rng.next_u64().to_be_bytes()).collect();
     format!("AAEA+b/x{}", STANDARD.encode(random))
 }
 
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn session(dice: &mut Dice) -> Session {
+    fn session(rng: &mut Rng) -> SessionEntry {
         let info = SessionInfo {
             id: "alice@example.com-0bf03c6795a5347df".to_owned(),
             target: "i-0123456789abcdef0".to_owned(),
@@ -191,14 +191,14 @@ mod tests {
             ended: None,
             end: None,
         };
-        Session::new(info, RelayHandle::channel().0, SharedAgent::default(), dice)
+        SessionEntry::new(info, RelayHandle::channel().0, SharedAgent::default(), rng)
     }
 
     #[test]
     fn tokens_are_single_use_and_expire_only_by_the_rules() {
-        let (mut dice, now) = (Dice::new(1), Instant::now());
-        let mut session = session(&mut dice);
-        let token = session.issue_token(now, &mut dice);
+        let (mut rng, now) = (Rng::new(1), Instant::now());
+        let mut session = session(&mut rng);
+        let token = session.issue_token(now, &mut rng);
         let free = TokenRules { single_use: false, lifetime: None };
         let once = TokenRules { single_use: true, ..free };
         let brief = TokenRules { lifetime: Some(Duration::from_secs(1)), ..free };
@@ -207,24 +207,24 @@ mod tests {
         assert_eq!(session.redeem(&token, now, once), Err("the token was used before"));
         assert!(session.redeem(&token, now + Duration::from_secs(2), brief).is_err());
         assert_eq!(session.redeem("other", now, free), Err("the token is unknown"));
-        assert_ne!(session.issue_token(now, &mut dice), token);
+        assert_ne!(session.issue_token(now, &mut rng), token);
     }
 
     #[test]
     fn the_stream_address_has_raw_plus_and_slash_and_can_move() {
-        let mut dice = Dice::new(1);
-        let mut session = session(&mut dice);
+        let mut rng = Rng::new(1);
+        let mut session = session(&mut rng);
         let before = session.stream_target();
         assert!(before.contains("alice@example.com") && before.contains("+b/x"), "{before}");
-        session.move_stream(&mut dice);
+        session.move_stream(&mut rng);
         assert_ne!(session.stream_target(), before);
     }
 
     #[test]
     fn a_session_ends_once() {
-        let mut dice = Dice::new(1);
+        let mut rng = Rng::new(1);
         let mut sessions = Sessions::default();
-        let session = session(&mut dice);
+        let session = session(&mut rng);
         let id = session.info.id.clone();
         sessions.insert(session);
         assert!(sessions.end(&id, Status::Success, "", 5));

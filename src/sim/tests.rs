@@ -18,11 +18,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::agent::frame::{Frame, MessageType, flag, payload_type};
+use super::agent::message::{AgentMessage, MessageKind, flag, payload_type};
 use super::agent::{AgentConfig, Status};
 use super::config::dummy_credentials;
-use super::dice::Dice;
-use super::faults::{Absent, CutKind, CutWhen, Step, UpgradeFault};
+use super::faults::{Absent, CutKind, CutWhen, SessionStep, UpgradeFault};
+use super::rng::Rng;
 use super::*;
 
 mod forwards;
@@ -40,7 +40,7 @@ struct Started {
 /// A client that does the least that works.
 struct Client {
     socket: WebSocketStream<TcpStream>,
-    ids: Dice,
+    ids: Rng,
     expected: i64,
 }
 
@@ -140,7 +140,7 @@ async fn dial(url: &str, keys: &Credentials) -> Result<WebSocketStream<TcpStream
 impl Client {
     async fn open(simulator: &Simulator, session: &Started) -> Self {
         let socket = dial(&session.url, &simulator.credentials()).await.unwrap();
-        let mut client = Self { socket, ids: Dice::new(5), expected: 0 };
+        let mut client = Self { socket, ids: Rng::new(5), expected: 0 };
         client.present(&session.token).await;
         client
     }
@@ -164,8 +164,12 @@ impl Client {
     }
 
     async fn send(&mut self, sequence: i64, payload_type: u32, payload: &[u8]) {
-        let mut frame =
-            Frame::new(MessageType::InputStreamData, 1, self.ids.uuid(), Bytes::copy_from_slice(payload));
+        let mut frame = AgentMessage::new(
+            MessageKind::InputStreamData,
+            1,
+            self.ids.uuid(),
+            Bytes::copy_from_slice(payload),
+        );
         (frame.sequence, frame.payload_type) = (sequence, payload_type);
         self.socket.send(Message::Binary(frame.encode())).await.unwrap();
     }
@@ -184,7 +188,7 @@ impl Client {
     async fn acknowledgement(&mut self, sequence: i64) {
         loop {
             let frame = self.frame().await.expect("a message");
-            if frame.message_type == MessageType::Acknowledge {
+            if frame.message_type == MessageKind::Acknowledge {
                 let json: Value = serde_json::from_slice(&frame.payload).unwrap();
                 if json["AcknowledgedMessageSequenceNumber"] == sequence {
                     return;
@@ -194,7 +198,7 @@ impl Client {
     }
 
     /// The next expected stream message, acknowledged.
-    async fn stream(&mut self) -> Frame {
+    async fn stream(&mut self) -> AgentMessage {
         loop {
             let frame = self.frame().await.expect("a message");
             if self.accept(&frame).await {
@@ -204,13 +208,14 @@ impl Client {
     }
 
     /// Acknowledges the next expected stream message; says whether it is that.
-    async fn accept(&mut self, frame: &Frame) -> bool {
-        let is_next = frame.message_type == MessageType::OutputStreamData && frame.sequence == self.expected;
+    async fn accept(&mut self, frame: &AgentMessage) -> bool {
+        let is_next = frame.message_type == MessageKind::OutputStreamData && frame.sequence == self.expected;
         if is_next {
             self.expected += 1;
             let json = json!({ "AcknowledgedMessageType": "output_stream_data", "AcknowledgedMessageId":
                 frame.id.to_string(), "AcknowledgedMessageSequenceNumber": frame.sequence, "IsSequentialMessage": true });
-            let mut ack = Frame::new(MessageType::Acknowledge, 1, self.ids.uuid(), json.to_string().into());
+            let mut ack =
+                AgentMessage::new(MessageKind::Acknowledge, 1, self.ids.uuid(), json.to_string().into());
             ack.flags = 3;
             self.socket.send(Message::Binary(ack.encode())).await.unwrap();
         }
@@ -220,7 +225,7 @@ impl Client {
     async fn closed(&mut self) -> String {
         loop {
             let frame = self.frame().await.expect("a message");
-            if frame.message_type == MessageType::ChannelClosed {
+            if frame.message_type == MessageKind::ChannelClosed {
                 assert!(frame.digest_matches());
                 let json: Value = serde_json::from_slice(&frame.payload).unwrap();
                 return json["Output"].as_str().unwrap().to_owned();
@@ -229,10 +234,10 @@ impl Client {
     }
 
     /// The next message; `None` once the websocket is gone.
-    async fn frame(&mut self) -> Option<Frame> {
+    async fn frame(&mut self) -> Option<AgentMessage> {
         loop {
             match self.socket.next().await? {
-                Ok(Message::Binary(bytes)) => return Some(Frame::parse(&bytes).unwrap()),
+                Ok(Message::Binary(bytes)) => return Some(AgentMessage::parse(&bytes).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             }
@@ -252,7 +257,9 @@ async fn a_session_runs_from_start_to_terminate() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     client.send_surely(1, b"hello").await;
-    simulator.wait_for(|event| matches!(event, Event::Reached { step: Step::AgentOutput, .. })).await;
+    simulator
+        .wait_for(|event| matches!(event, SimEvent::Reached { step: SessionStep::AgentOutput, .. }))
+        .await;
     client.send(2, payload_type::FLAG, &flag::TERMINATE_SESSION.to_be_bytes()).await;
     assert_eq!(client.closed().await, "");
     assert!(simulator.open_sessions().is_empty());
@@ -284,7 +291,7 @@ async fn a_cut_by_bytes_breaks_a_frame_in_its_middle() {
     let mut client = Client::open(&simulator, &session).await;
     client.gone().await;
     simulator
-        .wait_for(|event| matches!(event, Event::Detached { why: Detach::Cut(CutKind::Reset), .. }))
+        .wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(CutKind::Reset), .. }))
         .await;
     let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
     client.handshake().await;
@@ -292,17 +299,22 @@ async fn a_cut_by_bytes_breaks_a_frame_in_its_middle() {
 
 #[tokio::test]
 async fn every_step_can_be_cut_and_resumed() {
-    let steps = [Step::Upgraded, Step::Opened, Step::HandshakeRequest, Step::HandshakeComplete];
+    let steps = [
+        SessionStep::Upgraded,
+        SessionStep::Opened,
+        SessionStep::HandshakeRequest,
+        SessionStep::HandshakeComplete,
+    ];
     for step in steps {
         for kind in [CutKind::Reset, CutKind::Bye] {
             let simulator = simulator(|config| config.faults.cut(CutWhen::Before(step), kind, 1)).await;
             let session = start(&simulator).await;
             let socket = dial(&session.url, &simulator.credentials()).await.unwrap();
-            let mut client = Client { socket, ids: Dice::new(5), expected: 0 };
-            if step != Step::Upgraded {
+            let mut client = Client { socket, ids: Rng::new(5), expected: 0 };
+            if step != SessionStep::Upgraded {
                 client.present(&session.token).await;
             }
-            if step == Step::HandshakeComplete {
+            if step == SessionStep::HandshakeComplete {
                 assert_eq!(client.stream().await.sequence, 0);
                 let response = br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[]}"#;
                 client.send(0, payload_type::HANDSHAKE_RESPONSE, response).await;
@@ -338,8 +350,8 @@ async fn a_bad_token_closes_the_websocket() {
     first.handshake().await;
     let mut second = Client::open(&simulator, &session).await;
     second.gone().await;
-    let rejected = simulator.wait_for(|event| matches!(event, Event::Rejected { .. })).await;
-    assert!(matches!(rejected, Event::Rejected { why, .. } if why == "the token was used before"));
+    let rejected = simulator.wait_for(|event| matches!(event, SimEvent::Rejected { .. })).await;
+    assert!(matches!(rejected, SimEvent::Rejected { why, .. } if why == "the token was used before"));
 }
 
 #[tokio::test]
@@ -350,7 +362,7 @@ async fn a_second_websocket_replaces_the_first() {
     first.handshake().await;
     let _second = Client::open(&simulator, &session).await;
     first.gone().await;
-    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Replaced, .. })).await;
+    simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Replaced, .. })).await;
 }
 
 #[tokio::test]
@@ -384,8 +396,8 @@ async fn a_refused_port_and_a_termination_reach_the_client() {
         output,
         format!("Unable to connect to specified port: dial tcp {closed_port}: connect: connection refused")
     );
-    let ended = simulator.wait_for(|event| matches!(event, Event::Ended { .. })).await;
-    assert!(matches!(ended, Event::Ended { status: Status::Failed, .. }));
+    let ended = simulator.wait_for(|event| matches!(event, SimEvent::Ended { .. })).await;
+    assert!(matches!(ended, SimEvent::Ended { status: Status::Failed, .. }));
     let other = start(&simulator).await;
     let mut client = Client::open(&simulator, &other).await;
     client.stream().await;
@@ -396,7 +408,7 @@ async fn a_refused_port_and_a_termination_reach_the_client() {
 #[tokio::test]
 async fn a_silent_agent_never_speaks_and_a_deaf_service_never_pongs() {
     let simulator = simulator(|config| {
-        config.faults.agent_silent_at = Some(Step::Opened);
+        config.faults.agent_silent_at = Some(SessionStep::Opened);
         config.faults.never_pong = true;
     })
     .await;
@@ -413,7 +425,7 @@ async fn a_black_hole_is_silent_and_the_session_can_be_resumed() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     simulator.cut_all(CutKind::BlackHole);
-    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. })).await;
+    simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. })).await;
     client.socket.send(Message::Ping(Bytes::new())).await.unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(200), client.socket.next()).await;
     assert!(waited.is_err(), "{waited:?}");
@@ -435,10 +447,10 @@ async fn messages_for_an_absent_client_are_dropped_queued_or_held_back() {
         let mut client = Client::open(&simulator, &session).await;
         client.handshake().await;
         let (mut destination, _) = listener.accept().await.unwrap();
-        simulator.wait_for(|event| matches!(event, Event::Dialed { port: 22, error: None, .. })).await;
+        simulator.wait_for(|event| matches!(event, SimEvent::Dialed { port: 22, error: None, .. })).await;
         let expected = client.expected;
         drop(client);
-        simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Client, .. })).await;
+        simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Client, .. })).await;
         destination.write_all(b"late").await.unwrap();
         let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
         client.expected = expected;
@@ -454,7 +466,7 @@ async fn an_oversized_message_closes_the_websocket() {
     client.handshake().await;
     client.send(1, payload_type::SIZE, &[b' '; 1000]).await;
     client.gone().await;
-    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Limit(_), .. })).await;
+    simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Limit(_), .. })).await;
 }
 
 #[tokio::test]
@@ -484,9 +496,9 @@ fn it_runs_on_a_thread_of_its_own_for_tests_that_block() {
     let call = b"POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: AmazonSSM.DescribeSessions\r\ncontent-length: 2\r\n\r\n{}";
     std::io::Write::write_all(&mut stream, call).unwrap();
     let seen =
-        simulator.wait_for_blocking(Duration::from_secs(10), |event| matches!(event, Event::Api { .. }));
+        simulator.wait_for_blocking(Duration::from_secs(10), |event| matches!(event, SimEvent::Api { .. }));
     let error = Some("MissingAuthenticationTokenException".to_owned());
-    assert_eq!(seen, Some(Event::Api { operation: "DescribeSessions".to_owned(), session: None, error }));
+    assert_eq!(seen, Some(SimEvent::Api { operation: "DescribeSessions".to_owned(), session: None, error }));
 }
 
 #[tokio::test]

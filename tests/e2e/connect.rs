@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use fumidai::sim::{Event, SimConfig};
+use fumidai::sim::{SimConfig, SimEvent};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -166,6 +166,6 @@ async fn a_late_answer_of_the_port_loses_nothing() {
     let mut connect = bench.connect(PORT, &[]).start();
     connect.round_trip(&noise(6, 100_000)).await;
     connect.close_and_finish().await.exits(0).silent();
-    bench.see("a dial", |event| matches!(event, Event::Dialed { port: PORT, error: None, .. })).await;
+    bench.see("a dial", |event| matches!(event, SimEvent::Dialed { port: PORT, error: None, .. })).await;
     bench.settle().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fumidai::channel::PathKnowledge;
 use fumidai::sim::faults::{ApiEffect, ApiFault, CutKind, CutWhen, Oversized};
-use fumidai::sim::{Event, Faults, ONLINE_TARGET};
+use fumidai::sim::{Faults, ONLINE_TARGET, SimEvent};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::Signal;
 
@@ -46,7 +46,7 @@ async fn what_waits_for_a_slow_reader_is_written_after_the_end() {
     let session = bench.session();
     // Nobody reads now, so that what arrives waits; all of it has been sent once the agent has ended.
     bench
-        .see("the end", |event| matches!(event, Event::Ended { session: ended, .. } if *ended == session))
+        .see("the end", |event| matches!(event, SimEvent::Ended { session: ended, .. } if *ended == session))
         .await;
     let rest = connect.finish().await.exits(0);
     assert_eq!(digest(&rest.stdout), digest(&data[1..]));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use fumidai::sim::{Event, SimConfig};
+use fumidai::sim::{SimConfig, SimEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -250,7 +250,7 @@ async fn a_reset_of_the_application_ends_the_stream() {
     let forward = bench.forward(&["-L", TO_PORT]).await;
     let mut client = forward.dial().await;
     client.write_all(b"hello").await.unwrap();
-    bench.see("a dial", |event| matches!(event, Event::Dialed { .. })).await;
+    bench.see("a dial", |event| matches!(event, SimEvent::Dialed { .. })).await;
     client.set_zero_linger().unwrap();
     drop(client);
     timeout(PATIENCE, ended.notified()).await.expect("the destination sees the end");
@@ -375,7 +375,7 @@ async fn an_agent_that_ignores_the_host_is_refused_before_any_byte() {
             finished.stderr
         );
     }
-    let dials = bench.simulator.journal().count(|event| matches!(event, Event::Dialed { .. }));
+    let dials = bench.simulator.journal().count(|event| matches!(event, SimEvent::Dialed { .. }));
     assert_eq!(dials, 0);
     // The target's own ports need no host.
     let forward = bench.forward(&["-L", TO_ECHO]).await;

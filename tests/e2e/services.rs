@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fumidai::sim::agent::frame::sha256;
-use fumidai::sim::dice::Dice;
+use fumidai::sim::agent::message::sha256;
+use fumidai::sim::rng::Rng;
 use fumidai::sim::sigv4::hex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,8 +79,8 @@ pub async fn nobody() -> SocketAddr {
 
 /// Bytes that look like nothing in particular, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    (0..length.div_ceil(8)).flat_map(|_| dice.roll().to_be_bytes()).take(length).collect()
+    let mut rng = Rng::new(seed);
+    (0..length.div_ceil(8)).flat_map(|_| rng.next_u64().to_be_bytes()).take(length).collect()
 }
 
 pub fn digest(bytes: &[u8]) -> String {

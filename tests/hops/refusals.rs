@@ -1,6 +1,6 @@
 //! Hops that are down or refuse, agents that are too old, documents that are denied: the way around, or one clear line.
 
-use fumidai::sim::Event;
+use fumidai::sim::SimEvent;
 
 use crate::network::Seat;
 use crate::run::Finished;
@@ -132,7 +132,7 @@ async fn an_old_agent_leaves_it_to_its_sshd() {
     let by_sshd = world.documents().iter().filter(|document| *document == BY_SSHD).count();
     assert_eq!((world.documents().len(), by_sshd), (6, 3));
     let journal = world.bench.simulator.journal();
-    let strays = journal.count(|event| matches!(event, Event::Dialed { host: Some(_), .. }));
+    let strays = journal.count(|event| matches!(event, SimEvent::Dialed { host: Some(_), .. }));
     assert_eq!(strays, 0, "nothing flowed to whatever an old agent dials");
 }
 

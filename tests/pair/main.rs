@@ -9,8 +9,8 @@ use std::time::Duration;
 use fumidai::channel::{Event, Failure, Pace, Refusal, Settings};
 use fumidai::sim::agent::record::Fate;
 use fumidai::sim::agent::{AgentConfig, Status};
-use fumidai::sim::dice::Dice;
 use fumidai::sim::link::LinkConfig;
+use fumidai::sim::rng::Rng;
 use serde_json::json;
 
 use pair::{Destination, Pair, pattern};
@@ -74,15 +74,15 @@ fn nothing_is_lost_on_a_bad_link() {
 #[test]
 fn nothing_is_lost_whenever_the_link_is_cut() {
     for seed in 0..40 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut pair = Pair::new(seed, delay(10), AgentConfig::default());
         let (up, down) = (pattern(MIB), pattern(200_000));
         pair.upload(&up);
         pair.download(&down);
         for _ in 0..10 {
-            pair.run(Duration::from_micros(dice.below(60_000)));
+            pair.run(Duration::from_micros(rng.below(60_000)));
             pair.cut();
-            pair.run(ms(dice.below(2_000)));
+            pair.run(ms(rng.below(2_000)));
             pair.resume();
         }
         pair.run_until(|pair| pair.written.len() >= up.len() && pair.received.len() >= down.len());

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use fumidai::channel::{Channel, Event, Now, Settings, Transmit};
 use fumidai::sim::agent::{Action, Agent, AgentConfig, Status};
-use fumidai::sim::dice::Dice;
 use fumidai::sim::link::{Link, LinkConfig};
+use fumidai::sim::rng::Rng;
 
 /// Messages of this size and more vanish on the way up: a path with a limit.
 pub type SizeLimit = Option<usize>;
@@ -61,8 +61,8 @@ impl Pair {
         destination: Destination,
     ) -> Self {
         let now = start();
-        let mut dice = Dice::new(seed);
-        let random = move |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = dice.below(256) as u8);
+        let mut rng = Rng::new(seed);
+        let random = move |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = rng.below(256) as u8);
         let mut channel = Channel::new(now, settings, Box::new(random));
         channel.attach(now, "token");
         Self {
@@ -272,8 +272,8 @@ impl Pair {
 
 /// Bytes that do not repeat soon, so that a swap or a gap shows.
 pub fn pattern(length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(99);
-    (0..length).map(|_| dice.below(256) as u8).collect()
+    let mut rng = Rng::new(99);
+    (0..length).map(|_| rng.below(256) as u8).collect()
 }
 
 pub fn later(now: Now, passed: Duration) -> Now {

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::sim::agent::frame::payload_type;
-use crate::sim::agent::pace::Pace;
-use crate::sim::agent::port::{self, Target};
+use crate::sim::agent::message::payload_type;
+use crate::sim::agent::port::{self, ForwardTarget};
+use crate::sim::agent::read_pace::ReadPace;
 use crate::sim::agent::{Action, Agent, Moment, Phase, Status};
 
 impl Agent {
@@ -28,11 +28,11 @@ impl Agent {
     pub fn destination_connected(&mut self, now: Instant) {
         if let Phase::Dialing { basic } = &mut self.phase {
             let basic = basic.take();
-            self.phase = Phase::Connected { pace: Pace::new(now), basic };
+            self.phase = Phase::Connected { pace: ReadPace::new(now), basic };
             self.reach(Moment::Connected);
         } else if let Phase::Redialing { target, payload } = &self.phase {
             let (target, payload) = (target.clone(), payload.clone());
-            self.phase = Phase::Connected { pace: Pace::new(now), basic: Some(target) };
+            self.phase = Phase::Connected { pace: ReadPace::new(now), basic: Some(target) };
             self.actions.push_back(Action::Write(payload));
         }
     }
@@ -89,8 +89,8 @@ impl Agent {
         }
     }
 
-    pub(super) fn dial(&mut self, target: Target) {
-        let Target { host, port } = target;
+    pub(super) fn dial(&mut self, target: ForwardTarget) {
+        let ForwardTarget { host, port } = target;
         self.actions.push_back(Action::Dial { host, port });
     }
 

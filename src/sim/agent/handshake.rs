@@ -58,7 +58,7 @@ struct ProcessedAction {
 
 /// What the client answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ClientResponse {
     /// Every action was carried out, by a client of this version.
     Agreed(String),
     /// An action failed on the client; the text is the agent's.
@@ -79,13 +79,13 @@ pub fn complete(took: Duration) -> Bytes {
 }
 
 /// Reads the client's response; `None` if it is not one, which the agent neither acknowledges nor counts.
-pub fn read_response(payload: &[u8]) -> Option<Answer> {
+pub fn read_response(payload: &[u8]) -> Option<ClientResponse> {
     let response: Response = serde_json::from_slice(payload).ok()?;
     let actions = response.processed_client_actions.unwrap_or_default();
     let failed = actions.iter().rfind(|action| action.action_status != SUCCESS);
     Some(match failed {
-        None => Answer::Agreed(response.client_version),
-        Some(action) => Answer::Refused(format!(
+        None => ClientResponse::Agreed(response.client_version),
+        Some(action) => ClientResponse::Refused(format!(
             "{} failed on client with status {} error: {}",
             action.action_type, action.action_status, action.error
         )),
@@ -127,10 +127,10 @@ mod tests {
             );
             read_response(text.as_bytes())
         };
-        assert_eq!(answer(1), Some(Answer::Agreed("1.2.764.0".to_owned())));
+        assert_eq!(answer(1), Some(ClientResponse::Agreed("1.2.764.0".to_owned())));
         assert_eq!(
             answer(3),
-            Some(Answer::Refused("SessionType failed on client with status 3 error: no".to_owned()))
+            Some(ClientResponse::Refused("SessionType failed on client with status 3 error: no".to_owned()))
         );
         assert_eq!(read_response(b"nonsense"), None);
     }

@@ -8,15 +8,15 @@
 
 pub mod config;
 mod destination;
-pub mod frame;
 mod handshake;
+pub mod message;
 mod mux;
-mod outbound;
-mod pace;
 pub mod port;
+mod read_pace;
 mod reader;
 pub mod record;
 mod rtt;
+mod send_buffer;
 mod sender;
 pub mod smux;
 mod version;
@@ -27,15 +27,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use self::config::{AgentConfig, Injection, KeepAlivePolicy, Moment, MuxConfig};
-use self::frame::{Frame, payload_type};
+use self::message::{AgentMessage, payload_type};
 use self::mux::Multiplexed;
-use self::outbound::Outbound;
-use self::pace::Pace;
-use self::port::{Mode, Target};
+use self::port::{ForwardTarget, PortMode};
+use self::read_pace::ReadPace;
 use self::reader::Reader;
 pub use self::record::{Fate, Received, Record, StreamRecord};
+use self::send_buffer::SendBuffer;
 pub use self::smux::StreamAction;
-use crate::sim::dice::Dice;
+use crate::sim::rng::Rng;
 
 /// How long an ending agent waits for its last messages to be acknowledged.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -46,12 +46,12 @@ pub struct Agent {
     config: AgentConfig,
     start: Instant,
     unix_ms: u64,
-    ids: Dice,
+    ids: Rng,
     phase: Phase,
     attached: bool,
-    outbound: Outbound,
+    outbound: SendBuffer,
     expected: i64,
-    early: BTreeMap<i64, Frame>,
+    early: BTreeMap<i64, AgentMessage>,
     reader: Reader,
     inbox: VecDeque<Bytes>,
     transmits: VecDeque<Bytes>,
@@ -105,15 +105,15 @@ enum Phase {
     /// Complete, and not dialling yet.
     Starting { until: Instant, client_version: String },
     /// A multiplexed session waits for the address of its host.
-    Resolving { target: Target, client_version: String },
+    Resolving { target: ForwardTarget, client_version: String },
     /// The dial is under way; a basic session knows what it would dial again.
-    Dialing { basic: Option<Target> },
+    Dialing { basic: Option<ForwardTarget> },
     /// Data flows.
-    Connected { pace: Pace, basic: Option<Target> },
+    Connected { pace: ReadPace, basic: Option<ForwardTarget> },
     /// The destination of a basic session is gone, and the client's next data brings it back.
-    Disconnected { target: Target },
+    Disconnected { target: ForwardTarget },
     /// That data has come and waits for the dial.
-    Redialing { target: Target, payload: Bytes },
+    Redialing { target: ForwardTarget, payload: Bytes },
     /// Streams flow.
     Multiplexed(Box<Multiplexed>),
     /// The work is done; the last messages may still be acknowledged.
@@ -130,10 +130,10 @@ impl Agent {
         let mut agent = Self {
             start: now,
             unix_ms,
-            ids: Dice::new(seed),
+            ids: Rng::new(seed),
             phase: Phase::Handshaking { deadline: now + config.handshake_timeout },
             attached: true,
-            outbound: Outbound::new(now, &config),
+            outbound: SendBuffer::new(now, &config),
             expected: 0,
             early: BTreeMap::new(),
             reader: Reader::Free,
@@ -309,22 +309,22 @@ impl Agent {
 
     fn open_port(&mut self, now: Instant, client_version: String) {
         match port::select(&self.config, &client_version) {
-            Ok(Mode::Plain(target)) => {
+            Ok(PortMode::Plain(target)) => {
                 self.dial(target);
                 self.phase = Phase::Dialing { basic: None };
             }
-            Ok(Mode::Basic(target)) => {
+            Ok(PortMode::Basic(target)) => {
                 self.dial(target.clone());
                 self.phase = Phase::Dialing { basic: Some(target) };
             }
-            Ok(Mode::Multiplexed(target)) => self.open_multiplexed(now, target, client_version),
+            Ok(PortMode::Multiplexed(target)) => self.open_multiplexed(now, target, client_version),
             Err(output) => self.finish(now, Status::Failed, output),
         }
     }
 
-    fn handshake_answered(&mut self, now: Instant, answer: handshake::Answer) {
+    fn handshake_answered(&mut self, now: Instant, answer: handshake::ClientResponse) {
         match answer {
-            handshake::Answer::Agreed(client_version) => {
+            handshake::ClientResponse::Agreed(client_version) => {
                 let took = now.saturating_duration_since(self.start);
                 self.send_stream(now, payload_type::HANDSHAKE_COMPLETE, handshake::complete(took));
                 self.reach(Moment::Completed);
@@ -332,7 +332,7 @@ impl Agent {
                 self.phase = Phase::Settling { until: now + self.config.complete_window, client_version };
                 self.advance(now);
             }
-            handshake::Answer::Refused(why) => self.handshake_failed(now, &why),
+            handshake::ClientResponse::Refused(why) => self.handshake_failed(now, &why),
         }
     }
 

@@ -10,20 +10,20 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::sim::agent::config::KeepAlivePolicy;
-use crate::sim::agent::frame::{flag, payload_type};
-use crate::sim::agent::pace::Pace;
-use crate::sim::agent::port::{self, Target};
+use crate::sim::agent::message::{flag, payload_type};
+use crate::sim::agent::port::{self, ForwardTarget};
+use crate::sim::agent::read_pace::ReadPace;
 use crate::sim::agent::record::Record;
 use crate::sim::agent::smux::keep_alive::KeepAlive;
-use crate::sim::agent::smux::{Session, StreamAction};
+use crate::sim::agent::smux::{SmuxServer, StreamAction};
 use crate::sim::agent::version::{FIRST_RESOLVING_ONCE, LAST_CLIENT_KEPT_ALIVE, compare};
 use crate::sim::agent::{Agent, Moment, Phase, Status};
 
 /// What a multiplexed session consists of.
 #[derive(Debug)]
 pub(super) struct Multiplexed {
-    pub session: Session,
-    pub pace: Pace,
+    pub session: SmuxServer,
+    pub pace: ReadPace,
 }
 
 impl Agent {
@@ -87,7 +87,7 @@ impl Agent {
     }
 
     /// Prepares a multiplexed session: a name is looked up first, once, by agents that do so.
-    pub(super) fn open_multiplexed(&mut self, now: Instant, target: Target, client_version: String) {
+    pub(super) fn open_multiplexed(&mut self, now: Instant, target: ForwardTarget, client_version: String) {
         let looks_up = compare(&self.config.agent_version, FIRST_RESOLVING_ONCE).is_ge();
         match target.host.clone().filter(|_| looks_up) {
             Some(host) => {
@@ -141,7 +141,7 @@ impl Agent {
         }
     }
 
-    fn multiplex(&mut self, now: Instant, target: Target, client_version: &str, resolved: bool) {
+    fn multiplex(&mut self, now: Instant, target: ForwardTarget, client_version: &str, resolved: bool) {
         let mux = &self.config.mux;
         let keeps_alive = match mux.keep_alive {
             KeepAlivePolicy::ByVersion => compare(client_version, LAST_CLIENT_KEPT_ALIVE).is_le(),
@@ -150,12 +150,12 @@ impl Agent {
         };
         let keep_alive =
             keeps_alive.then(|| KeepAlive::new(now, mux.keep_alive_interval, mux.keep_alive_timeout));
-        let session = Session::new(mux, target, resolved, keep_alive);
-        self.phase = Phase::Multiplexed(Box::new(Multiplexed { session, pace: Pace::new(now) }));
+        let session = SmuxServer::new(mux, target, resolved, keep_alive);
+        self.phase = Phase::Multiplexed(Box::new(Multiplexed { session, pace: ReadPace::new(now) }));
         self.reach(Moment::Connected);
     }
 
-    fn with_session(&mut self, now: Instant, tell: impl FnOnce(&mut Session, &mut Record)) {
+    fn with_session(&mut self, now: Instant, tell: impl FnOnce(&mut SmuxServer, &mut Record)) {
         if let Phase::Multiplexed(multiplexed) = &mut self.phase {
             tell(&mut multiplexed.session, &mut self.record);
             self.settle_streams(now);

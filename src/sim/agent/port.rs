@@ -16,18 +16,18 @@ const MULTIPLEXED_TYPE: &str = "LocalPortForwarding";
 
 /// How data of a Port session is to be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum PortMode {
     /// Payloads are the bytes of one connection.
-    Plain(Target),
+    Plain(ForwardTarget),
     /// Payloads are those of one connection at a time, redialled on demand.
-    Basic(Target),
+    Basic(ForwardTarget),
     /// Payloads are one smux byte stream.
-    Multiplexed(Target),
+    Multiplexed(ForwardTarget),
 }
 
 /// The other end of the forwarded connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct ForwardTarget {
     /// The remote host; the target itself if there is none.
     pub host: Option<String>,
     /// The TCP port.
@@ -38,7 +38,7 @@ pub struct Target {
 ///
 /// # Errors
 /// The Output with which the agent fails the session.
-pub fn select(config: &AgentConfig, client_version: &str) -> Result<Mode, String> {
+pub fn select(config: &AgentConfig, client_version: &str) -> Result<PortMode, String> {
     let properties = &config.properties;
     let property = |name: &str| properties.get(name).and_then(Value::as_str).unwrap_or_default();
     let is_agent_from = |version| compare(&config.agent_version, version).is_ge();
@@ -53,14 +53,14 @@ pub fn select(config: &AgentConfig, client_version: &str) -> Result<Mode, String
     let Ok(port) = port.parse() else {
         return Err(unreachable_port(&format!("dial tcp: address {port}: invalid port")));
     };
-    let target = Target { host: host.map(str::to_owned), port };
+    let target = ForwardTarget { host: host.map(str::to_owned), port };
     let has_smux = compare(&config.agent_version, LAST_AGENT_WITHOUT_SMUX).is_gt();
     Ok(if property("type") != MULTIPLEXED_TYPE {
-        Mode::Plain(target)
+        PortMode::Plain(target)
     } else if has_smux && compare(client_version, FIRST_MULTIPLEXING_CLIENT).is_ge() {
-        Mode::Multiplexed(target)
+        PortMode::Multiplexed(target)
     } else {
-        Mode::Basic(target)
+        PortMode::Basic(target)
     })
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn choose(agent_version: &str, properties: Value, client_version: &str) -> Result<Mode, String> {
+    fn choose(agent_version: &str, properties: Value, client_version: &str) -> Result<PortMode, String> {
         let agent_version = agent_version.to_owned();
         select(&AgentConfig { agent_version, properties, ..AgentConfig::default() }, client_version)
     }
@@ -103,13 +103,13 @@ mod tests {
 
     #[test]
     fn the_type_and_both_versions_choose_the_mode() {
-        let target = || Target { host: None, port: 80 };
+        let target = || ForwardTarget { host: None, port: 80 };
         let plain = json!({ "portNumber": "80", "type": "localportforwarding" });
-        assert_eq!(choose("3.3.987.0", forward(""), "1.2.764.0"), Ok(Mode::Multiplexed(target())));
-        assert_eq!(choose("3.3.987.0", forward(""), "0.0.1"), Ok(Mode::Basic(target())));
-        assert_eq!(choose("3.0.222.0", forward(""), "1.2.764.0"), Ok(Mode::Multiplexed(target())));
-        assert_eq!(choose("3.0.196.0", forward(""), "1.2.764.0"), Ok(Mode::Basic(target())));
-        assert_eq!(choose("3.3.987.0", plain, "1.2.764.0"), Ok(Mode::Plain(target())));
+        assert_eq!(choose("3.3.987.0", forward(""), "1.2.764.0"), Ok(PortMode::Multiplexed(target())));
+        assert_eq!(choose("3.3.987.0", forward(""), "0.0.1"), Ok(PortMode::Basic(target())));
+        assert_eq!(choose("3.0.222.0", forward(""), "1.2.764.0"), Ok(PortMode::Multiplexed(target())));
+        assert_eq!(choose("3.0.196.0", forward(""), "1.2.764.0"), Ok(PortMode::Basic(target())));
+        assert_eq!(choose("3.3.987.0", plain, "1.2.764.0"), Ok(PortMode::Plain(target())));
     }
 
     #[test]
@@ -124,8 +124,9 @@ mod tests {
 
     #[test]
     fn agents_differ_in_the_hosts_they_forward_to() {
-        let at =
-            |host: Option<&str>| Ok(Mode::Multiplexed(Target { host: host.map(str::to_owned), port: 80 }));
+        let at = |host: Option<&str>| {
+            Ok(PortMode::Multiplexed(ForwardTarget { host: host.map(str::to_owned), port: 80 }))
+        };
         assert_eq!(choose("3.1.1187.0", forward("db"), "1.2.764.0"), at(None));
         assert_eq!(choose("3.1.1188.0", forward("db"), "1.2.764.0"), at(Some("db")));
         for host in ["127.0.0.1", "::ffff:127.0.0.1", "localhost"] {

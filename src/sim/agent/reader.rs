@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::sim::agent::frame::{Frame, MessageType, OUTSIDE_SEQUENCE, flag, payload_type};
-use crate::sim::agent::handshake::{self, Answer};
+use crate::sim::agent::handshake::{self, ClientResponse};
+use crate::sim::agent::message::{AgentMessage, MessageKind, OUTSIDE_SEQUENCE, flag, payload_type};
 use crate::sim::agent::{Action, Agent, Fate, Moment, Phase, Status};
 
 /// What the reader is doing.
@@ -37,7 +37,7 @@ enum Outcome {
 /// What happens once a message has been acknowledged.
 enum After {
     Nothing,
-    Answered(Answer),
+    Answered(ClientResponse),
     Terminate,
     Disconnect,
 }
@@ -63,7 +63,7 @@ impl Agent {
     }
 
     fn read(&mut self, now: Instant, raw: &Bytes) {
-        let Ok(frame) = Frame::parse(raw) else {
+        let Ok(frame) = AgentMessage::parse(raw) else {
             self.record.malformed += 1;
             return;
         };
@@ -71,17 +71,17 @@ impl Agent {
         let digest_ok = frame.digest_matches();
         self.record.digest_mismatches += u64::from(!digest_ok);
         let fate = match &frame.message_type {
-            MessageType::InputStreamData => self.read_stream(now, &frame),
-            MessageType::Acknowledge => self.read_acknowledge(now, &frame.payload),
-            MessageType::ChannelClosed => {
+            MessageKind::InputStreamData => self.read_stream(now, &frame),
+            MessageKind::Acknowledge => self.read_acknowledge(now, &frame.payload),
+            MessageKind::ChannelClosed => {
                 self.channel_closed(now);
                 Fate::Read
             }
-            MessageType::PausePublication | MessageType::StartPublication => {
-                self.outbound.set_paused(frame.message_type == MessageType::PausePublication);
+            MessageKind::PausePublication | MessageKind::StartPublication => {
+                self.outbound.set_paused(frame.message_type == MessageKind::PausePublication);
                 Fate::Read
             }
-            MessageType::OutputStreamData | MessageType::AgentSessionState | MessageType::Other(_) => {
+            MessageKind::OutputStreamData | MessageKind::AgentSessionState | MessageKind::Other(_) => {
                 Fate::Read
             }
         };
@@ -98,7 +98,7 @@ impl Agent {
         Fate::Read
     }
 
-    fn read_stream(&mut self, now: Instant, frame: &Frame) -> Fate {
+    fn read_stream(&mut self, now: Instant, frame: &AgentMessage) -> Fate {
         self.outbound.set_paused(false);
         match frame.sequence.cmp(&self.expected) {
             std::cmp::Ordering::Equal => self.read_expected(now, frame),
@@ -112,7 +112,7 @@ impl Agent {
         }
     }
 
-    fn read_early(&mut self, now: Instant, frame: &Frame) -> Fate {
+    fn read_early(&mut self, now: Instant, frame: &AgentMessage) -> Fate {
         if self.early.len() >= self.config.incoming_capacity {
             return Fate::Dropped;
         }
@@ -122,7 +122,7 @@ impl Agent {
         Fate::Buffered
     }
 
-    fn read_expected(&mut self, now: Instant, frame: &Frame) -> Fate {
+    fn read_expected(&mut self, now: Instant, frame: &AgentMessage) -> Fate {
         match self.process(frame, false) {
             Outcome::Done(after) => {
                 self.accept(now, frame.sequence, frame.id, after);
@@ -171,7 +171,7 @@ impl Agent {
         }
     }
 
-    fn process(&mut self, frame: &Frame, early: bool) -> Outcome {
+    fn process(&mut self, frame: &AgentMessage, early: bool) -> Outcome {
         match frame.payload_type {
             payload_type::HANDSHAKE_RESPONSE => self.process_response(&frame.payload),
             // Nobody asked for a challenge: the real agent has no cipher to check it with.
@@ -197,7 +197,7 @@ impl Agent {
         }
     }
 
-    fn process_content(&mut self, frame: &Frame, early: bool) -> Outcome {
+    fn process_content(&mut self, frame: &AgentMessage, early: bool) -> Outcome {
         match frame.payload_type {
             payload_type::OUTPUT => self.begin_write(frame, early),
             payload_type::FLAG => self.process_flag(&frame.payload),
@@ -234,7 +234,7 @@ impl Agent {
         Outcome::Wedged
     }
 
-    fn begin_write(&mut self, frame: &Frame, early: bool) -> Outcome {
+    fn begin_write(&mut self, frame: &AgentMessage, early: bool) -> Outcome {
         if frame.payload.is_empty() {
             return Outcome::Done(After::Nothing);
         }
@@ -295,13 +295,13 @@ impl Agent {
     /// Sends an acknowledgement; says whether there was a socket for it.
     fn acknowledge(&mut self, now: Instant, sequence: i64, id: Uuid) -> bool {
         let content = Acknowledge {
-            message_type: MessageType::InputStreamData.as_str().to_owned(),
+            message_type: MessageKind::InputStreamData.as_str().to_owned(),
             message_id: id.to_string(),
             sequence,
             is_sequential: true,
         };
         let json = serde_json::to_vec(&content).expect("strings and numbers serialize");
-        let mut frame = self.frame(now, MessageType::Acknowledge, json.into());
+        let mut frame = self.frame(now, MessageKind::Acknowledge, json.into());
         frame.flags = OUTSIDE_SEQUENCE;
         let sent = self.send(frame.encode());
         self.record.acks_sent += u64::from(sent);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::sim::agent::frame::{Frame, MessageType};
+use crate::sim::agent::message::{AgentMessage, MessageKind};
 
 /// The account of one session.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,7 @@ pub struct Received {
     /// When it was read, which is later than its arrival when a write to the destination was in the way.
     pub at: Instant,
     /// What it was.
-    pub message_type: MessageType,
+    pub message_type: MessageKind,
     /// Its sequence number.
     pub sequence: i64,
     /// Its flags.
@@ -119,7 +119,7 @@ impl Record {
     pub(super) fn note(
         &mut self,
         at: Instant,
-        frame: &Frame,
+        frame: &AgentMessage,
         fate: Fate,
         digest_ok: bool,
         limits: (usize, bool),

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::{ExitCode, Output, Stdio};
 use std::time::Duration;
 
-use crate::sim::agent::frame::sha256;
+use crate::sim::agent::message::sha256;
 use crate::sim::cli::{complain, say};
 use crate::sim::config::{ONLINE_TARGET, SimConfig};
-use crate::sim::dice::Dice;
 use crate::sim::faults::{CutKind, CutWhen};
-use crate::sim::journal::{Detach, Event};
+use crate::sim::journal::{Detach, SimEvent};
+use crate::sim::rng::Rng;
+use crate::sim::sandbox::{NAME, Sandbox};
 use crate::sim::sigv4::hex;
-use crate::sim::stage::{NAME, Stage};
 
 /// No step takes longer unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,9 +30,9 @@ pub(super) async fn run() -> io::Result<ExitCode> {
         complain("fumidai-sim: hint: install the OpenSSH client (Debian: apt-get install openssh-client)");
         return Ok(ExitCode::FAILURE);
     }
-    let stage = Stage::start(SimConfig::default(), None).await?;
+    let sandbox = Sandbox::start(SimConfig::default(), None).await?;
     tokio::select! {
-        shown = show(&stage) => match shown {
+        shown = show(&sandbox) => match shown {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(why) => {
                 complain(&format!("fumidai-sim: the demo failed: {why}"));
@@ -54,35 +54,35 @@ async fn has(program: &str) -> bool {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{0}")]
-    Step(String),
+    SessionStep(String),
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
-async fn show(stage: &Stage) -> Result<(), Failure> {
-    introduce(stage)?;
-    run_a_command(stage).await?;
-    copy_both_ways(stage).await?;
-    cut_a_transfer(stage).await?;
-    settle(stage).await?;
-    Ok(conclude(stage)?)
+async fn show(sandbox: &Sandbox) -> Result<(), Failure> {
+    introduce(sandbox)?;
+    run_a_command(sandbox).await?;
+    copy_both_ways(sandbox).await?;
+    cut_a_transfer(sandbox).await?;
+    settle(sandbox).await?;
+    Ok(conclude(sandbox)?)
 }
 
-fn introduce(stage: &Stage) -> io::Result<()> {
+fn introduce(sandbox: &Sandbox) -> io::Result<()> {
     say(&format!(
         "fumidai demo. Everything runs on this machine: a simulated Session Manager on\n\
          {}, an instance {ONLINE_TARGET} that can be reached\n\
          through it only, and your own ssh and scp. No AWS account is used, and nothing is\n\
          written outside of {}.",
-        stage.simulator.endpoint(),
-        stage.folder().display()
+        sandbox.simulator.endpoint(),
+        sandbox.folder().display()
     ))
 }
 
-async fn run_a_command(stage: &Stage) -> Result<(), Failure> {
+async fn run_a_command(sandbox: &Sandbox) -> Result<(), Failure> {
     let command = "echo \"hello from the far side\"; uname -sm; exit 3";
     say(&format!("\n1. A command, with its output and its exit status\n\n   $ ssh {NAME} '{command}'"))?;
-    let output = finish("ssh", ssh(stage, &[NAME, command])).await?;
+    let output = finish("ssh", ssh(sandbox, &[NAME, command])).await?;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         say(&format!("   {line}"))?;
     }
@@ -90,14 +90,14 @@ async fn run_a_command(stage: &Stage) -> Result<(), Failure> {
     Ok(say("   (exit status 3, as it should be)")?)
 }
 
-async fn copy_both_ways(stage: &Stage) -> Result<(), Failure> {
+async fn copy_both_ways(sandbox: &Sandbox) -> Result<(), Failure> {
     say("\n2. A file there and back\n")?;
-    let original = stage.folder().join("original");
+    let original = sandbox.folder().join("original");
     std::fs::write(&original, noise(1, SMALL))?;
-    let there = stage.files.join("copied");
-    let back = stage.folder().join("returned");
-    copy(stage, "original", &format!("{NAME}:copied")).await?;
-    copy(stage, &format!("{NAME}:copied"), "returned").await?;
+    let there = sandbox.files.join("copied");
+    let back = sandbox.folder().join("returned");
+    copy(sandbox, "original", &format!("{NAME}:copied")).await?;
+    copy(sandbox, &format!("{NAME}:copied"), "returned").await?;
     let digests = [digest(&original)?, digest(&there)?, digest(&back)?];
     for (digest, name) in digests.iter().zip(["here", "there", "back again"]) {
         say(&format!("   sha256 {digest}  {name}"))?;
@@ -105,17 +105,17 @@ async fn copy_both_ways(stage: &Stage) -> Result<(), Failure> {
     expect(digests[0] == digests[1] && digests[0] == digests[2], || "the copies differ".to_owned())
 }
 
-async fn cut_a_transfer(stage: &Stage) -> Result<(), Failure> {
+async fn cut_a_transfer(sandbox: &Sandbox) -> Result<(), Failure> {
     say("\n3. The same, while the service cuts the connection in the middle\n")?;
-    let original = stage.files.join("large");
+    let original = sandbox.files.join("large");
     std::fs::write(&original, noise(2, LARGE))?;
-    let simulator = &stage.simulator;
+    let simulator = &sandbox.simulator;
     simulator.change_faults(|faults| faults.cut(CutWhen::Bytes(CUT_AT), CutKind::Reset, 1));
-    copy(stage, &format!("{NAME}:large"), "large").await?;
+    copy(sandbox, &format!("{NAME}:large"), "large").await?;
     let cuts =
-        simulator.journal().count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }));
+        simulator.journal().count(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. }));
     let resumes = simulator.journal().calls("ResumeSession");
-    let (here, there) = (digest(&stage.folder().join("large"))?, digest(&original)?);
+    let (here, there) = (digest(&sandbox.folder().join("large"))?, digest(&original)?);
     say(&format!("   sha256 {there}  there\n   sha256 {here}  here"))?;
     expect(here == there, || "the copies differ".to_owned())?;
     expect(cuts == 1 && resumes > 0, || format!("there were {cuts} cuts and {resumes} resumes"))?;
@@ -123,11 +123,11 @@ async fn cut_a_transfer(stage: &Stage) -> Result<(), Failure> {
 }
 
 /// Sees that every session ends; ssh does not wait for its ProxyCommand, so the last one may take a moment.
-async fn settle(stage: &Stage) -> Result<(), Failure> {
-    let simulator = &stage.simulator;
+async fn settle(sandbox: &Sandbox) -> Result<(), Failure> {
+    let simulator = &sandbox.simulator;
     for open in simulator.open_sessions() {
-        let ended =
-            simulator.wait_for(|event| matches!(event, Event::Ended { session, .. } if *session == open.id));
+        let ended = simulator
+            .wait_for(|event| matches!(event, SimEvent::Ended { session, .. } if *session == open.id));
         let ended = tokio::time::timeout(SETTLING, ended).await;
         expect(ended.is_ok(), || format!("the session {} was left open at the service", open.id))?;
     }
@@ -137,7 +137,7 @@ async fn settle(stage: &Stage) -> Result<(), Failure> {
     ))?)
 }
 
-fn conclude(stage: &Stage) -> io::Result<()> {
+fn conclude(sandbox: &Sandbox) -> io::Result<()> {
     say(&format!(
         "\nYour turn, with a real instance. In ~/.ssh/config:\n\n\
          \x20   Host i-* mi-*\n\
@@ -151,21 +151,21 @@ fn conclude(stage: &Stage) -> io::Result<()> {
          ssmmessages:OpenDataChannel; the instance needs the SSM agent with its usual role\n\
          (AmazonSSMManagedInstanceCore). `fumidai-sim serve` keeps a simulator running to try more.\n\
          {} is removed now.",
-        stage.folder().display()
+        sandbox.folder().display()
     ))
 }
 
-async fn copy(stage: &Stage, from: &str, to: &str) -> Result<(), Failure> {
+async fn copy(sandbox: &Sandbox, from: &str, to: &str) -> Result<(), Failure> {
     say(&format!("   $ scp {from} {to}"))?;
-    let mut scp = stage.command("scp");
-    scp.arg("-q").arg("-F").arg(&stage.ssh_config).args([from, to]);
+    let mut scp = sandbox.command("scp");
+    scp.arg("-q").arg("-F").arg(&sandbox.ssh_config).args([from, to]);
     let output = finish("scp", scp).await?;
     expect(output.status.success(), || failed("scp", &output))
 }
 
-fn ssh(stage: &Stage, arguments: &[&str]) -> tokio::process::Command {
-    let mut ssh = stage.command("ssh");
-    ssh.arg("-F").arg(&stage.ssh_config).args(arguments);
+fn ssh(sandbox: &Sandbox, arguments: &[&str]) -> tokio::process::Command {
+    let mut ssh = sandbox.command("ssh");
+    ssh.arg("-F").arg(&sandbox.ssh_config).args(arguments);
     ssh
 }
 
@@ -173,12 +173,12 @@ async fn finish(name: &str, mut command: tokio::process::Command) -> Result<Outp
     let output = command.stdin(Stdio::null()).output();
     match tokio::time::timeout(PATIENCE, output).await {
         Ok(output) => Ok(output?),
-        Err(_) => Err(Failure::Step(format!("{name} did not end within {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Failure::SessionStep(format!("{name} did not end within {} s", PATIENCE.as_secs()))),
     }
 }
 
 fn expect(holds: bool, why: impl FnOnce() -> String) -> Result<(), Failure> {
-    if holds { Ok(()) } else { Err(Failure::Step(why())) }
+    if holds { Ok(()) } else { Err(Failure::SessionStep(why())) }
 }
 
 fn failed(name: &str, output: &Output) -> String {
@@ -187,8 +187,8 @@ fn failed(name: &str, output: &Output) -> String {
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    (0..length / 8).flat_map(|_| dice.roll().to_be_bytes()).collect()
+    let mut rng = Rng::new(seed);
+    (0..length / 8).flat_map(|_| rng.next_u64().to_be_bytes()).collect()
 }
 
 fn digest(path: &Path) -> io::Result<String> {

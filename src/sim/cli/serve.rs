@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 use crate::sim::cli::{complain, say};
 use crate::sim::config::{SimConfig, SimTarget};
 use crate::sim::faults::{CutKind, CutWhen};
+use crate::sim::sandbox::{NAME, Sandbox};
 use crate::sim::simulator::CLEARED_VARIABLES;
-use crate::sim::stage::{NAME, Stage};
 
 /// How often a repeated fault happens at most.
 const ALWAYS: u32 = u32::MAX;
@@ -172,9 +172,9 @@ pub(super) async fn run(options: &Options) -> io::Result<ExitCode> {
         let filter = tracing_subscriber::EnvFilter::new("fumidai::sim=debug");
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     }
-    let stage = Stage::start(config(options), options.sshd).await?;
-    explain(&stage, options);
-    print_environment(&stage)?;
+    let sandbox = Sandbox::start(config(options), options.sshd).await?;
+    explain(&sandbox, options);
+    print_environment(&sandbox)?;
     stopped().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -229,8 +229,8 @@ fn config(options: &Options) -> SimConfig {
     config
 }
 
-fn explain(stage: &Stage, options: &Options) {
-    complain(&format!("fumidai-sim: serving on {}; Ctrl-C ends it", stage.simulator.endpoint()));
+fn explain(sandbox: &Sandbox, options: &Options) {
+    complain(&format!("fumidai-sim: serving on {}; Ctrl-C ends it", sandbox.simulator.endpoint()));
     for target in config(options).targets {
         complain(&format!(
             "  target {} ({})",
@@ -238,7 +238,7 @@ fn explain(stage: &Stage, options: &Options) {
             if target.online { "online" } else { "not connected" }
         ));
     }
-    match &stage.identity {
+    match &sandbox.identity {
         Some(identity) => {
             complain(&format!("  port 22 is the built-in host; its identity file: {}", identity.display()))
         }
@@ -246,13 +246,13 @@ fn explain(stage: &Stage, options: &Options) {
     }
     complain(&format!(
         "  try, in a shell with this environment: ssh -F {} {NAME}",
-        stage.ssh_config.display()
+        sandbox.ssh_config.display()
     ));
 }
 
-fn print_environment(stage: &Stage) -> io::Result<()> {
+fn print_environment(sandbox: &Sandbox) -> io::Result<()> {
     let mut lines = vec![format!("unset {};", CLEARED_VARIABLES.join(" "))];
-    let mut environment = stage.simulator.environment();
+    let mut environment = sandbox.simulator.environment();
     environment.push(("FUMIDAI_SIM_PID".to_owned(), std::process::id().to_string()));
     lines.extend(environment.iter().map(|(name, value)| format!("export {name}='{value}';")));
     say(&lines.join("\n"))?;

@@ -78,7 +78,7 @@ async fn carry(mut client: Client, mut pipe: DuplexStream) {
 }
 
 fn dials(simulator: &Simulator, wanted: impl Fn(&Option<String>) -> bool) -> usize {
-    simulator.journal().count(|event| matches!(event, Event::Dialed { error, .. } if wanted(error)))
+    simulator.journal().count(|event| matches!(event, SimEvent::Dialed { error, .. } if wanted(error)))
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_stream_is_dialled_echoed_and_closed() {
     client.send(3, payload_type::SIZE, b"{}").await;
     client.send(4, payload_type::FLAG, &flag::TERMINATE_SESSION.to_be_bytes()).await;
     assert_eq!(client.closed().await, "");
-    let dialed = Event::Dialed { session: id.clone(), stream: Some(3), host: None, port: 22, error: None };
+    let dialed = SimEvent::Dialed { session: id.clone(), stream: Some(3), host: None, port: 22, error: None };
     assert_eq!(simulator.journal().count(|event| *event == dialed), 1);
     let record = simulator.record(&id).unwrap();
     assert_eq!((record.streams_opened, record.sizes, record.nops), (1, 1, 0));
@@ -134,7 +134,7 @@ async fn a_host_is_mapped_or_looked_up_or_leads_nowhere() {
     client.send(2, payload_type::OUTPUT, &psh_3(b"x")).await;
     assert_eq!(read(&mut client, 9).await.0, psh_3(b"x"));
     let host = Some("db".to_owned());
-    let dialed = Event::Dialed { session: id, stream: Some(3), host, port: 22, error: None };
+    let dialed = SimEvent::Dialed { session: id, stream: Some(3), host, port: 22, error: None };
     assert_eq!(simulator.journal().count(|event| *event == dialed), 1);
 
     let (mut client, _) = forward(&simulator, Some("db.invalid")).await;
@@ -155,7 +155,9 @@ async fn an_agent_of_another_version_forwards_otherwise() {
     simulator.change_agent(|agent| agent.agent_version = "3.0.196.0".to_owned());
     let (mut client, id) = forward(&simulator, Some("nobody.invalid")).await;
     client.send_surely(1, b"plain bytes").await;
-    simulator.wait_for(|event| matches!(event, Event::Reached { step: Step::AgentOutput, .. })).await;
+    simulator
+        .wait_for(|event| matches!(event, SimEvent::Reached { step: SessionStep::AgentOutput, .. }))
+        .await;
     let record = simulator.record(&id).unwrap();
     assert_eq!((record.streams_opened, record.bytes_written), (0, 11));
 }

@@ -11,7 +11,7 @@ const VERSION: u8 = 1;
 
 /// What a frame does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum SmuxCommand {
     /// Opens a stream.
     Syn,
     /// Closes a stream.
@@ -24,9 +24,9 @@ pub enum Command {
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct SmuxHeader {
     /// What the frame does.
-    pub command: Command,
+    pub command: SmuxCommand,
     /// How much data follows; only that of a push is read.
     pub length: u16,
     /// The stream; 0 for a NOP.
@@ -41,7 +41,7 @@ pub struct ProtocolError {
     command: u8,
 }
 
-impl Command {
+impl SmuxCommand {
     fn code(self) -> u8 {
         match self {
             Self::Syn => 0,
@@ -52,7 +52,7 @@ impl Command {
     }
 }
 
-impl Header {
+impl SmuxHeader {
     /// Reads a header.
     ///
     /// # Errors
@@ -64,10 +64,10 @@ impl Header {
             return Err(error);
         }
         let command = match command {
-            0 => Command::Syn,
-            1 => Command::Fin,
-            2 => Command::Psh,
-            3 => Command::Nop,
+            0 => SmuxCommand::Syn,
+            1 => SmuxCommand::Fin,
+            2 => SmuxCommand::Psh,
+            3 => SmuxCommand::Nop,
             4.. => return Err(error),
         };
         let length = u16::from_le_bytes([length_low, length_high]);
@@ -76,19 +76,19 @@ impl Header {
 }
 
 /// Appends a frame without data.
-pub fn write(out: &mut BytesMut, command: Command, stream: u32) {
+pub fn write(out: &mut BytesMut, command: SmuxCommand, stream: u32) {
     write_header(out, command, 0, stream);
 }
 
 /// Appends data of a stream, in as many frames as it takes.
 pub fn write_data(out: &mut BytesMut, stream: u32, data: &[u8]) {
     for part in data.chunks(MOST_DATA) {
-        write_header(out, Command::Psh, part.len() as u16, stream);
+        write_header(out, SmuxCommand::Psh, part.len() as u16, stream);
         out.put_slice(part);
     }
 }
 
-fn write_header(out: &mut BytesMut, command: Command, length: u16, stream: u32) {
+fn write_header(out: &mut BytesMut, command: SmuxCommand, length: u16, stream: u32) {
     out.put_u8(VERSION);
     out.put_u8(command.code());
     out.put_u16_le(length);
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn vector_5_the_four_frames() {
-        assert_eq!(written(|out| write(out, Command::Syn, 3)), hex("01 00 00 00 03 00 00 00"));
+        assert_eq!(written(|out| write(out, SmuxCommand::Syn, 3)), hex("01 00 00 00 03 00 00 00"));
         assert_eq!(written(|out| write_data(out, 3, b"GET")), hex("01 02 03 00 03 00 00 00 47 45 54"));
-        assert_eq!(written(|out| write(out, Command::Fin, 3)), hex("01 01 00 00 03 00 00 00"));
-        assert_eq!(written(|out| write(out, Command::Nop, 0)), hex("01 03 00 00 00 00 00 00"));
+        assert_eq!(written(|out| write(out, SmuxCommand::Fin, 3)), hex("01 01 00 00 03 00 00 00"));
+        assert_eq!(written(|out| write(out, SmuxCommand::Nop, 0)), hex("01 03 00 00 00 00 00 00"));
     }
 
     #[test]
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_what_is_not_version_1_is_refused() {
-        let read = |text| Header::read(hex(text).try_into().unwrap());
-        let header = Header { command: Command::Psh, length: 65_535, stream: 0x0403_0201 };
+        let read = |text| SmuxHeader::read(hex(text).try_into().unwrap());
+        let header = SmuxHeader { command: SmuxCommand::Psh, length: 65_535, stream: 0x0403_0201 };
         assert_eq!(read("01 02 ff ff 01 02 03 04"), Ok(header));
         assert_eq!(read("02 02 00 00 03 00 00 00"), Err(ProtocolError { version: 2, command: 2 }));
         assert_eq!(read("01 04 00 00 03 00 00 00"), Err(ProtocolError { version: 1, command: 4 }));

@@ -4,7 +4,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::sim::agent::smux::frame::{Command, HEADER_LENGTH, Header, ProtocolError};
+use crate::sim::agent::smux::frame::{HEADER_LENGTH, ProtocolError, SmuxCommand, SmuxHeader};
 
 /// Bytes on their way to the smux reader.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct Push {
 
 /// What the reader makes of the bytes that are there.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Frame {
+pub enum SmuxFrame {
     /// Opens a stream.
     Syn(u32),
     /// Closes a stream.
@@ -59,10 +59,10 @@ impl Inlet {
     }
 
     /// Returns the command of the next frame without taking it, if its header has arrived.
-    pub fn peek(&mut self) -> Option<Command> {
+    pub fn peek(&mut self) -> Option<SmuxCommand> {
         self.fill();
         if self.push.is_some() {
-            return Some(Command::Psh);
+            return Some(SmuxCommand::Psh);
         }
         self.header()?.ok().map(|header| header.command)
     }
@@ -71,16 +71,16 @@ impl Inlet {
     ///
     /// # Errors
     /// What arrived is not smux.
-    pub fn take(&mut self) -> Result<Option<Frame>, ProtocolError> {
+    pub fn take(&mut self) -> Result<Option<SmuxFrame>, ProtocolError> {
         self.fill();
         if self.push.is_none() {
             let Some(header) = self.header().transpose()? else { return Ok(None) };
             self.pipe.advance(HEADER_LENGTH);
             match header.command {
-                Command::Syn => return Ok(Some(Frame::Syn(header.stream))),
-                Command::Fin => return Ok(Some(Frame::Fin(header.stream))),
-                Command::Nop => return Ok(Some(Frame::Nop)),
-                Command::Psh => {
+                SmuxCommand::Syn => return Ok(Some(SmuxFrame::Syn(header.stream))),
+                SmuxCommand::Fin => return Ok(Some(SmuxFrame::Fin(header.stream))),
+                SmuxCommand::Nop => return Ok(Some(SmuxFrame::Nop)),
+                SmuxCommand::Psh => {
                     let length = usize::from(header.length);
                     self.push = Some(Push { stream: header.stream, length, data: BytesMut::new() });
                 }
@@ -89,7 +89,7 @@ impl Inlet {
         Ok(self.take_push())
     }
 
-    fn take_push(&mut self) -> Option<Frame> {
+    fn take_push(&mut self) -> Option<SmuxFrame> {
         let mut push = self.push.take()?;
         loop {
             let missing = push.length - push.data.len();
@@ -97,7 +97,7 @@ impl Inlet {
             push.data.extend_from_slice(&part);
             self.fill();
             if push.data.len() == push.length {
-                return Some(Frame::Psh(push.stream, push.data.freeze()));
+                return Some(SmuxFrame::Psh(push.stream, push.data.freeze()));
             }
             if self.pipe.is_empty() {
                 self.push = Some(push);
@@ -106,8 +106,8 @@ impl Inlet {
         }
     }
 
-    fn header(&self) -> Option<Result<Header, ProtocolError>> {
-        self.pipe.first_chunk::<HEADER_LENGTH>().map(|raw| Header::read(*raw))
+    fn header(&self) -> Option<Result<SmuxHeader, ProtocolError>> {
+        self.pipe.first_chunk::<HEADER_LENGTH>().map(|raw| SmuxHeader::read(*raw))
     }
 
     fn fill(&mut self) {
@@ -126,11 +126,11 @@ mod tests {
     #[test]
     fn frames_may_be_split_anywhere() {
         let expected = [
-            Frame::Syn(3),
-            Frame::Psh(3, Bytes::from_static(b"GET")),
-            Frame::Nop,
-            Frame::Psh(5, Bytes::new()),
-            Frame::Fin(3),
+            SmuxFrame::Syn(3),
+            SmuxFrame::Psh(3, Bytes::from_static(b"GET")),
+            SmuxFrame::Nop,
+            SmuxFrame::Psh(5, Bytes::new()),
+            SmuxFrame::Fin(3),
         ];
         for at in 0..WIRE.len() {
             for capacity in [8, 1000] {
@@ -152,10 +152,10 @@ mod tests {
     fn a_message_that_nobody_reads_is_blocked_once_the_pipe_is_full() {
         let mut inlet = Inlet::new(16);
         inlet.offer(Bytes::from_static(&WIRE[..16]));
-        assert_eq!(inlet.peek(), Some(Command::Syn));
+        assert_eq!(inlet.peek(), Some(SmuxCommand::Syn));
         assert!(!inlet.is_blocked());
         inlet.offer(Bytes::from_static(&WIRE[16..]));
-        assert_eq!(inlet.peek(), Some(Command::Syn));
+        assert_eq!(inlet.peek(), Some(SmuxCommand::Syn));
         assert!(inlet.is_blocked());
     }
 

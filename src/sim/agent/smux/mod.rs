@@ -7,6 +7,6 @@ pub mod frame;
 mod inlet;
 pub mod keep_alive;
 mod outlet;
-pub mod session;
+pub mod server;
 
-pub use self::session::{Session, StreamAction};
+pub use self::server::{SmuxServer, StreamAction};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::sim::agent::smux::frame::{self, Command};
+use crate::sim::agent::smux::frame::{self, SmuxCommand};
 
 /// Bytes on their way to the client.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Outlet {
     }
 
     /// Appends a frame without data.
-    pub fn write(&mut self, command: Command, stream: u32) {
+    pub fn write(&mut self, command: SmuxCommand, stream: u32) {
         let before = self.bytes.len();
         frame::write(&mut self.bytes, command, stream);
         self.written += (self.bytes.len() - before) as u64;

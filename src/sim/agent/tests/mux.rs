@@ -125,7 +125,7 @@ impl MuxBench {
 
     fn acks(&mut self) -> usize {
         let frames = std::iter::from_fn(|| self.bench.next());
-        frames.filter(|frame| frame.message_type == MessageType::Acknowledge).count()
+        frames.filter(|frame| frame.message_type == MessageKind::Acknowledge).count()
     }
 
     fn record(&self) -> &Record {
@@ -319,7 +319,7 @@ fn a_destination_is_not_read_ahead_of_a_slow_link_and_streams_take_turns() {
 fn a_pause_holds_the_streams_back() {
     let mut client = MuxBench::quick();
     client.open(&[3]);
-    client.bench.control(MessageType::PausePublication, String::new());
+    client.bench.control(MessageKind::PausePublication, String::new());
     client.data(3, b"held");
     assert_eq!(client.sent().bytes, b"");
     client.bench.acknowledge(1);
@@ -414,18 +414,18 @@ struct Destinations {
 
 impl Destinations {
     /// Does one of the things that were asked for, or part of it.
-    fn act(&mut self, client: &mut MuxBench, dice: &mut Dice) {
+    fn act(&mut self, client: &mut MuxBench, rng: &mut Rng) {
         self.asked.extend(client.actions());
         if self.asked.is_empty() {
             return;
         }
-        let at = dice.below(self.asked.len() as u64) as usize;
+        let at = rng.below(self.asked.len() as u64) as usize;
         match self.asked.swap_remove(at) {
             StreamAction::Resolve { .. } => panic!("there is no host"),
             StreamAction::Dial { stream, .. } => client.connect(stream),
             StreamAction::Read { stream, .. } => client.data(stream, &[stream as u8; 700]),
             StreamAction::Write { stream, bytes } => {
-                let count = 1 + dice.below(bytes.len() as u64) as usize;
+                let count = 1 + rng.below(bytes.len() as u64) as usize;
                 self.received.entry(stream).or_default().extend_from_slice(&bytes[..count]);
                 if count < bytes.len() {
                     self.asked.push(StreamAction::Write { stream, bytes: bytes.slice(count..) });
@@ -446,7 +446,7 @@ impl Destinations {
 #[test]
 fn whatever_the_order_every_destination_gets_its_bytes_and_every_stream_its_fin() {
     for seed in 0..50 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut config = AgentConfig::default().unpaced();
         (config.mux.receive_buffer, config.mux.pipe) = (4_000, 100);
         let mut client = MuxBench::new(config);
@@ -454,22 +454,22 @@ fn whatever_the_order_every_destination_gets_its_bytes_and_every_stream_its_fin(
         let mut wire: Vec<u8> = ids.iter().flat_map(|id| syn(*id)).collect();
         let mut expected = std::collections::BTreeMap::<u32, Vec<u8>>::new();
         for _ in 0..60 {
-            let id = ids[dice.below(6) as usize];
-            let data: Vec<u8> = (0..=dice.below(900)).map(|_| dice.below(256) as u8).collect();
+            let id = ids[rng.below(6) as usize];
+            let data: Vec<u8> = (0..=rng.below(900)).map(|_| rng.below(256) as u8).collect();
             wire.extend(psh(id, &data));
             expected.entry(u32::from(id)).or_default().extend(data);
         }
         wire.extend(ids.iter().flat_map(|id| fin(*id)));
         let mut destinations = Destinations::default();
         while !wire.is_empty() {
-            let length = (1 + dice.below(1500) as usize).min(wire.len());
+            let length = (1 + rng.below(1500) as usize).min(wire.len());
             client.send(wire.drain(..length).collect::<Vec<_>>());
-            for _ in 0..dice.below(8) {
-                destinations.act(&mut client, &mut dice);
+            for _ in 0..rng.below(8) {
+                destinations.act(&mut client, &mut rng);
             }
         }
         for _ in 0..20_000 {
-            destinations.act(&mut client, &mut dice);
+            destinations.act(&mut client, &mut rng);
         }
         assert!(destinations.received == expected, "seed {seed}");
         destinations.closed.sort_unstable();

@@ -7,36 +7,36 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::sim::config::{ONLINE_TARGET, SimConfig};
-use crate::sim::host::Host;
-use crate::sim::scratch::Scratch;
+use crate::sim::scratch_dir::ScratchDir;
 use crate::sim::simulator::{CLEARED_VARIABLES, Simulator};
+use crate::sim::ssh_server::SshServer;
 
 /// The ssh name of the simulated instance.
 pub(super) const NAME: &str = "demo";
 
 /// The running parts.
-pub(super) struct Stage {
+pub(super) struct Sandbox {
     pub simulator: Simulator,
     pub ssh_config: PathBuf,
     pub identity: Option<PathBuf>,
     pub files: PathBuf,
     home: PathBuf,
-    _host: Option<Host>,
-    scratch: Scratch,
+    _host: Option<SshServer>,
+    scratch: ScratchDir,
 }
 
-impl Stage {
+impl Sandbox {
     /// Starts a simulator; port 22 leads to `sshd`, or to the built-in host if there is none.
     ///
     /// # Errors
     /// A port, a key or a file cannot be had.
     pub async fn start(mut config: SimConfig, sshd: Option<SocketAddr>) -> io::Result<Self> {
-        let scratch = Scratch::new()?;
+        let scratch = ScratchDir::new()?;
         let (files, home) = (scratch.folder("host")?, scratch.folder("home")?);
         let (host, address, identity) = match sshd {
             Some(address) => (None, address, None),
             None => {
-                let host = Host::start(&files).await?;
+                let host = SshServer::start(&files).await?;
                 let (address, identity) = (host.address(), scratch.write("identity", host.identity()?)?);
                 (Some(host), address, Some(identity))
             }
@@ -77,7 +77,7 @@ impl Stage {
 fn ssh_config(program: &Path, identity: Option<&Path>, known_hosts: &Path) -> String {
     let program = program.display().to_string().replace('%', "%%");
     let mut lines = vec![
-        format!("Host {NAME} {ONLINE_TARGET}"),
+        format!("SshServer {NAME} {ONLINE_TARGET}"),
         format!("    HostName {ONLINE_TARGET}"),
         format!("    ProxyCommand \"{program}\" fumidai connect %h %p"),
     ];
@@ -102,20 +102,20 @@ mod tests {
 
     #[tokio::test]
     async fn the_stage_has_a_host_and_a_configuration_that_names_it() {
-        let stage = Stage::start(SimConfig::default(), None).await.unwrap();
-        let text = std::fs::read_to_string(&stage.ssh_config).unwrap();
+        let sandbox = Sandbox::start(SimConfig::default(), None).await.unwrap();
+        let text = std::fs::read_to_string(&sandbox.ssh_config).unwrap();
         assert!(
             text.contains("fumidai connect %h %p") && text.contains("StrictHostKeyChecking yes"),
             "{text}"
         );
-        assert!(stage.identity.as_ref().is_some_and(|identity| identity.starts_with(stage.folder())));
+        assert!(sandbox.identity.as_ref().is_some_and(|identity| identity.starts_with(sandbox.folder())));
     }
 
     #[tokio::test]
     async fn an_sshd_of_the_users_is_left_to_the_users_keys() {
         let sshd = SocketAddr::from(([127, 0, 0, 1], 2222));
-        let stage = Stage::start(SimConfig::default(), Some(sshd)).await.unwrap();
-        assert_eq!(stage.identity, None);
-        assert!(!std::fs::read_to_string(&stage.ssh_config).unwrap().contains("IdentityFile"));
+        let sandbox = Sandbox::start(SimConfig::default(), Some(sshd)).await.unwrap();
+        assert_eq!(sandbox.identity, None);
+        assert!(!std::fs::read_to_string(&sandbox.ssh_config).unwrap().contains("IdentityFile"));
     }
 }

@@ -13,7 +13,7 @@ use crate::sim::agent::rtt::RoundTrip;
 
 /// The list of unacknowledged messages and the clock of its resends.
 #[derive(Debug)]
-pub struct Outbound {
+pub struct SendBuffer {
     next: i64,
     unacked: VecDeque<Sent>,
     capacity: usize,
@@ -33,7 +33,7 @@ struct Sent {
     last_sent: Instant,
 }
 
-impl Outbound {
+impl SendBuffer {
     /// Starts with the sequence number 0 and the first scan after one interval.
     pub fn new(now: Instant, config: &AgentConfig) -> Self {
         Self {
@@ -150,8 +150,8 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn outbound(now: Instant, config: AgentConfig) -> Outbound {
-        Outbound::new(now, &config)
+    fn outbound(now: Instant, config: AgentConfig) -> SendBuffer {
+        SendBuffer::new(now, &config)
     }
 
     fn nothing() -> Vec<Bytes> {

@@ -25,14 +25,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A running host; dropping it stops it.
 #[derive(Debug)]
-pub struct Host {
+pub struct SshServer {
     address: SocketAddr,
     host_key: PublicKey,
     user_key: PrivateKey,
     _stop: DropGuard,
 }
 
-impl Host {
+impl SshServer {
     /// Starts a host on a free loopback port; commands and relative paths begin in `directory`.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Host {
         let (host_key, user_key) = (new_key()?, new_key()?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let guest = Guest {
+        let guest = SshHandler {
             accepted: user_key.public_key().clone(),
             directory: directory.to_owned(),
             environment: Vec::new(),
@@ -96,7 +96,7 @@ fn config(host_key: PrivateKey) -> russh::server::Config {
     }
 }
 
-async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, guest: Guest) {
+async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, guest: SshHandler) {
     // A host that cannot accept any more has no way to say so but to stop.
     while let Ok((stream, _)) = listener.accept().await {
         let (config, guest) = (config.clone(), guest.clone());
@@ -114,7 +114,7 @@ async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, guest
 }
 
 /// One connection's state.
-struct Guest {
+struct SshHandler {
     accepted: PublicKey,
     directory: PathBuf,
     environment: Vec<(String, String)>,
@@ -122,14 +122,14 @@ struct Guest {
     sftp: HashSet<ChannelId>,
 }
 
-impl Clone for Guest {
+impl Clone for SshHandler {
     fn clone(&self) -> Self {
         let (accepted, directory) = (self.accepted.clone(), self.directory.clone());
         Self { accepted, directory, environment: Vec::new(), channels: HashMap::new(), sftp: HashSet::new() }
     }
 }
 
-impl Guest {
+impl SshHandler {
     fn judge(&self, key: &PublicKey) -> Auth {
         if key.key_data() == self.accepted.key_data() { Auth::Accept } else { Auth::reject() }
     }
@@ -148,7 +148,7 @@ impl Guest {
     }
 }
 
-impl Handler for Guest {
+impl Handler for SshHandler {
     type Error = russh::Error;
 
     async fn auth_publickey_offered(
@@ -275,7 +275,7 @@ mod tests {
         }
     }
 
-    async fn log_in(host: &Host, key: PrivateKey) -> Option<client::Handle<Trusting>> {
+    async fn log_in(host: &SshServer, key: PrivateKey) -> Option<client::Handle<Trusting>> {
         let mut session = client::connect(Arc::default(), host.address(), Trusting).await.unwrap();
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         session.authenticate_publickey("anybody", key).await.unwrap().success().then_some(session)
@@ -284,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn it_runs_commands_with_input_output_and_exit_status() {
         let directory = tempfile::tempdir().unwrap();
-        let host = Host::start(directory.path()).await.unwrap();
+        let host = SshServer::start(directory.path()).await.unwrap();
         let session = log_in(&host, host.user_key.clone()).await.expect("the key made for this run");
         let mut channel = session.channel_open_session().await.unwrap();
         channel.exec(true, "cat; echo to-stderr >&2; exit 7").await.unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_other_key_is_refused() {
-        let host = Host::start(Path::new(".")).await.unwrap();
+        let host = SshServer::start(Path::new(".")).await.unwrap();
         assert!(log_in(&host, new_key().unwrap()).await.is_none());
         assert!(host.identity().unwrap().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
         assert!(host.known_hosts_line("demo").unwrap().starts_with("demo ssh-ed25519 "));

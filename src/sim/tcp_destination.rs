@@ -14,7 +14,7 @@ type Dial = Pin<Box<dyn Future<Output = Result<TcpStream, String>> + Send>>;
 
 /// The connection, or what stands in for it.
 #[derive(Default)]
-pub struct Destination {
+pub struct TcpDestination {
     state: State,
     buffer: Vec<u8>,
 }
@@ -33,7 +33,7 @@ enum State {
 
 /// What happened to the connection.
 #[derive(Debug)]
-pub enum Happened {
+pub enum DestinationEvent {
     /// It stands.
     Connected,
     /// It could not be made.
@@ -59,7 +59,7 @@ pub enum Address {
     Resolved(Vec<SocketAddr>),
 }
 
-impl Destination {
+impl TcpDestination {
     /// Begins to dial; the network takes its time for it.
     pub fn dial(&mut self, address: Address, delay: Duration) {
         self.state = State::Dialing(Box::pin(async move {
@@ -81,7 +81,7 @@ impl Destination {
     }
 
     /// Waits for what happens next, reading at most `limit` bytes and only if there is a limit. Cancel-safe.
-    pub async fn next(&mut self, limit: Option<usize>) -> Happened {
+    pub async fn next(&mut self, limit: Option<usize>) -> DestinationEvent {
         match &mut self.state {
             State::Closed => std::future::pending().await,
             State::Dialing(dial) => {
@@ -92,16 +92,16 @@ impl Destination {
                 self.buffer.resize(limit.unwrap_or_default(), 0);
                 tokio::select! {
                     read = reader.read(&mut self.buffer), if limit.is_some() => match read {
-                        Ok(0) => Happened::Eof,
-                        Ok(count) => Happened::Data(self.buffer[..count].to_vec()),
-                        Err(_) => Happened::Reset,
+                        Ok(0) => DestinationEvent::Eof,
+                        Ok(count) => DestinationEvent::Data(self.buffer[..count].to_vec()),
+                        Err(_) => DestinationEvent::Reset,
                     },
                     wrote = writer.write(pending), if !pending.is_empty() => match wrote {
                         Ok(count) => {
                             pending.advance(count);
-                            Happened::Wrote(count)
+                            DestinationEvent::Wrote(count)
                         }
-                        Err(_) => Happened::Reset,
+                        Err(_) => DestinationEvent::Reset,
                     },
                     else => std::future::pending().await,
                 }
@@ -109,16 +109,16 @@ impl Destination {
         }
     }
 
-    fn dialed(&mut self, dialed: Result<TcpStream, String>) -> Happened {
+    fn dialed(&mut self, dialed: Result<TcpStream, String>) -> DestinationEvent {
         match dialed {
             Ok(stream) => {
                 let (reader, writer) = stream.into_split();
                 self.state = State::Open { reader, writer, pending: Bytes::new() };
-                Happened::Connected
+                DestinationEvent::Connected
             }
             Err(why) => {
                 self.state = State::Closed;
-                Happened::Failed(why)
+                DestinationEvent::Failed(why)
             }
         }
     }
@@ -175,24 +175,24 @@ mod tests {
     #[tokio::test]
     async fn it_connects_writes_reads_and_sees_the_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut destination = Destination::default();
+        let mut destination = TcpDestination::default();
         destination.dial(Address::Mapped(listener.local_addr().unwrap()), Duration::ZERO);
-        assert!(matches!(destination.next(None).await, Happened::Connected));
+        assert!(matches!(destination.next(None).await, DestinationEvent::Connected));
         let (mut peer, _) = listener.accept().await.unwrap();
         destination.write(Bytes::from_static(b"abc"));
-        assert!(matches!(destination.next(None).await, Happened::Wrote(3)));
+        assert!(matches!(destination.next(None).await, DestinationEvent::Wrote(3)));
         peer.write_all(b"xyz").await.unwrap();
         drop(peer);
-        assert!(matches!(destination.next(Some(2)).await, Happened::Data(data) if data == b"xy"));
-        assert!(matches!(destination.next(Some(2)).await, Happened::Data(data) if data == b"z"));
+        assert!(matches!(destination.next(Some(2)).await, DestinationEvent::Data(data) if data == b"xy"));
+        assert!(matches!(destination.next(Some(2)).await, DestinationEvent::Data(data) if data == b"z"));
     }
 
     #[tokio::test]
     async fn a_refusal_is_worded_as_the_agents() {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let mut destination = Destination::default();
+        let mut destination = TcpDestination::default();
         destination.dial(Address::Mapped(free), Duration::ZERO);
-        let Happened::Failed(why) = destination.next(None).await else { panic!("nobody listens") };
+        let DestinationEvent::Failed(why) = destination.next(None).await else { panic!("nobody listens") };
         assert_eq!(why, format!("dial tcp {free}: connect: connection refused"));
     }
 }

@@ -10,9 +10,9 @@ use crate::sim::sigv4::hex;
 
 /// A folder that only its owner can read.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct ScratchDir(PathBuf);
 
-impl Scratch {
+impl ScratchDir {
     /// Makes one below the system's temporary folder.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays behind");
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn it_goes_away_with_what_is_in_it() {
-        let scratch = Scratch::new().unwrap();
+        let scratch = ScratchDir::new().unwrap();
         let file = scratch.write("secret", "x").unwrap();
         let folder = scratch.folder("sub").unwrap();
         assert!(file.is_file() && folder.is_dir());
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn only_its_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt;
-        let scratch = Scratch::new().unwrap();
+        let scratch = ScratchDir::new().unwrap();
         let file = scratch.write("secret", "x").unwrap();
         assert_eq!(fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o077, 0);
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o077, 0);

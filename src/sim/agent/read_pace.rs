@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 /// When the next read is due, and whether it is.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ReadPace {
     next_read: Instant,
     readable: bool,
 }
 
-impl Pace {
+impl ReadPace {
     /// Allows the first read at once.
     pub fn new(now: Instant) -> Self {
         Self { next_read: now, readable: true }

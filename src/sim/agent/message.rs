@@ -26,7 +26,7 @@ const FIXED_PART: usize = 120;
 
 /// What kind of message it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageType {
+pub enum MessageKind {
     /// Client to agent, numbered and acknowledged.
     InputStreamData,
     /// Agent to client, numbered and acknowledged.
@@ -45,7 +45,7 @@ pub enum MessageType {
     Other(String),
 }
 
-impl MessageType {
+impl MessageKind {
     /// Returns the name on the wire, without padding.
     pub fn as_str(&self) -> &str {
         match self {
@@ -106,9 +106,9 @@ pub mod flag {
 
 /// One AgentMessage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct AgentMessage {
     /// What it is.
-    pub message_type: MessageType,
+    pub message_type: MessageKind,
     /// Unix milliseconds.
     pub created: u64,
     /// The number in its direction's sequence; 0 and meaningless outside of it.
@@ -125,9 +125,9 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-impl Frame {
+impl AgentMessage {
     /// Makes a frame with a right digest.
-    pub fn new(message_type: MessageType, created: u64, id: Uuid, payload: Bytes) -> Self {
+    pub fn new(message_type: MessageKind, created: u64, id: Uuid, payload: Bytes) -> Self {
         let digest = sha256(&payload);
         Self {
             message_type,
@@ -166,7 +166,7 @@ impl Frame {
         let mut digest = [0; 32];
         digest.copy_from_slice(&raw[DIGEST_AT..PAYLOAD_TYPE_AT]);
         Ok(Self {
-            message_type: MessageType::named(name),
+            message_type: MessageKind::named(name),
             created,
             sequence: u64_at(raw, SEQUENCE_AT).cast_signed(),
             flags: u64_at(raw, FLAGS_AT),
@@ -277,8 +277,8 @@ mod tests {
         digits.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
     }
 
-    fn frame(message_type: MessageType, id: &str, payload: &'static [u8]) -> Frame {
-        Frame::new(message_type, DATE, id.parse().unwrap(), Bytes::from_static(payload))
+    fn frame(message_type: MessageKind, id: &str, payload: &'static [u8]) -> AgentMessage {
+        AgentMessage::new(message_type, DATE, id.parse().unwrap(), Bytes::from_static(payload))
     }
 
     #[test]
@@ -291,10 +291,10 @@ mod tests {
             2c f2 4d ba 5f b0 a3 0e 26 e8 3b 2a c5 b9 e2 9e
             1b 16 1e 5c 1f a7 42 5e 73 04 33 62 93 8b 98 24
             00 00 00 01 00 00 00 05 68 65 6c 6c 6f");
-        let mut hello = frame(MessageType::InputStreamData, "00112233-4455-6677-8899-aabbccddeeff", b"hello");
+        let mut hello = frame(MessageKind::InputStreamData, "00112233-4455-6677-8899-aabbccddeeff", b"hello");
         hello.payload_type = payload_type::OUTPUT;
         assert_eq!(hello.encode().as_ref(), wire);
-        assert_eq!(Frame::parse(&wire), Ok(hello));
+        assert_eq!(AgentMessage::parse(&wire), Ok(hello));
     }
 
     #[test]
@@ -309,10 +309,10 @@ mod tests {
             a4 3a 82 48 cc a6 12 24 fd 1f a7 6c fd 7a 2f 51
             00 00 00 00 00 00 00 b0");
         wire.extend_from_slice(json);
-        let mut ack = frame(MessageType::Acknowledge, "fedcba98-7654-4321-8fed-cba987654321", json);
+        let mut ack = frame(MessageKind::Acknowledge, "fedcba98-7654-4321-8fed-cba987654321", json);
         ack.flags = OUTSIDE_SEQUENCE;
         assert_eq!(ack.encode().as_ref(), wire);
-        assert_eq!(Frame::parse(&wire), Ok(ack));
+        assert_eq!(AgentMessage::parse(&wire), Ok(ack));
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
             61 2c ef 5f aa 9b c7 a4 d5 b9 be 2f db 12 cf 1a
             00 00 00 0a 00 00 00 04 00 00 00 02");
         let mut flag =
-            frame(MessageType::InputStreamData, "0f1e2d3c-4b5a-4968-8796-a5b4c3d2e1f0", &[0, 0, 0, 2]);
+            frame(MessageKind::InputStreamData, "0f1e2d3c-4b5a-4968-8796-a5b4c3d2e1f0", &[0, 0, 0, 2]);
         flag.payload_type = payload_type::FLAG;
         flag.sequence = 5;
         assert_eq!(flag.encode().as_ref(), wire);
@@ -344,9 +344,9 @@ mod tests {
             32 4a 1b ce ee 83 ce 0d 7f 49 f3 3b 52 d2 fb 41
             00 00 00 e6");
         wire.extend_from_slice(json);
-        let closed = frame(MessageType::ChannelClosed, "11111111-2222-4333-8444-555555555555", json);
+        let closed = frame(MessageKind::ChannelClosed, "11111111-2222-4333-8444-555555555555", json);
         assert_eq!(closed.encode_service().as_ref(), wire);
-        let parsed = Frame::parse(&wire).unwrap();
+        let parsed = AgentMessage::parse(&wire).unwrap();
         assert_eq!(parsed.payload, json);
         assert!(parsed.digest_matches());
     }
@@ -354,13 +354,13 @@ mod tests {
     #[test]
     fn what_the_agent_would_drop_is_dropped() {
         let good =
-            frame(MessageType::Acknowledge, "11111111-2222-4333-8444-555555555555", b"{}").encode().to_vec();
+            frame(MessageKind::Acknowledge, "11111111-2222-4333-8444-555555555555", b"{}").encode().to_vec();
         let patched = |at: usize, bytes: &[u8]| {
             let mut raw = good.clone();
             raw[at..at + bytes.len()].copy_from_slice(bytes);
-            Frame::parse(&raw)
+            AgentMessage::parse(&raw)
         };
-        assert_eq!(Frame::parse(&good[..119]), Err(Malformed::Short(119)));
+        assert_eq!(AgentMessage::parse(&good[..119]), Err(Malformed::Short(119)));
         assert_eq!(patched(0, &[0; 4]), Err(Malformed::NoHeader));
         assert_eq!(patched(0, &200u32.to_be_bytes()), Err(Malformed::HeaderTooLong(200)));
         assert_eq!(patched(4, &[0; 32]), Err(Malformed::NoType));
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_relay_reads_the_type_of_either_padding() {
-        let closed = frame(MessageType::ChannelClosed, "11111111-2222-4333-8444-555555555555", b"{}");
+        let closed = frame(MessageKind::ChannelClosed, "11111111-2222-4333-8444-555555555555", b"{}");
         assert_eq!(type_of(&closed.encode()), "channel_closed");
         assert_eq!(type_of(&closed.encode_service()), "channel_closed");
         assert_eq!(type_of(b"short"), "");

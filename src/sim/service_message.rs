@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::sim::agent::frame::{Frame, MessageType, payload_type, type_of};
+use crate::sim::agent::message::{AgentMessage, MessageKind, payload_type, type_of};
 use crate::sim::clock;
-use crate::sim::faults::{ClosedForm, Step};
+use crate::sim::faults::{ClosedForm, SessionStep};
 
 /// A publication message as it was seen: header length 112, NUL padding, no digest, padded to 120 bytes.
-pub(super) fn publication(message_type: MessageType) -> Bytes {
-    let frame = Frame::new(message_type, clock::unix_ms(), Uuid::nil(), Bytes::from_static(&[0; 4]));
+pub(super) fn publication(message_type: MessageKind) -> Bytes {
+    let frame = AgentMessage::new(message_type, clock::unix_ms(), Uuid::nil(), Bytes::from_static(&[0; 4]));
     let mut raw = frame.encode_service().to_vec();
     raw[80..112].fill(0);
     raw.into()
@@ -27,7 +27,7 @@ pub(super) fn channel_closed(id: Uuid, session: &str, target: &str, output: &str
         "SchemaVersion": 1,
         "Output": output,
     });
-    let frame = Frame::new(MessageType::ChannelClosed, created, id, json.to_string().into());
+    let frame = AgentMessage::new(MessageKind::ChannelClosed, created, id, json.to_string().into());
     match form {
         ClosedForm::Service => frame.encode_service(),
         ClosedForm::Agent => frame.encode(),
@@ -35,21 +35,21 @@ pub(super) fn channel_closed(id: Uuid, session: &str, target: &str, output: &str
 }
 
 /// Returns the step that a message from a client is.
-pub(super) fn client_step(message: &[u8]) -> Option<Step> {
-    match stream_payload(message, MessageType::InputStreamData.as_str())? {
-        payload_type::HANDSHAKE_RESPONSE => Some(Step::HandshakeResponse),
-        payload_type::OUTPUT => Some(Step::ClientOutput),
-        payload_type::FLAG => Some(Step::ClientFlag),
+pub(super) fn client_step(message: &[u8]) -> Option<SessionStep> {
+    match stream_payload(message, MessageKind::InputStreamData.as_str())? {
+        payload_type::HANDSHAKE_RESPONSE => Some(SessionStep::HandshakeResponse),
+        payload_type::OUTPUT => Some(SessionStep::ClientOutput),
+        payload_type::FLAG => Some(SessionStep::ClientFlag),
         _ => None,
     }
 }
 
 /// Returns the step that a message from an agent is.
-pub(super) fn agent_step(message: &[u8]) -> Option<Step> {
-    match stream_payload(message, MessageType::OutputStreamData.as_str())? {
-        payload_type::HANDSHAKE_REQUEST => Some(Step::HandshakeRequest),
-        payload_type::HANDSHAKE_COMPLETE => Some(Step::HandshakeComplete),
-        payload_type::OUTPUT => Some(Step::AgentOutput),
+pub(super) fn agent_step(message: &[u8]) -> Option<SessionStep> {
+    match stream_payload(message, MessageKind::OutputStreamData.as_str())? {
+        payload_type::HANDSHAKE_REQUEST => Some(SessionStep::HandshakeRequest),
+        payload_type::HANDSHAKE_COMPLETE => Some(SessionStep::HandshakeComplete),
+        payload_type::OUTPUT => Some(SessionStep::AgentOutput),
         _ => None,
     }
 }
@@ -66,13 +66,19 @@ mod tests {
     #[test]
     fn steps_are_read_off_the_messages() {
         let message = |message_type, payload_type| {
-            let mut frame = Frame::new(message_type, 1, Uuid::nil(), Bytes::from_static(b"x"));
+            let mut frame = AgentMessage::new(message_type, 1, Uuid::nil(), Bytes::from_static(b"x"));
             frame.payload_type = payload_type;
             frame.encode()
         };
-        assert_eq!(client_step(&message(MessageType::InputStreamData, 6)), Some(Step::HandshakeResponse));
-        assert_eq!(client_step(&message(MessageType::Acknowledge, 1)), None);
-        assert_eq!(agent_step(&message(MessageType::OutputStreamData, 7)), Some(Step::HandshakeComplete));
+        assert_eq!(
+            client_step(&message(MessageKind::InputStreamData, 6)),
+            Some(SessionStep::HandshakeResponse)
+        );
+        assert_eq!(client_step(&message(MessageKind::Acknowledge, 1)), None);
+        assert_eq!(
+            agent_step(&message(MessageKind::OutputStreamData, 7)),
+            Some(SessionStep::HandshakeComplete)
+        );
         assert_eq!(agent_step(b"short"), None);
     }
 
@@ -81,7 +87,7 @@ mod tests {
         for (form, header_length) in [(ClosedForm::Service, 112), (ClosedForm::Agent, 116)] {
             let message = channel_closed(Uuid::nil(), "alice-1", "i-1", "over", form);
             assert_eq!(message[..4], u32::to_be_bytes(header_length));
-            let frame = Frame::parse(&message).unwrap();
+            let frame = AgentMessage::parse(&message).unwrap();
             assert!(frame.digest_matches());
             let json: serde_json::Value = serde_json::from_slice(&frame.payload).unwrap();
             assert_eq!((&json["Output"], &json["DestinationId"]), (&"over".into(), &"i-1".into()));
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_publication_message_is_120_bytes_without_a_digest() {
-        let message = publication(MessageType::StartPublication);
+        let message = publication(MessageKind::StartPublication);
         assert_eq!((message.len(), &message[..4]), (120, &[0, 0, 0, 112][..]));
         assert_eq!(message[80..112], [0; 32]);
     }

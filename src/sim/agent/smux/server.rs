@@ -1,6 +1,6 @@
 //! The server's half of a smux session: its streams, the loop that accepts and dials them, and their buffers.
 //!
-//! The agent offers it the client's bytes and takes its own with [`Session::take_output`]; the driver is asked for
+//! The agent offers it the client's bytes and takes its own with [`SmuxServer::take_output`]; the driver is asked for
 //! connections by [`StreamAction`]s. Dials are one after the other, and one full buffer stops the reading of all streams,
 //! as in the real agent.
 
@@ -10,10 +10,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::sim::agent::config::MuxConfig;
-use crate::sim::agent::port::Target;
+use crate::sim::agent::port::ForwardTarget;
 use crate::sim::agent::record::Record;
-use crate::sim::agent::smux::frame::{Command, MOST_DATA};
-use crate::sim::agent::smux::inlet::{Frame, Inlet};
+use crate::sim::agent::smux::frame::{MOST_DATA, SmuxCommand};
+use crate::sim::agent::smux::inlet::{Inlet, SmuxFrame};
 use crate::sim::agent::smux::keep_alive::{Due, KeepAlive};
 use crate::sim::agent::smux::outlet::Outlet;
 
@@ -59,8 +59,8 @@ pub enum StreamAction {
 
 /// A smux session on the agent's side.
 #[derive(Debug)]
-pub struct Session {
-    target: Target,
+pub struct SmuxServer {
+    target: ForwardTarget,
     resolved: bool,
     accept_backlog: usize,
     inlet: Inlet,
@@ -86,9 +86,14 @@ struct Stream {
     writing: usize,
 }
 
-impl Session {
+impl SmuxServer {
     /// Starts a session; without `resolved` every dial fails.
-    pub fn new(config: &MuxConfig, target: Target, resolved: bool, keep_alive: Option<KeepAlive>) -> Self {
+    pub fn new(
+        config: &MuxConfig,
+        target: ForwardTarget,
+        resolved: bool,
+        keep_alive: Option<KeepAlive>,
+    ) -> Self {
         Self {
             target,
             resolved,
@@ -156,7 +161,7 @@ impl Session {
         let Some(keep_alive) = &mut self.keep_alive else { return true };
         match keep_alive.handle_timeout(now, self.room > 0) {
             Due::Nothing => {}
-            Due::Nop => self.outlet.write(Command::Nop, 0),
+            Due::Nop => self.outlet.write(SmuxCommand::Nop, 0),
             Due::TimedOut => return false,
         }
         true
@@ -228,30 +233,30 @@ impl Session {
     }
 
     fn backlog_is_full(&mut self) -> bool {
-        self.unaccepted.len() >= self.accept_backlog && self.inlet.peek() == Some(Command::Syn)
+        self.unaccepted.len() >= self.accept_backlog && self.inlet.peek() == Some(SmuxCommand::Syn)
     }
 
-    fn take(&mut self, frame: Frame, record: &mut Record) {
+    fn take(&mut self, frame: SmuxFrame, record: &mut Record) {
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.hear();
         }
         match frame {
-            Frame::Syn(id) => self.open(id, record),
-            Frame::Fin(id) => {
+            SmuxFrame::Syn(id) => self.open(id, record),
+            SmuxFrame::Fin(id) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.finished = true;
                     record.stream(id).fin_received = true;
                     self.write_on(id, record);
                 }
             }
-            Frame::Psh(id, data) => {
+            SmuxFrame::Psh(id, data) => {
                 if let Some(stream) = self.streams.get_mut(&id).filter(|_| !data.is_empty()) {
                     self.room -= data.len() as i64;
                     stream.buffer.push_back(data);
                     self.write_on(id, record);
                 }
             }
-            Frame::Nop => record.nops += 1,
+            SmuxFrame::Nop => record.nops += 1,
         }
     }
 
@@ -277,7 +282,7 @@ impl Session {
                 continue;
             }
             self.dialing = Some(id);
-            let Target { host, port } = self.target.clone();
+            let ForwardTarget { host, port } = self.target.clone();
             self.actions.push_back(StreamAction::Dial { stream: id, host, port });
         }
     }
@@ -309,7 +314,7 @@ impl Session {
         let buffered: usize = stream.buffer.iter().map(Bytes::len).sum();
         self.room += buffered as i64;
         self.outlet.forget(id);
-        self.outlet.write(Command::Fin, id);
+        self.outlet.write(SmuxCommand::Fin, id);
         record.stream(id).fin_sent = true;
         if stream.connected {
             // The real agent finishes a write that is under way first; here it is called off.
