@@ -1,4 +1,4 @@
-//! A private temporary folder that goes away with its value.
+//! A private temporary folder that is removed on drop.
 
 use std::fs;
 use std::io;
@@ -8,24 +8,24 @@ use aws_lc_rs::rand;
 
 use crate::sim::sigv4::hex;
 
-/// A folder that only its owner can read.
+/// A temporary folder that only its owner can read.
 #[derive(Debug)]
 pub struct ScratchDir(PathBuf);
 
 impl ScratchDir {
-    /// Makes one below the system's temporary folder.
+    /// Creates a folder in the system's temporary folder.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn new() -> io::Result<Self> {
         let mut random = [0; 8];
-        rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+        rand::fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
         let path = std::env::temp_dir().join(format!("fumidai-sim-{}", hex(&random)));
         create_private(&path)?;
         Ok(Self(path))
     }
 
-    /// Returns its path.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -33,7 +33,7 @@ impl ScratchDir {
     /// Writes a file that only its owner can read.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         let mut options = fs::OpenOptions::new();
@@ -44,10 +44,10 @@ impl ScratchDir {
         Ok(path)
     }
 
-    /// Makes a folder in it.
+    /// Creates a subfolder.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         create_private(&path)?;
@@ -58,7 +58,7 @@ impl ScratchDir {
 impl Drop for ScratchDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays behind");
+            tracing::warn!(path = %self.0.display(), %error, "a temporary folder was not removed");
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_away_with_what_is_in_it() {
+    fn the_folder_is_removed_with_its_files() {
         let scratch = ScratchDir::new().unwrap();
         let file = scratch.write("secret", "x").unwrap();
         let folder = scratch.folder("sub").unwrap();
