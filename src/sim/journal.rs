@@ -1,4 +1,4 @@
-//! What happened, in order, and a way to await it without sleeping.
+//! The list of events, and waiting for an event without polling.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,102 +8,102 @@ use tokio::sync::Notify;
 use crate::sim::agent::Status;
 use crate::sim::faults::{CutKind, SessionStep};
 
-/// Something that happened in the simulated service.
+/// An event of the simulated service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SimEvent {
     /// An API call was answered.
     Api {
-        /// The operation, as `StartSession`.
+        /// The operation, such as `StartSession`.
         operation: String,
-        /// The session it was about.
+        /// The session.
         session: Option<String>,
-        /// The name of the error that was answered.
+        /// The error code of the answer.
         error: Option<String>,
     },
     /// A websocket upgrade was answered.
     Upgrade {
-        /// The session of its path.
+        /// The session in the path.
         session: String,
         /// The HTTP status.
         status: u16,
         /// Why it was refused.
         why: Option<String>,
     },
-    /// A websocket was opened with a good token.
+    /// A websocket was opened with a valid token.
     Opened {
         /// The session.
         session: String,
-        /// The client's identifier, the same for every websocket of a session.
+        /// The client's identifier.
         client_id: String,
         /// The client's version.
         client_version: String,
     },
-    /// A websocket was closed because its first message was not right.
+    /// A websocket was closed because its first message was not valid.
     Rejected {
         /// The session.
         session: String,
-        /// What was wrong.
+        /// The reason.
         why: String,
     },
-    /// A step was reached for the first time, or again.
+    /// A step was reached for the first time.
     Reached {
         /// The session.
         session: String,
         /// The step.
         step: SessionStep,
     },
-    /// The client's websocket is gone.
+    /// The client's websocket was closed.
     Detached {
         /// The session.
         session: String,
-        /// Why.
+        /// The reason.
         why: Detach,
     },
     /// The agent dialled.
     Dialed {
         /// The session.
         session: String,
-        /// The stream that it was for; none without multiplexing.
+        /// The stream; `None` without multiplexing.
         stream: Option<u32>,
-        /// The remote host that was asked for; none is the target itself.
+        /// The requested remote host; `None` is the target.
         host: Option<String>,
-        /// The port that was asked for.
+        /// The requested port.
         port: u16,
-        /// Why it failed.
+        /// The error, if the dial failed.
         error: Option<String>,
     },
-    /// The session is over.
+    /// The session ended.
     Ended {
         /// The session.
         session: String,
-        /// How.
+        /// The status.
         status: Status,
         /// The text for the client.
         output: String,
     },
 }
 
-/// Why a websocket is gone.
+/// Why a websocket was closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detach {
-    /// The client closed it or broke it.
+    /// The client closed it, or it failed.
     Client,
     /// It was cut.
     Cut(CutKind),
-    /// A newer one took its place.
+    /// A newer websocket replaced it.
     Replaced,
     /// The client exceeded a limit.
     Limit(&'static str),
-    /// The session is over.
+    /// The session ended.
     Ended,
 }
 
 /// An event and its time.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Since the simulator's start.
+    /// The time since the simulator's start.
     pub at: Duration,
-    /// What happened.
+    /// The event.
     pub event: SimEvent,
 }
 
@@ -123,19 +123,19 @@ impl Journal {
     }
 
     pub(super) fn note(&self, now: Instant, event: SimEvent) {
-        tracing::debug!(?event, "simulated");
+        tracing::debug!(?event, "simulator event");
         let at = now.saturating_duration_since(self.start);
         self.lock().push(Entry { at, event });
         self.async_waiters.notify_waiters();
         self.blocking_waiters.notify_all();
     }
 
-    /// Returns a copy of everything so far.
+    /// Returns a copy of all entries.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
-    /// Counts the events so far that satisfy a predicate.
+    /// Counts the events that satisfy a predicate.
     pub fn count(&self, predicate: impl Fn(&SimEvent) -> bool) -> usize {
         self.lock().iter().filter(|entry| predicate(&entry.event)).count()
     }
@@ -145,7 +145,7 @@ impl Journal {
         self.count(|event| matches!(event, SimEvent::Api { operation, .. } if operation == name))
     }
 
-    /// Waits until an event satisfies the predicate, past events included, and returns it.
+    /// Waits for an event that satisfies the predicate; past events count.
     pub async fn wait_for(&self, predicate: impl Fn(&SimEvent) -> bool) -> SimEvent {
         loop {
             let notified = self.async_waiters.notified();
@@ -156,7 +156,7 @@ impl Journal {
         }
     }
 
-    /// The same for a thread without a runtime; `None` when the time is up.
+    /// Does the same for a thread without a runtime; returns `None` after the timeout.
     pub fn wait_for_blocking(
         &self,
         timeout: Duration,

@@ -1,7 +1,7 @@
-//! One session's relay: the agent, its destinations, both paths, and whatever client is there at the moment.
+//! The relay of one session: drives the agent, its destinations, both paths, and the attached client.
 //!
-//! A task per session. It passes messages on byte for byte, apart from what [`Faults`](crate::sim::faults::Faults) ask
-//! for, and is the only driver of the [`Agent`] value.
+//! Each session has one task. It passes messages on unchanged, except for [`Faults`](crate::sim::faults::Faults), and it
+//! is the only driver of the [`Agent`].
 
 mod destinations;
 mod lifetime;
@@ -28,11 +28,11 @@ use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
 use crate::sim::tcp_destination::{DestinationEvent, TcpDestination};
 
-/// Bytes on their way to the agent before the client is no longer read.
+/// Bytes in transit to the agent at which the client is no longer read.
 const MOST_TO_AGENT: usize = 8 * 1024 * 1024;
-/// Bytes on their way to the client before the destination is no longer read.
+/// Bytes in transit to the client at which the destination is no longer read.
 const MOST_TO_CLIENT: usize = 1024 * 1024;
-/// Messages that may wait behind the agent's blocked reader.
+/// Messages that may wait for the agent's blocked reader.
 const MOST_BACKLOG: usize = 256;
 
 pub(super) struct Relay {
@@ -51,13 +51,15 @@ pub(super) struct Relay {
     rng: Rng,
     client: Option<AttachedClient>,
     waiting: VecDeque<Bytes>,
+    /// The output of an ended session whose channel_closed is not sent yet.
     closing: Option<String>,
-    told: bool,
+    ended: bool,
+    /// The agent receives and sends nothing, by a fault.
     silent: bool,
     reached: HashSet<SessionStep>,
 }
 
-enum Woken {
+enum Wakeup {
     Control(Option<Control>),
     Message(Option<Bytes>),
     Destination(DestinationEvent),
@@ -91,37 +93,37 @@ impl Relay {
             client: None,
             waiting: VecDeque::new(),
             closing: None,
-            told: false,
+            ended: false,
             silent: false,
             reached: HashSet::new(),
             shared,
         }
     }
 
-    /// Runs until the session is over and its client knows.
+    /// Runs until the session has ended and channel_closed is sent.
     pub async fn run(mut self) {
         if self.shared.config.agent_starts_early {
             self.start_agent();
         }
         loop {
-            self.do_what_is_due();
+            self.handle_timeouts();
             self.drain();
             if self.is_over() {
                 return;
             }
             match self.wait().await {
-                Woken::Control(None) | Woken::Message(None) => return,
-                Woken::Control(Some(control)) => self.obey(control),
-                Woken::Message(Some(message)) => self.take_message(message),
-                Woken::Destination(happened) => self.take_happening(happened),
-                Woken::Connections(news) => self.take_news(news),
-                Woken::Writable | Woken::Time => {}
+                Wakeup::Control(None) | Wakeup::Message(None) => return,
+                Wakeup::Control(Some(control)) => self.handle_control(control),
+                Wakeup::Message(Some(message)) => self.handle_message_of_client(message),
+                Wakeup::Destination(event) => self.handle_destination(event),
+                Wakeup::Connections(event) => self.handle_connections(event),
+                Wakeup::Writable | Wakeup::Time => {}
             }
         }
     }
 
-    /// Looks at the time in every round, since a busy session may never come to wait for it.
-    fn do_what_is_due(&mut self) {
+    /// Called in every iteration, because a busy session may never wait for a timer.
+    fn handle_timeouts(&mut self) {
         let now = clock::now();
         self.expire(now);
         self.with_agent(|agent| {
@@ -132,10 +134,10 @@ impl Relay {
     }
 
     fn is_over(&self) -> bool {
-        self.told && self.closing.is_none()
+        self.ended && self.closing.is_none()
     }
 
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self) -> Wakeup {
         let (reads, backlog, agent_timeout) = self.with_agent(|agent| {
             let reads = agent.ready_for_data().then(|| agent.payload_size());
             (reads, agent.backlog(), agent.poll_timeout())
@@ -150,16 +152,16 @@ impl Relay {
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             biased;
-            control = self.inputs.control.recv() => Woken::Control(control),
-            happened = self.destination.next(reads) => Woken::Destination(happened),
-            news = self.connections.next() => Woken::Connections(news),
-            message = self.inputs.messages.recv(), if takes_messages => Woken::Message(message),
-            () = writable(blocked.as_ref()), if blocked.is_some() => Woken::Writable,
-            () = clock::sleep_until(deadline) => Woken::Time,
+            control = self.inputs.control.recv() => Wakeup::Control(control),
+            event = self.destination.next(reads) => Wakeup::Destination(event),
+            event = self.connections.next() => Wakeup::Connections(event),
+            message = self.inputs.messages.recv(), if takes_messages => Wakeup::Message(message),
+            () = writable(blocked.as_ref()), if blocked.is_some() => Wakeup::Writable,
+            () = clock::sleep_until(deadline) => Wakeup::Time,
         }
     }
 
-    fn obey(&mut self, control: Control) {
+    fn handle_control(&mut self, control: Control) {
         match control {
             Control::Attach(client) => self.attach(client),
             Control::Detach { client, why } => {
@@ -170,7 +172,7 @@ impl Relay {
             Control::Cut(kind) => self.cut(kind),
             Control::Terminate { output } => self.terminate(output),
             Control::LoseAgent(loss) => self.lose_agent(loss),
-            // What is new is looked at before the next wait.
+            // The next iteration reads the faults.
             Control::FaultsChanged => {}
             Control::Inject(message) => self.to_client.send(clock::now(), message),
         }
@@ -186,7 +188,7 @@ impl Relay {
         let (start_first, absent) =
             self.shared.with_faults(|faults| (faults.start_publication, faults.absent));
         if start_first {
-            self.hand_over(publication(MessageKind::StartPublication));
+            self.send_to_client(publication(MessageKind::StartPublication));
         }
         if absent == Absent::Pause {
             self.publish(MessageKind::StartPublication);
@@ -215,28 +217,28 @@ impl Relay {
     fn cut(&mut self, kind: CutKind) {
         if let Some(client) = &self.client {
             client.disconnect.send_replace(Some(Disconnect::Cut(kind)));
-            self.lose(kind);
+            self.drop_in_transit(kind);
         }
     }
 
-    fn lose(&mut self, kind: CutKind) {
+    fn drop_in_transit(&mut self, kind: CutKind) {
         self.to_agent.cut();
         self.to_client.cut();
         self.detach(Detach::Cut(kind));
     }
 
-    fn take_message(&mut self, message: Bytes) {
+    fn handle_message_of_client(&mut self, message: Bytes) {
         let faults = self.shared.with_faults(|faults| faults.to_agent);
         self.to_agent.set_config(faults.link);
         if type_of(&message) == MessageKind::InputStreamData.as_str() {
             self.lifetime.input(clock::now());
         }
-        if let Some(message) = self.mangle(message, &faults) {
+        if let Some(message) = self.apply_faults(message, &faults) {
             self.to_agent.send(clock::now(), message);
         }
     }
 
-    /// Moves everything that can move now.
+    /// Delivers all messages that are due.
     fn drain(&mut self) {
         let now = clock::now();
         while let Some(message) = self.to_agent.poll_deliver(now) {
@@ -248,7 +250,7 @@ impl Relay {
         }
     }
 
-    /// Moves what the agent has for the client; says whether the agent was held back and has room now.
+    /// Delivers the agent's messages to the client; returns whether a congested path has become free.
     fn drain_to_client(&mut self, now: Instant) -> bool {
         let congested = self.is_congested();
         self.with_agent(|agent| agent.set_congested(now, congested));
@@ -291,7 +293,7 @@ impl Relay {
         while let Some(message) = self.with_agent(Agent::poll_transmit) {
             if type_of(&message) != "agent_session_state"
                 && !self.silent
-                && let Some(message) = self.mangle(message, &faults)
+                && let Some(message) = self.apply_faults(message, &faults)
             {
                 self.to_client.send(now, message);
             }
@@ -301,19 +303,19 @@ impl Relay {
 
     fn end(&mut self, status: Status, output: String) {
         self.shared.end(&self.session, status, &output);
-        if !self.told {
-            self.told = true;
+        if !self.ended {
+            self.ended = true;
             self.closing = Some(output);
         }
     }
 
     fn deliver_to_client(&mut self, message: Bytes) {
         let step = agent_step(&message).filter(|_| self.client.is_some());
-        let Some(step) = step else { return self.hand_over(message) };
+        let Some(step) = step else { return self.send_to_client(message) };
         if self.cut_at(CutWhen::Before(step)) {
             return;
         }
-        self.hand_over(message);
+        self.send_to_client(message);
         self.reach(step);
         self.cut_past(step);
     }
@@ -326,14 +328,14 @@ impl Relay {
         let form = self.shared.with_faults(|faults| faults.closed_form);
         let target = self.shared.target_of(&self.session);
         let message = channel_closed(self.rng.uuid(), &self.session, &target, &output, form);
-        self.hand_over(message);
+        self.send_to_client(message);
         self.reach(SessionStep::ChannelClosed);
         self.cut_past(SessionStep::ChannelClosed);
     }
 
-    fn hand_over(&mut self, message: Bytes) {
+    fn send_to_client(&mut self, message: Bytes) {
         if let Some(client) = &self.client {
-            // Full only if the websocket is gone in this moment, and then the message is lost with it.
+            // The channel is full only if the websocket has just closed, and then the message is lost.
             let _ = client.outgoing.try_send(Outgoing::Message(message));
         }
     }
@@ -356,16 +358,16 @@ impl Relay {
         cut.is_some()
     }
 
-    /// Cuts after what was handed over has been written.
+    /// Cuts once the queued messages are written.
     fn cut_past(&mut self, step: SessionStep) {
         let Some(client) = &self.client else { return };
         if let Some(kind) = self.shared.with_faults(|faults| faults.take_cut(CutWhen::Past(step))) {
             let _ = client.outgoing.try_send(Outgoing::Cut(kind));
-            self.lose(kind);
+            self.drop_in_transit(kind);
         }
     }
 
-    fn mangle(&mut self, message: Bytes, faults: &PathFaults) -> Option<Bytes> {
+    fn apply_faults(&mut self, message: Bytes, faults: &PathFaults) -> Option<Bytes> {
         let lost = self.rng.chance(faults.lost_acks);
         let corrupt = self.rng.chance(faults.corrupt_digest);
         match type_of(&message) {
@@ -385,9 +387,9 @@ impl Relay {
         self.with_agent(|agent| agent.handle_message(now, &message));
     }
 
-    fn with_agent<T: Default>(&self, use_it: impl FnOnce(&mut Agent) -> T) -> T {
+    fn with_agent<T: Default>(&self, update: impl FnOnce(&mut Agent) -> T) -> T {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.as_mut().map(use_it).unwrap_or_default()
+        agent.as_mut().map(update).unwrap_or_default()
     }
 
     fn note(&self, event: impl FnOnce(String) -> SimEvent) {
@@ -397,7 +399,7 @@ impl Relay {
 
 async fn writable(outgoing: Option<&mpsc::Sender<Outgoing>>) {
     match outgoing {
-        // Two permits, since a message may be followed by a cut; a closed channel is noticed by its own task.
+        // Two permits, because a cut may follow a message. The websocket's task reports a closed channel.
         Some(outgoing) => {
             if outgoing.reserve_many(2).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(1)).await;

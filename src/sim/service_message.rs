@@ -1,4 +1,4 @@
-//! The messages that the service itself makes, and the steps that it reads off the messages of others.
+//! The messages that the service builds, and the session steps of client and agent messages.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use crate::sim::agent::message::{AgentMessage, MessageKind, payload_type, type_o
 use crate::sim::clock;
 use crate::sim::faults::{ClosedForm, SessionStep};
 
-/// A publication message as it was seen: header length 112, NUL padding, no digest, padded to 120 bytes.
+/// Builds a publication message as observed: header length 112, NUL padding, no digest, padded to 120 bytes.
 pub(super) fn publication(message_type: MessageKind) -> Bytes {
     let frame = AgentMessage::new(message_type, clock::unix_ms(), Uuid::nil(), Bytes::from_static(&[0; 4]));
     let mut raw = frame.encode_service().to_vec();
@@ -15,7 +15,7 @@ pub(super) fn publication(message_type: MessageKind) -> Bytes {
     raw.into()
 }
 
-/// The message that ends a session for its client.
+/// Builds the message that ends a session for its client.
 pub(super) fn channel_closed(id: Uuid, session: &str, target: &str, output: &str, form: ClosedForm) -> Bytes {
     let created = clock::unix_ms();
     let json = serde_json::json!({
@@ -34,7 +34,7 @@ pub(super) fn channel_closed(id: Uuid, session: &str, target: &str, output: &str
     }
 }
 
-/// Returns the step that a message from a client is.
+/// Returns the step of a message from a client.
 pub(super) fn client_step(message: &[u8]) -> Option<SessionStep> {
     match stream_payload(message, MessageKind::InputStreamData.as_str())? {
         payload_type::HANDSHAKE_RESPONSE => Some(SessionStep::HandshakeResponse),
@@ -44,7 +44,7 @@ pub(super) fn client_step(message: &[u8]) -> Option<SessionStep> {
     }
 }
 
-/// Returns the step that a message from an agent is.
+/// Returns the step of a message from an agent.
 pub(super) fn agent_step(message: &[u8]) -> Option<SessionStep> {
     match stream_payload(message, MessageKind::OutputStreamData.as_str())? {
         payload_type::HANDSHAKE_REQUEST => Some(SessionStep::HandshakeRequest),
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_read_off_the_messages() {
+    fn messages_have_steps() {
         let message = |message_type, payload_type| {
             let mut frame = AgentMessage::new(message_type, 1, Uuid::nil(), Bytes::from_static(b"x"));
             frame.payload_type = payload_type;

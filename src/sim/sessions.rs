@@ -12,21 +12,21 @@ use crate::sim::agent::{Agent, Record, Status};
 use crate::sim::relay_handle::RelayHandle;
 use crate::sim::rng::Rng;
 
-/// What a session is doing, in the API's words.
+/// The state of a session, as in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
-    /// Started; no client has opened its websocket yet.
+    /// Started; no client has opened a websocket.
     Connecting,
-    /// A client is there.
+    /// A client is attached.
     Connected,
-    /// The client is gone; the session waits.
+    /// The client is detached; the session can be resumed.
     Disconnected,
-    /// Over.
+    /// Ended.
     Terminated,
 }
 
 impl SessionState {
-    /// Returns the API's name for it.
+    /// Returns the API's name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connecting => "Connecting",
@@ -37,30 +37,30 @@ impl SessionState {
     }
 }
 
-/// A session as a test or a listing sees it.
+/// A session in listings and tests.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
-    /// Its identifier.
+    /// The identifier.
     pub id: String,
-    /// Its target.
+    /// The target.
     pub target: String,
-    /// Its document.
+    /// The document.
     pub document: String,
-    /// Why the user wanted it.
+    /// The user's reason.
     pub reason: Option<String>,
-    /// The parameters as they were given.
+    /// The parameters of StartSession.
     pub parameters: Value,
-    /// What it is doing.
+    /// The state.
     pub state: SessionState,
-    /// When it was started, in Unix seconds.
+    /// The start, in Unix seconds.
     pub started: u64,
-    /// When it ended, in Unix seconds.
+    /// The end, in Unix seconds.
     pub ended: Option<u64>,
-    /// How it ended, and the text for the client.
+    /// The final status, and the text for the client.
     pub end: Option<(Status, String)>,
 }
 
-/// The agent of a session, shared between its relay and the assertions of a test.
+/// The agent of a session, shared by its relay and the assertions of tests.
 pub(super) type SharedAgent = Arc<Mutex<Option<Agent>>>;
 
 pub(super) struct SessionEntry {
@@ -77,7 +77,7 @@ struct Token {
     used: bool,
 }
 
-/// How tokens are judged.
+/// The rules for tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenRules {
     pub single_use: bool,
@@ -108,7 +108,7 @@ impl Sessions {
         }
     }
 
-    /// Ends a session; says whether it was not ended before.
+    /// Ends a session; returns false if it had ended before.
     pub fn end(&mut self, id: &str, status: Status, output: &str, unix_now: u64) -> bool {
         let Some(session) = self.0.get_mut(id).filter(|session| session.info.end.is_none()) else {
             return false;
@@ -125,13 +125,13 @@ impl SessionEntry {
         Self { info, agent, relay, cell: cell(rng), tokens: Vec::new() }
     }
 
-    /// Path and query of its websocket; a client must dial exactly these bytes.
+    /// Returns path and query of the websocket; a client must send exactly these bytes.
     pub fn stream_target(&self) -> String {
         let id = &self.info.id;
         format!("/v1/data-channel/{id}?role=publish_subscribe&cell-number={}", self.cell)
     }
 
-    /// Makes the old stream address invalid.
+    /// Changes the stream URL; the old one becomes invalid.
     pub fn move_stream(&mut self, rng: &mut Rng) {
         self.cell = cell(rng);
     }
@@ -143,10 +143,10 @@ impl SessionEntry {
         value
     }
 
-    /// Judges a token and marks it used.
+    /// Checks a token and marks it as used.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason why the token is rejected.
     pub fn redeem(&mut self, value: &str, now: Instant, rules: TokenRules) -> Result<(), &'static str> {
         let Some(token) = self.tokens.iter_mut().find(|token| token.value == value) else {
             return Err("the token is unknown");
@@ -167,7 +167,7 @@ impl SessionEntry {
     }
 }
 
-/// A cell number as the service gives it out: base64 with unescaped `+` and `/`.
+/// Returns a cell number in the service's form: base64 with unescaped `+` and `/`.
 fn cell(rng: &mut Rng) -> String {
     let random: Vec<u8> = (0..4).flat_map(|_| rng.next_u64().to_be_bytes()).collect();
     format!("AAEA+b/x{}", STANDARD.encode(random))
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_address_has_raw_plus_and_slash_and_can_move() {
+    fn the_stream_url_has_raw_plus_and_slash_and_can_change() {
         let mut rng = Rng::new(1);
         let mut session = session(&mut rng);
         let before = session.stream_target();

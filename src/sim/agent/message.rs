@@ -1,15 +1,15 @@
 //! The AgentMessage codec as the agent and the service use it (docs/protocol.md, "AgentMessage").
 //!
-//! Written apart from the client's codec, so that a mistake in one is not mirrored in the other. Parsing is as
-//! trusting as the real agent's: it checks what the agent checks and no more, and leaves the digest to the caller.
+//! It shares no code with the client's codec, so that a mistake in one is not mirrored in the other. Parsing checks what
+//! the real agent checks and no more; the caller checks the digest.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-/// Bytes before the payload length in a message made by a client or an agent.
+/// Bytes before the payload length in a message of a client or an agent.
 pub const HEADER_LENGTH: u32 = 116;
-/// The same in a message made by the service, which has no payload type.
+/// Bytes before the payload length in a message of the service, which has no payload type.
 pub const SERVICE_HEADER_LENGTH: u32 = 112;
 /// Both header flags together mark a message outside the sequence space.
 pub const OUTSIDE_SEQUENCE: u64 = 3;
@@ -24,24 +24,24 @@ const DIGEST_AT: usize = 80;
 const PAYLOAD_TYPE_AT: usize = 112;
 const FIXED_PART: usize = 120;
 
-/// What kind of message it is.
+/// The message type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageKind {
-    /// Client to agent, numbered and acknowledged.
+    /// Client to agent; has a sequence number and is acknowledged.
     InputStreamData,
-    /// Agent to client, numbered and acknowledged.
+    /// Agent to client; has a sequence number and is acknowledged.
     OutputStreamData,
-    /// Either way; names one stream message.
+    /// Both ways; acknowledges one stream message.
     Acknowledge,
-    /// The service says that the session is over.
+    /// Service to client and agent: the session has ended.
     ChannelClosed,
-    /// The service allows sending.
+    /// Service to client and agent: sending is allowed.
     StartPublication,
-    /// The service asks to stop sending.
+    /// Service to client and agent: stop sending.
     PausePublication,
-    /// The agent tells the service its state.
+    /// Agent to service: the state of the session.
     AgentSessionState,
-    /// Anything else; receivers ignore it.
+    /// Any other type; receivers ignore it.
     Other(String),
 }
 
@@ -74,21 +74,21 @@ impl MessageKind {
     }
 }
 
-/// Payload types by their wire numbers; a frame keeps the plain number, since a receiver must survive any.
+/// Payload types by their wire numbers; a message keeps the number, since receivers accept any.
 pub mod payload_type {
-    /// Header of acknowledgements and session states.
+    /// Acknowledgements and session states.
     pub const NONE: u32 = 0;
     /// Raw bytes.
     pub const OUTPUT: u32 = 1;
     /// A terminal's size; ignored in Port sessions.
     pub const SIZE: u32 = 3;
-    /// The agent's opening.
+    /// The agent's handshake request.
     pub const HANDSHAKE_REQUEST: u32 = 5;
-    /// The client's answer.
+    /// The client's handshake response.
     pub const HANDSHAKE_RESPONSE: u32 = 6;
-    /// The agent's end of the handshake.
+    /// The agent's HandshakeComplete.
     pub const HANDSHAKE_COMPLETE: u32 = 7;
-    /// The client's answer to an encryption challenge.
+    /// The client's response to an encryption challenge.
     pub const ENC_CHALLENGE_RESPONSE: u32 = 9;
     /// A 32-bit big-endian flag.
     pub const FLAG: u32 = 10;
@@ -96,7 +96,7 @@ pub mod payload_type {
 
 /// Values of a flag payload.
 pub mod flag {
-    /// Client to agent: the local connection is gone.
+    /// Client to agent: the local connection is closed.
     pub const DISCONNECT_TO_PORT: u32 = 1;
     /// Client to agent: end the session.
     pub const TERMINATE_SESSION: u32 = 2;
@@ -107,26 +107,26 @@ pub mod flag {
 /// One AgentMessage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentMessage {
-    /// What it is.
+    /// The message type.
     pub message_type: MessageKind,
     /// Unix milliseconds.
     pub created: u64,
-    /// The number in its direction's sequence; 0 and meaningless outside of it.
+    /// The sequence number of the direction; 0 for messages outside the sequence.
     pub sequence: i64,
     /// SYN 1, FIN 2.
     pub flags: u64,
-    /// Its identifier, in text order.
+    /// The identifier, in text order.
     pub id: Uuid,
-    /// What the payload is; 0 where the message has none.
+    /// The payload type; 0 where the message has none.
     pub payload_type: u32,
-    /// The digest as it came; ignored by the encoders, which compute it.
+    /// The digest as received; the encoders compute it.
     pub digest: [u8; 32],
     /// The payload.
     pub payload: Bytes,
 }
 
 impl AgentMessage {
-    /// Makes a frame with a right digest.
+    /// Makes a message with a correct digest.
     pub fn new(message_type: MessageKind, created: u64, id: Uuid, payload: Bytes) -> Self {
         let digest = sha256(&payload);
         Self {
@@ -141,10 +141,10 @@ impl AgentMessage {
         }
     }
 
-    /// Reads a message the way the agent does.
+    /// Parses a message as the agent does.
     ///
     /// # Errors
-    /// What the agent would fail on; it logs and drops such a message.
+    /// A message that the agent logs and drops.
     pub fn parse(raw: &[u8]) -> Result<Self, Malformed> {
         if raw.len() < FIXED_PART {
             return Err(Malformed::Short(raw.len()));
@@ -177,19 +177,19 @@ impl AgentMessage {
         })
     }
 
-    /// Says whether the digest is that of the payload.
+    /// Returns whether the digest is that of the payload.
     pub fn digest_matches(&self) -> bool {
         self.digest == sha256(&self.payload)
     }
 
-    /// Writes the form of clients and agents: header length 116, the type padded with spaces.
+    /// Encodes the form of clients and agents: header length 116, the type padded with spaces.
     pub fn encode(&self) -> Bytes {
         let mut out = self.head(HEADER_LENGTH, b' ');
         out.put_u32(self.payload_type);
         self.finish(out)
     }
 
-    /// Writes the form of the service: header length 112, the type padded with NULs, no payload type.
+    /// Encodes the form of the service: header length 112, the type padded with NULs, no payload type.
     pub fn encode_service(&self) -> Bytes {
         let out = self.head(SERVICE_HEADER_LENGTH, 0);
         self.finish(out)
@@ -220,11 +220,11 @@ impl AgentMessage {
     }
 }
 
-/// Why the agent drops a message unseen.
+/// Why the agent drops a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Fewer bytes than the fixed part has.
-    #[error("{0} bytes are fewer than a header has")]
+    /// Fewer bytes than the fixed part.
+    #[error("{0} bytes are less than a header")]
     Short(usize),
     /// A header length of zero.
     #[error("the header length is zero")]
@@ -240,7 +240,7 @@ pub enum Malformed {
     NoDate,
 }
 
-/// Returns the trimmed message type of a raw message, for a relay that looks at nothing else.
+/// Returns the trimmed message type of a raw message.
 pub fn type_of(raw: &[u8]) -> &str {
     let name = raw.get(TYPE_AT..SCHEMA_AT).unwrap_or_default();
     let name = std::str::from_utf8(name).unwrap_or_default();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_would_drop_is_dropped() {
+    fn messages_that_the_agent_drops_are_errors() {
         let good =
             frame(MessageKind::Acknowledge, "11111111-2222-4333-8444-555555555555", b"{}").encode().to_vec();
         let patched = |at: usize, bytes: &[u8]| {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_reads_the_type_of_either_padding() {
+    fn the_type_is_read_with_either_padding() {
         let closed = frame(MessageKind::ChannelClosed, "11111111-2222-4333-8444-555555555555", b"{}");
         assert_eq!(type_of(&closed.encode()), "channel_closed");
         assert_eq!(type_of(&closed.encode_service()), "channel_closed");

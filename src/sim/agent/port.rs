@@ -1,7 +1,7 @@
-//! The Port plugin's decisions: which mode a session has, and what it dials.
+//! The decisions of the Port plugin: the mode of a session, and what it dials.
 //!
-//! Both ends' versions count: an old client gets a basic forward from every agent, and an old agent knows nothing else.
-//! Agents also differ in the hosts they forward to.
+//! They depend on both versions: an old client gets a basic forward from every agent, and an old agent has no other
+//! forward. Agents also differ in the hosts to which they forward.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,7 +14,7 @@ use crate::sim::agent::version::{
 
 const MULTIPLEXED_TYPE: &str = "LocalPortForwarding";
 
-/// How data of a Port session is to be understood.
+/// The meaning of data in a Port session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortMode {
     /// Payloads are the bytes of one connection.
@@ -25,19 +25,19 @@ pub enum PortMode {
     Multiplexed(ForwardTarget),
 }
 
-/// The other end of the forwarded connection.
+/// The destination of a forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardTarget {
-    /// The remote host; the target itself if there is none.
+    /// The remote host; `None` is the target.
     pub host: Option<String>,
     /// The TCP port.
     pub port: u16,
 }
 
-/// Chooses the mode as the agent does.
+/// Selects the mode as the agent does.
 ///
 /// # Errors
-/// The Output with which the agent fails the session.
+/// The output with which the agent fails the session.
 pub fn select(config: &AgentConfig, client_version: &str) -> Result<PortMode, String> {
     let properties = &config.properties;
     let property = |name: &str| properties.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -64,7 +64,7 @@ pub fn select(config: &AgentConfig, client_version: &str) -> Result<PortMode, St
     })
 }
 
-/// Returns the Output of a session to an address that the agent does not forward to.
+/// Returns the output of a session to an address to which the agent does not forward.
 pub fn forbidden(config: &AgentConfig, address: IpAddr) -> Option<String> {
     let address = address.to_canonical();
     let is_denied = config.denied_hosts.iter().any(|denied| denied.parse() == Ok(address));
@@ -73,7 +73,7 @@ pub fn forbidden(config: &AgentConfig, address: IpAddr) -> Option<String> {
     is_refused.then(|| format!("Forwarding to IP address {address} is forbidden."))
 }
 
-/// Reads a host that needs no lookup.
+/// Parses a host that needs no lookup.
 fn address(host: &str) -> Option<IpAddr> {
     match host {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
@@ -81,7 +81,7 @@ fn address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns the Output of a session whose destination could not be dialled.
+/// Returns the output of a session whose destination could not be dialled.
 pub fn unreachable_port(why: &str) -> String {
     format!("Unable to connect to specified port: {why}")
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_and_both_versions_choose_the_mode() {
+    fn the_type_and_both_versions_select_the_mode() {
         let target = || ForwardTarget { host: None, port: 80 };
         let plain = json!({ "portNumber": "80", "type": "localportforwarding" });
         assert_eq!(choose("3.3.987.0", forward(""), "1.2.764.0"), Ok(PortMode::Multiplexed(target())));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_differ_in_the_hosts_they_forward_to() {
+    fn agents_differ_in_the_hosts_to_which_they_forward() {
         let at = |host: Option<&str>| {
             Ok(PortMode::Multiplexed(ForwardTarget { host: host.map(str::to_owned), port: 80 }))
         };

@@ -1,4 +1,4 @@
-//! The agent's sender: how its messages are made, numbered and handed to its socket.
+//! The agent's sender: builds, numbers and sends messages.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ impl Agent {
         AgentMessage::new(message_type, created, self.ids.uuid(), payload)
     }
 
-    /// Hands a message to the socket; says whether there is one.
+    /// Queues a message for the socket; returns whether the socket is connected.
     pub(super) fn send(&mut self, message: Bytes) -> bool {
         if self.attached {
             self.transmits.push_back(message);

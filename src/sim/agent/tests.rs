@@ -309,7 +309,7 @@ fn a_second_handshake_response_blocks_the_reader_for_good() {
     bench.stream(1, payload_type::HANDSHAKE_RESPONSE, response);
     bench.data(2, b"x");
     assert_eq!(bench.next(), None);
-    assert_eq!(bench.agent.record().count(Fate::Wedged), 1);
+    assert_eq!(bench.agent.record().count(Fate::BlockedReader), 1);
 }
 
 #[test]

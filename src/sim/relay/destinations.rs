@@ -1,4 +1,4 @@
-//! What a relay does about its agent's destinations: it carries out the agent's requests and reports what came of them.
+//! Carries out the agent's requests to its destinations, and reports the results to it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::sim::relay::Relay;
 use crate::sim::tcp_destination::{Address, DestinationEvent};
 
 impl Relay {
-    pub(super) fn take_happening(&mut self, happened: DestinationEvent) {
+    pub(super) fn handle_destination(&mut self, event: DestinationEvent) {
         let now = clock::now();
-        match happened {
+        match event {
             DestinationEvent::Connected => {
                 self.note_dial(None, None);
                 self.with_agent(|agent| agent.destination_connected(now));
@@ -29,9 +29,9 @@ impl Relay {
         }
     }
 
-    pub(super) fn take_news(&mut self, news: ConnectionEvent) {
+    pub(super) fn handle_connections(&mut self, event: ConnectionEvent) {
         let now = clock::now();
-        match news {
+        match event {
             ConnectionEvent::Resolved(addresses) if addresses.is_empty() => {
                 self.with_agent(|agent| agent.host_unresolved(now));
             }
@@ -39,13 +39,13 @@ impl Relay {
                 let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
                 self.with_agent(|agent| agent.host_resolved(now, &addresses));
             }
-            ConnectionEvent::Stream(stream, happened) => self.take_stream_news(stream, happened),
+            ConnectionEvent::Stream(stream, event) => self.handle_stream(stream, event),
         }
     }
 
-    fn take_stream_news(&mut self, stream: u32, happened: DestinationEvent) {
+    fn handle_stream(&mut self, stream: u32, event: DestinationEvent) {
         let now = clock::now();
-        match happened {
+        match event {
             DestinationEvent::Connected => {
                 self.note_dial(Some(stream), None);
                 self.with_agent(|agent| agent.stream_connected(now, stream));
@@ -62,7 +62,7 @@ impl Relay {
         }
     }
 
-    /// Carries out what the agent asks for.
+    /// Carries out the pending actions of the agent.
     pub(super) fn perform_actions(&mut self) {
         while let Some(action) = self.with_agent(Agent::poll_stream_action) {
             self.perform_on_stream(action);
@@ -106,7 +106,7 @@ impl Relay {
         (address, self.shared.with_faults(|faults| faults.dial_delay))
     }
 
-    /// Looks a host up; one of the simulator's map leads where the map says and is harmless.
+    /// Looks a host up; a host in the simulator's configuration needs no lookup.
     fn resolve(&mut self, host: String, port: u16) {
         match self.shared.config.address_of(Some(&host), port) {
             Address::Named(host, port) => self.connections.resolve(host, port),

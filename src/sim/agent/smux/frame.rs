@@ -1,15 +1,15 @@
-//! The smux frame: a header of eight little-endian bytes, and data after it if it is a push.
+//! The smux frame: an eight-byte little-endian header, followed by data if the command is PSH.
 
 use bytes::{BufMut, BytesMut};
 
-/// Bytes of a header.
+/// The length of a header in bytes.
 pub const HEADER_LENGTH: usize = 8;
-/// The most data that the agent puts into one frame; it takes up to 65,535 bytes.
+/// The most data that the agent sends in one frame; it receives up to 65,535 bytes.
 pub const MOST_DATA: usize = 32_768;
 
 const VERSION: u8 = 1;
 
-/// What a frame does.
+/// The command of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmuxCommand {
     /// Opens a stream.
@@ -18,22 +18,22 @@ pub enum SmuxCommand {
     Fin,
     /// Carries data of a stream.
     Psh,
-    /// Nothing; it keeps the session alive.
+    /// Keeps the session alive.
     Nop,
 }
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SmuxHeader {
-    /// What the frame does.
+    /// The command.
     pub command: SmuxCommand,
-    /// How much data follows; only that of a push is read.
+    /// The length of the data; only that of a PSH is read.
     pub length: u16,
     /// The stream; 0 for a NOP.
     pub stream: u32,
 }
 
-/// A header that no peer of this version sends; the session cannot go on after it.
+/// A header that is not smux version 1; the session cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("version {version} and command {command} are not smux version 1")]
 pub struct ProtocolError {
@@ -53,10 +53,10 @@ impl SmuxCommand {
 }
 
 impl SmuxHeader {
-    /// Reads a header.
+    /// Parses a header.
     ///
     /// # Errors
-    /// Another version, or a command that version 1 does not have.
+    /// The version is not 1, or the command is unknown.
     pub fn read(raw: [u8; HEADER_LENGTH]) -> Result<Self, ProtocolError> {
         let [version, command, length_low, length_high, stream @ ..] = raw;
         let error = ProtocolError { version, command };
@@ -80,7 +80,7 @@ pub fn write(out: &mut BytesMut, command: SmuxCommand, stream: u32) {
     write_header(out, command, 0, stream);
 }
 
-/// Appends data of a stream, in as many frames as it takes.
+/// Appends data of a stream in one or more frames.
 pub fn write_data(out: &mut BytesMut, stream: u32, data: &[u8]) {
     for part in data.chunks(MOST_DATA) {
         write_header(out, SmuxCommand::Psh, part.len() as u16, stream);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_what_is_not_version_1_is_refused() {
+    fn headers_of_other_versions_or_commands_are_errors() {
         let read = |text| SmuxHeader::read(hex(text).try_into().unwrap());
         let header = SmuxHeader { command: SmuxCommand::Psh, length: 65_535, stream: 0x0403_0201 };
         assert_eq!(read("01 02 ff ff 01 02 03 04"), Ok(header));

@@ -1,12 +1,12 @@
-//! The way in: the pipe between the agent's message handler and its smux reader, and the frame being read.
+//! The pipe from the agent's message handler to its smux reader, and the frame being read.
 //!
-//! The handler's write blocks while the pipe is full, which is why a message may wait here as a whole or in part.
+//! The handler's write blocks while the pipe is full, so that a message may wait here in whole or in part.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::sim::agent::smux::frame::{HEADER_LENGTH, ProtocolError, SmuxCommand, SmuxHeader};
 
-/// Bytes on their way to the smux reader.
+/// The pipe to the smux reader.
 #[derive(Debug)]
 pub struct Inlet {
     capacity: usize,
@@ -15,7 +15,7 @@ pub struct Inlet {
     push: Option<Push>,
 }
 
-/// A push whose data has not arrived completely.
+/// A PSH whose data has not arrived completely.
 #[derive(Debug)]
 struct Push {
     stream: u32,
@@ -23,7 +23,7 @@ struct Push {
     data: BytesMut,
 }
 
-/// What the reader makes of the bytes that are there.
+/// A frame with its data.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SmuxFrame {
     /// Opens a stream.
@@ -37,7 +37,7 @@ pub enum SmuxFrame {
 }
 
 impl Inlet {
-    /// Makes an empty pipe of so many bytes.
+    /// Makes an empty pipe with this capacity in bytes.
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(HEADER_LENGTH),
@@ -47,18 +47,18 @@ impl Inlet {
         }
     }
 
-    /// Begins to write a message into the pipe; one at a time.
+    /// Starts the write of a message into the pipe; one at a time.
     pub fn offer(&mut self, message: Bytes) {
         self.blocked = message;
         self.fill();
     }
 
-    /// Says whether the last message is not completely in the pipe.
+    /// Returns whether part of the last message waits for space in the pipe.
     pub fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
     }
 
-    /// Returns the command of the next frame without taking it, if its header has arrived.
+    /// Returns the command of the next frame, if its header has arrived.
     pub fn peek(&mut self) -> Option<SmuxCommand> {
         self.fill();
         if self.push.is_some() {
@@ -67,10 +67,10 @@ impl Inlet {
         self.header()?.ok().map(|header| header.command)
     }
 
-    /// Takes the next frame, if it has arrived.
+    /// Removes and returns the next frame, if it has arrived completely.
     ///
     /// # Errors
-    /// What arrived is not smux.
+    /// The bytes are not smux.
     pub fn take(&mut self) -> Result<Option<SmuxFrame>, ProtocolError> {
         self.fill();
         if self.push.is_none() {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_nobody_reads_is_blocked_once_the_pipe_is_full() {
+    fn an_unread_message_is_blocked_once_the_pipe_is_full() {
         let mut inlet = Inlet::new(16);
         inlet.offer(Bytes::from_static(&WIRE[..16]));
         assert_eq!(inlet.peek(), Some(SmuxCommand::Syn));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_smux_is_an_error_and_stays_in_the_way() {
+    fn bytes_that_are_not_smux_are_an_error_and_are_not_skipped() {
         let mut inlet = Inlet::new(16);
         inlet.offer(Bytes::from_static(b"SSH-2.0-x"));
         assert!(inlet.take().is_err() && inlet.take().is_err());

@@ -398,7 +398,7 @@ fn an_agent_that_vanishes_says_nothing() {
     let mut client = MuxBench::quick();
     client.open(&[3]);
     client.data(3, b"lost");
-    client.bench.agent.vanish();
+    client.bench.agent.crash();
     client.send(syn(5));
     client.bench.wait(5_000);
     assert_eq!((client.actions(), client.bench.next(), client.bench.ended()), (Vec::new(), None, None));
