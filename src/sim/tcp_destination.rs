@@ -36,7 +36,7 @@ enum State {
 pub enum DestinationEvent {
     /// It is open.
     Connected,
-    /// The dial failed; the error in the words of the agent.
+    /// The dial failed, with the agent's error text.
     Failed(String),
     /// Bytes were received.
     Data(Vec<u8>),

@@ -1,4 +1,4 @@
-//! The simulator as a whole, against the SDK's client and signer and a small websocket client written here.
+//! The simulator as a whole, with the SDK's client and signer and a small websocket client.
 
 #![allow(clippy::disallowed_methods, reason = "tests sign with the real clock")]
 
@@ -30,14 +30,14 @@ mod lifetimes;
 
 const SSH: &str = "AWS-StartSSHSession";
 
-/// A session as the client knows it.
+/// The answer to StartSession or ResumeSession.
 struct Started {
     id: String,
     url: String,
     token: String,
 }
 
-/// A client that does the least that works.
+/// A minimal client.
 struct Client {
     socket: WebSocketStream<TcpStream>,
     ids: Rng,
@@ -102,7 +102,7 @@ async fn resume(simulator: &Simulator, session: &Started) -> Started {
     }
 }
 
-/// Dials and signs; an error is the status of a refused upgrade.
+/// Opens a signed websocket; the error is the status of a refused upgrade.
 async fn dial(url: &str, keys: &Credentials) -> Result<WebSocketStream<TcpStream>, u16> {
     let mut request = url.into_client_request().unwrap();
     let host = request.headers()["host"].to_str().unwrap().to_owned();
@@ -141,11 +141,11 @@ impl Client {
     async fn open(simulator: &Simulator, session: &Started) -> Self {
         let socket = dial(&session.url, &simulator.credentials()).await.unwrap();
         let mut client = Self { socket, ids: Rng::new(5), expected: 0 };
-        client.present(&session.token).await;
+        client.send_token(&session.token).await;
         client
     }
 
-    async fn present(&mut self, token: &str) {
+    async fn send_token(&mut self, token: &str) {
         let (request, client) = (self.ids.uuid().to_string(), self.ids.uuid().to_string());
         let input = json!({ "MessageSchemaVersion": "1.0", "RequestId": request, "TokenValue": token,
             "ClientId": client, "ClientVersion": "1.2.764.0" });
@@ -174,8 +174,8 @@ impl Client {
         self.socket.send(Message::Binary(frame.encode())).await.unwrap();
     }
 
-    /// Sends data until it is acknowledged, as the agent may not be connected yet.
-    async fn send_surely(&mut self, sequence: i64, payload: &[u8]) {
+    /// Sends data until it is acknowledged: the agent may not be connected to the destination yet.
+    async fn send_until_acknowledged(&mut self, sequence: i64, payload: &[u8]) {
         loop {
             self.send(sequence, payload_type::OUTPUT, payload).await;
             let wait = tokio::time::timeout(Duration::from_millis(50), self.acknowledgement(sequence));
@@ -197,7 +197,7 @@ impl Client {
         }
     }
 
-    /// The next expected stream message, acknowledged.
+    /// Returns the next stream message in order, after acknowledging it.
     async fn stream(&mut self) -> AgentMessage {
         loop {
             let frame = self.frame().await.expect("a message");
@@ -207,7 +207,7 @@ impl Client {
         }
     }
 
-    /// Acknowledges the next expected stream message; says whether it is that.
+    /// Acknowledges a message if it is the next in order; returns whether it is.
     async fn accept(&mut self, frame: &AgentMessage) -> bool {
         let is_next = frame.message_type == MessageKind::OutputStreamData && frame.sequence == self.expected;
         if is_next {
@@ -233,7 +233,7 @@ impl Client {
         }
     }
 
-    /// The next message; `None` once the websocket is gone.
+    /// Returns the next message; `None` once the websocket is closed.
     async fn frame(&mut self) -> Option<AgentMessage> {
         loop {
             match self.socket.next().await? {
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    async fn gone(&mut self) {
+    async fn wait_for_close(&mut self) {
         while self.frame().await.is_some() {}
     }
 }
@@ -256,7 +256,7 @@ async fn a_session_runs_from_start_to_terminate() {
     assert!(session.id.starts_with("alice@example.com-"));
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
-    client.send_surely(1, b"hello").await;
+    client.send_until_acknowledged(1, b"hello").await;
     simulator
         .wait_for(|event| matches!(event, SimEvent::Reached { step: SessionStep::AgentOutput, .. }))
         .await;
@@ -274,7 +274,7 @@ async fn data_comes_back_after_a_cut_and_a_resume() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     simulator.cut_all(CutKind::Reset);
-    client.gone().await;
+    client.wait_for_close().await;
     let expected = client.expected;
     let resumed = resume(&simulator, &session).await;
     assert_ne!(resumed.token, session.token);
@@ -289,7 +289,7 @@ async fn a_cut_by_bytes_breaks_a_frame_in_its_middle() {
     let simulator = simulator(|config| config.faults.cut(CutWhen::Bytes(500), CutKind::Reset, 1)).await;
     let session = start(&simulator).await;
     let mut client = Client::open(&simulator, &session).await;
-    client.gone().await;
+    client.wait_for_close().await;
     simulator
         .wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(CutKind::Reset), .. }))
         .await;
@@ -312,14 +312,14 @@ async fn every_step_can_be_cut_and_resumed() {
             let socket = dial(&session.url, &simulator.credentials()).await.unwrap();
             let mut client = Client { socket, ids: Rng::new(5), expected: 0 };
             if step != SessionStep::Upgraded {
-                client.present(&session.token).await;
+                client.send_token(&session.token).await;
             }
             if step == SessionStep::HandshakeComplete {
                 assert_eq!(client.stream().await.sequence, 0);
                 let response = br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[]}"#;
                 client.send(0, payload_type::HANDSHAKE_RESPONSE, response).await;
             }
-            client.gone().await;
+            client.wait_for_close().await;
             let expected = client.expected;
             let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
             client.expected = expected;
@@ -349,7 +349,7 @@ async fn a_bad_token_closes_the_websocket() {
     let mut first = Client::open(&simulator, &session).await;
     first.handshake().await;
     let mut second = Client::open(&simulator, &session).await;
-    second.gone().await;
+    second.wait_for_close().await;
     let rejected = simulator.wait_for(|event| matches!(event, SimEvent::Rejected { .. })).await;
     assert!(matches!(rejected, SimEvent::Rejected { why, .. } if why == "the token was used before"));
 }
@@ -361,7 +361,7 @@ async fn a_second_websocket_replaces_the_first() {
     let mut first = Client::open(&simulator, &session).await;
     first.handshake().await;
     let _second = Client::open(&simulator, &session).await;
-    first.gone().await;
+    first.wait_for_close().await;
     simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Replaced, .. })).await;
 }
 
@@ -379,7 +379,7 @@ async fn rotated_credentials_expire_and_scripted_errors_have_their_codes() {
     let new = sdk(&simulator);
     let offline = new.start_session().target(OFFLINE_TARGET).document_name(SSH).send().await.unwrap_err();
     assert_eq!(offline.code(), Some("TargetNotConnected"));
-    let none = new.resume_session().session_id("nobody-1").send().await.unwrap_err();
+    let none = new.resume_session().session_id("unknown-1").send().await.unwrap_err();
     assert_eq!(none.code(), Some("DoesNotExistException"));
     assert_eq!(simulator.journal().calls("StartSession"), 4);
 }
@@ -406,7 +406,7 @@ async fn a_refused_port_and_a_termination_reach_the_client() {
 }
 
 #[tokio::test]
-async fn a_silent_agent_never_speaks_and_a_deaf_service_never_pongs() {
+async fn a_silent_agent_sends_nothing_and_pings_can_stay_unanswered() {
     let simulator = simulator(|config| {
         config.faults.agent_silent_at = Some(SessionStep::Opened);
         config.faults.never_pong = true;
@@ -430,7 +430,7 @@ async fn a_black_hole_is_silent_and_the_session_can_be_resumed() {
     let waited = tokio::time::timeout(Duration::from_millis(200), client.socket.next()).await;
     assert!(waited.is_err(), "{waited:?}");
     let mut resumed = Client::open(&simulator, &resume(&simulator, &session).await).await;
-    resumed.send_surely(1, b"still there").await;
+    resumed.send_until_acknowledged(1, b"still there").await;
 }
 
 #[tokio::test]
@@ -465,7 +465,7 @@ async fn an_oversized_message_closes_the_websocket() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     client.send(1, payload_type::SIZE, &[b' '; 1000]).await;
-    client.gone().await;
+    client.wait_for_close().await;
     simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Limit(_), .. })).await;
 }
 
@@ -490,7 +490,7 @@ async fn a_megabyte_passes_an_unpaced_agent_both_ways() {
 }
 
 #[test]
-fn it_runs_on_a_thread_of_its_own_for_tests_that_block() {
+fn it_runs_on_a_separate_thread_for_tests_that_block() {
     let simulator = Simulator::spawn(SimConfig::default()).unwrap();
     let mut stream = std::net::TcpStream::connect(simulator.address()).unwrap();
     let call = b"POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: AmazonSSM.DescribeSessions\r\ncontent-length: 2\r\n\r\n{}";

@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::Signal;
 
 use crate::bench::Bench;
-use crate::services::{MIB, digest, echo, generous, noise, source};
+use crate::services::{MIB, digest, echo, noise, source, source_then_wait};
 
 const PORT: u16 = 7777;
 
@@ -22,7 +22,7 @@ fn script(faults: &mut Faults, operation: &str, effect: ApiEffect) {
 #[tokio::test]
 async fn an_outage_is_not_taken_for_silence() {
     let data = noise(1, 3 * MIB);
-    let bench = Bench::new().port(PORT, generous(data.clone()).await).agent(|agent| {
+    let bench = Bench::new().port(PORT, source_then_wait(data.clone()).await).agent(|agent| {
         *agent = agent.clone().quick_to_resend();
         agent.read_interval = Duration::from_micros(500);
         agent.payload_size = 4096;

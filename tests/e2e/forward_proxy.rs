@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::bench::Bench;
 use crate::forwarding::{Forward, rest, round_trip};
 use crate::run::Finished;
-use crate::services::{MIB, digest, echo, nobody, noise, serve};
+use crate::services::{MIB, closed_port, digest, echo, noise, serve};
 use crate::tools::tool;
 
 const HTTP: u16 = 80;
@@ -41,7 +41,7 @@ async fn web(page: Vec<u8>) -> SocketAddr {
 
 /// Hosts that only the far side knows, each with a page, an echo and a port that refuses.
 async fn bench(page: &[u8]) -> Bench {
-    let (web, echo, nobody) = (web(page.to_vec()).await, echo().await, nobody().await);
+    let (web, echo, nobody) = (web(page.to_vec()).await, echo().await, closed_port().await);
     let map = |config: &mut SimConfig| {
         for host in HOSTS {
             for (port, service) in [(HTTP, web), (ECHO, echo), (CLOSED, nobody)] {
