@@ -174,7 +174,6 @@ impl Relay {
             Control::LoseAgent(loss) => self.lose_agent(loss),
             // The next iteration reads the faults.
             Control::FaultsChanged => {}
-            Control::Inject(message) => self.to_client.send(clock::now(), message),
         }
     }
 

@@ -45,8 +45,6 @@ pub(super) enum Control {
     LoseAgent(AgentLoss),
     /// Look at the faults again: they have changed.
     FaultsChanged,
-    /// Send this message to the client.
-    Inject(Bytes),
 }
 
 /// The relay's end of a client's websocket.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 
 use crate::sim::agent::{AgentConfig, Record};
@@ -122,11 +121,6 @@ impl Simulator {
         environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Returns the current faults.
-    pub fn faults(&self) -> Faults {
-        self.shared.with_faults(|faults| faults.clone())
-    }
-
     /// Changes the faults; the change has effect at once.
     pub fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.with_faults(change);
@@ -190,13 +184,6 @@ impl Simulator {
     pub fn lose_agent(&self, session: &str, loss: AgentLoss) {
         if let Some(session) = lock(&self.shared.sessions).find(session) {
             let _ = session.relay.control.send(Control::LoseAgent(loss));
-        }
-    }
-
-    /// Sends raw bytes to the client of a session as one binary message.
-    pub fn inject(&self, session: &str, message: Bytes) {
-        if let Some(session) = lock(&self.shared.sessions).find(session) {
-            let _ = session.relay.control.send(Control::Inject(message));
         }
     }
 }

@@ -163,11 +163,6 @@ impl Agent {
         self.inbox.len()
     }
 
-    /// Returns the number of unacknowledged messages.
-    pub fn unacknowledged(&self) -> usize {
-        self.outbound.len()
-    }
-
     /// Returns whether the agent has ended.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
@@ -231,11 +226,6 @@ impl Agent {
     pub fn detach(&mut self, _now: Instant) {
         self.attached = false;
         self.transmits.clear();
-    }
-
-    /// Sends raw bytes as a message of the agent.
-    pub fn inject(&mut self, message: Bytes) {
-        self.send(message);
     }
 
     /// Returns the next message for the service, in its binary form.

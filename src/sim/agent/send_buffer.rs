@@ -90,11 +90,6 @@ impl SendBuffer {
         self.unacked.is_empty()
     }
 
-    /// Returns the number of outstanding messages.
-    pub fn len(&self) -> usize {
-        self.unacked.len()
-    }
-
     /// Looks at the oldest messages if a scan is due; returns those to resend.
     pub fn scan(&mut self, now: Instant) -> Vec<Bytes> {
         if now < self.next_scan {
@@ -200,7 +195,7 @@ mod tests {
         let mut outbound = outbound(start, AgentConfig { outgoing_capacity: 1, ..AgentConfig::default() });
         assert!(outbound.push(start, Bytes::from_static(b"a")));
         assert!(outbound.push(start, Bytes::from_static(b"b")));
-        assert_eq!((outbound.len(), outbound.next_sequence()), (1, 2));
+        assert_eq!((outbound.unacked.len(), outbound.next_sequence()), (1, 2));
     }
 
     #[test]
