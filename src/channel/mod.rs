@@ -417,6 +417,7 @@ fn uuid4(random: &mut Random) -> Uuid {
 /// Frames for tests that play the agent.
 #[cfg(test)]
 pub(crate) mod wire {
+    pub(crate) use super::discovery::SAFE_PAYLOAD;
     pub(crate) use super::frame::{Frame, Header};
     pub(crate) use super::message::{MessageType, PayloadType};
 }

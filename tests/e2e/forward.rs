@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
-use fumidai::sim::{Event, ONLINE_TARGET};
+use fumidai::sim::{ONLINE_TARGET, SimEvent};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -199,7 +199,7 @@ async fn each_destination_has_its_document_and_parameters() {
     let to_own = (OWN_PORT.to_owned(), r#"{"portNumber":["7"]}"#.to_owned());
     let to_host = (REMOTE_HOST.to_owned(), r#"{"host":["db.internal"],"portNumber":["3306"]}"#.to_owned());
     assert_eq!(parameters, [to_own, to_host], "one session for each destination");
-    let is_dial = |event: &Event| matches!(event, Event::Dialed { host, port: 3306, .. } if host.as_deref() == Some("db.internal"));
+    let is_dial = |event: &SimEvent| matches!(event, SimEvent::Dialed { host, port: 3306, .. } if host.as_deref() == Some("db.internal"));
     bench.see("the dial", is_dial).await;
     forward.end().await;
     bench.settle().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fumidai::sim::faults::{CutKind, CutWhen};
-use fumidai::sim::{Detach, Event, SimConfig};
+use fumidai::sim::{Detach, SimConfig, SimEvent};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
@@ -31,7 +31,7 @@ fn cuts(config: &mut SimConfig) {
 
 fn count_of_cuts(world: &World) -> usize {
     let journal = world.bench.simulator.journal();
-    journal.count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }))
+    journal.count(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. }))
 }
 
 async fn upload(world: &World) {
@@ -84,8 +84,7 @@ async fn a_login_at_a_hop_survives_cuts_by_time() {
     let world = World::new().by_ssh_only().configure(by_time).start().await;
     let mut ssh = world.run("ssh third cat").start();
     for kind in [CutKind::Reset, CutKind::Bye] {
-        let is_cut =
-            |event: &Event| matches!(event, Event::Detached { why: Detach::Cut(cut), .. } if *cut == kind);
+        let is_cut = |event: &SimEvent| matches!(event, SimEvent::Detached { why: Detach::Cut(cut), .. } if *cut == kind);
         world.bench.see("a cut", is_cut).await;
     }
     ssh.round_trip(&noise(1, 1000)).await;
@@ -186,7 +185,7 @@ async fn input_before_eof_survives_an_outage() {
         faults.upgrades.push(fumidai::sim::faults::UpgradeFault { status: 503, times: 5 });
     });
     world.bench.simulator.cut_all(CutKind::Reset);
-    let is_refusal = |event: &Event| matches!(event, Event::Upgrade { status: 503, .. });
+    let is_refusal = |event: &SimEvent| matches!(event, SimEvent::Upgrade { status: 503, .. });
     world.bench.see("a refusal", is_refusal).await;
     let data = noise(1, 400_000);
     running.say(&data).await;
@@ -211,7 +210,7 @@ async fn a_signal_during_an_outage_ends_it() {
         faults.upgrades.push(fumidai::sim::faults::UpgradeFault { status: 503, times: 1000 });
     });
     world.bench.simulator.cut_all(CutKind::Reset);
-    let is_refusal = |event: &Event| matches!(event, Event::Upgrade { status: 503, .. });
+    let is_refusal = |event: &SimEvent| matches!(event, SimEvent::Upgrade { status: 503, .. });
     world.bench.see("a refusal", is_refusal).await;
     assert_exits(&world, running, Signal::TERM).await;
 }

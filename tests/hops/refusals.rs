@@ -1,6 +1,6 @@
 //! Hops that are down or refuse, old agents, denied documents: the fall-back, or one error message.
 
-use fumidai::sim::Event;
+use fumidai::sim::SimEvent;
 
 use crate::network::Machine;
 use crate::run::Finished;
@@ -132,7 +132,7 @@ async fn an_old_agent_falls_back_to_sshd() {
     let by_sshd = world.documents().iter().filter(|document| *document == BY_SSHD).count();
     assert_eq!((world.documents().len(), by_sshd), (6, 3));
     let journal = world.bench.simulator.journal();
-    let dialed = journal.count(|event| matches!(event, Event::Dialed { host: Some(_), .. }));
+    let dialed = journal.count(|event| matches!(event, SimEvent::Dialed { host: Some(_), .. }));
     assert_eq!(dialed, 0, "an old agent connects to no other host");
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use fumidai::channel::{ChannelError, ChannelEvent, ChannelSettings, Pace, Refusal};
 use fumidai::sim::agent::record::Fate;
 use fumidai::sim::agent::{AgentConfig, Status};
-use fumidai::sim::dice::Dice;
 use fumidai::sim::link::LinkConfig;
+use fumidai::sim::rng::Rng;
 use serde_json::json;
 
 use pair::{Destination, Pair, pattern};
@@ -21,7 +21,7 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// So many milliseconds each way.
+/// A delay in each direction.
 fn delay(milliseconds: u64) -> LinkConfig {
     LinkConfig { delay: ms(milliseconds), ..LinkConfig::default() }
 }
@@ -38,7 +38,7 @@ fn bad_link() -> LinkConfig {
     }
 }
 
-/// Bytes a second that arrive at the destination over `time`.
+/// Runs for `time`; returns the bytes per second that the destination received.
 fn upload_rate(pair: &mut Pair, time: Duration) -> f64 {
     let before = pair.written.len();
     pair.run(time);
@@ -74,15 +74,15 @@ fn nothing_is_lost_on_a_bad_link() {
 #[test]
 fn nothing_is_lost_whenever_the_link_is_cut() {
     for seed in 0..40 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut pair = Pair::new(seed, delay(10), AgentConfig::default());
         let (up, down) = (pattern(MIB), pattern(200_000));
         pair.upload(&up);
         pair.download(&down);
         for _ in 0..10 {
-            pair.run(Duration::from_micros(dice.below(60_000)));
+            pair.run(Duration::from_micros(rng.below(60_000)));
             pair.cut();
-            pair.run(ms(dice.below(2_000)));
+            pair.run(ms(rng.below(2_000)));
             pair.resume();
         }
         pair.run_until(|pair| pair.written.len() >= up.len() && pair.received.len() >= down.len());
@@ -92,7 +92,7 @@ fn nothing_is_lost_whenever_the_link_is_cut() {
 }
 
 #[test]
-fn the_first_input_waits_until_the_agent_listens() {
+fn the_first_input_waits_until_the_agent_is_ready() {
     let agent = AgentConfig { complete_window: ms(5), not_ready_for: ms(40), ..AgentConfig::default() };
     let mut pair = Pair::new(1, LinkConfig::default(), agent);
     pair.upload(b"SSH-2.0-first\r\n");
@@ -234,7 +234,7 @@ fn larger_messages_are_proven_without_user_data_in_them() {
 }
 
 #[test]
-fn a_path_that_swallows_large_messages_costs_no_byte_and_two_probes() {
+fn a_path_that_drops_large_messages_costs_no_byte_and_two_probes() {
     let mut pair = Pair::new(1, delay(10), AgentConfig::default());
     pair.size_limit = Some(2_048);
     pair.connect();
@@ -249,7 +249,7 @@ fn a_path_that_swallows_large_messages_costs_no_byte_and_two_probes() {
 }
 
 #[test]
-fn a_path_that_dies_of_large_messages_costs_no_byte() {
+fn a_path_that_is_cut_by_large_messages_costs_no_byte() {
     let mut pair = Pair::new(1, delay(10), AgentConfig::default());
     pair.connect();
     let up = pattern(8 * MIB);
@@ -270,7 +270,7 @@ fn a_path_that_dies_of_large_messages_costs_no_byte() {
 }
 
 #[test]
-fn the_users_cap_is_kept() {
+fn the_configured_maximum_is_kept() {
     let settings = ChannelSettings { max_payload: 1024, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(10), AgentConfig::default(), settings, Destination::Fast);
     let up = pattern(2 * MIB);
@@ -293,7 +293,7 @@ fn a_slow_destination_is_not_flooded_with_duplicates() {
 }
 
 #[test]
-fn a_refused_port_is_told_by_the_agent_and_suspected_before() {
+fn a_refused_port_is_reported_by_the_agent_and_suspected_before() {
     let agent = AgentConfig { refusal_delay: Duration::from_secs(60), ..AgentConfig::default() };
     let mut pair = Pair::with(1, delay(10), agent, ChannelSettings::default(), Destination::Refused);
     pair.upload(b"SSH-2.0-x\r\n");
@@ -318,7 +318,7 @@ fn a_terminate_flag_ends_the_session_and_is_acknowledged() {
 }
 
 #[test]
-fn no_flag_is_sent_where_nobody_would_hear_it() {
+fn no_flag_is_sent_that_the_agent_could_not_process() {
     let mut early = Pair::new(1, delay(10), AgentConfig::default());
     assert!(!early.channel.terminate(), "the handshake is not complete");
     let old = AgentConfig { agent_version: "2.3.701.0".to_owned(), ..AgentConfig::default() };
@@ -332,7 +332,7 @@ fn no_flag_is_sent_where_nobody_would_hear_it() {
 }
 
 #[test]
-fn an_agent_that_would_dial_itself_is_refused_in_words() {
+fn an_agent_that_would_ignore_the_host_is_refused_with_a_reason() {
     let properties = json!({ "host": "db", "portNumber": "80", "type": "LocalPortForwarding" });
     let agent = AgentConfig { properties, agent_version: "3.1.1080.0".to_owned(), ..AgentConfig::default() };
     let settings = ChannelSettings { for_remote_host: true, ..ChannelSettings::default() };
@@ -344,7 +344,7 @@ fn an_agent_that_would_dial_itself_is_refused_in_words() {
 }
 
 #[test]
-fn an_agent_that_never_speaks_is_given_up() {
+fn an_agent_that_sends_nothing_times_out() {
     let mut pair = Pair::new(1, LinkConfig { loss: 1.0, ..delay(10) }, AgentConfig::default());
     pair.run(Duration::from_secs(29));
     assert!(pair.events.is_empty());
@@ -358,7 +358,7 @@ fn a_gap_that_never_closes_ends_the_session() {
     let mut pair = Pair::new(1, delay(200), agent);
     pair.connect();
     pair.run(Duration::from_secs(1));
-    // Three messages are under way when the middle of them vanishes, and the agent has forgotten it.
+    // Three messages are in transit when the middle one is lost, and the agent keeps only two.
     pair.download(&pattern(20 * 1024));
     pair.run(ms(10));
     pair.down.cut();
@@ -369,7 +369,7 @@ fn a_gap_that_never_closes_ends_the_session() {
 }
 
 #[test]
-fn an_unpaced_agent_fills_nothing_without_bound() {
+fn an_unpaced_agent_does_not_overrun_the_client() {
     let pace = Pace::default();
     let settings = ChannelSettings { pace, ..ChannelSettings::default() };
     let mut pair = Pair::with(3, bad_link(), AgentConfig::default().unpaced(), settings, Destination::Fast);

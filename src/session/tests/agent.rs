@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::channel::SAFE_PAYLOAD;
+use crate::channel::wire::SAFE_PAYLOAD;
 use crate::channel::wire::{Frame, Header, MessageType, PayloadType};
 
 use super::progress::Progress;

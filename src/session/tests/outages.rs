@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{advance, sleep};
 
-use crate::channel::SAFE_PAYLOAD;
+use crate::channel::wire::SAFE_PAYLOAD;
 use crate::clock;
 use crate::session::{Notice, Outcome, SessionError};
 

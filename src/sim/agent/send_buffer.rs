@@ -1,7 +1,7 @@
-//! What the agent has sent and not yet seen acknowledged: the list, its resend and the pause.
+//! The unacknowledged messages of the agent: their resends and the pause.
 //!
-//! The real agent looks every 100 ms at the oldest entry only, so that a burst of losses takes long to mend; a test with
-//! much data in flight may configure a faster one.
+//! The real agent looks at the oldest message only, every 100 ms, so that a burst of losses takes long to repair. A test
+//! with much data in flight may configure a faster agent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use crate::sim::agent::AgentConfig;
 use crate::sim::agent::rtt::RoundTrip;
 
-/// The list of unacknowledged messages and the clock of its resends.
+/// The list of unacknowledged messages and the timer of its resends.
 #[derive(Debug)]
-pub struct Outbound {
+pub struct SendBuffer {
     next: i64,
     unacked: VecDeque<Sent>,
     capacity: usize,
@@ -33,7 +33,7 @@ struct Sent {
     last_sent: Instant,
 }
 
-impl Outbound {
+impl SendBuffer {
     /// Starts with the sequence number 0 and the first scan after one interval.
     pub fn new(now: Instant, config: &AgentConfig) -> Self {
         Self {
@@ -49,12 +49,12 @@ impl Outbound {
         }
     }
 
-    /// Returns the number that the next message gets.
+    /// Returns the sequence number of the next message.
     pub fn next_sequence(&self) -> i64 {
         self.next
     }
 
-    /// Takes a message under the next number; says whether it is to be sent now.
+    /// Adds a message with the next sequence number; returns whether to send it now.
     pub fn push(&mut self, now: Instant, message: Bytes) -> bool {
         if self.unacked.len() < self.capacity {
             self.unacked.push_back(Sent { sequence: self.next, message, first_sent: now, last_sent: now });
@@ -63,7 +63,7 @@ impl Outbound {
         !self.paused
     }
 
-    /// Forgets an acknowledged message; says whether it was outstanding.
+    /// Removes an acknowledged message; returns whether it was outstanding.
     pub fn acknowledge(&mut self, now: Instant, sequence: i64) -> bool {
         let Some(at) = self.unacked.iter().position(|sent| sent.sequence == sequence) else { return false };
         if now.saturating_duration_since(self.unacked[at].first_sent) < self.bookkeeping_delay {
@@ -75,27 +75,22 @@ impl Outbound {
         true
     }
 
-    /// Stops or resumes sending.
+    /// Pauses or resumes sending.
     pub fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }
 
-    /// Says whether sending is stopped.
+    /// Returns whether sending is paused.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Says whether everything sent was acknowledged.
+    /// Returns whether all messages are acknowledged.
     pub fn is_empty(&self) -> bool {
         self.unacked.is_empty()
     }
 
-    /// Returns how many messages are outstanding.
-    pub fn len(&self) -> usize {
-        self.unacked.len()
-    }
-
-    /// Looks at the oldest messages if a scan is due; returns those that are to be sent again.
+    /// Looks at the oldest messages if a scan is due; returns those to resend.
     pub fn scan(&mut self, now: Instant) -> Vec<Bytes> {
         if now < self.next_scan {
             return Vec::new();
@@ -126,7 +121,7 @@ impl Outbound {
         Some(scan)
     }
 
-    /// Moves the next scan past `now` and returns the one that was due last.
+    /// Moves the next scan past `now`; returns the time of the last due scan.
     fn align(&mut self, now: Instant) -> Instant {
         let behind = self.scans_in(now.saturating_duration_since(self.next_scan));
         let due = self.next_scan + self.scan_interval * behind;
@@ -150,11 +145,11 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn outbound(now: Instant, config: AgentConfig) -> Outbound {
-        Outbound::new(now, &config)
+    fn outbound(now: Instant, config: AgentConfig) -> SendBuffer {
+        SendBuffer::new(now, &config)
     }
 
-    fn nothing() -> Vec<Bytes> {
+    fn no_messages() -> Vec<Bytes> {
         Vec::new()
     }
 
@@ -168,16 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_head_is_resent_one_per_scan() {
+    fn only_the_oldest_message_is_resent_one_per_scan() {
         let start = Instant::now();
         let mut outbound = outbound(start, AgentConfig::default());
         outbound.push(start, Bytes::from_static(b"a"));
         outbound.push(start, Bytes::from_static(b"b"));
-        assert_eq!(outbound.scan(start + ms(100)), nothing());
-        assert_eq!(outbound.scan(start + ms(200)), nothing(), "the timeout must be exceeded");
+        assert_eq!(outbound.scan(start + ms(100)), no_messages());
+        assert_eq!(outbound.scan(start + ms(200)), no_messages(), "the timeout must be exceeded");
         assert_eq!(outbound.next_scan(), Some(start + ms(300)));
         assert_eq!(outbound.scan(start + ms(300)), [Bytes::from_static(b"a")]);
-        assert_eq!(outbound.scan(start + ms(400)), nothing());
+        assert_eq!(outbound.scan(start + ms(400)), no_messages());
         assert!(outbound.acknowledge(start + ms(410), 0));
         assert_eq!(outbound.scan(start + ms(500)), [Bytes::from_static(b"b")]);
     }
@@ -189,7 +184,7 @@ mod tests {
         outbound.set_paused(true);
         assert!(!outbound.push(start, Bytes::from_static(b"a")));
         assert_eq!(outbound.next_scan(), None);
-        assert_eq!(outbound.scan(start + ms(900)), nothing());
+        assert_eq!(outbound.scan(start + ms(900)), no_messages());
         outbound.set_paused(false);
         assert_eq!(outbound.scan(start + ms(1000)), [Bytes::from_static(b"a")]);
     }
@@ -200,11 +195,11 @@ mod tests {
         let mut outbound = outbound(start, AgentConfig { outgoing_capacity: 1, ..AgentConfig::default() });
         assert!(outbound.push(start, Bytes::from_static(b"a")));
         assert!(outbound.push(start, Bytes::from_static(b"b")));
-        assert_eq!((outbound.len(), outbound.next_sequence()), (1, 2));
+        assert_eq!((outbound.unacked.len(), outbound.next_sequence()), (1, 2));
     }
 
     #[test]
-    fn an_acknowledgement_may_overtake_the_bookkeeping() {
+    fn an_acknowledgement_before_the_bookkeeping_delay_is_ignored() {
         let start = Instant::now();
         let mut outbound =
             outbound(start, AgentConfig { bookkeeping_delay: ms(1), ..AgentConfig::default() });

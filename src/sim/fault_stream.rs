@@ -1,7 +1,6 @@
-//! The server's end of a connection: TCP or TLS, with a budget of bytes after which it breaks, and deaf to pings if asked.
+//! The server's end of a connection, TCP or TLS, with faults below HTTP and websocket.
 //!
-//! The budget is how a websocket is cut at any byte: reads and writes stop exactly there, in the middle of a frame if
-//! need be.
+//! It can break after a number of bytes, in the middle of a frame if need be, and hide the client's pings.
 
 use std::io;
 use std::pin::Pin;
@@ -15,12 +14,13 @@ use tokio_rustls::server::TlsStream;
 
 const PING: u8 = 0x9;
 
-/// A connection with a budget.
+/// A connection with faults.
 #[derive(Debug)]
-pub struct Tap {
+pub struct FaultStream {
     io: Io,
-    budget: Option<u64>,
-    spent: Option<Arc<Notify>>,
+    /// Bytes until the stream breaks, or until `passed` is notified.
+    bytes_left: Option<u64>,
+    passed: Option<Arc<Notify>>,
     pings: Option<PingFilter>,
 }
 
@@ -30,33 +30,33 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Tap {
+impl FaultStream {
     /// Wraps a plain connection.
     pub fn plain(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), budget: None, spent: None, pings: None }
+        Self { io: Io::Plain(stream), bytes_left: None, passed: None, pings: None }
     }
 
     /// Wraps a TLS connection.
     pub fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), budget: None, spent: None, pings: None }
+        Self { io: Io::Tls(Box::new(stream)), bytes_left: None, passed: None, pings: None }
     }
 
-    /// Breaks after so many more bytes, both directions together.
-    pub fn set_budget(&mut self, bytes: u64) {
-        self.budget = Some(bytes);
+    /// Breaks the stream after so many more bytes, both directions together.
+    pub fn break_after(&mut self, bytes: u64) {
+        self.bytes_left = Some(bytes);
     }
 
-    /// Reports it when so many more bytes have passed, and goes on.
-    pub fn set_milestone(&mut self, bytes: u64, spent: Arc<Notify>) {
-        (self.budget, self.spent) = (Some(bytes), Some(spent));
+    /// Notifies after so many more bytes, both directions together; the stream goes on.
+    pub fn notify_after(&mut self, bytes: u64, passed: Arc<Notify>) {
+        (self.bytes_left, self.passed) = (Some(bytes), Some(passed));
     }
 
-    /// Hides the client's ping frames from the reader; to be called where a frame begins.
+    /// Hides the client's ping frames from the reader. The next byte read must begin a frame.
     pub fn ignore_pings(&mut self) {
         self.pings = Some(PingFilter::default());
     }
 
-    /// Removes what the reader shall not see from bytes that were read before the websocket began.
+    /// Removes hidden frames from bytes that were read before the websocket began.
     pub fn filter(&mut self, bytes: &[u8]) -> Vec<u8> {
         match &mut self.pings {
             Some(filter) => filter.pass(bytes),
@@ -64,24 +64,24 @@ impl Tap {
         }
     }
 
-    /// Says whether the budget is used up.
-    pub fn is_exhausted(&self) -> bool {
-        self.budget == Some(0)
+    /// Returns whether the stream has broken.
+    pub fn is_broken(&self) -> bool {
+        self.bytes_left == Some(0)
     }
 
-    /// Makes the coming close a TCP reset.
+    /// Makes the close of this stream a TCP reset.
     pub fn reset_on_close(&self) {
         let tcp = match &self.io {
             Io::Plain(tcp) => tcp,
             Io::Tls(tls) => tls.get_ref().0,
         };
         if let Err(error) = tcp.set_zero_linger() {
-            tracing::debug!(%error, "a connection could not be reset");
+            tracing::debug!(%error, "SO_LINGER was not set");
         }
     }
 
     fn allowance(&self, wanted: usize) -> io::Result<usize> {
-        match self.budget {
+        match self.bytes_left {
             None => Ok(wanted),
             Some(0) => Err(io::Error::new(io::ErrorKind::ConnectionReset, "the scripted cut")),
             Some(left) => Ok(wanted.min(usize::try_from(left).unwrap_or(usize::MAX))),
@@ -89,14 +89,14 @@ impl Tap {
     }
 
     fn spend(&mut self, count: usize) {
-        if let Some(left) = &mut self.budget {
+        if let Some(left) = &mut self.bytes_left {
             *left = left.saturating_sub(count as u64);
         }
-        if self.budget == Some(0)
-            && let Some(spent) = self.spent.take()
+        if self.bytes_left == Some(0)
+            && let Some(passed) = self.passed.take()
         {
-            self.budget = None;
-            spent.notify_one();
+            self.bytes_left = None;
+            passed.notify_one();
         }
     }
 
@@ -116,7 +116,7 @@ impl Tap {
     }
 }
 
-impl AsyncRead for Tap {
+impl AsyncRead for FaultStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,18 +124,18 @@ impl AsyncRead for Tap {
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         loop {
-            let left = self.budget;
+            let left = self.bytes_left;
             ready!(self.poll_read_io(cx, out))?;
-            // A read of nothing but pings must not look like the end of the connection.
+            // A read of pings only must not return zero bytes, which means EOF.
             let was_end = self.pings.is_none() || self.pings.as_mut().is_some_and(PingFilter::saw_nothing);
-            if out.filled().len() > before || was_end || (left.is_some() && left == self.budget) {
+            if out.filled().len() > before || was_end || (left.is_some() && left == self.bytes_left) {
                 return Poll::Ready(Ok(()));
             }
         }
     }
 }
 
-impl AsyncWrite for Tap {
+impl AsyncWrite for FaultStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let allowed = self.allowance(bytes.len())?;
         let bytes = &bytes[..allowed];
@@ -162,7 +162,7 @@ impl AsyncWrite for Tap {
     }
 }
 
-/// Follows the frames of a client and leaves out its pings.
+/// Parses the frames of a client and removes its pings.
 #[derive(Debug, Default)]
 struct PingFilter {
     head: Vec<u8>,
@@ -204,7 +204,7 @@ impl PingFilter {
     }
 }
 
-/// Returns the payload's length once the head of a frame is complete, its mask included.
+/// Returns the payload's length once the head of a frame is complete, mask included.
 fn payload_length(head: &[u8]) -> Option<u64> {
     let second = *head.get(1)?;
     let mask = if second & 0x80 == 0 { 0 } else { 4 };
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_are_left_out_however_the_bytes_are_split() {
+    fn pings_are_removed_however_the_bytes_are_split() {
         let kept = [frame(2, &[7; 300]), frame(1, b"hello")].concat();
         let all = [frame(9, b"keepalive"), frame(2, &[7; 300]), frame(9, b""), frame(1, b"hello")].concat();
         for size in [1, 2, 7, all.len()] {

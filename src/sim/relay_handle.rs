@@ -1,4 +1,4 @@
-//! The channels between a relay, the gateway's websockets and the API.
+//! The channels between a session's relay, the gateway's websockets and the API.
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -6,16 +6,16 @@ use tokio::sync::{mpsc, watch};
 use crate::sim::faults::{AgentLoss, CutKind};
 use crate::sim::journal::Detach;
 
-const CHANNEL: usize = 256;
+const CAPACITY: usize = 256;
 
-/// What others use to reach a relay.
+/// The senders to a relay.
 #[derive(Clone, Debug)]
 pub(super) struct RelayHandle {
     pub control: mpsc::UnboundedSender<Control>,
     pub messages: mpsc::Sender<Bytes>,
 }
 
-/// The relay's ends of these.
+/// The relay's receivers.
 #[derive(Debug)]
 pub(super) struct RelayInputs {
     pub control: mpsc::UnboundedReceiver<Control>,
@@ -25,36 +25,34 @@ pub(super) struct RelayInputs {
 impl RelayHandle {
     pub fn channel() -> (Self, RelayInputs) {
         let (control, control_inputs) = mpsc::unbounded_channel();
-        let (messages, message_inputs) = mpsc::channel(CHANNEL);
+        let (messages, message_inputs) = mpsc::channel(CAPACITY);
         (Self { control, messages }, RelayInputs { control: control_inputs, messages: message_inputs })
     }
 }
 
-/// An order to a relay.
+/// A request to a relay.
 #[derive(Debug)]
 pub(super) enum Control {
     /// A client has opened its websocket.
-    Attach(Client),
-    /// A client's websocket is gone.
+    Attach(AttachedClient),
+    /// A client's websocket is closed.
     Detach { client: u64, why: Detach },
     /// Cut the client's websocket now.
     Cut(CutKind),
-    /// End the session, with a text for the client.
+    /// End the session; `output` is the text for the client.
     Terminate { output: String },
-    /// The agent dies.
+    /// Stop the agent without notice.
     LoseAgent(AgentLoss),
-    /// The faults have changed.
-    Reconsider,
-    /// Send this to the client as it is.
-    Inject(Bytes),
+    /// Look at the faults again: they have changed.
+    FaultsChanged,
 }
 
 /// The relay's end of a client's websocket.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct AttachedClient {
     pub id: u64,
     pub outgoing: mpsc::Sender<Outgoing>,
-    pub order: watch::Sender<Option<Order>>,
+    pub disconnect: watch::Sender<Option<Disconnect>>,
 }
 
 /// What is written to a client's websocket, in order.
@@ -62,15 +60,15 @@ pub(super) struct Client {
 pub(super) enum Outgoing {
     /// A binary message.
     Message(Bytes),
-    /// A cut, once everything before it was written.
+    /// A cut, once everything before it is written.
     Cut(CutKind),
 }
 
-/// What a client's websocket is told out of order.
+/// A request to close a client's websocket at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Be cut.
+pub(super) enum Disconnect {
+    /// Cut it.
     Cut(CutKind),
-    /// Leave; a newer one has come.
+    /// Close it: a newer websocket has replaced it.
     Replaced,
 }

@@ -1,4 +1,4 @@
-//! A private temporary folder that goes away with its value.
+//! A private temporary folder that is removed on drop.
 
 use std::fs;
 use std::io;
@@ -8,24 +8,24 @@ use aws_lc_rs::rand;
 
 use crate::sim::sigv4::hex;
 
-/// A folder that only its owner can read.
+/// A temporary folder that only its owner can read.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct ScratchDir(PathBuf);
 
-impl Scratch {
-    /// Makes one below the system's temporary folder.
+impl ScratchDir {
+    /// Creates a folder in the system's temporary folder.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn new() -> io::Result<Self> {
         let mut random = [0; 8];
-        rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+        rand::fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
         let path = std::env::temp_dir().join(format!("fumidai-sim-{}", hex(&random)));
         create_private(&path)?;
         Ok(Self(path))
     }
 
-    /// Returns its path.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -33,7 +33,7 @@ impl Scratch {
     /// Writes a file that only its owner can read.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         let mut options = fs::OpenOptions::new();
@@ -44,10 +44,10 @@ impl Scratch {
         Ok(path)
     }
 
-    /// Makes a folder in it.
+    /// Creates a subfolder.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         create_private(&path)?;
@@ -55,10 +55,10 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays behind");
+            tracing::warn!(path = %self.0.display(), %error, "a temporary folder was not removed");
         }
     }
 }
@@ -75,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_away_with_what_is_in_it() {
-        let scratch = Scratch::new().unwrap();
+    fn the_folder_is_removed_with_its_files() {
+        let scratch = ScratchDir::new().unwrap();
         let file = scratch.write("secret", "x").unwrap();
         let folder = scratch.folder("sub").unwrap();
         assert!(file.is_file() && folder.is_dir());
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn only_its_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt;
-        let scratch = Scratch::new().unwrap();
+        let scratch = ScratchDir::new().unwrap();
         let file = scratch.write("secret", "x").unwrap();
         assert_eq!(fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o077, 0);
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o077, 0);

@@ -1,7 +1,8 @@
-//! A command of the built-in host: a shell with pipes between it and an ssh channel.
+//! A command of the built-in ssh server: a shell, and pipes between it and an ssh channel.
 
+use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
@@ -9,21 +10,22 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
 /// The exit status of a command that could not be run or was killed.
-const NOT_RUN: u32 = 255;
+pub(super) const NOT_RUN: u32 = 255;
 
-/// Prepares a shell for one command, or for commands from its input.
+/// Builds a shell that runs a command, or commands from its standard input.
 pub(super) fn shell(command: Option<&str>, directory: &Path, environment: &[(String, String)]) -> Command {
     let mut shell = Command::new("sh");
     shell.args(command.into_iter().flat_map(|command| ["-c", command]));
     shell.current_dir(directory).envs(environment.iter().map(|(name, value)| (name, value)));
-    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    shell.kill_on_drop(true);
     shell
 }
 
-/// Runs it to its end, or to the channel's.
-pub(super) async fn serve(mut shell: Command, channel: Channel<Msg>) {
+/// Runs a command with pipes until it exits or the channel is closed.
+pub(super) async fn serve(mut command: Command, channel: Channel<Msg>) {
     let (mut reader, writer) = channel.split();
-    let status = match shell.spawn() {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let status = match command.spawn() {
         Ok(mut child) => {
             let input = child.stdin.take();
             tokio::select! {
@@ -36,10 +38,19 @@ pub(super) async fn serve(mut shell: Command, channel: Channel<Msg>) {
             NOT_RUN
         }
     };
-    // A client that is gone already needs no status.
+    finish(&writer, status).await;
+}
+
+/// Sends the exit status and closes the channel; both fail if the client has closed it.
+pub(super) async fn finish(writer: &ChannelWriteHalf<Msg>, status: u32) {
     let _ = writer.exit_status(status).await;
     let _ = writer.eof().await;
     let _ = writer.close().await;
+}
+
+/// Returns the exit status that is sent to the client.
+pub(super) fn exit_status(status: io::Result<ExitStatus>) -> u32 {
+    status.ok().and_then(|status| status.code()).and_then(|code| u32::try_from(code).ok()).unwrap_or(NOT_RUN)
 }
 
 async fn run(child: &mut Child, writer: &ChannelWriteHalf<Msg>) -> u32 {
@@ -55,10 +66,10 @@ async fn run(child: &mut Child, writer: &ChannelWriteHalf<Msg>) -> u32 {
         }
     };
     let ((), (), status) = tokio::join!(copy_out, copy_err, child.wait());
-    status.ok().and_then(|status| status.code()).and_then(|code| u32::try_from(code).ok()).unwrap_or(NOT_RUN)
+    exit_status(status)
 }
 
-/// Passes the client's input on until its channel is closed.
+/// Passes on the client's input until the channel is closed.
 async fn feed(reader: &mut ChannelReadHalf, mut input: Option<ChildStdin>) {
     while let Some(message) = reader.wait().await {
         #[expect(clippy::wildcard_enum_match_arm, reason = "other requests need no answer")]

@@ -12,9 +12,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 type Dial = Pin<Box<dyn Future<Output = Result<TcpStream, String>> + Send>>;
 
-/// The connection, or what stands in for it.
+/// A TCP connection that is dialled, open or closed.
 #[derive(Default)]
-pub struct Destination {
+pub struct TcpDestination {
     state: State,
     buffer: Vec<u8>,
 }
@@ -31,36 +31,36 @@ enum State {
     },
 }
 
-/// What happened to the connection.
+/// An event of the connection.
 #[derive(Debug)]
-pub enum Happened {
-    /// It stands.
+pub enum DestinationEvent {
+    /// It is open.
     Connected,
-    /// It could not be made.
+    /// The dial failed, with the agent's error text.
     Failed(String),
-    /// Bytes came.
+    /// Bytes were received.
     Data(Vec<u8>),
-    /// The other side will send nothing more.
+    /// The peer has sent EOF.
     Eof,
-    /// It broke.
+    /// It failed.
     Reset,
-    /// So many bytes of the pending write are done.
+    /// This many bytes of the pending write are written.
     Wrote(usize),
 }
 
-/// Where to dial for a host and port.
+/// An address to dial.
 #[derive(Clone, Debug)]
 pub enum Address {
-    /// An address of the simulator's map.
+    /// An address of the simulator's configuration.
     Mapped(SocketAddr),
-    /// A name to look up.
+    /// A host to look up.
     Named(String, u16),
-    /// Where a name was found to lead; they are tried in order.
+    /// The addresses of a host; they are tried in order.
     Resolved(Vec<SocketAddr>),
 }
 
-impl Destination {
-    /// Begins to dial; the network takes its time for it.
+impl TcpDestination {
+    /// Starts a dial after a delay.
     pub fn dial(&mut self, address: Address, delay: Duration) {
         self.state = State::Dialing(Box::pin(async move {
             tokio::time::sleep(delay).await;
@@ -68,7 +68,7 @@ impl Destination {
         }));
     }
 
-    /// Begins to write; one write at a time.
+    /// Starts a write; one at a time.
     pub fn write(&mut self, bytes: Bytes) {
         if let State::Open { pending, .. } = &mut self.state {
             *pending = bytes;
@@ -80,8 +80,8 @@ impl Destination {
         self.state = State::Closed;
     }
 
-    /// Waits for what happens next, reading at most `limit` bytes and only if there is a limit. Cancel-safe.
-    pub async fn next(&mut self, limit: Option<usize>) -> Happened {
+    /// Waits for the next event; reads at most `limit` bytes, and nothing without a limit. Cancel-safe.
+    pub async fn next(&mut self, limit: Option<usize>) -> DestinationEvent {
         match &mut self.state {
             State::Closed => std::future::pending().await,
             State::Dialing(dial) => {
@@ -92,16 +92,16 @@ impl Destination {
                 self.buffer.resize(limit.unwrap_or_default(), 0);
                 tokio::select! {
                     read = reader.read(&mut self.buffer), if limit.is_some() => match read {
-                        Ok(0) => Happened::Eof,
-                        Ok(count) => Happened::Data(self.buffer[..count].to_vec()),
-                        Err(_) => Happened::Reset,
+                        Ok(0) => DestinationEvent::Eof,
+                        Ok(count) => DestinationEvent::Data(self.buffer[..count].to_vec()),
+                        Err(_) => DestinationEvent::Reset,
                     },
                     wrote = writer.write(pending), if !pending.is_empty() => match wrote {
                         Ok(count) => {
                             pending.advance(count);
-                            Happened::Wrote(count)
+                            DestinationEvent::Wrote(count)
                         }
-                        Err(_) => Happened::Reset,
+                        Err(_) => DestinationEvent::Reset,
                     },
                     else => std::future::pending().await,
                 }
@@ -109,16 +109,16 @@ impl Destination {
         }
     }
 
-    fn dialed(&mut self, dialed: Result<TcpStream, String>) -> Happened {
+    fn dialed(&mut self, dialed: Result<TcpStream, String>) -> DestinationEvent {
         match dialed {
             Ok(stream) => {
                 let (reader, writer) = stream.into_split();
                 self.state = State::Open { reader, writer, pending: Bytes::new() };
-                Happened::Connected
+                DestinationEvent::Connected
             }
             Err(why) => {
                 self.state = State::Closed;
-                Happened::Failed(why)
+                DestinationEvent::Failed(why)
             }
         }
     }
@@ -129,19 +129,19 @@ async fn connect(address: Address) -> Result<TcpStream, String> {
         Address::Mapped(address) => connect_to(address).await?,
         Address::Named(host, port) => TcpStream::connect((host.as_str(), *port))
             .await
-            .map_err(|error| as_the_agent_says(&format!("{host}:{port}"), &error))?,
+            .map_err(|error| go_error(&format!("{host}:{port}"), &error))?,
         Address::Resolved(addresses) => connect_to_one(addresses).await?,
     };
-    // A destination without it would answer keystrokes late; a failure to set it only costs that.
+    // A failure only delays keystrokes.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
 async fn connect_to(address: &SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(address).await.map_err(|error| as_the_agent_says(&address.to_string(), &error))
+    TcpStream::connect(address).await.map_err(|error| go_error(&address.to_string(), &error))
 }
 
-/// Tries addresses in order; the first error is the one that is told.
+/// Tries addresses in order; returns the first error if all fail.
 async fn connect_to_one(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
     let mut first_error = None;
     for address in addresses {
@@ -153,8 +153,8 @@ async fn connect_to_one(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
     Err(first_error.unwrap_or_else(|| "dial tcp: missing address".to_owned()))
 }
 
-/// Words an error as the agent's runtime does.
-fn as_the_agent_says(address: &str, error: &io::Error) -> String {
+/// Returns an error's text as the agent's runtime (Go) prints it.
+fn go_error(address: &str, error: &io::Error) -> String {
     let known = [
         (io::ErrorKind::ConnectionRefused, "connect: connection refused"),
         (io::ErrorKind::TimedOut, "connect: connection timed out"),
@@ -173,26 +173,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_connects_writes_reads_and_sees_the_end() {
+    async fn it_connects_writes_and_reads() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut destination = Destination::default();
+        let mut destination = TcpDestination::default();
         destination.dial(Address::Mapped(listener.local_addr().unwrap()), Duration::ZERO);
-        assert!(matches!(destination.next(None).await, Happened::Connected));
+        assert!(matches!(destination.next(None).await, DestinationEvent::Connected));
         let (mut peer, _) = listener.accept().await.unwrap();
         destination.write(Bytes::from_static(b"abc"));
-        assert!(matches!(destination.next(None).await, Happened::Wrote(3)));
+        assert!(matches!(destination.next(None).await, DestinationEvent::Wrote(3)));
         peer.write_all(b"xyz").await.unwrap();
         drop(peer);
-        assert!(matches!(destination.next(Some(2)).await, Happened::Data(data) if data == b"xy"));
-        assert!(matches!(destination.next(Some(2)).await, Happened::Data(data) if data == b"z"));
+        assert!(matches!(destination.next(Some(2)).await, DestinationEvent::Data(data) if data == b"xy"));
+        assert!(matches!(destination.next(Some(2)).await, DestinationEvent::Data(data) if data == b"z"));
     }
 
     #[tokio::test]
-    async fn a_refusal_is_worded_as_the_agents() {
+    async fn a_refused_dial_has_the_error_text_of_the_agent() {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let mut destination = Destination::default();
+        let mut destination = TcpDestination::default();
         destination.dial(Address::Mapped(free), Duration::ZERO);
-        let Happened::Failed(why) = destination.next(None).await else { panic!("nobody listens") };
+        let DestinationEvent::Failed(why) = destination.next(None).await else {
+            panic!("no process listens")
+        };
         assert_eq!(why, format!("dial tcp {free}: connect: connection refused"));
     }
 }

@@ -1,26 +1,26 @@
-//! The pace of the agent's reading: one read, then a pause.
+//! The pace of the agent's reads: a pause after each read.
 
 use std::time::{Duration, Instant};
 
-/// When the next read is due, and whether it is.
+/// The time of the next read.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ReadPace {
     next_read: Instant,
     readable: bool,
 }
 
-impl Pace {
-    /// Allows the first read at once.
+impl ReadPace {
+    /// Starts with a read allowed.
     pub fn new(now: Instant) -> Self {
         Self { next_read: now, readable: true }
     }
 
-    /// Says whether the pause since the last read is over.
+    /// Returns whether the pause since the last read is over.
     pub fn is_readable(&self) -> bool {
         self.readable
     }
 
-    /// Returns when the pause is over, unless it is.
+    /// Returns when the pause ends; `None` if it is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
         (!self.readable).then_some(self.next_read)
     }
@@ -30,10 +30,9 @@ impl Pace {
         self.readable |= now >= self.next_read;
     }
 
-    /// Begins the pause after a read.
+    /// Starts the pause after a read.
     pub fn read(&mut self, now: Instant, interval: Duration) {
-        // A read that a coarse timer made late does not delay the next one: the mean speed is kept, as long as there is
-        // something to read.
+        // A late timer does not delay the next read, so that the mean rate is kept.
         let on_schedule = now.saturating_duration_since(self.next_read) < 2 * interval;
         self.next_read = if on_schedule { self.next_read + interval } else { now + interval };
         self.readable = self.next_read <= now;

@@ -1,4 +1,4 @@
-//! The built-in host's files, served by SFTP version 3: what `scp`, `sftp` and `rsync`'s neighbours need, no more.
+//! The files of the built-in ssh server: the part of SFTP version 3 that `scp` and `sftp` use.
 
 use std::collections::HashMap;
 use std::io::{self, SeekFrom};
@@ -11,7 +11,7 @@ use russh_sftp::server::Handler;
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-/// The longest read that is answered in one piece.
+/// The most bytes of one read.
 const LONGEST_READ: u32 = 128 * 1024;
 
 /// The open files and folders of one connection.

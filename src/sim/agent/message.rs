@@ -1,15 +1,15 @@
 //! The AgentMessage codec as the agent and the service use it (docs/protocol.md, "AgentMessage").
 //!
-//! Written apart from the client's codec, so that a mistake in one is not mirrored in the other. Parsing is as
-//! trusting as the real agent's: it checks what the agent checks and no more, and leaves the digest to the caller.
+//! It shares no code with the client's codec, so that a mistake in one is not mirrored in the other. Parsing checks what
+//! the real agent checks and no more; the caller checks the digest.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-/// Bytes before the payload length in a message made by a client or an agent.
+/// Bytes before the payload length in a message of a client or an agent.
 pub const HEADER_LENGTH: u32 = 116;
-/// The same in a message made by the service, which has no payload type.
+/// Bytes before the payload length in a message of the service, which has no payload type.
 pub const SERVICE_HEADER_LENGTH: u32 = 112;
 /// Both header flags together mark a message outside the sequence space.
 pub const OUTSIDE_SEQUENCE: u64 = 3;
@@ -24,28 +24,28 @@ const DIGEST_AT: usize = 80;
 const PAYLOAD_TYPE_AT: usize = 112;
 const FIXED_PART: usize = 120;
 
-/// What kind of message it is.
+/// The message type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageType {
-    /// Client to agent, numbered and acknowledged.
+pub enum MessageKind {
+    /// Client to agent; has a sequence number and is acknowledged.
     InputStreamData,
-    /// Agent to client, numbered and acknowledged.
+    /// Agent to client; has a sequence number and is acknowledged.
     OutputStreamData,
-    /// Either way; names one stream message.
+    /// Both ways; acknowledges one stream message.
     Acknowledge,
-    /// The service says that the session is over.
+    /// Service to client and agent: the session has ended.
     ChannelClosed,
-    /// The service allows sending.
+    /// Service to client and agent: sending is allowed.
     StartPublication,
-    /// The service asks to stop sending.
+    /// Service to client and agent: stop sending.
     PausePublication,
-    /// The agent tells the service its state.
+    /// Agent to service: the state of the session.
     AgentSessionState,
-    /// Anything else; receivers ignore it.
+    /// Any other type; receivers ignore it.
     Other(String),
 }
 
-impl MessageType {
+impl MessageKind {
     /// Returns the name on the wire, without padding.
     pub fn as_str(&self) -> &str {
         match self {
@@ -74,21 +74,21 @@ impl MessageType {
     }
 }
 
-/// Payload types by their wire numbers; a frame keeps the plain number, since a receiver must survive any.
+/// Payload types by their wire numbers; a message keeps the number, since receivers accept any.
 pub mod payload_type {
-    /// Header of acknowledgements and session states.
+    /// Acknowledgements and session states.
     pub const NONE: u32 = 0;
     /// Raw bytes.
     pub const OUTPUT: u32 = 1;
     /// A terminal's size; ignored in Port sessions.
     pub const SIZE: u32 = 3;
-    /// The agent's opening.
+    /// The agent's handshake request.
     pub const HANDSHAKE_REQUEST: u32 = 5;
-    /// The client's answer.
+    /// The client's handshake response.
     pub const HANDSHAKE_RESPONSE: u32 = 6;
-    /// The agent's end of the handshake.
+    /// The agent's HandshakeComplete.
     pub const HANDSHAKE_COMPLETE: u32 = 7;
-    /// The client's answer to an encryption challenge.
+    /// The client's response to an encryption challenge.
     pub const ENC_CHALLENGE_RESPONSE: u32 = 9;
     /// A 32-bit big-endian flag.
     pub const FLAG: u32 = 10;
@@ -96,7 +96,7 @@ pub mod payload_type {
 
 /// Values of a flag payload.
 pub mod flag {
-    /// Client to agent: the local connection is gone.
+    /// Client to agent: the local connection is closed.
     pub const DISCONNECT_TO_PORT: u32 = 1;
     /// Client to agent: end the session.
     pub const TERMINATE_SESSION: u32 = 2;
@@ -106,28 +106,28 @@ pub mod flag {
 
 /// One AgentMessage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// What it is.
-    pub message_type: MessageType,
+pub struct AgentMessage {
+    /// The message type.
+    pub message_type: MessageKind,
     /// Unix milliseconds.
     pub created: u64,
-    /// The number in its direction's sequence; 0 and meaningless outside of it.
+    /// The sequence number of the direction; 0 for messages outside the sequence.
     pub sequence: i64,
     /// SYN 1, FIN 2.
     pub flags: u64,
-    /// Its identifier, in text order.
+    /// The identifier, in text order.
     pub id: Uuid,
-    /// What the payload is; 0 where the message has none.
+    /// The payload type; 0 where the message has none.
     pub payload_type: u32,
-    /// The digest as it came; ignored by the encoders, which compute it.
+    /// The digest as received; the encoders compute it.
     pub digest: [u8; 32],
     /// The payload.
     pub payload: Bytes,
 }
 
-impl Frame {
-    /// Makes a frame with a right digest.
-    pub fn new(message_type: MessageType, created: u64, id: Uuid, payload: Bytes) -> Self {
+impl AgentMessage {
+    /// Makes a message with a correct digest.
+    pub fn new(message_type: MessageKind, created: u64, id: Uuid, payload: Bytes) -> Self {
         let digest = sha256(&payload);
         Self {
             message_type,
@@ -141,10 +141,10 @@ impl Frame {
         }
     }
 
-    /// Reads a message the way the agent does.
+    /// Parses a message as the agent does.
     ///
     /// # Errors
-    /// What the agent would fail on; it logs and drops such a message.
+    /// A message that the agent logs and drops.
     pub fn parse(raw: &[u8]) -> Result<Self, Malformed> {
         if raw.len() < FIXED_PART {
             return Err(Malformed::Short(raw.len()));
@@ -166,7 +166,7 @@ impl Frame {
         let mut digest = [0; 32];
         digest.copy_from_slice(&raw[DIGEST_AT..PAYLOAD_TYPE_AT]);
         Ok(Self {
-            message_type: MessageType::named(name),
+            message_type: MessageKind::named(name),
             created,
             sequence: u64_at(raw, SEQUENCE_AT).cast_signed(),
             flags: u64_at(raw, FLAGS_AT),
@@ -177,19 +177,19 @@ impl Frame {
         })
     }
 
-    /// Says whether the digest is that of the payload.
+    /// Returns whether the digest is that of the payload.
     pub fn digest_matches(&self) -> bool {
         self.digest == sha256(&self.payload)
     }
 
-    /// Writes the form of clients and agents: header length 116, the type padded with spaces.
+    /// Encodes the form of clients and agents: header length 116, the type padded with spaces.
     pub fn encode(&self) -> Bytes {
         let mut out = self.head(HEADER_LENGTH, b' ');
         out.put_u32(self.payload_type);
         self.finish(out)
     }
 
-    /// Writes the form of the service: header length 112, the type padded with NULs, no payload type.
+    /// Encodes the form of the service: header length 112, the type padded with NULs, no payload type.
     pub fn encode_service(&self) -> Bytes {
         let out = self.head(SERVICE_HEADER_LENGTH, 0);
         self.finish(out)
@@ -220,11 +220,11 @@ impl Frame {
     }
 }
 
-/// Why the agent drops a message unseen.
+/// Why the agent drops a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Fewer bytes than the fixed part has.
-    #[error("{0} bytes are fewer than a header has")]
+    /// Fewer bytes than the fixed part.
+    #[error("{0} bytes are less than a header")]
     Short(usize),
     /// A header length of zero.
     #[error("the header length is zero")]
@@ -240,7 +240,7 @@ pub enum Malformed {
     NoDate,
 }
 
-/// Returns the trimmed message type of a raw message, for a relay that looks at nothing else.
+/// Returns the trimmed message type of a raw message.
 pub fn type_of(raw: &[u8]) -> &str {
     let name = raw.get(TYPE_AT..SCHEMA_AT).unwrap_or_default();
     let name = std::str::from_utf8(name).unwrap_or_default();
@@ -277,8 +277,8 @@ mod tests {
         digits.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
     }
 
-    fn frame(message_type: MessageType, id: &str, payload: &'static [u8]) -> Frame {
-        Frame::new(message_type, DATE, id.parse().unwrap(), Bytes::from_static(payload))
+    fn frame(message_type: MessageKind, id: &str, payload: &'static [u8]) -> AgentMessage {
+        AgentMessage::new(message_type, DATE, id.parse().unwrap(), Bytes::from_static(payload))
     }
 
     #[test]
@@ -291,10 +291,10 @@ mod tests {
             2c f2 4d ba 5f b0 a3 0e 26 e8 3b 2a c5 b9 e2 9e
             1b 16 1e 5c 1f a7 42 5e 73 04 33 62 93 8b 98 24
             00 00 00 01 00 00 00 05 68 65 6c 6c 6f");
-        let mut hello = frame(MessageType::InputStreamData, "00112233-4455-6677-8899-aabbccddeeff", b"hello");
+        let mut hello = frame(MessageKind::InputStreamData, "00112233-4455-6677-8899-aabbccddeeff", b"hello");
         hello.payload_type = payload_type::OUTPUT;
         assert_eq!(hello.encode().as_ref(), wire);
-        assert_eq!(Frame::parse(&wire), Ok(hello));
+        assert_eq!(AgentMessage::parse(&wire), Ok(hello));
     }
 
     #[test]
@@ -309,10 +309,10 @@ mod tests {
             a4 3a 82 48 cc a6 12 24 fd 1f a7 6c fd 7a 2f 51
             00 00 00 00 00 00 00 b0");
         wire.extend_from_slice(json);
-        let mut ack = frame(MessageType::Acknowledge, "fedcba98-7654-4321-8fed-cba987654321", json);
+        let mut ack = frame(MessageKind::Acknowledge, "fedcba98-7654-4321-8fed-cba987654321", json);
         ack.flags = OUTSIDE_SEQUENCE;
         assert_eq!(ack.encode().as_ref(), wire);
-        assert_eq!(Frame::parse(&wire), Ok(ack));
+        assert_eq!(AgentMessage::parse(&wire), Ok(ack));
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
             61 2c ef 5f aa 9b c7 a4 d5 b9 be 2f db 12 cf 1a
             00 00 00 0a 00 00 00 04 00 00 00 02");
         let mut flag =
-            frame(MessageType::InputStreamData, "0f1e2d3c-4b5a-4968-8796-a5b4c3d2e1f0", &[0, 0, 0, 2]);
+            frame(MessageKind::InputStreamData, "0f1e2d3c-4b5a-4968-8796-a5b4c3d2e1f0", &[0, 0, 0, 2]);
         flag.payload_type = payload_type::FLAG;
         flag.sequence = 5;
         assert_eq!(flag.encode().as_ref(), wire);
@@ -344,23 +344,23 @@ mod tests {
             32 4a 1b ce ee 83 ce 0d 7f 49 f3 3b 52 d2 fb 41
             00 00 00 e6");
         wire.extend_from_slice(json);
-        let closed = frame(MessageType::ChannelClosed, "11111111-2222-4333-8444-555555555555", json);
+        let closed = frame(MessageKind::ChannelClosed, "11111111-2222-4333-8444-555555555555", json);
         assert_eq!(closed.encode_service().as_ref(), wire);
-        let parsed = Frame::parse(&wire).unwrap();
+        let parsed = AgentMessage::parse(&wire).unwrap();
         assert_eq!(parsed.payload, json);
         assert!(parsed.digest_matches());
     }
 
     #[test]
-    fn what_the_agent_would_drop_is_dropped() {
+    fn messages_that_the_agent_drops_are_errors() {
         let good =
-            frame(MessageType::Acknowledge, "11111111-2222-4333-8444-555555555555", b"{}").encode().to_vec();
+            frame(MessageKind::Acknowledge, "11111111-2222-4333-8444-555555555555", b"{}").encode().to_vec();
         let patched = |at: usize, bytes: &[u8]| {
             let mut raw = good.clone();
             raw[at..at + bytes.len()].copy_from_slice(bytes);
-            Frame::parse(&raw)
+            AgentMessage::parse(&raw)
         };
-        assert_eq!(Frame::parse(&good[..119]), Err(Malformed::Short(119)));
+        assert_eq!(AgentMessage::parse(&good[..119]), Err(Malformed::Short(119)));
         assert_eq!(patched(0, &[0; 4]), Err(Malformed::NoHeader));
         assert_eq!(patched(0, &200u32.to_be_bytes()), Err(Malformed::HeaderTooLong(200)));
         assert_eq!(patched(4, &[0; 32]), Err(Malformed::NoType));
@@ -369,8 +369,8 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_reads_the_type_of_either_padding() {
-        let closed = frame(MessageType::ChannelClosed, "11111111-2222-4333-8444-555555555555", b"{}");
+    fn the_type_is_read_with_either_padding() {
+        let closed = frame(MessageKind::ChannelClosed, "11111111-2222-4333-8444-555555555555", b"{}");
         assert_eq!(type_of(&closed.encode()), "channel_closed");
         assert_eq!(type_of(&closed.encode_service()), "channel_closed");
         assert_eq!(type_of(b"short"), "");

@@ -1,8 +1,8 @@
-//! The server's half of a smux session: its streams, the loop that accepts and dials them, and their buffers.
+//! The server's half of a smux session: the streams, their dials and their buffers.
 //!
-//! The agent offers it the client's bytes and takes its own with [`Session::take_output`]; the driver is asked for
-//! connections by [`StreamAction`]s. Dials are one after the other, and one full buffer stops the reading of all streams,
-//! as in the real agent.
+//! The agent passes in the client's bytes and takes the output with [`SmuxServer::take_output`]. The driver carries out
+//! [`StreamAction`]s. Streams are dialled one after the other, and a full buffer blocks all streams, as in the real
+//! agent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -10,17 +10,17 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::sim::agent::config::MuxConfig;
-use crate::sim::agent::port::Target;
+use crate::sim::agent::port::ForwardTarget;
 use crate::sim::agent::record::Record;
-use crate::sim::agent::smux::frame::{Command, MOST_DATA};
-use crate::sim::agent::smux::inlet::{Frame, Inlet};
+use crate::sim::agent::smux::frame::{MOST_DATA, SmuxCommand};
+use crate::sim::agent::smux::inlet::{Inlet, SmuxFrame};
 use crate::sim::agent::smux::keep_alive::{Due, KeepAlive};
 use crate::sim::agent::smux::outlet::Outlet;
 
-/// What a multiplexed session asks of its driver.
+/// A request of a multiplexed session to the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamAction {
-    /// Look a name up, then call one of `host_resolved` and `host_unresolved`; all dials go where it led now.
+    /// Look a host up, then call one of `host_resolved` and `host_unresolved`. All dials use the result.
     Resolve {
         /// The name.
         host: String,
@@ -31,7 +31,7 @@ pub enum StreamAction {
     Dial {
         /// The stream.
         stream: u32,
-        /// The remote host, or the target itself.
+        /// The remote host; `None` is the target.
         host: Option<String>,
         /// The TCP port.
         port: u16,
@@ -40,27 +40,27 @@ pub enum StreamAction {
     Read {
         /// The stream.
         stream: u32,
-        /// At most so many bytes.
+        /// The most bytes to read.
         limit: usize,
     },
-    /// Write and report it by `stream_wrote`.
+    /// Write, then call `stream_wrote`.
     Write {
         /// The stream.
         stream: u32,
-        /// What.
+        /// The bytes.
         bytes: Bytes,
     },
-    /// Close a stream's connection, both ways; nothing about it is to be reported any more.
+    /// Close a stream's connection, both ways, and report no more events of it.
     Close {
         /// The stream.
         stream: u32,
     },
 }
 
-/// A smux session on the agent's side.
+/// The agent's side of a smux session.
 #[derive(Debug)]
-pub struct Session {
-    target: Target,
+pub struct SmuxServer {
+    target: ForwardTarget,
     resolved: bool,
     accept_backlog: usize,
     inlet: Inlet,
@@ -68,7 +68,7 @@ pub struct Session {
     streams: BTreeMap<u32, Stream>,
     unaccepted: VecDeque<u32>,
     dialing: Option<u32>,
-    /// What is left of the receive buffer; the last frame may overdraw it.
+    /// The free space of the receive buffer; negative after a last frame that exceeds it.
     room: i64,
     broken: bool,
     keep_alive: Option<KeepAlive>,
@@ -79,16 +79,21 @@ pub struct Session {
 #[derive(Debug, Default)]
 struct Stream {
     connected: bool,
-    /// Its peer has closed it.
+    /// The client has closed it.
     finished: bool,
     buffer: VecDeque<Bytes>,
-    /// Bytes of the write that is under way.
+    /// Bytes of the pending write.
     writing: usize,
 }
 
-impl Session {
+impl SmuxServer {
     /// Starts a session; without `resolved` every dial fails.
-    pub fn new(config: &MuxConfig, target: Target, resolved: bool, keep_alive: Option<KeepAlive>) -> Self {
+    pub fn new(
+        config: &MuxConfig,
+        target: ForwardTarget,
+        resolved: bool,
+        keep_alive: Option<KeepAlive>,
+    ) -> Self {
         Self {
             target,
             resolved,
@@ -106,36 +111,36 @@ impl Session {
         }
     }
 
-    /// Takes a message of the client's; says whether all of it could be written into the pipe.
+    /// Writes a message of the client into the pipe; returns whether all of it is written.
     pub fn offer(&mut self, message: Bytes, record: &mut Record) -> bool {
         self.inlet.offer(message);
         self.read(record);
         !self.inlet.is_blocked()
     }
 
-    /// Says whether the last message still waits for room.
+    /// Returns whether part of the last message waits for space.
     pub fn is_blocked(&self) -> bool {
         self.inlet.is_blocked()
     }
 
-    /// Says whether there is something to send.
+    /// Returns whether there is output to send.
     pub fn has_output(&self) -> bool {
         !self.outlet.is_empty()
     }
 
-    /// Takes at most so many bytes for the client.
+    /// Removes and returns at most `limit` bytes of output.
     pub fn take_output(&mut self, limit: usize) -> Bytes {
         let bytes = self.outlet.take(limit);
         self.read_unblocked();
         bytes
     }
 
-    /// Returns how many dials have failed since it was asked last; each is a flag to send before any more output.
+    /// Returns the number of failed dials since the last call; a flag must be sent for each before more output.
     pub fn take_refusals(&mut self) -> usize {
         std::mem::take(&mut self.refusals)
     }
 
-    /// Returns the next request to the driver.
+    /// Returns the next action for the driver.
     pub fn poll_action(&mut self) -> Option<StreamAction> {
         self.actions.pop_front()
     }
@@ -146,23 +151,23 @@ impl Session {
         connected.chain(self.dialing)
     }
 
-    /// Returns when `handle_timeout` has something to do.
+    /// Returns when `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.keep_alive.as_ref().map(KeepAlive::poll_timeout)
     }
 
-    /// Does what is due; false if the session has timed out.
+    /// Handles expired timers; returns false if the session has timed out.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let Some(keep_alive) = &mut self.keep_alive else { return true };
         match keep_alive.handle_timeout(now, self.room > 0) {
             Due::Nothing => {}
-            Due::Nop => self.outlet.write(Command::Nop, 0),
+            Due::Nop => self.outlet.write(SmuxCommand::Nop, 0),
             Due::TimedOut => return false,
         }
         true
     }
 
-    /// Takes the news that a stream's dial has succeeded.
+    /// Reports that a stream's destination is connected.
     pub fn connected(&mut self, id: u32, record: &mut Record) {
         if self.dialing.take_if(|dialing| *dialing == id).is_none() {
             return;
@@ -170,13 +175,13 @@ impl Session {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.connected = true;
             self.actions.push_back(StreamAction::Read { stream: id, limit: MOST_DATA });
-            self.write_on(id, record);
+            self.write_next(id, record);
         }
         self.accept(record);
         self.read(record);
     }
 
-    /// Takes the news that a stream's dial has failed.
+    /// Reports that a stream's dial failed.
     pub fn failed(&mut self, id: u32, record: &mut Record) {
         if self.dialing.take_if(|dialing| *dialing == id).is_some() {
             self.refuse(id, record);
@@ -185,7 +190,7 @@ impl Session {
         }
     }
 
-    /// Takes bytes that were read for a stream.
+    /// Reports bytes read from a stream's destination.
     pub fn data(&mut self, id: u32, data: &[u8], record: &mut Record) {
         if self.is_connected(id) && !data.is_empty() {
             record.stream(id).bytes_read += data.len() as u64;
@@ -194,7 +199,7 @@ impl Session {
         }
     }
 
-    /// Takes the end of a stream's connection, orderly or not: what is buffered for it is lost.
+    /// Reports that a stream's destination is closed or failed; its buffer is discarded.
     pub fn ended(&mut self, id: u32, record: &mut Record) {
         if self.is_connected(id) {
             self.close(id, record);
@@ -202,13 +207,13 @@ impl Session {
         }
     }
 
-    /// Takes the news that `count` more bytes of a stream's pending write are done.
+    /// Reports that `count` more bytes of a stream's pending write are written.
     pub fn wrote(&mut self, id: u32, count: usize, record: &mut Record) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let count = count.min(stream.writing);
         stream.writing -= count;
         record.stream(id).bytes_written += count as u64;
-        self.write_on(id, record);
+        self.write_next(id, record);
         self.read(record);
     }
 
@@ -216,42 +221,42 @@ impl Session {
         self.streams.get(&id).is_some_and(|stream| stream.connected)
     }
 
-    /// Reads frames as long as there is room for their data.
+    /// Reads frames while the buffer has space.
     fn read(&mut self, record: &mut Record) {
         while !self.broken && self.room > 0 && !self.backlog_is_full() {
             match self.inlet.take() {
                 Ok(Some(frame)) => self.take(frame, record),
                 Ok(None) => return,
-                Err(_) => self.break_off(record),
+                Err(_) => self.stop_reading(record),
             }
         }
     }
 
     fn backlog_is_full(&mut self) -> bool {
-        self.unaccepted.len() >= self.accept_backlog && self.inlet.peek() == Some(Command::Syn)
+        self.unaccepted.len() >= self.accept_backlog && self.inlet.peek() == Some(SmuxCommand::Syn)
     }
 
-    fn take(&mut self, frame: Frame, record: &mut Record) {
+    fn take(&mut self, frame: SmuxFrame, record: &mut Record) {
         if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.hear();
+            keep_alive.frame_received();
         }
         match frame {
-            Frame::Syn(id) => self.open(id, record),
-            Frame::Fin(id) => {
+            SmuxFrame::Syn(id) => self.open(id, record),
+            SmuxFrame::Fin(id) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.finished = true;
                     record.stream(id).fin_received = true;
-                    self.write_on(id, record);
+                    self.write_next(id, record);
                 }
             }
-            Frame::Psh(id, data) => {
+            SmuxFrame::Psh(id, data) => {
                 if let Some(stream) = self.streams.get_mut(&id).filter(|_| !data.is_empty()) {
                     self.room -= data.len() as i64;
                     stream.buffer.push_back(data);
-                    self.write_on(id, record);
+                    self.write_next(id, record);
                 }
             }
-            Frame::Nop => record.nops += 1,
+            SmuxFrame::Nop => record.nops += 1,
         }
     }
 
@@ -266,7 +271,7 @@ impl Session {
         self.accept(record);
     }
 
-    /// Dials for the next stream, unless a dial is under way.
+    /// Dials for the next stream, unless a dial is in progress.
     fn accept(&mut self, record: &mut Record) {
         while !self.broken
             && self.dialing.is_none()
@@ -277,7 +282,7 @@ impl Session {
                 continue;
             }
             self.dialing = Some(id);
-            let Target { host, port } = self.target.clone();
+            let ForwardTarget { host, port } = self.target.clone();
             self.actions.push_back(StreamAction::Dial { stream: id, host, port });
         }
     }
@@ -288,8 +293,8 @@ impl Session {
         self.close(id, record);
     }
 
-    /// Writes the next of a stream's buffers to its destination, and closes it after the last.
-    fn write_on(&mut self, id: u32, record: &mut Record) {
+    /// Writes the next buffer of a stream to its destination; closes the stream after the last one.
+    fn write_next(&mut self, id: u32, record: &mut Record) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.connected) else { return };
         if stream.writing > 0 {
             return;
@@ -303,28 +308,28 @@ impl Session {
         }
     }
 
-    /// Sends a stream's FIN and forgets it, with its connection and whatever is buffered.
+    /// Sends a stream's FIN, closes its connection and discards its buffer.
     fn close(&mut self, id: u32, record: &mut Record) {
         let Some(stream) = self.streams.remove(&id) else { return };
         let buffered: usize = stream.buffer.iter().map(Bytes::len).sum();
         self.room += buffered as i64;
         self.outlet.forget(id);
-        self.outlet.write(Command::Fin, id);
+        self.outlet.write(SmuxCommand::Fin, id);
         record.stream(id).fin_sent = true;
         if stream.connected {
-            // The real agent finishes a write that is under way first; here it is called off.
-            self.actions.retain(|action| !is_about(action, id));
+            // The real agent first completes the pending write; here it is cancelled.
+            self.actions.retain(|action| !is_obsolete(action, id));
             self.actions.push_back(StreamAction::Close { stream: id });
         }
     }
 
-    /// Nothing is read or accepted any more; every stream ends once its buffer is written.
-    fn break_off(&mut self, record: &mut Record) {
+    /// Stops reading and accepting; every stream is closed once its buffer is written.
+    fn stop_reading(&mut self, record: &mut Record) {
         self.broken = true;
         record.smux_broken = true;
         let ids: Vec<u32> = self.streams.keys().copied().collect();
         for id in ids {
-            self.write_on(id, record);
+            self.write_next(id, record);
         }
     }
 
@@ -335,8 +340,8 @@ impl Session {
     }
 }
 
-/// Says whether an action became pointless with the end of that stream.
-fn is_about(action: &StreamAction, id: u32) -> bool {
+/// Returns whether the end of the stream makes an action obsolete.
+fn is_obsolete(action: &StreamAction, id: u32) -> bool {
     match action {
         StreamAction::Read { stream, .. } | StreamAction::Write { stream, .. } => *stream == id,
         StreamAction::Resolve { .. } | StreamAction::Dial { .. } | StreamAction::Close { .. } => false,

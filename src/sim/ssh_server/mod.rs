@@ -1,11 +1,13 @@
-//! The built-in host: a small ssh server, so that the demo needs no sshd.
+//! The built-in ssh server, so that the demo needs no sshd.
 //!
-//! It listens on loopback only and lets in one key only, made for this run. It runs commands by `sh -c` with pipes,
-//! serves files by SFTP for today's scp, and forwards TCP; there are no terminals. Whoever holds the key can do what
-//! the user who started it can do.
+//! It listens on loopback only and accepts one key, which is made for this run. It runs commands by `sh`, on a
+//! pseudo-terminal if the client requests one (not on Windows), serves files by SFTP, and forwards TCP. A holder of the
+//! key has the rights of the user who started the server.
 
 mod command;
 mod sftp;
+#[cfg(unix)]
+mod terminal;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -23,34 +25,36 @@ use russh::{Channel, ChannelId, MethodKind, MethodSet, Pty};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A running host; dropping it stops it.
+/// A running ssh server; dropping it stops it.
 #[derive(Debug)]
-pub struct Host {
+pub struct SshServer {
     address: SocketAddr,
     host_key: PublicKey,
     user_key: PrivateKey,
     _stop: DropGuard,
 }
 
-impl Host {
-    /// Starts a host on a free loopback port; commands and relative paths begin in `directory`.
+impl SshServer {
+    /// Starts a server on a free loopback port; commands and relative paths begin in `directory`.
     ///
     /// # Errors
-    /// The port cannot be had, or there is no randomness for the keys.
+    /// No port can be bound, or the operating system gives no random bytes for the keys.
     pub async fn start(directory: &Path) -> io::Result<Self> {
         let (host_key, user_key) = (new_key()?, new_key()?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let guest = Guest {
+        let handler = SshHandler {
             accepted: user_key.public_key().clone(),
             directory: directory.to_owned(),
             environment: Vec::new(),
             channels: HashMap::new(),
+            #[cfg(unix)]
+            terminals: HashMap::new(),
             sftp: HashSet::new(),
         };
         let public = host_key.public_key().clone();
         let stop = CancellationToken::new();
-        let serving = accept(listener, Arc::new(config(host_key)), guest);
+        let serving = accept(listener, Arc::new(config(host_key)), handler);
         tokio::spawn(stop.clone().run_until_cancelled_owned(serving));
         Ok(Self { address, host_key: public, user_key, _stop: stop.drop_guard() })
     }
@@ -69,7 +73,7 @@ impl Host {
         Ok(format!("{name} {key}\n"))
     }
 
-    /// Returns the one private key that it lets in, in OpenSSH format.
+    /// Returns the private key that it accepts, in OpenSSH format.
     ///
     /// # Errors
     /// The key cannot be written as text.
@@ -81,7 +85,7 @@ impl Host {
 
 fn new_key() -> io::Result<PrivateKey> {
     let mut seed = [0; 32];
-    rand::fill(&mut seed).map_err(|_| io::Error::other("no randomness"))?;
+    rand::fill(&mut seed).map_err(|_| io::Error::other("no random bytes"))?;
     Ok(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
 }
 
@@ -96,41 +100,51 @@ fn config(host_key: PrivateKey) -> russh::server::Config {
     }
 }
 
-async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, guest: Guest) {
-    // A host that cannot accept any more has no way to say so but to stop.
+async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, handler: SshHandler) {
+    // After an error the listener is closed, and clients' connections are refused.
     while let Ok((stream, _)) = listener.accept().await {
-        let (config, guest) = (config.clone(), guest.clone());
+        let (config, handler) = (config.clone(), handler.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let served = match russh::server::run_stream(config, stream, guest).await {
+            let served = match russh::server::run_stream(config, stream, handler).await {
                 Ok(session) => session.await,
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
-                tracing::debug!(%error, "an ssh connection broke");
+                tracing::debug!(%error, "an ssh connection failed");
             }
         });
     }
 }
 
-/// One connection's state.
-struct Guest {
+/// The state of one connection.
+struct SshHandler {
     accepted: PublicKey,
     directory: PathBuf,
     environment: Vec<(String, String)>,
     channels: HashMap<ChannelId, Channel<Msg>>,
+    #[cfg(unix)]
+    terminals: HashMap<ChannelId, terminal::Terminal>,
     sftp: HashSet<ChannelId>,
 }
 
-impl Clone for Guest {
+impl Clone for SshHandler {
     fn clone(&self) -> Self {
         let (accepted, directory) = (self.accepted.clone(), self.directory.clone());
-        Self { accepted, directory, environment: Vec::new(), channels: HashMap::new(), sftp: HashSet::new() }
+        Self {
+            accepted,
+            directory,
+            environment: Vec::new(),
+            channels: HashMap::new(),
+            #[cfg(unix)]
+            terminals: HashMap::new(),
+            sftp: HashSet::new(),
+        }
     }
 }
 
-impl Guest {
-    fn judge(&self, key: &PublicKey) -> Auth {
+impl SshHandler {
+    fn check(&self, key: &PublicKey) -> Auth {
         if key.key_data() == self.accepted.key_data() { Auth::Accept } else { Auth::reject() }
     }
 
@@ -143,12 +157,17 @@ impl Guest {
         let Some(channel) = self.channels.remove(&id) else { return session.channel_failure(id) };
         session.channel_success(id)?;
         let shell = command::shell(command, &self.directory, &self.environment);
+        #[cfg(unix)]
+        if let Some(terminal) = self.terminals.remove(&id) {
+            tokio::spawn(terminal::serve(shell, terminal, channel));
+            return Ok(());
+        }
         tokio::spawn(command::serve(shell, channel));
         Ok(())
     }
 }
 
-impl Handler for Guest {
+impl Handler for SshHandler {
     type Error = russh::Error;
 
     async fn auth_publickey_offered(
@@ -156,11 +175,11 @@ impl Handler for Guest {
         _user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.judge(offer.public_key))
+        Ok(self.check(offer.public_key))
     }
 
     async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.judge(key.public_key))
+        Ok(self.check(key.public_key))
     }
 
     async fn channel_open_session(
@@ -175,7 +194,7 @@ impl Handler for Guest {
     }
 
     async fn channel_eof(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        // A client of the files is done; scp wants to hear that its far end is content.
+        // scp exits with the status of the SFTP subsystem.
         if self.sftp.remove(&id) {
             session.exit_status_request(id, 0)?;
             session.close(id)?;
@@ -204,17 +223,24 @@ impl Handler for Guest {
         Ok(())
     }
 
+    #[cfg_attr(not(unix), expect(unused_variables, reason = "there is no pseudo-terminal"))]
     async fn pty_request(
         &mut self,
         channel: ChannelId,
-        _term: &str,
-        _columns: u32,
-        _rows: u32,
+        term: &str,
+        columns: u32,
+        rows: u32,
         _width: u32,
         _height: u32,
         _modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        #[cfg(unix)]
+        {
+            self.terminals.insert(channel, terminal::Terminal { name: term.to_owned(), columns, rows });
+            session.channel_success(channel)
+        }
+        #[cfg(not(unix))]
         session.channel_failure(channel)
     }
 
@@ -265,9 +291,9 @@ mod tests {
 
     use super::*;
 
-    struct Trusting;
+    struct AnyHostKey;
 
-    impl client::Handler for Trusting {
+    impl client::Handler for AnyHostKey {
         type Error = russh::Error;
 
         async fn check_server_key(&mut self, _key: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
@@ -275,16 +301,16 @@ mod tests {
         }
     }
 
-    async fn log_in(host: &Host, key: PrivateKey) -> Option<client::Handle<Trusting>> {
-        let mut session = client::connect(Arc::default(), host.address(), Trusting).await.unwrap();
+    async fn log_in(host: &SshServer, key: PrivateKey) -> Option<client::Handle<AnyHostKey>> {
+        let mut session = client::connect(Arc::default(), host.address(), AnyHostKey).await.unwrap();
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        session.authenticate_publickey("anybody", key).await.unwrap().success().then_some(session)
+        session.authenticate_publickey("demo", key).await.unwrap().success().then_some(session)
     }
 
     #[tokio::test]
     async fn it_runs_commands_with_input_output_and_exit_status() {
         let directory = tempfile::tempdir().unwrap();
-        let host = Host::start(directory.path()).await.unwrap();
+        let host = SshServer::start(directory.path()).await.unwrap();
         let session = log_in(&host, host.user_key.clone()).await.expect("the key made for this run");
         let mut channel = session.channel_open_session().await.unwrap();
         channel.exec(true, "cat; echo to-stderr >&2; exit 7").await.unwrap();
@@ -292,10 +318,7 @@ mod tests {
         channel.eof().await.unwrap();
         let (mut out, mut err, mut status) = (Vec::new(), Vec::new(), None);
         while let Some(message) = channel.wait().await {
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the library's own messages are of no interest"
-            )]
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the test reads output and status only")]
             match message {
                 ChannelMsg::Data { data } => out.extend_from_slice(&data),
                 ChannelMsg::ExtendedData { data, .. } => err.extend_from_slice(&data),
@@ -311,7 +334,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_other_key_is_refused() {
-        let host = Host::start(Path::new(".")).await.unwrap();
+        let host = SshServer::start(Path::new(".")).await.unwrap();
         assert!(log_in(&host, new_key().unwrap()).await.is_none());
         assert!(host.identity().unwrap().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
         assert!(host.known_hosts_line("demo").unwrap().starts_with("demo ssh-ed25519 "));
