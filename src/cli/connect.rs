@@ -1,13 +1,14 @@
 //! The command `connect`: standard input and output, relayed to the goal of a route.
 
-use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::io::{self, ErrorKind, IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::config::{Config, Environment, Verbosity};
-use crate::reach::{Reach, open_aws};
+use crate::reach::{ByteStream, Reach, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupts, Notice, OnNotice, Outcome};
+use crate::session::{self, Interrupt, Interrupts, Notice, OnNotice, Policy, RelayEnd, Stdio};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
@@ -38,14 +39,41 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     let notes = notes(verbosity, route.goal.port);
     let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
     let (stream, path) = reach.connect().await?.into_parts();
-    let relayed = session::join(stream, path.linger(linger), path.delivered()).await;
-    let closed = path.close(matches!(relayed, Ok(Outcome::Done))).await;
+    let relayed = relay_stdio(stream, path.linger(linger), path.delivered()).await;
+    let closed = path.close(matches!(relayed, Ok(None))).await;
     match (relayed, closed) {
-        (Ok(Outcome::Interrupted(interrupt)), _) => Ok(exit_of(interrupt)),
-        (_, Err(error)) => Err(error.into()),
-        (Err(error), Ok(())) => Err(Report::new(ExitKind::Failure, error.to_string())),
-        (Ok(Outcome::Done), Ok(())) => Ok(ExitKind::Done.into()),
+        (Ok(Some(interrupt)), _) => Ok(exit_of(interrupt)),
+        (Err(report), _) => Err(report),
+        (Ok(None), Err(error)) => Err(error.into()),
+        (Ok(None), Ok(())) => Ok(ExitKind::Done.into()),
     }
+}
+
+/// Relays until the stream has ended, or standard output has no reader.
+async fn relay_stdio(
+    stream: Box<dyn ByteStream>,
+    linger: Option<Duration>,
+    delivered: impl Future<Output = ()>,
+) -> Result<Option<Interrupt>, Report> {
+    let failed = |what: &str, error| Report::new(ExitKind::Failure, format!("{what}: {error}"));
+    let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
+    let policy = Policy {
+        linger,
+        delivered: Box::pin(delivered),
+        farewell: Duration::ZERO,
+        needs_reader: true,
+        meter: &|_, _| {},
+    };
+    match session::relay(stdio, stream, policy).await {
+        RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
+        RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
+        RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
+        RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),
+    }
+}
+
+fn is_reader_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 /// Prints notes on a terminal; the log has its own lines about the same events.

@@ -3,34 +3,39 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, SessionRequest};
+use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
+use crate::session::{
+    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Request, SessionError, Settings, Start, Status,
+};
+use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
-use super::streams::{Manners, Streams, Ties};
-use super::{ForwardEvent, Incoming, Status, Traffic};
-use crate::session::Interrupt;
-use crate::session::{Outcome, SessionError, Settings};
-use crate::session::{Start, start};
+use super::connection::{Connection, Unopened};
+use super::{ForwardEvent, Traffic};
 
-/// The agent resolves a name once for a session: an older one may lead to where the name no longer does.
+/// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
 const NAME_LIFE: Duration = Duration::from_secs(60);
 /// Sessions that carry one connection each are opened up to this number.
 const MOST_SINGLES: usize = 8;
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// Breaking connections off takes a moment at most, unless an application does not read.
+/// An agent that acknowledges nothing for so long may not exist any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Received and unread bytes of one connection beyond which the websocket is not read.
+const UNREAD_LIMIT: usize = 4 << 20;
+/// Resetting connections takes a moment at most, unless a local client does not read.
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
-/// Finds out what is to be started, anew for each session.
+/// Returns what is to be started, anew for each session.
 pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, ReachError>>>>>;
 
 /// What all sessions of a pool have in common.
@@ -46,13 +51,13 @@ pub struct PoolSettings {
     pub hold: bool,
     /// How many sessions new connections are spread over.
     pub sessions: usize,
-    /// A session without connections ends itself after so long.
+    /// A session without connections ends itself after this time.
     pub idle_limit: Option<Duration>,
     /// The destination is a name, which may move to another address.
     pub follows_name: bool,
-    /// Who is told what happens.
-    pub notes: Rc<dyn Fn(&ForwardEvent)>,
-    /// What is counted.
+    /// Receives what happens.
+    pub observer: Rc<dyn Fn(&ForwardEvent)>,
+    /// Counts what passes through.
     pub traffic: Rc<Traffic>,
     /// The far end of the sessions, for errors.
     pub end: SessionEnd,
@@ -64,9 +69,11 @@ pub struct Pool {
     entries: RefCell<Vec<Entry>>,
     next: Cell<u64>,
     tasks: TaskTracker,
+    /// The connections of local clients.
+    connections: TaskTracker,
     /// Everything is to end.
     leave: CancellationToken,
-    last_failure: RefCell<Option<Rc<ReachError>>>,
+    last_error: RefCell<Option<Rc<ReachError>>>,
     hold_off: HoldOff,
     idle_since: Cell<Option<Instant>>,
     /// Data could flow in one of its sessions.
@@ -79,7 +86,7 @@ pub struct Pool {
 struct Entry {
     number: u64,
     began: Instant,
-    inbox: UnboundedSender<Incoming>,
+    handle: Handle,
     status: watch::Sender<Status>,
     leave: CancellationToken,
 }
@@ -99,8 +106,9 @@ impl Pool {
             entries: RefCell::default(),
             next: Cell::new(0),
             tasks,
+            connections: TaskTracker::new(),
             leave,
-            last_failure: RefCell::default(),
+            last_error: RefCell::default(),
             hold_off,
             idle_since: Cell::default(),
             has_worked: Cell::new(false),
@@ -108,25 +116,66 @@ impl Pool {
         })
     }
 
-    /// Finds a session for a connection, or opens one.
-    pub fn assign(self: &Rc<Self>, incoming: Incoming) {
-        if self.leave.is_cancelled() {
-            return incoming.reject();
+    /// Serves a connection that was accepted at that time, in a task.
+    pub(super) fn take<S: Local + 'static>(self: &Rc<Self>, connection: Connection<S>, accepted: Instant) {
+        self.connections.spawn_local(self.clone().carry(connection, accepted));
+    }
+
+    async fn carry<S: Local>(self: Rc<Self>, connection: Connection<S>, accepted: Instant) {
+        let from = connection.from.clone();
+        match self.open_stream(&connection, accepted).await {
+            Ok(stream) => {
+                let end = connection.carry(stream, None, &self.settings.traffic).await;
+                if let Some(RelayEnd::Remote(error)) = end {
+                    self.report(StreamError::of(&error), from);
+                }
+            }
+            Err(error) => {
+                self.report(Some(error), from);
+                let is_refusal = error == StreamError::Refused;
+                connection.reject(if is_refusal { Unopened::Refused } else { Unopened::Failed }).await;
+            }
         }
+    }
+
+    /// OnNotice why a connection was reset, unless it was its session's end, which is noted once for all.
+    fn report(&self, error: Option<StreamError>, from: String) {
+        match error {
+            Some(StreamError::Refused) => (self.settings.observer)(&ForwardEvent::Refused { from }),
+            Some(StreamError::TimedOut(after)) => {
+                (self.settings.observer)(&ForwardEvent::TimedOut { from, after })
+            }
+            Some(StreamError::Elsewhere | StreamError::Lost) | None => {}
+        }
+    }
+
+    /// Opens a stream in a session that can carry it.
+    async fn open_stream<S: Local>(
+        self: &Rc<Self>,
+        connection: &Connection<S>,
+        accepted: Instant,
+    ) -> Result<Stream, StreamError> {
+        let (name, confirm) = (connection.from.clone(), connection.is_to_be_answered());
+        let request = Request { name, asked: accepted, confirm };
+        loop {
+            if self.leave.is_cancelled() {
+                return Err(StreamError::Lost);
+            }
+            match self.assign(request.clone()).await {
+                Err(StreamError::Elsewhere) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks for a stream in a session, and opens one if there is none that takes it.
+    async fn assign(self: &Rc<Self>, request: Request) -> Result<Stream, StreamError> {
         self.retire_outdated();
-        let number = match self.choose() {
-            Choice::Existing(number) => number,
-            Choice::New => self.launch(),
+        let handle = match self.choose() {
+            Choice::Existing(place) => self.entries.borrow().get(place).map(|entry| entry.handle.clone()),
+            Choice::New => Some(self.launch()),
         };
-        let mut entries = self.entries.borrow_mut();
-        let Some(entry) = entries.get_mut(number) else { return incoming.reject() };
-        entry.status.send_modify(|status| status.live += 1);
-        if let Err(unsent) = entry.inbox.send(incoming) {
-            // Its task has just ended and takes its entry away in a moment.
-            entry.status.send_modify(|status| status.is_ending = true);
-            drop(entries);
-            self.assign(unsent.0);
-        }
+        handle.ok_or(StreamError::Lost)?.open(request).await
     }
 
     /// Opens the sessions that connections are spread over, and waits until they work.
@@ -139,8 +188,8 @@ impl Pool {
             self.launch();
         }
         loop {
-            if let Some(failure) = self.last_failure.borrow().clone() {
-                return Err(failure);
+            if let Some(error) = self.last_error.borrow().clone() {
+                return Err(error);
             }
             if self.entries.borrow().iter().all(|entry| entry.status.borrow().is_up) {
                 return Ok(());
@@ -150,24 +199,24 @@ impl Pool {
         }
     }
 
-    /// Tells whether no connection needs a session.
+    /// Returns whether no connection needs a session.
     pub fn is_idle(&self) -> bool {
         self.entries.borrow().iter().all(|entry| entry.status.borrow().is_unused())
     }
 
-    /// Tells since when no connection has needed a session.
+    /// Returns since when no connection has needed a session.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since.get()
     }
 
-    /// Tells whether there is a session.
+    /// Returns whether there is a session.
     pub fn is_open(&self) -> bool {
         !self.entries.borrow().is_empty()
     }
 
-    /// Tells whether no session is to be started yet, after one that could not be.
+    /// Returns whether the next session has to wait, since one could not be started.
     pub fn is_held_off(&self) -> bool {
-        self.hold_off.is_active(Instant::now().into_std())
+        self.hold_off.is_active(clock::now())
     }
 
     /// Ends the sessions that have no connection.
@@ -184,14 +233,14 @@ impl Pool {
         let _ = self.changes.subscribe().changed().await;
     }
 
-    /// Takes sessions out of use that may lead to where a name no longer does.
+    /// Takes sessions out of use that may connect to an address which the name no longer has.
     fn retire_outdated(&self) {
         if !self.settings.follows_name {
             return;
         }
         for entry in self.entries.borrow().iter() {
             let status = *entry.status.borrow();
-            let is_outdated = entry.began.elapsed() > NAME_LIFE;
+            let is_outdated = clock::now() > entry.began + NAME_LIFE;
             if is_outdated && status.is_up && (status.live == 0 || status.was_refused) {
                 entry.status.send_modify(|status| status.is_retired = true);
                 if status.is_unused() {
@@ -209,7 +258,7 @@ impl Pool {
             .map(|(at, status, _)| (at, status))
             .collect();
         let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
-        // One whose link is being mended comes last.
+        // A session whose link is down comes last.
         let least = able.min_by_key(|(_, status)| (status.was_up && !status.is_up, status.live));
         let carries_one = open.iter().any(|(_, status)| status.is_full);
         let (enough, most) = match self.settings.sessions {
@@ -227,34 +276,30 @@ impl Pool {
         }
     }
 
-    /// Starts the task of a session; returns the place of its entry.
-    fn launch(self: &Rc<Self>) -> usize {
+    /// Starts the task of a session; returns the handle that opens its streams.
+    fn launch(self: &Rc<Self>) -> Handle {
         let number = self.next.get();
         self.next.set(number + 1);
-        let (inbox, taken) = unbounded_channel();
+        let (began, leave) = (clock::now(), self.leave.child_token());
         let status = watch::Sender::new(Status::default());
-        let leave = self.leave.child_token();
-        let (notes, pool) = (self.settings.notes.clone(), self.clone());
-        let ties = Ties {
-            inbox: taken,
-            leave: leave.clone(),
-            status: status.clone(),
-            tell: Box::new(move |note| notes(note)),
-            hand_back: Box::new(move |incoming| pool.assign(incoming)),
-            traffic: self.settings.traffic.clone(),
-        };
+        let (handle, streams) = Streams::new(began, self.stream_options(), status.clone(), leave.clone());
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
-        self.tasks.spawn_local(self.clone().serve(number, ties));
-        let mut entries = self.entries.borrow_mut();
-        entries.push(Entry { number, began: Instant::now(), inbox, status, leave });
-        entries.len() - 1
+        let entry = Entry { number, began, handle: handle.clone(), status, leave };
+        self.tasks.spawn_local(self.clone().serve(
+            number,
+            streams,
+            entry.leave.clone(),
+            entry.status.clone(),
+        ));
+        self.entries.borrow_mut().push(entry);
+        handle
     }
 
     /// Passes changes of a session's status on.
     async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
         while status.changed().await.is_ok() {
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
-            let idle_since = self.idle_since.get().unwrap_or_else(Instant::now);
+            let idle_since = self.idle_since.get().unwrap_or_else(clock::now);
             self.idle_since.set(self.is_idle().then_some(idle_since));
             self.changes.send_replace(());
         }
@@ -262,9 +307,13 @@ impl Pool {
     }
 
     /// A session from its start to its end.
-    async fn serve(self: Rc<Self>, number: u64, ties: Ties) {
-        let (leave, status) = (ties.leave.clone(), ties.status.clone());
-        let streams = Streams::new(Instant::now().into_std(), self.manners(), ties);
+    async fn serve(
+        self: Rc<Self>,
+        number: u64,
+        streams: Streams,
+        leave: CancellationToken,
+        status: watch::Sender<Status>,
+    ) {
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let was_up = status.borrow().was_up;
@@ -272,69 +321,57 @@ impl Pool {
             self.hold_off.succeeded();
         }
         // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|failure| !was_up || failure.is_remote_port()) {
-            self.hold_off.failed(Instant::now().into_std());
+        if result.as_ref().is_err_and(|error| !was_up || error.is_remote_port()) {
+            self.hold_off.failed(clock::now());
         }
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let Some(mut released) = streams.map(|streams| streams.release(result.is_ok() && !has_left)) else {
-            return self.over(result.err(), 0);
-        };
-        let may_work = was_up || result.as_ref().err().is_some_and(|failure| self.may_pass(failure));
-        let turned_away = self.find_other_sessions(std::mem::take(&mut released.waiting), may_work);
-        let broken = released.broken;
-        let failure = match result {
-            Err(failure) => Some(failure),
-            Ok(_) if broken > 0 && !has_left => {
+        let may_work = was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error));
+        let Some(streams) = streams else { return self.over(result.err(), 0) };
+        let now = clock::now();
+        let timeout_of_opening = self.settings.settings.connect_timeout;
+        let is_wanted = may_work && !self.leave.is_cancelled();
+        let released = streams
+            .release(result.is_ok() && !has_left, |asked| is_wanted && now < asked + timeout_of_opening);
+        let error = match result {
+            Err(error) => Some(error),
+            Ok(_) if released.broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
                 Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
             }
             Ok(_) => None,
         };
-        self.over(failure, broken + turned_away);
+        self.over(error, released.broken + released.turned_away);
         if self.leave.is_cancelled() {
-            // The process is about to end: applications that take what they are given see a reset behind it.
-            let _ = timeout(BREAKING_OFF, released.gone()).await;
+            // The process is about to end: local clients that take what they are sent see a reset behind it.
+            self.connections.close();
+            let _ = timeout(BREAKING_OFF, self.connections.wait()).await;
         }
     }
 
-    /// Gives connections to other sessions as long as that may be of use and their time is not over; returns how many
-    /// were turned away.
-    fn find_other_sessions(self: &Rc<Self>, waiting: Vec<Incoming>, may_work: bool) -> usize {
-        let now = Instant::now().into_std();
-        let is_wanted = may_work && !self.leave.is_cancelled();
-        let patience = self.settings.settings.connect_timeout;
-        let (wanted, late): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|incoming| is_wanted && now < incoming.asked + patience);
-        let turned_away = late.len();
-        late.into_iter().for_each(Incoming::reject);
-        wanted.into_iter().for_each(|incoming| self.assign(incoming));
-        turned_away
-    }
-
-    fn over(&self, failure: Option<ReachError>, connections: usize) {
-        match &failure {
-            Some(failure) => tracing::info!(%failure, connections, "a session of the forward is over"),
-            None => tracing::info!("a session of the forward is over"),
+    fn over(&self, error: Option<ReachError>, connections: usize) {
+        match &error {
+            Some(error) => tracing::info!(%error, connections, "a session of the forward has ended"),
+            None => tracing::info!("a session of the forward has ended"),
         }
-        if let Some(failure) = failure {
-            self.failed(failure, connections);
+        if let Some(error) = error {
+            self.failed(error, connections);
         }
         self.changes.send_replace(());
     }
 
-    /// Tells whether a session that cannot be started now may be in a moment: one worked before, so its agent or the
-    /// way to it is coming back.
-    fn may_pass(&self, failure: &ReachError) -> bool {
-        self.has_worked.get() && failure.is_temporary()
+    /// Returns whether a session that cannot be started now may be started soon: one worked before, so its agent or the
+    /// network is coming back.
+    fn is_worth_a_retry(&self, error: &ReachError) -> bool {
+        self.has_worked.get() && error.is_temporary()
     }
 
-    /// Runs a session; one that cannot be started yet is tried again while connections may wait for it.
+    /// Runs a session. If it cannot be started yet, it is tried again while connections may wait for it.
     async fn run(
         &self,
         leave: &CancellationToken,
         streams: Streams,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
-        let settings = Settings { began: crate::clock::now(), ..self.settings.settings.clone() };
+        let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
         if let Some(at) = self.hold_off.until() {
             tokio::select! {
@@ -347,23 +384,22 @@ impl Pool {
             let session = match self.start(leave, &settings).await {
                 Ok(Start::Started(session)) => session,
                 Ok(Start::Left(outcome)) => return (Ok(outcome), Some(streams)),
-                Err(failure) if self.may_pass(&failure) => {
-                    tracing::info!(%failure, "a session cannot be started yet");
+                Err(error) if self.is_worth_a_retry(&error) => {
+                    tracing::info!(%error, "a session cannot be started yet");
                     tokio::select! {
                         () = sleep(delay) => {}
-                        () = sleep_until(give_up_at.into()) => return (Err(failure), Some(streams)),
+                        () = sleep_until(give_up_at.into()) => return (Err(error), Some(streams)),
                         () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
                     }
                     delay = (delay * 2).min(LONGEST_RETRY);
                     continue;
                 }
-                Err(failure) => return (Err(failure), Some(streams)),
+                Err(error) => return (Err(error), Some(streams)),
             };
-            let notes = self.settings.notes.clone();
-            let notes =
-                Rc::new(move |note: &crate::session::Notice| notes(&ForwardEvent::Session(note.clone())));
-            let (result, streams) =
-                session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
+            let observer = self.settings.observer.clone();
+            let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
+            let aws = self.settings.aws.clone();
+            let (result, streams) = session.run(aws, Rc::new(settings), on_notice, || Ok(streams)).await;
             return (result.map_err(|error| self.session_error(error)), streams);
         }
     }
@@ -385,22 +421,26 @@ impl Pool {
         ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
     }
 
-    /// Only somebody who waits needs to know; an idle session is opened again at the next connection, in silence.
-    fn failed(&self, failure: ReachError, connections: usize) {
-        let failure = Rc::new(failure);
+    /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the
+    /// next connection.
+    fn failed(&self, error: ReachError, connections: usize) {
+        let error = Rc::new(error);
         if connections > 0 {
-            (self.settings.notes)(&ForwardEvent::SessionFailed { error: failure.clone(), connections });
+            (self.settings.observer)(&ForwardEvent::SessionFailed { error: error.clone(), connections });
         }
-        self.last_failure.replace(Some(failure));
+        self.last_error.replace(Some(error));
     }
 
-    fn manners(&self) -> Manners {
+    fn stream_options(&self) -> StreamOptions {
         let PoolSettings { settings, hold, idle_limit, .. } = &self.settings;
-        Manners {
+        StreamOptions {
             linger: settings.linger,
-            connect_timeout: settings.connect_timeout,
+            open_timeout: Some(settings.connect_timeout),
+            patience: Some(PATIENCE),
+            unread_limit: UNREAD_LIMIT,
             hold: *hold,
             idle_limit: *idle_limit,
+            is_single: false,
         }
     }
 }

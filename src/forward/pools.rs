@@ -1,4 +1,4 @@
-//! The pools of a proxy, one for each destination, and where a listener's connections go.
+//! The pools of a proxy, one for each destination, and what serves the connections of a listener.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,9 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 
+use super::connection::{Connection, Unopened};
 use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
-use super::{Dialer, Incoming, Pool};
+use super::{Dialer, Pool};
 
 /// Makes the pool of a destination.
 type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
@@ -23,30 +24,30 @@ type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
 pub struct Pools {
     make: Make,
     most: usize,
-    /// How long an application waits for its turn.
+    /// How long a local client waits for its turn.
     patience: Duration,
     pools: RefCell<HashMap<Asked, Rc<Pool>>>,
 }
 
 impl Pools {
-    /// Keeps at most so many destinations at once; the one that is idle for longest gives way to another.
+    /// Keeps at most `most` destinations at once; the one that has been idle for longest is closed for another.
     pub fn new(make: Make, most: usize, patience: Duration) -> Rc<Self> {
         Rc::new(Self { make, most, patience, pools: RefCell::default() })
     }
 
-    /// Hears what the application wants, and sees to it.
+    /// Reads where the local client wants to go, and gives its connection to the pool for that.
     async fn serve(self: Rc<Self>, mut socket: tokio::net::TcpStream, from: String) {
         let (asked, answer) = match proxy::hear(&mut socket).await {
             Ok(heard) => heard,
             Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
         };
-        let now = clock::now();
-        let incoming = Incoming::new(socket, from, now).answered_by(answer);
-        match timeout_at((now + self.patience).into(), self.pool_of(&asked)).await {
-            Ok(pool) => pool.assign(incoming),
+        let accepted = clock::now();
+        let connection = Connection::new(socket, from, Some(answer));
+        match timeout_at((accepted + self.patience).into(), self.pool_of(&asked)).await {
+            Ok(pool) => pool.take(connection, accepted),
             Err(_) => {
                 tracing::info!(?asked, "no destination became idle in time");
-                incoming.reject();
+                connection.reject(Unopened::Failed).await;
             }
         }
     }
@@ -79,14 +80,14 @@ impl Pools {
     }
 }
 
-/// Where a listener's connections go.
+/// What serves the connections of a listener.
 #[derive(Clone)]
 pub enum Sink {
-    /// To one destination.
+    /// The sessions to one destination.
     Pool(Rc<Pool>),
-    /// Wherever each asks for.
+    /// A proxy: the sessions to the destination that each client asks for.
     Pools(Rc<Pools>),
-    /// Wherever a hop dials.
+    /// A hop, which makes a connection for each.
     Hop(Dialer),
 }
 
@@ -100,9 +101,13 @@ impl Sink {
             };
             let now = clock::now();
             match (&self, accepted) {
-                (Self::Pool(pool), Accepted::Tcp(socket)) => pool.assign(Incoming::new(socket, from, now)),
+                (Self::Pool(pool), Accepted::Tcp(socket)) => {
+                    pool.take(Connection::new(socket, from, None), now)
+                }
                 #[cfg(unix)]
-                (Self::Pool(pool), Accepted::Unix(socket)) => pool.assign(Incoming::new(socket, from, now)),
+                (Self::Pool(pool), Accepted::Unix(socket)) => {
+                    pool.take(Connection::new(socket, from, None), now)
+                }
                 (Self::Pools(pools), Accepted::Tcp(socket)) => {
                     spawn(&tasks, &leave, pools.clone().serve(socket, from));
                 }

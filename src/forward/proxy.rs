@@ -1,7 +1,7 @@
-//! What an application asks of a proxy: SOCKS5 (RFC 1928) or HTTP's CONNECT, on one port.
+//! What a local client asks of a proxy: SOCKS5 (RFC 1928) or HTTP's CONNECT, on one port.
 //!
-//! Owns the words only; who is asked for is found by [`Pools`](super::Pools). Names are passed on as they are: they are
-//! resolved at the far side.
+//! Owns the protocols only; the destination is connected to by [`Pools`](super::Pools) or a hop. Names are passed on as
+//! they are: they are resolved at the far side.
 
 use std::io;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Answer;
+use super::connection::Answer;
 
 /// The first byte of a SOCKS5 client.
 const SOCKS5: u8 = 5;
-/// An application that has connected asks within this time.
+/// A client that has connected asks within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A request that is longer was not made for a proxy.
 const LONGEST_REQUEST: usize = 8 << 10;
 
-/// Where an application wants to go.
+/// Where a client wants to go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// A name or an address, without brackets.
@@ -35,13 +35,13 @@ pub struct Asked {
     pub port: u16,
 }
 
-/// Why an application was turned away.
+/// Why a client was turned away.
 #[derive(Debug, Error)]
 pub enum ProxyError {
     /// It did not ask in time.
     #[error("no request within {} s", PATIENCE.as_secs())]
     Timeout,
-    /// It speaks no SOCKS5, or asks for something else than a connection.
+    /// It does not speak SOCKS5, or asks for something else than a connection.
     #[error(transparent)]
     Socks(#[from] SocksServerError),
     /// It asks for something else than a connection.
@@ -52,7 +52,7 @@ pub enum ProxyError {
     Io(#[from] io::Error),
 }
 
-/// Hears what the application wants; what it is to be told comes with it.
+/// Reads what the client asks for; returns its destination and the answers that it understands.
 pub(super) async fn hear(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
     let heard = async {
         let mut first = [0];
@@ -70,7 +70,7 @@ async fn socks(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
     let opened = Socks5ServerProtocol::accept_no_auth(socket).await?;
     let (request, command, address) = opened.read_command().await?;
     if !matches!(command, Socks5Command::TCPConnect) {
-        // Whether it hears that makes no difference to us.
+        // Whether it receives that makes no difference to us.
         let _ = request.reply_error(&ReplyError::CommandNotSupported).await;
         return Err(ProxyError::Unknown);
     }

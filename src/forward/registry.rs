@@ -23,7 +23,7 @@ use crate::session::OnNotice;
 
 use super::plan::{ForwardTo, PlannedForward};
 use super::{
-    Asked, Dial, Dialer, ForwardEvent, Listener, NotDialed, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
+    Asked, Dial, Dialer, ForwardEvent, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic, Unopened,
 };
 
 /// The default of `--linger`: how long a half-closed connection waits for an answer.
@@ -185,7 +185,7 @@ impl Registry {
                 dialed.map_err(|error| {
                     let refused = matches!(*error, ReachError::Hop(JumpError::ChannelRefused { .. }));
                     observer(&planned, &ForwardEvent::DialFailed { from, to: asked, error });
-                    if refused { NotDialed::Refused } else { NotDialed::Failed }
+                    if refused { Unopened::Refused } else { Unopened::Failed }
                 })
             })
         });
@@ -356,7 +356,7 @@ impl PoolFactory {
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
             idle_limit,
             follows_name: host.is_some_and(|host| host.parse::<IpAddr>().is_err()),
-            notes: self.notes(remote),
+            observer: self.observer(remote),
             traffic: self.traffic.clone(),
             end: self.session_end(remote),
         };
@@ -385,7 +385,7 @@ impl PoolFactory {
         })
     }
 
-    fn notes(&self, remote: &RemoteEnd) -> Rc<dyn Fn(&ForwardEvent)> {
+    fn observer(&self, remote: &RemoteEnd) -> Rc<dyn Fn(&ForwardEvent)> {
         let planned = PlannedForward { to: ForwardTo::Port(remote.clone()), ..self.planned.clone() };
         let (observer, fatal) = (self.observer.clone(), self.fatal.clone());
         Rc::new(move |event| match event {

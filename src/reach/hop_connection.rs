@@ -14,7 +14,6 @@ use super::{ByteStream, ReachError};
 const ANSWER: Duration = Duration::from_secs(5);
 /// A stream that is not read for this long holds up the others on the same connection.
 const STALL: Duration = Duration::from_secs(1);
-const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The hops, nearest first. Dropping it ends the session.
 pub struct HopConnection {
@@ -49,11 +48,11 @@ impl Connection {
 pub struct ConnectionPath(Path);
 
 impl ConnectionPath {
-    /// Returns how long the far side may be silent after the end of input. A session's stream has that limit itself.
-    pub fn linger(&self, setting: Option<Duration>) -> Duration {
+    /// Returns how long the far side may be silent after the end of input. A session's stream ends itself after that time.
+    pub fn linger(&self, setting: Option<Duration>) -> Option<Duration> {
         match self.0 {
-            Path::Session(_) => UNLIMITED,
-            Path::Hops(_) => setting.unwrap_or(super::LINGER),
+            Path::Session(_) => None,
+            Path::Hops(_) => Some(setting.unwrap_or(super::LINGER)),
         }
     }
 

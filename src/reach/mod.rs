@@ -29,7 +29,7 @@ use crate::escape::escape;
 use crate::jump::{self, Askpass, Hop, HopSettings, JumpError};
 use crate::names::Target;
 use crate::route::{DialedBy, Document, Machine, Route};
-use crate::session::OnNotice;
+use crate::session::{OnNotice, Stream};
 
 pub use self::entry::find_entry;
 pub use self::error::{ReachError, SessionEnd};
@@ -41,7 +41,7 @@ pub use self::session_task::session_request;
 pub use self::settings::{open_aws, session_settings};
 
 use self::hop_settings::{askpass, hop_settings};
-use self::session_task::SessionTask;
+use self::session_task::{OneStream, SessionTask};
 
 /// The default of `--linger`: ssh has exited when its input ends, and its server answers within this time.
 const LINGER: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub struct Reach {
     route: Route,
     environment: Environment,
     prompter: Askpass,
-    notes: OnNotice,
+    on_notice: OnNotice,
     /// Counts the sessions, which take a moment to end.
     tasks: TaskTracker,
     /// How to log in to each hop; asked for when the first hop is logged in to.
@@ -70,11 +70,11 @@ impl Reach {
         aws: Rc<Aws>,
         route: Route,
         environment: Environment,
-        notes: OnNotice,
+        on_notice: OnNotice,
         tasks: TaskTracker,
     ) -> Self {
         let prompter = Askpass::new(askpass(&environment), escape);
-        Self { aws, route, environment, prompter, notes, tasks, logins: OnceCell::new() }
+        Self { aws, route, environment, prompter, on_notice, tasks, logins: OnceCell::new() }
     }
 
     /// Returns the route.
@@ -136,11 +136,7 @@ impl Reach {
 
     /// Opens a session to machine number `first` of the route: 0 is the target's own sshd or port, 1 is what the target's
     /// agent connects to.
-    async fn open_session(
-        &self,
-        first: usize,
-        target: Target,
-    ) -> Result<(impl ByteStream + use<>, SessionTask), ReachError> {
+    async fn open_session(&self, first: usize, target: Target) -> Result<(Stream, SessionTask), ReachError> {
         let end = self.session_end(first, &target).await?;
         let document = match first {
             0 => Document::to_port(end.port, self.route.config.session.document.as_deref()),
@@ -150,7 +146,14 @@ impl Reach {
         let mut settings = session_settings(&self.route.config, clock::now(), LINGER);
         settings.for_remote_host = document.host().is_some();
         let request = session_request(&target, document, &self.route.config);
-        SessionTask::open(&self.aws, request, settings, self.notes.clone(), &self.tasks, end).await
+        let session = OneStream {
+            aws: self.aws.clone(),
+            request,
+            settings,
+            on_notice: self.on_notice.clone(),
+            is_for_hop: first < self.route.hops.len(),
+        };
+        SessionTask::open(session, &self.tasks, end).await
     }
 
     async fn session_end(&self, first: usize, target: &Target) -> Result<SessionEnd, ReachError> {

@@ -1,8 +1,7 @@
 //! The local end of a session: what its bytes are joined to.
 //!
 //! The driver owns time, link and protocol and is the same for all; an end owns what is read and written on this side,
-//! and decides when the session is over for it. There are two: [`Pipe`](super::pipe::Pipe) for one byte stream, and the streams
-//! of a forward.
+//! and decides when the session is over for it: [`Streams`](super::streams::Streams), and the one of the driver's tests.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,6 @@ use bytes::Bytes;
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
 use super::{Outcome, SessionError};
-
-/// Agents that may end a silent session want a sign of life every 10 s.
-pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
 
 /// What an end may want to know of the link.
 #[derive(Clone, Copy, Debug)]

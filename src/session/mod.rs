@@ -1,28 +1,29 @@
 //! THE DRIVER: everything that blocks, waits or draws a random number for a session is here.
 //!
-//! [`connect`] starts a session, joins it to standard input and output, and leaves nothing behind: from the answer of
-//! StartSession on, every way out ends the session at the service. The loop is in `driver`, which owns the channel and
-//! the `link`; the link decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through
-//! the traits of `service`, this side through `end`: the tests have their own of each.
+//! [`open`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession on,
+//! every way out ends the session at the service. The loop is in `driver`, which owns the channel and the `link`; the link
+//! decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through the traits of `service`,
+//! this side through `end`: the tests have their own of each. `relay` joins a stream to a local end.
 
 mod attempt;
 mod clock;
 mod driver;
 mod end;
 mod ending;
-mod join;
 mod leave;
 mod link;
 mod link_error;
 mod liveness;
+mod open;
 mod outage;
 mod path_cache;
-mod pipe;
 mod random;
+mod relay;
 mod service;
 mod signals;
 mod start;
 mod stdio;
+mod streams;
 mod wakes;
 
 use std::path::PathBuf;
@@ -36,12 +37,13 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub(crate) use self::end::{LinkState, LocalEnd, SIGN_OF_LIFE};
-pub(crate) use self::join::join;
+pub(crate) use self::open::{Session, open};
+pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
-pub use self::start::connect;
 pub(crate) use self::start::{Start, start};
+pub(crate) use self::stdio::Stdio;
+pub(crate) use self::streams::{Handle, Request, Status, Stream, StreamError, StreamOptions, Streams};
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! From a request to a running session, and out again: who starts a session also ends it.
+//! From a request to a running session, and out again: the process that starts a session also ends it.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::time::{timeout, timeout_at};
 
-use crate::aws::{Access, ApiError, Aws, SessionRequest, Started};
+use crate::aws::{self, Access, ApiError, Aws, SessionRequest};
 use crate::clock;
 use crate::transport::Dialer;
 
@@ -15,9 +15,8 @@ use super::driver::{Driver, Parts};
 use super::end::LocalEnd;
 use super::leave::{LEAVE, end_session};
 use super::path_cache::PathCache;
-use super::pipe::Pipe;
-use super::signals::{Interrupt, Interrupts};
-use super::{OnNotice, Outcome, SessionError, Settings, Step, random, stdio};
+use super::signals::Interrupt;
+use super::{OnNotice, Outcome, SessionError, Settings, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -27,41 +26,15 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// What ending a session that was started too late may take on top of waiting for it.
 const LATE_END: Duration = Duration::from_millis(600);
 
-/// Starts a session and joins it to standard input and output until it ends.
-///
-/// # Errors
-/// [`SessionError`]; whatever was started has been ended at the service by then, as far as it could be reached in 2 s.
-pub async fn connect(
-    aws: Rc<Aws>,
-    request: &SessionRequest,
-    settings: Settings,
-    on_notice: OnNotice,
-) -> Result<Outcome, SessionError> {
-    let failed = |what| move |error| SessionError::Stdio { what, error };
-    let mut interrupts = Interrupts::listen().map_err(failed("cannot listen to signals"))?;
-    let roots = aws.roots();
-    tokio::task::spawn_blocking(move || roots.preload());
-    let session = match start(&aws, request, &settings, interrupts.next()).await? {
-        Start::Started(session) => session,
-        Start::Left(outcome) => return Ok(outcome),
-    };
-    let linger = settings.linger;
-    let open = || {
-        let (input, output) = stdio::open().map_err(failed("standard input or output"))?;
-        Ok(Pipe::new(input, output, interrupts, linger))
-    };
-    session.run(aws, Rc::new(settings), on_notice, open).await.0
-}
-
-/// A session that has been started and that nobody drives yet.
-pub(crate) struct Session {
+/// A session that has been started and is not driven yet.
+pub(crate) struct Started {
     access: Rc<Access>,
-    started: Started,
+    started: aws::Started,
     /// When data must flow.
     deadline: Instant,
 }
 
-impl Session {
+impl Started {
     /// Joins the session to a local end until it is over, and ends it at the service on every way out. Gives the end
     /// back if it was made and nothing broke.
     pub(crate) async fn run<E: LocalEnd>(
@@ -98,7 +71,7 @@ impl Session {
 
 /// What became of the attempt to start.
 pub(crate) enum Start {
-    Started(Box<Session>),
+    Started(Box<Started>),
     /// Something from outside came first; a session that was started all the same has been ended.
     Left(Outcome),
 }
@@ -125,7 +98,7 @@ pub(crate) async fn start(
             let (session_id, document) = (&started.session_id, &request.document);
             tracing::info!(session_id, target = request.target, document, "session started");
             let deadline = deadline + aws.mfa_prompt().time_spent();
-            return Ok(Start::Started(Box::new(Session { access: Rc::new(access), started, deadline })));
+            return Ok(Start::Started(Box::new(Started { access: Rc::new(access), started, deadline })));
         }
         interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
         () = aws.mfa_prompt().wait_until(deadline) => {
@@ -143,7 +116,7 @@ pub(crate) async fn start(
     left
 }
 
-async fn start_session(access: &Access, request: &SessionRequest) -> Result<Started, ApiError> {
+async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::Started, ApiError> {
     let mut attempt = 1;
     loop {
         match access.start_session(request).await {

@@ -1,92 +1,61 @@
-//! Standard input and output as the tunnel's local ends: exact bytes, cancel-safe, and nothing left behind.
+//! Standard input and output as one stream: exact bytes, and nothing left behind.
 //!
 //! Pipes and sockets are driven by the reactor, with O_NONBLOCK for our time only. A terminal keeps its flags, which
 //! it shares with the shell, and gets a thread. Files and devices are read and written plainly: they never wait.
 
-use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-/// Bytes read at once.
-const CHUNK: usize = 64 << 10;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Takes standard input and output.
-///
-/// # Errors
-/// When a descriptor cannot be used.
-pub(crate) fn open() -> io::Result<(Input, Output)> {
-    let (source, sink) = platform::open()?;
-    let input = Input { source, buffer: vec![0; CHUNK] };
-    Ok((input, Output { sink, chunks: VecDeque::new(), written: 0, queued: 0 }))
+use super::relay::Local;
+
+/// Standard input and output.
+pub(crate) struct Stdio {
+    input: platform::Source,
+    output: platform::Sink,
 }
 
-/// Standard input.
-pub(crate) struct Input {
-    source: platform::Source,
-    buffer: Vec<u8>,
-}
-
-impl Input {
-    /// Reads up to `limit` bytes, which [`Self::bytes`] then shows; 0 is the end. Dropping the future loses nothing.
-    pub(crate) async fn read(&mut self, limit: usize) -> io::Result<usize> {
-        let limit = limit.min(self.buffer.len());
-        self.source.read(&mut self.buffer[..limit]).await
-    }
-
-    /// What the last read gave.
-    pub(crate) fn bytes(&self, length: usize) -> &[u8] {
-        &self.buffer[..length]
+impl Stdio {
+    /// Takes both.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be used.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (input, output) = platform::open()?;
+        Ok(Self { input, output })
     }
 }
 
-/// Standard output with what waits for it, copied together: what arrives in crumbs shall not cost more than its bytes.
-pub(crate) struct Output {
-    sink: platform::Sink,
-    chunks: VecDeque<Vec<u8>>,
-    /// Bytes of the first chunk that are written.
-    written: usize,
-    queued: usize,
-}
+impl Local for Stdio {}
 
-impl Output {
-    /// Puts bytes behind those that wait.
-    pub(crate) fn push(&mut self, mut bytes: &[u8]) {
-        self.queued += bytes.len();
-        while !bytes.is_empty() {
-            let room = self.chunks.back().map_or(0, |chunk| CHUNK - chunk.len());
-            if room == 0 {
-                self.chunks.push_back(Vec::with_capacity(CHUNK));
-                continue;
-            }
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            if let Some(chunk) = self.chunks.back_mut() {
-                chunk.extend_from_slice(now);
-            }
-            bytes = later;
+impl AsyncRead for Stdio {
+    /// The peer of a socket may reset it when it has nothing more to send: for us its input has ended.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.input.poll_read(cx, buf) {
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionReset => Poll::Ready(Ok(())),
+            result => result,
         }
     }
+}
 
-    /// Bytes that wait.
-    pub(crate) fn queued(&self) -> usize {
-        self.queued
+impl AsyncWrite for Stdio {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.output.poll_write(cx, bytes)
     }
 
-    /// Forgets what waits.
-    pub(crate) fn clear(&mut self) {
-        self.chunks.clear();
-        (self.written, self.queued) = (0, 0);
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.output.poll_flush(cx)
     }
 
-    /// Writes some of what waits; waits for ever when nothing does. Dropping the future loses nothing.
-    pub(crate) async fn write(&mut self) -> io::Result<()> {
-        let Some(front) = self.chunks.front() else { return std::future::pending().await };
-        let count = self.sink.write(&front[self.written..]).await?;
-        self.written += count;
-        self.queued -= count;
-        if self.written == front.len() {
-            self.written = 0;
-            self.chunks.pop_front();
-        }
-        Ok(())
+    /// Standard output ends with the process.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
     }
 }
 
@@ -96,9 +65,11 @@ mod platform {
     use std::io::{self, IsTerminal, Read, Write};
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream as StdUnixStream;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
     use tokio::net::UnixStream;
     use tokio::net::unix::pipe;
 
@@ -151,12 +122,20 @@ mod platform {
             Ok(Self { end, _flags: flags })
         }
 
-        pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        pub(super) fn poll_read(
+            &mut self,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             match &mut self.end {
-                SourceEnd::Pipe(pipe) => pipe.read(buffer).await,
-                SourceEnd::Socket(socket) => socket.read(buffer).await,
-                SourceEnd::Plain(file) => retry(|| file.read(buffer)),
-                SourceEnd::Terminal(thread) => thread.read(buffer).await,
+                SourceEnd::Pipe(pipe) => Pin::new(pipe).poll_read(cx, buf),
+                SourceEnd::Socket(socket) => Pin::new(socket).poll_read(cx, buf),
+                SourceEnd::Plain(file) => {
+                    let length = retry(|| file.read(buf.initialize_unfilled()))?;
+                    buf.advance(length);
+                    Poll::Ready(Ok(()))
+                }
+                SourceEnd::Terminal(thread) => thread.poll_read(cx, buf),
             }
         }
     }
@@ -176,17 +155,24 @@ mod platform {
             Ok(Self { end, _flags: flags })
         }
 
-        pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             match &mut self.end {
-                SinkEnd::Pipe(pipe) => pipe.write(bytes).await,
-                SinkEnd::Socket(socket) => socket.write(bytes).await,
-                SinkEnd::Plain(file) => retry(|| file.write(bytes)),
-                SinkEnd::Terminal(thread) => thread.write(bytes).await,
+                SinkEnd::Pipe(pipe) => Pin::new(pipe).poll_write(cx, bytes),
+                SinkEnd::Socket(socket) => Pin::new(socket).poll_write(cx, bytes),
+                SinkEnd::Plain(file) => Poll::Ready(retry(|| file.write(bytes))),
+                SinkEnd::Terminal(thread) => thread.poll_write(cx, bytes),
+            }
+        }
+
+        pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match &mut self.end {
+                SinkEnd::Pipe(_) | SinkEnd::Socket(_) | SinkEnd::Plain(_) => Poll::Ready(Ok(())),
+                SinkEnd::Terminal(thread) => thread.poll_flush(cx),
             }
         }
     }
 
-    /// A descriptor's flags as they were: put back at the end, for whoever shares them.
+    /// A descriptor's flags as they were: put back at the end, for the processes that share them.
     pub(super) struct Flags {
         fd: OwnedFd,
         flags: OFlags,
@@ -230,6 +216,9 @@ mod platform {
 #[cfg(windows)]
 mod platform {
     use std::io;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
 
     use super::threads::{ThreadSink, ThreadSource};
 
@@ -241,25 +230,38 @@ mod platform {
     }
 
     impl Source {
-        pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buffer).await
+        pub(super) fn poll_read(
+            &mut self,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.0.poll_read(cx, buf)
         }
     }
 
     impl Sink {
-        pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.write(bytes).await
+        pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.poll_write(cx, bytes)
+        }
+
+        pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.0.poll_flush(cx)
         }
     }
 }
 
-/// Ends that only a blocking thread can serve. The threads are never joined: one may sit in a read for ever.
+/// Ends that only a blocking thread can serve. The threads are never joined: one may never return from its read.
 mod threads {
     use std::io::{self, Read, Write};
+    use std::task::{Context, Poll, ready};
     use std::thread;
 
     use bytes::Bytes;
+    use tokio::io::ReadBuf;
     use tokio::sync::mpsc::{self, Receiver, Sender};
+
+    /// What a thread takes at once.
+    const CHUNK: usize = 64 << 10;
 
     pub(super) struct ThreadSource {
         chunks: Receiver<io::Result<Bytes>>,
@@ -269,7 +271,8 @@ mod threads {
     pub(super) struct ThreadSink {
         chunks: Sender<Bytes>,
         written: Receiver<io::Result<()>>,
-        pending: Option<usize>,
+        /// The thread has a chunk that it has not reported yet.
+        is_writing: bool,
     }
 
     impl ThreadSource {
@@ -290,13 +293,17 @@ mod threads {
             Ok(Self { chunks, rest: Bytes::new() })
         }
 
-        pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        pub(super) fn poll_read(
+            &mut self,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             if self.rest.is_empty() {
-                self.rest = self.chunks.recv().await.transpose()?.unwrap_or_default();
+                self.rest = ready!(self.chunks.poll_recv(cx)).transpose()?.unwrap_or_default();
             }
-            let taken = self.rest.split_to(self.rest.len().min(buffer.len()));
-            buffer[..taken.len()].copy_from_slice(&taken);
-            Ok(taken.len())
+            let taken = self.rest.split_to(self.rest.len().min(buf.remaining()));
+            buf.put_slice(&taken);
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -313,19 +320,72 @@ mod threads {
                 }
             };
             thread::Builder::new().name("stdout".to_owned()).spawn(work)?;
-            Ok(Self { chunks, written, pending: None })
+            Ok(Self { chunks, written, is_writing: false })
         }
 
-        /// Hands `bytes` over and waits until they are written; a dropped wait is taken up by the next call.
-        pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            if self.pending.is_none() {
-                let slot = self.chunks.reserve().await.map_err(|_| gone())?;
-                slot.send(Bytes::copy_from_slice(bytes));
-                self.pending = Some(bytes.len());
+        /// Hands bytes to the thread, once it has written those before; their failure is reported here.
+        pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            ready!(self.poll_flush(cx))?;
+            let chunk = Bytes::copy_from_slice(&bytes[..bytes.len().min(CHUNK)]);
+            let length = chunk.len();
+            // The queue is empty: the thread has reported everything that it was given.
+            self.chunks.try_send(chunk).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.is_writing = true;
+            Poll::Ready(Ok(length))
+        }
+
+        pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.is_writing {
+                return Poll::Ready(Ok(()));
             }
-            self.written.recv().await.ok_or_else(gone)??;
-            Ok(self.pending.take().unwrap_or_default())
+            let result = ready!(self.written.poll_recv(cx));
+            self.is_writing = false;
+            Poll::Ready(result.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into())))
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::future::poll_fn;
+
+        use super::*;
+
+        /// Fails its first write.
+        struct Stumbling(Option<io::ErrorKind>);
+
+        impl Write for Stumbling {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.take().map_or(Ok(bytes.len()), |kind| Err(kind.into()))
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        #[tokio::test]
+        async fn a_failed_write_is_reported_once_and_the_next_one_works() {
+            let mut sink = ThreadSink::new(Stumbling(Some(io::ErrorKind::Other))).unwrap();
+            assert_eq!(poll_fn(|cx| sink.poll_write(cx, b"one")).await.unwrap(), 3);
+            assert_eq!(poll_fn(|cx| sink.poll_flush(cx)).await.unwrap_err().kind(), io::ErrorKind::Other);
+            assert_eq!(poll_fn(|cx| sink.poll_write(cx, b"two")).await.unwrap(), 3);
+            poll_fn(|cx| sink.poll_flush(cx)).await.unwrap();
+        }
+
+        #[tokio::test]
+        async fn a_source_is_read_in_pieces_of_any_size() {
+            let mut source = ThreadSource::new(&b"hello"[..]).unwrap();
+            let mut heard = Vec::new();
+            loop {
+                let mut room = [0; 2];
+                let mut buf = ReadBuf::new(&mut room);
+                poll_fn(|cx| source.poll_read(cx, &mut buf)).await.unwrap();
+                if buf.filled().is_empty() {
+                    break;
+                }
+                heard.extend_from_slice(buf.filled());
+            }
+            assert_eq!(heard, b"hello");
         }
     }
 }

@@ -1,21 +1,21 @@
-//! What a session carries connections in: smux streams, or its only byte stream.
+//! What a session carries its streams in: smux, or the only byte stream that a plain session has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::channel::{Channel, Mode};
 use crate::mux::{HeaderError, Mux, MuxEvent, StreamId};
 
-/// Connections are known by their number here.
+/// Streams are known by their number in the session's state.
 pub(super) enum Carrier {
-    /// It is not known yet which.
+    /// The handshake has not said yet which.
     Unknown,
-    Multiplexed(Box<Streams>),
+    Multiplexed(Box<Smux>),
     Single(Single),
 }
 
-/// What the agent does to a connection.
+/// What the agent does to a stream.
 pub(super) enum Event {
     Data(u64, Bytes),
     Closed(u64),
@@ -24,22 +24,22 @@ pub(super) enum Event {
 }
 
 #[derive(Default)]
-pub(super) struct Streams {
+pub(super) struct Smux {
     mux: Mux,
-    streams: BTreeMap<u64, StreamId>,
+    ids: BTreeMap<u64, StreamId>,
     numbers: BTreeMap<StreamId, u64>,
 }
 
-/// The one connection of a session that is not multiplexed. Once it has ended, so has the session.
+/// The byte stream of a session that is not multiplexed. The session ends with it.
 #[derive(Default)]
 pub(super) struct Single {
-    connection: Option<u64>,
-    /// What the destination said before there was a connection to take it.
+    stream: Option<u64>,
+    /// What the destination sent before a stream was opened here.
     early: BytesMut,
     out: BytesMut,
     sent: u64,
     is_over: bool,
-    events: Vec<Event>,
+    events: VecDeque<Event>,
 }
 
 impl Carrier {
@@ -50,16 +50,16 @@ impl Carrier {
         }
     }
 
-    /// Tells whether another connection may be opened.
+    /// Returns whether another stream can be opened.
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Unknown => false,
             Self::Multiplexed(_) => true,
-            Self::Single(single) => single.connection.is_none() && !single.is_over,
+            Self::Single(single) => single.stream.is_none() && !single.is_over,
         }
     }
 
-    /// Tells whether its only connection has ended.
+    /// Returns whether the only stream of a plain session has ended and everything of it was sent.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Single(single) if single.is_over && single.out.is_empty())
     }
@@ -67,21 +67,21 @@ impl Carrier {
     pub(super) fn open(&mut self, number: u64) {
         match self {
             Self::Unknown => {}
-            Self::Multiplexed(streams) => {
-                let stream = streams.mux.open();
-                streams.streams.insert(number, stream);
-                streams.numbers.insert(stream, number);
+            Self::Multiplexed(smux) => {
+                let stream = smux.mux.open();
+                smux.ids.insert(number, stream);
+                smux.numbers.insert(stream, number);
             }
-            Self::Single(single) => single.connection = Some(number),
+            Self::Single(single) => single.stream = Some(number),
         }
     }
 
-    /// Bytes that wait for a connection.
+    /// Bytes that were received before a stream was opened.
     pub(super) fn early(&self) -> usize {
         if let Self::Single(single) = self { single.early.len() } else { 0 }
     }
 
-    /// Hands on what the destination said before there was a connection.
+    /// Takes what the destination sent before a stream was opened.
     pub(super) fn take_early(&mut self) -> Bytes {
         if let Self::Single(single) = self {
             std::mem::take(&mut single.early).freeze()
@@ -90,67 +90,65 @@ impl Carrier {
         }
     }
 
-    pub(super) fn write(&mut self, number: u64, bytes: Bytes) {
+    pub(super) fn write(&mut self, number: u64, bytes: &[u8]) {
         match self {
             Self::Unknown => {}
-            Self::Multiplexed(streams) => {
-                if let Some(stream) = streams.streams.get(&number) {
-                    streams.mux.write(*stream, bytes);
+            Self::Multiplexed(smux) => {
+                if let Some(stream) = smux.ids.get(&number) {
+                    smux.mux.write(*stream, Bytes::copy_from_slice(bytes));
                 }
             }
-            Self::Single(single) => single.out.extend_from_slice(&bytes),
+            Self::Single(single) => single.out.extend_from_slice(bytes),
         }
     }
 
-    /// Bytes of a connection that wait.
+    /// Bytes of one stream that wait to be sent.
     pub(super) fn queued(&self, number: u64) -> usize {
         match self {
             Self::Unknown => 0,
-            Self::Multiplexed(streams) => {
-                streams.streams.get(&number).map_or(0, |stream| streams.mux.queued(*stream))
-            }
+            Self::Multiplexed(smux) => smux.ids.get(&number).map_or(0, |stream| smux.mux.queued(*stream)),
             Self::Single(single) => single.out.len(),
         }
     }
 
-    /// Bytes that wait, of all connections.
+    /// Bytes of all streams that wait to be sent.
     pub(super) fn backlog(&self) -> usize {
         match self {
             Self::Unknown => 0,
-            Self::Multiplexed(streams) => streams.mux.backlog(),
+            Self::Multiplexed(smux) => smux.mux.backlog(),
             Self::Single(single) => single.out.len(),
         }
     }
 
-    /// Bytes that have left, of all connections.
+    /// Bytes of all streams that were given to the channel.
     pub(super) fn sent(&self) -> u64 {
         match self {
             Self::Unknown => 0,
-            Self::Multiplexed(streams) => streams.mux.sent(),
+            Self::Multiplexed(smux) => smux.mux.sent(),
             Self::Single(single) => single.sent,
         }
     }
 
-    /// Ends a connection behind what waits.
+    /// Ends a stream behind what waits to be sent.
     pub(super) fn finish(&mut self, number: u64) {
         match self {
             Self::Unknown => {}
-            Self::Multiplexed(streams) => {
-                if let Some(stream) = streams.forget(number) {
-                    streams.mux.finish(stream);
+            Self::Multiplexed(smux) => {
+                if let Some(stream) = smux.forget(number) {
+                    smux.mux.finish(stream);
                 }
             }
             Self::Single(single) => single.is_over = true,
         }
     }
 
-    /// Ends a connection at once.
+    /// Ends a stream at once; what waits to be sent is dropped.
     pub(super) fn abandon(&mut self, number: u64) {
         match self {
             Self::Unknown => {}
-            Self::Multiplexed(streams) => {
-                if let Some(stream) = streams.forget(number) {
-                    streams.mux.abandon(stream);
+            Self::Multiplexed(smux) => {
+                if let Some(stream) = smux.forget(number) {
+                    smux.mux.abandon(stream);
                 }
             }
             Self::Single(single) => {
@@ -163,9 +161,9 @@ impl Carrier {
     pub(super) fn receive(&mut self, bytes: Bytes) {
         match self {
             Self::Unknown => {}
-            Self::Multiplexed(streams) => streams.mux.handle_data(bytes),
-            Self::Single(single) => match single.connection {
-                Some(number) if !single.is_over => single.events.push(Event::Data(number, bytes)),
+            Self::Multiplexed(smux) => smux.mux.handle_data(bytes),
+            Self::Single(single) => match single.stream {
+                Some(number) if !single.is_over => single.events.push_back(Event::Data(number, bytes)),
                 Some(_) => {}
                 None => single.early.extend_from_slice(&bytes),
             },
@@ -173,45 +171,45 @@ impl Carrier {
     }
 
     pub(super) fn handle_refusal(&mut self) {
-        if let Self::Multiplexed(streams) = self {
-            streams.mux.handle_refusal();
+        if let Self::Multiplexed(smux) = self {
+            smux.mux.handle_refusal();
         }
     }
 
-    /// Sends what tells an old agent that we are there.
+    /// Sends the sign of life that old agents expect.
     pub(super) fn keep_alive(&mut self) {
-        if let Self::Multiplexed(streams) = self {
-            streams.mux.keep_alive();
+        if let Self::Multiplexed(smux) = self {
+            smux.mux.keep_alive();
         }
     }
 
-    /// Tells whether the agent knows of a connection, as far as its acknowledgements say.
+    /// Returns whether the agent has acknowledged the opening of a stream.
     pub(super) fn is_open(&self, number: u64, channel: &Channel) -> bool {
         match self {
             Self::Unknown => false,
-            Self::Multiplexed(streams) => {
-                let stream = streams.streams.get(&number);
-                let opened_at = stream.and_then(|stream| streams.mux.opened_at(*stream));
+            Self::Multiplexed(smux) => {
+                let stream = smux.ids.get(&number);
+                let opened_at = stream.and_then(|stream| smux.mux.opened_at(*stream));
                 opened_at.is_some_and(|end| channel.arrived() >= end)
             }
             Self::Single(_) => true,
         }
     }
 
-    /// Writes as much as the channel has room for; tells whether it wrote.
+    /// Writes as much as the channel has send_room for; returns whether it wrote.
     pub(super) fn feed(&mut self, channel: &mut Channel) -> bool {
         let mut fed = false;
         match self {
             Self::Unknown => {}
-            Self::Multiplexed(streams) => {
+            Self::Multiplexed(smux) => {
                 while channel.send_room() > 0
-                    && let Some(frame) = streams.mux.poll_frame()
+                    && let Some(frame) = smux.mux.poll_frame()
                 {
                     let taken = channel.write(&frame);
                     debug_assert_eq!(taken, frame.len(), "a frame is smaller than what the channel keeps");
                     fed = true;
                 }
-                channel.set_backlog(streams.mux.backlog());
+                channel.set_backlog(smux.mux.backlog());
             }
             Self::Single(single) => {
                 let piece = single.out.split_to(single.out.len().min(channel.send_room()));
@@ -226,15 +224,15 @@ impl Carrier {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         match self {
             Self::Unknown => None,
-            Self::Multiplexed(streams) => streams.poll_event(),
-            Self::Single(single) => (!single.events.is_empty()).then(|| single.events.remove(0)),
+            Self::Multiplexed(smux) => smux.poll_event(),
+            Self::Single(single) => single.events.pop_front(),
         }
     }
 }
 
-impl Streams {
+impl Smux {
     fn forget(&mut self, number: u64) -> Option<StreamId> {
-        let stream = self.streams.remove(&number)?;
+        let stream = self.ids.remove(&number)?;
         self.numbers.remove(&stream);
         Some(stream)
     }

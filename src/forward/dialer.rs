@@ -1,0 +1,61 @@
+//! Connections that a hop makes: one for each local client.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::jump::HopStream;
+use crate::session::Local;
+
+use super::Traffic;
+use super::connection::{Connection, Unopened};
+use super::proxy::{self, Asked};
+
+/// A connection to come. The user is notified by its maker if there is none.
+pub type Dialing = Pin<Box<dyn Future<Output = Result<HopStream, Unopened>>>>;
+
+/// Makes a connection to a destination, for a local client with an address.
+pub type Dial = Rc<dyn Fn(Asked, String) -> Dialing>;
+
+/// How the connections of a listener are made.
+#[derive(Clone)]
+pub struct Dialer {
+    /// Makes one.
+    pub dial: Dial,
+    /// The destination; without one, the listener is a proxy.
+    pub to: Option<Asked>,
+    /// How long the remote end may be silent after a local client's end of file.
+    pub linger: Duration,
+    /// Counts what passes through.
+    pub traffic: Rc<Traffic>,
+}
+
+impl Dialer {
+    /// Serves a local client, which is asked for its destination if the listener is a proxy.
+    pub(super) async fn serve_tcp(self, mut socket: TcpStream, from: String) {
+        if let Some(to) = self.to.clone() {
+            return self.carry(Connection::new(socket, from, None), to).await;
+        }
+        match proxy::hear(&mut socket).await {
+            Ok((asked, answer)) => self.carry(Connection::new(socket, from, Some(answer)), asked).await,
+            Err(error) => tracing::info!(from, %error, "not a request for a proxy"),
+        }
+    }
+
+    /// Serves a local client of a listener that is not a proxy.
+    pub(super) async fn serve<S: Local>(self, socket: S, from: String) {
+        if let Some(to) = self.to.clone() {
+            self.carry(Connection::new(socket, from, None), to).await;
+        }
+    }
+
+    async fn carry<S: Local>(&self, connection: Connection<S>, to: Asked) {
+        match (self.dial)(to, connection.from.clone()).await {
+            Ok(stream) => drop(connection.carry(stream, Some(self.linger), &self.traffic).await),
+            Err(why) => connection.reject(why).await,
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Joins a local end to a remote one until both directions have ended.
+//!
+//! Each direction has one buffer. It reads, writes all of it, and only then reads on: a slow reader holds up its own
+//! direction, loses nothing, and does not count as silence. An end of file is passed on as a half-close. The relay does
+//! not know sessions, hops or signals: who wants to leave drops it, and a local socket is then reset.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use crate::clock;
+
+/// A buffer begins with so many bytes and grows while it is filled: many connections are idle.
+const SMALLEST_BUFFER: usize = 2 << 10;
+const LARGEST_BUFFER: usize = 64 << 10;
+/// How long a local client may take to close its side after the end of the remote one.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The local side of a relay.
+pub(crate) trait Local: AsyncRead + AsyncWrite + Unpin {
+    /// Decides what the peer sees when this is dropped, at the latest at the end of the process: a reset, as far as
+    /// there is one, or an end in order.
+    fn reset_on_drop(&self, _reset: bool) {}
+}
+
+impl Local for TcpStream {
+    fn reset_on_drop(&self, reset: bool) {
+        // If the option cannot be set, the socket is closed in order, which is all that is left to do.
+        let _ = match reset {
+            true => self.set_zero_linger(),
+            false => SockRef::from(self).set_linger(None),
+        };
+    }
+}
+
+#[cfg(unix)]
+impl Local for UnixStream {}
+
+#[cfg(test)]
+impl Local for tokio::io::DuplexStream {}
+
+/// What a relay allows its ends.
+pub(crate) struct Policy<'a> {
+    /// How long the remote end may be silent after the local end of file; `None` if it ends by itself.
+    pub linger: Option<Duration>,
+    /// That silence counts from when this resolves. It is polled from the local end of file on.
+    pub delivered: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    /// How long the local end may be silent after the remote end of file.
+    pub farewell: Duration,
+    /// A local end that takes nothing more ends the relay. Otherwise what it still sends is passed on.
+    pub needs_reader: bool,
+    /// Called with the bytes that were passed on.
+    pub meter: &'a dyn Fn(Way, usize),
+}
+
+/// One of the two directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the local end to the remote one.
+    Up,
+    /// From the remote end to the local one.
+    Down,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+pub(crate) enum RelayEnd {
+    /// Both ends have ended in order, or the silent one has had its time.
+    Finished,
+    /// The local end failed while it was read.
+    LocalRead(io::Error),
+    /// The local end took nothing more.
+    LocalWrite(io::Error),
+    /// The remote end failed, behind what was received of it. The local end was reset.
+    Remote(io::Error),
+}
+
+/// Passes on what both ends send until both have ended, or one has failed or been silent for too long.
+pub(crate) async fn relay<L, R>(local: L, remote: R, policy: Policy<'_>) -> RelayEnd
+where
+    L: Local,
+    R: AsyncRead + AsyncWrite + Unpin,
+{
+    local.reset_on_drop(true);
+    let mut relay = Relay::new(local, remote, policy);
+    let end = poll_fn(|cx| relay.poll(cx)).await;
+    relay.local.reset_on_drop(!matches!(end, RelayEnd::Finished));
+    end
+}
+
+/// Ends a local connection in order. It reads to the end of file first: closing a socket that has unread data in it
+/// would take back what the local client has not read yet.
+pub(crate) async fn close<L: Local>(mut local: L) {
+    let mut input = Direction::new();
+    input.step = Step::Discarding;
+    let drain = async {
+        local.shutdown().await?;
+        poll_fn(|cx| input.poll(cx, &mut local, &mut tokio::io::sink(), |_| {})).await;
+        io::Result::Ok(())
+    };
+    // A client that has gone needs no time, and one that stays has had it.
+    let _ = timeout(FAREWELL, drain).await;
+    local.reset_on_drop(false);
+}
+
+struct Relay<'a, L, R> {
+    local: L,
+    remote: R,
+    up: Direction,
+    down: Direction,
+    policy: Policy<'a>,
+    is_delivered: bool,
+    /// When something last happened, as far as a time limit depends on it.
+    moved_at: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Why the local end takes nothing more.
+    deaf: Option<io::Error>,
+}
+
+impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
+    fn new(local: L, remote: R, policy: Policy<'a>) -> Self {
+        Self {
+            local,
+            remote,
+            up: Direction::new(),
+            down: Direction::new(),
+            policy,
+            is_delivered: false,
+            moved_at: clock::now(),
+            timer: None,
+            deaf: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        while let Poll::Ready(end) = self.poll_directions(cx) {
+            if let Some(end) = end {
+                return Poll::Ready(end);
+            }
+        }
+        self.poll_limit(cx)
+    }
+
+    /// Moves what can be moved. Ready is one change of a direction's state, or the end.
+    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Option<RelayEnd>> {
+        let Self { local, remote, up, down, policy, .. } = self;
+        let mut has_moved = false;
+        let mut count = |way, bytes| {
+            has_moved = true;
+            (policy.meter)(way, bytes);
+        };
+        let upward = up.poll(cx, local, remote, |bytes| count(Way::Up, bytes));
+        let downward = down.poll(cx, remote, local, |bytes| count(Way::Down, bytes));
+        if has_moved && self.limit().is_some() {
+            self.moved_at = clock::now();
+        }
+        let end = match (upward, downward) {
+            (Poll::Pending, Poll::Pending) => return Poll::Pending,
+            (Poll::Ready(up), Poll::Pending) => self.after_up(up),
+            (Poll::Pending, Poll::Ready(down)) => self.after_down(down),
+            (Poll::Ready(up), Poll::Ready(down)) => self.after_down(down).or_else(|| self.after_up(up)),
+        };
+        self.moved_at = clock::now();
+        Poll::Ready(end)
+    }
+
+    fn after_up(&mut self, passed: Passed) -> Option<RelayEnd> {
+        match passed {
+            Passed::End if self.down.step == Step::Ended => Some(RelayEnd::Finished),
+            Passed::End => self.deaf.take().map(RelayEnd::LocalWrite),
+            Passed::ReadFailed(error) => Some(RelayEnd::LocalRead(error)),
+            // What the remote end has sent is still delivered.
+            Passed::WriteFailed(_) => {
+                self.up.step = if self.down.step == Step::Ended { Step::Discarding } else { Step::Stopped };
+                None
+            }
+        }
+    }
+
+    fn after_down(&mut self, passed: Passed) -> Option<RelayEnd> {
+        match passed {
+            Passed::End => {
+                if self.up.step == Step::Stopped {
+                    self.up.step = Step::Discarding;
+                }
+                (self.up.step == Step::Ended).then_some(RelayEnd::Finished)
+            }
+            Passed::ReadFailed(error) => Some(RelayEnd::Remote(error)),
+            Passed::WriteFailed(error) => {
+                let is_last = matches!(self.up.step, Step::Ended | Step::Stopped);
+                if is_last || self.policy.needs_reader {
+                    return Some(RelayEnd::LocalWrite(error));
+                }
+                self.down.step = Step::Discarding;
+                self.deaf = Some(error);
+                None
+            }
+        }
+    }
+
+    /// How long nothing may move now.
+    fn limit(&self) -> Option<Duration> {
+        match (self.up.step, self.down.step) {
+            (Step::Reading | Step::Discarding, Step::Ended) => Some(self.policy.farewell),
+            (Step::Ended | Step::Stopped, Step::Reading) => self.policy.linger,
+            _ => None,
+        }
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        if self.up.step == Step::Ended && !self.is_delivered {
+            ready!(self.policy.delivered.as_mut().poll(cx));
+            (self.is_delivered, self.moved_at) = (true, clock::now());
+        }
+        let Some(limit) = self.limit() else { return Poll::Pending };
+        loop {
+            let due = self.moved_at + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due.into())));
+            // A timer that fires too early costs less than one that is set anew with every byte.
+            if timer.deadline() > due.into() {
+                timer.as_mut().reset(due.into());
+            }
+            ready!(timer.as_mut().poll(cx));
+            if clock::now() >= due {
+                return Poll::Ready(RelayEnd::Finished);
+            }
+            timer.as_mut().reset(due.into());
+        }
+    }
+}
+
+/// One direction.
+struct Direction {
+    buffer: Vec<u8>,
+    step: Step,
+    /// What the buffer should have next time.
+    size: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Reading,
+    /// These bytes of the buffer are not written yet.
+    Writing(usize, usize),
+    Flushing,
+    /// The source has ended, and the sink is about to learn it.
+    Closing,
+    /// The source has ended, and the sink knows.
+    Ended,
+    /// The sink takes nothing more, and what the source sends is thrown away.
+    Discarding,
+    /// The sink takes nothing more, and the source is not read.
+    Stopped,
+}
+
+/// How one direction has changed.
+#[derive(Debug)]
+enum Passed {
+    End,
+    ReadFailed(io::Error),
+    WriteFailed(io::Error),
+}
+
+impl Direction {
+    fn new() -> Self {
+        Self { buffer: Vec::new(), step: Step::Reading, size: SMALLEST_BUFFER }
+    }
+
+    /// Moves bytes until an end makes it wait, has ended or has failed.
+    fn poll<A: AsyncRead + Unpin, B: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut A,
+        to: &mut B,
+        mut moved: impl FnMut(usize),
+    ) -> Poll<Passed> {
+        loop {
+            self.step = match self.step {
+                Step::Reading => match ready!(self.poll_fill(cx, from)) {
+                    Ok(0) => Step::Closing,
+                    Ok(length) => Step::Writing(0, length),
+                    Err(error) => return Poll::Ready(Passed::ReadFailed(error)),
+                },
+                Step::Writing(start, end) => {
+                    match ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[start..end])) {
+                        Ok(0) => return Poll::Ready(Passed::WriteFailed(io::ErrorKind::WriteZero.into())),
+                        Ok(length) => {
+                            moved(length);
+                            if start + length < end {
+                                Step::Writing(start + length, end)
+                            } else {
+                                Step::Flushing
+                            }
+                        }
+                        Err(error) => return Poll::Ready(Passed::WriteFailed(error)),
+                    }
+                }
+                Step::Flushing => match ready!(Pin::new(&mut *to).poll_flush(cx)) {
+                    Ok(()) => Step::Reading,
+                    Err(error) => return Poll::Ready(Passed::WriteFailed(error)),
+                },
+                Step::Closing => {
+                    // A sink that has gone already needs no end of file.
+                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    self.step = Step::Ended;
+                    return Poll::Ready(Passed::End);
+                }
+                Step::Discarding => match ready!(self.poll_fill(cx, from)) {
+                    Ok(0) => Step::Closing,
+                    Ok(_) => Step::Discarding,
+                    Err(error) => return Poll::Ready(Passed::ReadFailed(error)),
+                },
+                Step::Ended | Step::Stopped => return Poll::Pending,
+            };
+        }
+    }
+
+    fn poll_fill<A: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut A,
+    ) -> Poll<io::Result<usize>> {
+        if self.buffer.len() != self.size {
+            self.buffer = vec![0; self.size];
+        }
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        let length = buffer.filled().len();
+        self.size = match length {
+            _ if length == self.size => (self.size * 2).min(LARGEST_BUFFER),
+            _ if length < self.size / 4 => (self.size / 2).max(SMALLEST_BUFFER),
+            _ => self.size,
+        };
+        Poll::Ready(Ok(length))
+    }
+}
+
+#[cfg(test)]
+mod tests;
