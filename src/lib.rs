@@ -1,32 +1,42 @@
-//! fumidai reaches servers through AWS Systems Manager Session Manager: it speaks the data channel's protocol
-//! itself, so that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
+//! fumidai connects to servers through AWS Systems Manager Session Manager. It implements the data channel's protocol, so
+//! that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
-//! Folders are layers and arrows only point down this list: `cli`, `config`, `session`, `jump`, `target`, `aws`,
-//! `transport`, `channel`, `mux`. The protocol ([`channel`], [`mux`]) is a value that is mutated with `(now, input)`
-//! and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver ([`session`]) does
-//! the I/O: drain to empty, wait, one mutation, drain to empty. One file (`cli/report.rs`) prints errors.
+//! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
+//! `cli`, `forward`, `reach`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
+//! leaves `cache`, `clock` and `escape` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
+//! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
+//! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
 //!
 //! ```text
-//! ssh ─stdin─► session::relay ─► Stream ─► Channel.write(now) ─► outbound: seq, digest, window ─► poll_transmit ─► transport ─TLS─► SSM ─► agent ─► sshd
-//! ssh ◄stdout─ session::relay ◄─ Stream ◄─ Event::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM
+//! typed word ─► cli ─► route (pure) ─► reach ─► names ─► aws                                  which machine, which hops
+//!                                        ├────► session ─► aws.start_session ─► transport ─► channel    a stream of bytes
+//!                                        └────► jump (for each hop)                          a stream through a stream
+//! connect: relay(stdio, stream)      forward: listener ─► pool ─► a stream for each connection (mux)
+//! bytes up:   relay ─► Channel.write(now) ─► outbound: seq, digest, window, pace ─► poll_transmit ─► transport ─TLS─► SSM ─► agent
+//! bytes down: relay ◄─ ChannelEvent::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM ◄─ agent
 //! time:       poll_timeout() = (deadline, why) ─► handle_timeout(now)
 //! cut:        transport error ─► Channel.detach ─► resume policy ─► aws.resume_session ─► dial ─► Channel.attach ─► replay unacknowledged, same sequence numbers
-//! start-up:   args ─► Config ─► Target ─► aws.start_session ─► dial ─► session::open
-//! end:        Outcome | Failure ─► report ─► exit code
+//! end:        Outcome | typed error ─► cli::report ─► exit code
 //! ```
 
-pub mod aws;
+mod aws;
 mod cache;
+#[doc(hidden)]
 pub mod channel;
 pub mod cli;
 mod clock;
+#[doc(hidden)]
 pub mod config;
 mod escape;
-pub mod forward;
+mod forward;
+#[doc(hidden)]
 pub mod jump;
-pub mod mux;
-pub mod names;
-pub mod session;
+mod mux;
+mod names;
+mod reach;
+#[doc(hidden)]
+pub mod route;
+mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod transport;
+mod transport;

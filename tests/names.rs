@@ -1,8 +1,8 @@
-//! Names by the real program: every spelling, every denial, lists of thousands, values that mean harm.
+//! Names with the real program: every form, every denial, long lists, hostile values.
 //!
-//! The simulator plays SSM and carries the sessions; EC2 is moto's server, which `tests/run --install` puts into
-//! `target/test-venv` (`FUMIDAI_TEST_VENV` names another one). A stub in this file plays what moto lacks: ECS with
-//! runtime ids and managed agents, denials, and 5,000 instances in a time worth waiting for.
+//! The simulator plays SSM and the sessions. EC2 is moto's server, which `tests/run --install` installs in
+//! `target/test-venv` (`FUMIDAI_TEST_VENV` names another folder). A stub in this file plays what moto lacks: ECS with
+//! runtime ids and managed agents, denials, and 5,000 instances in reasonable time.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ use fumidai::sim::{SimConfig, SimTarget, Simulator};
 const BANNER: &str = "SSH-2.0-names\r\n";
 const REGION: &str = "eu-central-1";
 
-/// A server of few words: each request's headers and body become a status and a body.
+/// A minimal HTTP server: a function maps headers and body of a request to a status and a body.
 struct Stub {
     url: String,
     calls: Arc<Mutex<Vec<String>>>,
@@ -31,7 +31,7 @@ impl Stub {
         Self::dated("", answer)
     }
 
-    /// With that header line in every answer.
+    /// Adds a header line to every response.
     fn dated(date: &'static str, answer: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -52,7 +52,7 @@ impl Stub {
         Self { url, calls }
     }
 
-    /// EC2 that has these instances, a thousand a page.
+    /// EC2 with these instances, a thousand on each page.
     fn ec2(instances: Vec<String>) -> Self {
         Self::new(move |_, body| {
             let from = parameter(body, "NextToken").and_then(|token| token.parse().ok()).unwrap_or(0);
@@ -66,7 +66,7 @@ impl Stub {
         })
     }
 
-    /// EC2 that denies everything.
+    /// EC2 that denies every call.
     fn denied() -> Self {
         let body = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized to \
                     perform this operation.</Message></Error></Errors><RequestID>1</RequestID></Response>";
@@ -110,15 +110,15 @@ fn instance(id: &str, name: &str, address: &str, state: &str) -> String {
     )
 }
 
-/// moto's server, ended when dropped.
+/// moto's server, stopped when dropped.
 struct Moto {
     child: Child,
     address: SocketAddr,
 }
 
 impl Moto {
-    /// `None` where it is not installed; where the tests were told of a folder for it, it must be there.
-    #[expect(clippy::print_stderr, reason = "whoever runs the tests is told what is not tested")]
+    /// Starts moto; returns `None` if it is not installed. If `FUMIDAI_TEST_VENV` is set, moto must exist.
+    #[expect(clippy::print_stderr, reason = "reports what is not tested")]
     fn start() -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
         let named = std::env::var_os("FUMIDAI_TEST_VENV").map(PathBuf::from);
@@ -138,12 +138,12 @@ impl Moto {
             .expect("moto starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let address = loop {
-            let line = lines.next().expect("moto says where it runs").expect("text");
+            let line = lines.next().expect("moto prints its address").expect("text");
             if let Some(address) = line.split("Running on http://").nth(1) {
                 break address.trim().parse().expect("an address");
             }
         };
-        // Its log must not fill the pipe.
+        // Drain the log, so that the pipe does not fill.
         thread::spawn(move || lines.for_each(drop));
         Some(Self { child, address })
     }
@@ -168,7 +168,7 @@ impl Moto {
         answer
     }
 
-    /// Runs an instance with a Name and an address; returns its id.
+    /// Runs an instance with a Name tag and an address; returns its id.
     fn run(&self, name: &str, address: &str) -> String {
         let answer = self.call(&format!(
             "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1\
@@ -192,13 +192,13 @@ impl Drop for Moto {
     }
 }
 
-/// The last one: those before it are of the instance's interfaces.
+/// Returns the last element of that name: earlier ones belong to the instance's interfaces.
 fn element(xml: &str, name: &str) -> String {
     let (_, rest) = xml.rsplit_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {xml}"));
     rest.split('<').next().expect("an end").to_owned()
 }
 
-/// A simulated SSM, and somewhere for the program's files.
+/// A simulated SSM, and a home folder for the program.
 struct Stage {
     simulator: Simulator,
     home: tempfile::TempDir,
@@ -213,7 +213,7 @@ impl Stage {
         Self { simulator, home: tempfile::tempdir().expect("a folder") }
     }
 
-    /// Runs the program with EC2, ECS and STS at that URL.
+    /// Runs the program with that URL as the endpoint of EC2, ECS and STS.
     fn run(&self, url: &str, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fumidai"));
         for name in CLEARED_VARIABLES {
@@ -236,7 +236,7 @@ impl Stage {
         self.simulator.change_faults(|faults| faults.api.push(ApiFault { operation, effect, times: 100 }));
     }
 
-    /// Connects, and returns the target of the session.
+    /// Connects; returns the target of the session.
     fn reach(&self, url: &str, name: &str) -> String {
         let before: Vec<String> = self.simulator.sessions().into_iter().map(|session| session.id).collect();
         let output = self.run(url, &["connect", name]);
@@ -248,7 +248,7 @@ impl Stage {
         new.remove(0).target
     }
 
-    /// Fails to connect; returns the exit code and what was said.
+    /// Expects that connecting fails; returns the exit code and standard error.
     fn refuse(&self, url: &str, name: &str) -> (i32, String) {
         let output = self.run(url, &["connect", name]);
         assert!(output.stdout.is_empty(), "`{name}`: {output:?}");
@@ -257,7 +257,7 @@ impl Stage {
     }
 }
 
-/// A server that says its banner and closes.
+/// Starts a server that sends its banner and closes.
 fn greeter() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -273,14 +273,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-fn assert_said(said: &str, words: &[&str]) {
+fn assert_contains(stderr: &str, words: &[&str]) {
     for word in words {
-        assert!(said.contains(word), "{word:?} is not in: {said}");
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
     }
 }
 
 #[test]
-fn every_spelling_reaches_the_instance() {
+fn every_form_of_a_name_reaches_the_instance() {
     let Some(moto) = Moto::start() else { return };
     let (web, other) = (moto.run("web-prod", "10.1.2.3"), moto.run("db-prod", "10.1.2.4"));
     let stage = Stage::new(&[(&web, "a"), (&other, "b"), ("mi-0123456789abcdef0", "rack-7")]);
@@ -308,7 +308,7 @@ fn every_spelling_reaches_the_instance() {
 }
 
 #[test]
-fn a_name_is_explained_with_what_it_needs() {
+fn a_name_is_explained_with_its_permissions() {
     let Some(moto) = Moto::start() else { return };
     let web = moto.run("web-prod", "10.1.2.3");
     let stopped = moto.run("db", "10.1.2.4");
@@ -320,33 +320,39 @@ fn a_name_is_explained_with_what_it_needs() {
         text(&output.stdout)
     };
     let step = format!("`web-prod` was looked up in EC2 and SSM, as a name: {web}\n");
-    assert_said(&explain(&["web-prod"]), &[&step, "AWS-StartSSHSession (portNumber=22)", ":123456789012:"]);
+    assert_contains(
+        &explain(&["web-prod"]),
+        &[&step, "AWS-StartSSHSession (portNumber=22)", ":123456789012:"],
+    );
     let policy: Value = serde_json::from_str(&explain(&["web-prod", "--policy"])).expect("JSON");
     let first = policy["Statement"][0]["Resource"][0].as_str().expect("an ARN");
     assert_eq!(first, format!("arn:aws:ec2:{REGION}:123456789012:instance/{web}"));
-    assert_said(&policy.to_string(), &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]);
-    let told: Value = serde_json::from_str(&explain(&["tag:Name=db", "--json"])).expect("JSON");
-    assert_eq!((&told["session"]["target"], &told["session"]["is_stopped"]), (&json!(stopped), &json!(true)));
+    assert_contains(&policy.to_string(), &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]);
+    let explained: Value = serde_json::from_str(&explain(&["tag:Name=db", "--json"])).expect("JSON");
+    assert_eq!(
+        (&explained["session"]["target"], &explained["session"]["is_stopped"]),
+        (&json!(stopped), &json!(true))
+    );
     let output = stage.run(&moto.url(), &["explain", "nothing-like-it"]);
     assert_eq!(output.status.code(), Some(12), "{output:?}");
-    assert!(stage.simulator.sessions().is_empty(), "explaining starts nothing");
+    assert!(stage.simulator.sessions().is_empty(), "explain starts no session");
 }
 
 #[test]
-fn an_id_is_explained_whatever_is_denied() {
+fn an_id_is_explained_without_any_permission() {
     let stage = Stage::new(&[("i-0123456789abcdef0", "web")]);
     stage.deny_ssm();
     let denied = Stub::denied();
     let output = stage.run(&denied.url, &["explain", "i-0123456789abcdef0"]);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    assert_said(
+    assert_contains(
         &text(&output.stdout),
         &["caller      unknown\n", "calling GetCallerIdentity", "session to  i-0123"],
     );
 }
 
 #[test]
-fn twins_strangers_and_the_stopped_are_refused_with_reasons() {
+fn ambiguous_unknown_and_stopped_targets_are_refused() {
     let Some(moto) = Moto::start() else { return };
     let (one, two) = (moto.run("web", "10.1.2.3"), moto.run("web", "10.1.2.4"));
     let (gone, stopped) = (moto.run("db", "10.1.2.5"), moto.run("db", "10.1.2.6"));
@@ -354,26 +360,29 @@ fn twins_strangers_and_the_stopped_are_refused_with_reasons() {
     moto.call(&format!("Action=StopInstances&Version=2016-11-15&InstanceId.1={stopped}"));
     let stage = Stage::new(&[(&one, "a"), (&two, "b"), (&gone, "c"), (&stopped, "d")]);
 
-    let (code, said) = stage.refuse(&moto.url(), "web");
-    assert_eq!(code, 13, "{said}");
-    assert_said(
-        &said,
-        &[&one, &two, "10.1.2.3", "10.1.2.4", "running", "fumidai: `web` is 2 instances in eu-"],
+    let (code, stderr) = stage.refuse(&moto.url(), "web");
+    assert_eq!(code, 13, "{stderr}");
+    assert_contains(
+        &stderr,
+        &[&one, &two, "10.1.2.3", "10.1.2.4", "running", "fumidai: 2 instances match \"web\" in eu-"],
     );
-    assert!(said.find(&one) < said.find("fumidai: "), "details come first: {said}");
+    assert!(stderr.find(&one) < stderr.find("fumidai: "), "details come first: {stderr}");
 
-    let (code, said) = stage.refuse(&moto.url(), "webb");
-    assert_eq!(code, 12, "{said}");
-    assert_said(&said, &["fumidai: nothing is called `webb` in eu-central-1\n", "did you mean `web`?"]);
+    let (code, stderr) = stage.refuse(&moto.url(), "webb");
+    assert_eq!(code, 12, "{stderr}");
+    assert_contains(
+        &stderr,
+        &["fumidai: no instance named \"webb\" in eu-central-1\n", "did you mean `web`?"],
+    );
 
-    let (code, said) = stage.refuse(&moto.url(), "db");
-    assert_eq!(code, 14, "{said}");
-    assert_said(&said, &["fumidai: `db` is stopped", &stopped, "aws ec2 start-instances"]);
+    let (code, stderr) = stage.refuse(&moto.url(), "db");
+    assert_eq!(code, 14, "{stderr}");
+    assert_contains(&stderr, &["fumidai: `db` is stopped", &stopped, "aws ec2 start-instances"]);
     assert!(stage.simulator.sessions().is_empty());
 }
 
 #[test]
-fn a_host_that_asks_for_it_is_not_resolved_each_time() {
+fn a_host_with_a_cache_is_not_looked_up_each_time() {
     let stage = Stage::new(&[("i-0a", "")]);
     let stub = Stub::ec2(vec![instance("i-0a", "web", "10.0.0.5", "running")]);
     let folder = stage.home.path().join("fumidai");
@@ -387,7 +396,7 @@ fn a_host_that_asks_for_it_is_not_resolved_each_time() {
     };
     assert!(asked("kept") > 0);
     assert_eq!(asked("kept"), 0);
-    assert!(asked("fresh") > 0, "another host with the same target did not ask for it");
+    assert!(asked("fresh") > 0, "another host with the same target has no cache");
 }
 
 #[test]
@@ -397,10 +406,17 @@ fn one_denied_call_is_tolerated() {
     assert_eq!(stage.reach(&denied.url, "web"), "i-0123456789abcdef0");
     assert_eq!(stage.reach(&denied.url, "tag:Name=web"), "i-0123456789abcdef0");
     assert_eq!(stage.reach(&denied.url, "rack"), "mi-0123456789abcdef0");
-    assert_eq!(stage.reach(&stage.simulator.endpoint(), "web"), "i-0123456789abcdef0", "it plays no EC2");
-    let (code, said) = stage.refuse(&denied.url, "wbe");
-    assert_eq!(code, 12, "{said}");
-    assert_said(&said, &["not all could be seen: UnauthorizedOperation when calling DescribeInstances"]);
+    assert_eq!(
+        stage.reach(&stage.simulator.endpoint(), "web"),
+        "i-0123456789abcdef0",
+        "the simulator has no EC2"
+    );
+    let (code, stderr) = stage.refuse(&denied.url, "wbe");
+    assert_eq!(code, 12, "{stderr}");
+    assert_contains(
+        &stderr,
+        &["the search was incomplete: UnauthorizedOperation when calling DescribeInstances"],
+    );
 
     stage.deny_ssm();
     let ec2 = Stub::ec2(vec![instance("i-0123456789abcdef0", "web", "10.0.0.1", "running")]);
@@ -412,14 +428,14 @@ fn both_denied_names_both_actions_and_an_id_needs_neither() {
     let stage = Stage::new(&[("i-0123456789abcdef0", "web")]);
     stage.deny_ssm();
     let denied = Stub::denied();
-    let (code, said) = stage.refuse(&denied.url, "web");
-    assert_eq!(code, 11, "{said}");
+    let (code, stderr) = stage.refuse(&denied.url, "web");
+    assert_eq!(code, 11, "{stderr}");
     let actions =
         ["UnauthorizedOperation when calling DescribeInstances", "calling DescribeInstanceInformation"];
-    assert_said(&said, &actions);
-    assert_said(
-        &said,
-        &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation", "fumidai: hint: an id needs"],
+    assert_contains(&stderr, &actions);
+    assert_contains(
+        &stderr,
+        &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation", "fumidai: hint: use an id"],
     );
 
     let before = denied.calls().len();
@@ -428,17 +444,17 @@ fn both_denied_names_both_actions_and_an_id_needs_neither() {
 
     let output = stage.run(&denied.url, &["list"]);
     assert_eq!(output.status.code(), Some(11), "{output:?}");
-    assert_said(&text(&output.stderr), &actions);
+    assert_contains(&text(&output.stderr), &actions);
 }
 
 #[test]
-fn calls_of_ec2_are_signed_and_ask_for_what_is_needed() {
+fn calls_of_ec2_are_signed_and_filtered() {
     let stage = Stage::new(&[("i-1", "x")]);
     let ec2 = Stub::ec2(vec![instance("i-1", "a*b c", "10.0.0.1", "running")]);
     assert_eq!(stage.reach(&ec2.url, "a*b c"), "i-1");
     let calls = ec2.calls();
     assert_eq!(calls.len(), 1, "{calls:?}");
-    assert_said(
+    assert_contains(
         &calls[0],
         &[
             "Action=DescribeInstances&Version=2016-11-15",
@@ -450,7 +466,7 @@ fn calls_of_ec2_are_signed_and_ask_for_what_is_needed() {
 }
 
 #[test]
-fn throttling_is_tried_again() {
+fn throttled_calls_are_retried() {
     let stage = Stage::new(&[("i-1", "x")]);
     let throttled = Arc::new(Mutex::new(2));
     let ec2 = Stub::new(move |_, _| {
@@ -471,7 +487,7 @@ fn throttling_is_tried_again() {
 }
 
 #[test]
-fn a_wrong_clock_is_corrected_by_the_services() {
+fn a_wrong_clock_is_corrected_by_the_response() {
     let stage = Stage::new(&[("i-1", "x")]);
     let ec2 = Stub::dated("date: Mon, 01 Mar 2032 00:00:00 GMT\r\n", |head, _| {
         if !head.contains("x-amz-date: 20320301t") {
@@ -504,8 +520,8 @@ fn five_thousand_instances_are_listed() {
     let output = stage.run(&ec2.url, &["list", "node-4999"]);
     let table = text(&output.stdout);
     assert_eq!(table.lines().count(), 2, "{table}");
-    assert_said(&table, &["ID ", "i-00000000000001387  node-4999  10.0.0.1", "running"]);
-    assert_eq!(ec2.calls().len(), 5, "the list of a moment ago is used");
+    assert_contains(&table, &["ID ", "i-00000000000001387  node-4999  10.0.0.1", "running"]);
+    assert_eq!(ec2.calls().len(), 5, "the cached list is used");
     let output = stage.run(&ec2.url, &["list", "--no-cache", "state:online"]);
     assert_eq!(text(&output.stdout).lines().count(), 121);
     assert_eq!(ec2.calls().len(), 10);
@@ -520,23 +536,26 @@ fn five_thousand_instances_are_listed() {
 }
 
 #[test]
-fn a_list_with_nothing_in_it_says_why() {
+fn an_empty_list_is_explained() {
     let stage = Stage::new(&[]);
     let ec2 = Stub::ec2(Vec::new());
     let output = stage.run(&ec2.url, &["list"]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     assert_eq!(text(&output.stderr).lines().count(), 1);
-    assert_said(&text(&output.stderr), &["fumidai: there is nothing to be seen in eu-central-1"]);
+    assert_contains(&text(&output.stderr), &["fumidai: no machines in eu-central-1"]);
     let output = stage.run(&ec2.url, &["list", "--json"]);
     assert_eq!(text(&output.stdout), "[]\n");
 
     let denied = Stub::denied();
     let output = stage.run(&denied.url, &["list", "--no-cache"]);
-    assert_said(&text(&output.stderr), &["UnauthorizedOperation when calling DescribeInstances", "nothing"]);
+    assert_contains(
+        &text(&output.stderr),
+        &["UnauthorizedOperation when calling DescribeInstances", "no machines in"],
+    );
 }
 
 #[test]
-fn hostile_values_are_printed_safely_and_kept_raw_in_json() {
+fn hostile_values_are_escaped_in_tables_and_unchanged_in_json() {
     let evil = "&#x1b;[2J&#x1b;]0;pwned&#7;a&#10;fumidai: all is well\u{202e}txt &lt;b&gt;";
     let ec2 = Stub::ec2(vec![
         instance("i-1", evil, "10.0.0.1", "running"),
@@ -550,12 +569,12 @@ fn hostile_values_are_printed_safely_and_kept_raw_in_json() {
     let json = stage.run(&ec2.url, &["list", "--json"]).stdout;
     let rows: Vec<Value> = serde_json::from_slice(&json).expect("a JSON array");
     assert_eq!(rows[0]["name"], "\x1b[2J\x1b]0;pwned\x07a\nfumidai: all is well\u{202e}txt <b>");
-    let (code, said) = stage.refuse(&ec2.url, "web");
-    assert_eq!(code, 13, "{said}");
-    assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+    let (code, stderr) = stage.refuse(&ec2.url, "web");
+    assert_eq!(code, 13, "{stderr}");
+    assert!(!stderr.chars().any(|c| c.is_control() && c != '\n'), "{stderr:?}");
 }
 
-/// ECS that has one service `web` in the cluster `prod`, with this task; moto has neither runtime ids nor agents.
+/// ECS with one service `web` in the cluster `prod`, with this task. moto has neither runtime ids nor managed agents.
 fn ecs(task: Value) -> Stub {
     const ARN: &str = "arn:aws:ecs:eu-central-1:123456789012:task/prod/0123456789abcdef0123456789abcdef";
     Stub::new(move |head, body| {
@@ -601,9 +620,9 @@ fn a_container_is_reached_by_service_or_task() {
         ("ecs:test/web", 12, "ClusterNotFoundException when calling ListTasks"),
         ("ecs:prod/00000000000000000000000000000000/nginx", 12, "cluster `prod` has no task"),
     ] {
-        let (found, said) = stage.refuse(&several.url, name);
-        assert_eq!(found, code, "{name}: {said}");
-        assert_said(&said, &[words]);
+        let (found, stderr) = stage.refuse(&several.url, name);
+        assert_eq!(found, code, "{name}: {stderr}");
+        assert_contains(&stderr, &[words]);
     }
     let containers = json!([container("nginx", "RUNNING")]);
     let one = ecs(json!({ "lastStatus": "RUNNING", "enableExecuteCommand": true, "containers": containers }));
@@ -611,7 +630,7 @@ fn a_container_is_reached_by_service_or_task() {
 }
 
 #[test]
-fn a_container_without_its_agent_says_what_is_missing() {
+fn a_container_without_its_agent_is_refused_with_the_cause() {
     let stage = Stage::new(&[]);
     let run = |enabled: bool, agent: &str| {
         let containers = json!([container("nginx", agent)]);
@@ -620,10 +639,10 @@ fn a_container_without_its_agent_says_what_is_missing() {
         );
         stage.refuse(&stub.url, "ecs:prod/web")
     };
-    let (code, said) = run(false, "RUNNING");
-    assert_eq!(code, 14, "{said}");
-    assert_said(&said, &["was started without execute-command", "--enable-execute-command"]);
-    let (code, said) = run(true, "STOPPED");
-    assert_eq!(code, 14, "{said}");
-    assert_said(&said, &["ExecuteCommandAgent of container `nginx`", "is STOPPED", "ssmmessages:"]);
+    let (code, stderr) = run(false, "RUNNING");
+    assert_eq!(code, 14, "{stderr}");
+    assert_contains(&stderr, &["was started without execute-command", "--enable-execute-command"]);
+    let (code, stderr) = run(true, "STOPPED");
+    assert_eq!(code, 14, "{stderr}");
+    assert_contains(&stderr, &["ExecuteCommandAgent of container `nginx`", "is STOPPED", "ssmmessages:"]);
 }

@@ -6,25 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
-use fumidai::config::{Config, Environment, Flags, ForwardKey, HostKey, Key};
-use fumidai::names::route;
-
-/// Layers from the top; a file may name its own layer and those behind it.
-const LAYERS: [&str; 13] = [
-    "cli",
-    "forward",
-    "config",
-    "names",
-    "session",
-    "jump",
-    "aws",
-    "transport",
-    "channel",
-    "mux",
-    "cache",
-    "clock",
-    "escape",
-];
+use fumidai::config::{Config, Environment, FORWARD_KEYS, Flags, HOST_KEYS, Key, Row, TableKey};
+use fumidai::route;
 
 /// What the protocol may import of other crates.
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
@@ -215,36 +198,48 @@ fn the_units_run_forwards_and_end_them_in_order() {
     }
 }
 
-#[test]
-fn every_setting_has_a_row() {
-    let text = read("docs/config.md");
-    for key in Key::ALL {
-        let row = text.lines().find(|line| line.starts_with(&format!("| `{}` |", key.name())));
-        let row = row.unwrap_or_else(|| panic!("docs/config.md has no row for `{}`", key.name()));
-        for variable in key.variables() {
-            assert!(row.contains(&format!("`{variable}`")), "`{}`: {variable}", key.name());
-        }
-    }
-    let rows = text.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5);
-    assert_eq!(rows.count(), Key::ALL.len(), "a row for a setting that does not exist");
+/// A table of docs/config.md, as the code has it.
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let dashes = vec!["---".to_owned(); Vec::len(&header)];
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    [header].into_iter().map(line).collect::<String>()
+        + &line(dashes).replace(' ', "")
+        + &rows.map(line).collect::<String>()
+}
+
+fn setting(row: &Row) -> Vec<String> {
+    let code = |text: &str| format!("`{text}`");
+    let variables: Vec<String> = row.variables.iter().map(|name| code(name)).collect();
+    vec![
+        code(row.name),
+        row.help.trim().to_owned(),
+        row.values.to_owned(),
+        row.default.map(code).or(row.otherwise.map(str::to_owned)).unwrap_or_else(|| "none".to_owned()),
+        if variables.is_empty() { "none".to_owned() } else { variables.join(", then ") },
+    ]
+}
+
+fn key<T>(key: &TableKey<T>) -> Vec<String> {
+    vec![format!("`{}`", key.name), key.values.to_owned(), key.default.to_owned()]
 }
 
 #[test]
-fn every_key_of_a_host_and_a_forward_has_a_row() {
+fn the_tables_of_settings_and_keys_are_those_of_the_code() {
     let text = read("docs/config.md");
-    let (hosts, forwards) = text.split_once("| Key of `[forwards.NAME]` |").expect("both tables");
-    let hosts = hosts.split_once("| Key of `[hosts.NAME]` |").expect("the table").1;
-    let forwards = forwards.split_once("\n## ").expect("a next heading").0;
-    let rows = |table: &str| -> Vec<String> {
-        let names = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        names.map(str::to_owned).collect()
-    };
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names
-    };
-    assert_eq!(sorted(rows(hosts)), sorted(HostKey::ALL.map(|key| key.name().to_owned()).into()));
-    assert_eq!(sorted(rows(forwards)), sorted(ForwardKey::ALL.map(|key| key.name().to_owned()).into()));
+    for table in [
+        table(
+            &["Key", "Meaning", "Value", "Default", "Variables"],
+            Key::ALL.iter().map(|key| setting(key.row())),
+        ),
+        table(&["Key of `[hosts.NAME]`", "Value", "Default"], HOST_KEYS.iter().map(key)),
+        table(&["Key of `[forwards.NAME]`", "Value", "Default"], FORWARD_KEYS.iter().map(key)),
+    ] {
+        assert!(
+            text.contains(&format!("\n\n{table}\n")),
+            "docs/config.md does not have this table:\n{table}"
+        );
+    }
 }
 
 #[test]
@@ -264,9 +259,9 @@ fn the_contributed_config_file_has_every_key() {
             })
             .collect()
     };
-    assert_eq!(keys("defaults"), Key::ALL.map(|key| key.name().to_owned()).into());
-    assert!(HostKey::ALL.iter().all(|key| keys("hosts").contains(key.name())));
-    assert!(ForwardKey::ALL.iter().all(|key| keys("forwards").contains(key.name())));
+    assert_eq!(keys("defaults"), Key::ALL.iter().map(|key| key.name().to_owned()).collect());
+    assert!(HOST_KEYS.iter().all(|key| keys("hosts").contains(key.name)));
+    assert!(FORWARD_KEYS.iter().all(|key| keys("forwards").contains(key.name)));
 }
 
 #[test]
@@ -286,24 +281,7 @@ fn every_config_file_in_the_papers_is_one() {
 #[test]
 fn every_exit_code_has_a_row() {
     let text = read("docs/errors.md");
-    let kinds = [
-        ExitKind::Done,
-        ExitKind::Failure,
-        ExitKind::Usage,
-        ExitKind::Configuration,
-        ExitKind::Credentials,
-        ExitKind::AccessDenied,
-        ExitKind::NotFound,
-        ExitKind::Ambiguous,
-        ExitKind::NotConnected,
-        ExitKind::RemotePort,
-        ExitKind::TimedOut,
-        ExitKind::Lost,
-        ExitKind::EndedByFarSide,
-        ExitKind::SshAuth,
-        ExitKind::Encryption,
-    ];
-    for kind in kinds {
+    for kind in ExitKind::ALL {
         let row = format!("\n| {} | ", kind.code());
         assert_eq!(text.matches(&row).count(), 1, "exit code {}", kind.code());
     }
@@ -328,37 +306,6 @@ fn sources(layer: &str) -> impl Iterator<Item = PathBuf> {
     let file = root().join(format!("src/{layer}.rs"));
     let found = if file.is_file() { vec![file] } else { files(&format!("src/{layer}"), ".rs") };
     found.into_iter().filter(move |path| !is_test(&path.strip_prefix(root()).unwrap_or(path).to_owned()))
-}
-
-/// The layers that a file names, as `crate::LAYER`.
-fn layers_named(code: &str) -> BTreeSet<String> {
-    assert!(!code.contains("crate::{"), "one `use` for each layer, so that this test sees it");
-    let paths = code.split("crate::").skip(1);
-    paths.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()).collect()
-}
-
-#[test]
-fn arrows_only_go_down() {
-    for (place, layer) in LAYERS.into_iter().enumerate() {
-        for path in sources(layer) {
-            // Names are resolved without a thought of sessions, transport or protocol.
-            let allowed: &[&str] = match layer {
-                "names" => &["names", "aws"],
-                "jump" => &["jump"],
-                _ => &LAYERS[place..],
-            };
-            for named in layers_named(&code(&path)) {
-                assert!(allowed.contains(&named.as_str()), "{} names `{named}`", path.display());
-            }
-        }
-    }
-}
-
-#[test]
-fn the_simulator_shares_nothing_with_the_protocol() {
-    for path in sources("sim") {
-        assert!(!layers_named(&code(&path)).contains("channel"), "{}", path.display());
-    }
 }
 
 #[test]

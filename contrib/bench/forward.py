@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures `fumidai forward` against the simulator on this machine, and prints ratios of what one run has measured."""
+"""Measures `fumidai forward` with the simulator on this machine, and prints ratios of measurements of one run."""
 
 import argparse
 import os
@@ -33,7 +33,7 @@ def read_exactly(connection, length):
 
 
 def serve(connection):
-    """The far side: echoes requests, sends so many bytes, or takes all that comes."""
+    """The destination: echoes requests, sends a number of bytes, or reads to EOF."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         while True:
@@ -71,7 +71,7 @@ class Bench:
         far = self.start([sys.executable, os.path.abspath(__file__), "--far-side"], os.environ)
         self.far_port = int(far.stdout.readline())
         home = {name: folder for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")}
-        # Nothing of the user's counts: the simulator says what does.
+        # The user's environment is not used; the simulator prints the variables to set.
         self.environment = {**{"PATH": os.environ["PATH"]}, **home}
         simulator = self.start([f"{binaries}/fumidai-sim", "serve", "--delay", str(delay)], self.environment)
         for line in simulator.stdout:
@@ -108,7 +108,7 @@ class Bench:
 
 
 def connect(port):
-    """A connection that the far side has answered once, so that its session is open."""
+    """Returns a connection on which one request was answered, so that its session is open."""
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(120)
@@ -120,18 +120,18 @@ def ask(connection):
     began = time.monotonic()
     connection.sendall(ECHO + REQUEST)
     if read_exactly(connection, len(REQUEST)) != REQUEST:
-        raise RuntimeError("another answer than was asked for")
+        raise RuntimeError("the response differs from the request")
     return time.monotonic() - began
 
 
-def together(connections, act):
-    """Runs it for each at once; returns how long the last took."""
+def run_all(connections, act):
+    """Runs `act` for all connections at once; returns the seconds until the last has finished."""
     failures = []
 
     def one(connection):
         try:
             act(connection)
-        except Exception as error:  # told by whoever waits
+        except Exception as error:  # raised by the caller below
             failures.append(error)
 
     threads = [threading.Thread(target=one, args=(connection,)) for connection in connections]
@@ -146,31 +146,31 @@ def together(connections, act):
 
 
 def download(bench, sessions, connections, each):
-    """Bytes a second, over all connections."""
+    """Returns bytes a second, over all connections."""
     child, port = bench.forward(sessions)
-    open_ones = together_open(port, connections)
+    connected = connect_all(port, connections)
 
     def act(connection):
         connection.sendall(SEND + struct.pack("!Q", each))
         read_exactly(connection, each)
 
-    seconds = together(open_ones, act)
-    for connection in open_ones:
+    seconds = run_all(connected, act)
+    for connection in connected:
         connection.close()
     bench.stop(child)
     return connections * each / seconds
 
 
-def together_open(port, count):
+def connect_all(port, count):
     found = []
-    together(range(count), lambda _: found.append(connect(port)))
+    run_all(range(count), lambda _: found.append(connect(port)))
     return found
 
 
 def latencies(bench, requests):
-    """Round trips of requests alone, and beside an upload that never pauses."""
+    """Returns round-trip times of requests alone and beside an upload, and the upload's rate."""
     child, port = bench.forward(1)
-    connection, bulk = together_open(port, 2)
+    connection, bulk = connect_all(port, 2)
     idle = [ask(connection) for _ in range(requests)]
     stop, sent = threading.Event(), [0]
 
@@ -182,7 +182,7 @@ def latencies(bench, requests):
 
     thread = threading.Thread(target=upload, daemon=True)
     thread.start()
-    # What buffers take at once is not the transfer's pace.
+    # The first bytes only fill buffers and are not part of the rate.
     time.sleep(2)
     before, began = sent[0], time.monotonic()
     beside = [ask(connection) for _ in range(requests)]
@@ -201,11 +201,11 @@ def resident(child):
 
 
 def memory(bench, count):
-    """Resident kilobytes with one connection, and with so many."""
+    """Returns resident kilobytes with one connection and with `count`."""
     child, port = bench.forward(1)
     kept = [connect(port)]
     one = resident(child)
-    kept += together_open(port, count - 1)
+    kept += connect_all(port, count - 1)
     for connection in kept:
         ask(connection)
     many = resident(child)
@@ -219,11 +219,11 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--far-side", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--binaries", default=root / "target/debug", metavar="FOLDER", help="has fumidai and fumidai-sim")
-    parser.add_argument("--delay", type=int, default=10, metavar="MS", help="of the simulated path, each way [10]")
-    parser.add_argument("--megabytes", type=float, default=3.0, metavar="N", help="to download per session [3]")
-    parser.add_argument("--requests", type=int, default=200, metavar="N", help="to time [200]")
-    parser.add_argument("--connections", type=int, default=200, metavar="N", help="to hold open [200]")
+    parser.add_argument("--binaries", default=root / "target/debug", metavar="FOLDER", help="folder of fumidai and fumidai-sim")
+    parser.add_argument("--delay", type=int, default=10, metavar="MS", help="delay of the simulated path, each way [10]")
+    parser.add_argument("--megabytes", type=float, default=3.0, metavar="N", help="megabytes to download per session [3]")
+    parser.add_argument("--requests", type=int, default=200, metavar="N", help="requests to time [200]")
+    parser.add_argument("--connections", type=int, default=200, metavar="N", help="connections to hold open [200]")
     given = parser.parse_args()
     if given.far_side:
         return far_side()

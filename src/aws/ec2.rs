@@ -1,43 +1,43 @@
-//! EC2's calls: which instances there are.
+//! EC2: lists instances.
 
 use serde::Deserialize;
 
 use super::query::{Parameters, QueryClient, numbered};
 use super::{Access, ApiError};
 
-/// The most that DescribeInstances gives at once (EC2 API reference).
+/// Maximum page size of DescribeInstances (EC2 API reference).
 const PAGE: &str = "1000";
 
-/// An instance, as EC2 tells of it; every text may be somebody else's.
+/// An instance, as EC2 describes it. All texts are untrusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
-    /// Its id, `i-…`.
+    /// The id, `i-…`.
     pub id: String,
-    /// `running`, `stopped` and so on, in EC2's words.
+    /// The state: `running`, `stopped` and others.
     pub state: String,
-    /// All addresses inside of its network, the first interface's first.
+    /// All private addresses, those of the first interface first.
     pub private_addresses: Vec<String>,
-    /// All addresses on the Internet.
+    /// All public addresses.
     pub public_addresses: Vec<String>,
-    /// Its private and public DNS names.
+    /// The private and public DNS names.
     pub dns_names: Vec<String>,
-    /// What it runs, as `Linux/UNIX`.
+    /// The platform, such as `Linux/UNIX`.
     pub platform: Option<String>,
-    /// Keys and values of its tags.
+    /// Keys and values of the tags.
     pub tags: Vec<(String, String)>,
 }
 
-/// What the service is to leave out: everything without one of the values.
+/// Restricts the instances that EC2 returns to those with one of the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// As `tag:Name` or `private-ip-address`.
+    /// The filter's name, such as `tag:Name` or `private-ip-address`.
     pub name: String,
-    /// The values, meant literally.
+    /// The values, without wildcards.
     pub values: Vec<String>,
 }
 
 impl Filter {
-    /// Makes a filter of one value.
+    /// Creates a filter with one value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), values: vec![value.into()] }
     }
@@ -50,7 +50,7 @@ impl Filter {
     }
 }
 
-/// EC2 reads `*` and `?` in a filter's value as wildcards, unless there is a backslash before them.
+/// Escapes a filter's value: EC2 reads `*` and `?` as wildcards unless a backslash precedes them.
 fn literal(value: &str) -> String {
     let mut literal = String::with_capacity(value.len());
     for c in value.chars() {
@@ -63,10 +63,10 @@ fn literal(value: &str) -> String {
 }
 
 impl Access {
-    /// Lists the instances that pass every filter, page after page.
+    /// Lists all instances that pass every filter.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`], after retries of throttling and server faults.
     pub async fn describe_instances(&self, filters: &[Filter]) -> Result<Vec<Instance>, ApiError> {
         let client = self.ec2()?;
         let mut fixed = vec![("MaxResults".to_owned(), PAGE.to_owned())];
@@ -98,7 +98,7 @@ impl Access {
     }
 }
 
-/// EC2 writes every list as `<…Set><item/>…</…Set>`.
+/// A list in EC2's XML: `<…Set><item/>…</…Set>`.
 #[derive(Debug, Deserialize)]
 struct Set<T> {
     #[serde(default = "Vec::new")]
@@ -206,7 +206,7 @@ impl From<InstanceItem> for Instance {
     }
 }
 
-/// Keeps the first of equal texts, and no empty one.
+/// Removes duplicates and empty texts; keeps the order.
 fn distinct(texts: Vec<String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::with_capacity(texts.len());
     for text in texts {
@@ -251,7 +251,7 @@ mod tests {
 </DescribeInstancesResponse>"#;
 
     #[test]
-    fn a_page_is_read_with_every_character_of_its_values() {
+    fn a_page_is_parsed_with_all_characters_of_its_values() {
         let page: InstancesPage = quick_xml::de::from_str(PAGE).expect("valid");
         assert_eq!(page.next_token.as_deref(), Some("more"));
         let items = page.reservations.item.into_iter().flat_map(|one| one.instances.item);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_is_no_instance() {
+    fn an_empty_answer_has_no_instances() {
         for text in ["<R><reservationSet/></R>", "<R/>", "<R><reservationSet> </reservationSet></R>"] {
             let page: InstancesPage = quick_xml::de::from_str(text).expect(text);
             assert!(page.reservations.item.is_empty() && page.next_token.is_none());
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_numbered_and_literal() {
+    fn filters_are_numbered_and_escaped() {
         let filter = Filter { name: "tag:Name".into(), values: vec!["a*".into(), "b".into()] };
         let parameters = filter.parameters(2);
         let expected =

@@ -1,47 +1,47 @@
-//! ECS's calls: the running tasks of a service, and what is in a task.
+//! ECS: the running tasks of a service, and the containers of a task.
 
 use aws_sdk_ecs::types::{DesiredStatus, ManagedAgentName};
 
 use super::{Access, ApiError};
 
-/// The most that DescribeTasks takes at once (ECS API reference).
+/// Maximum tasks in one DescribeTasks call (ECS API reference).
 const BATCH: usize = 100;
 
-/// A task, as ECS tells of it.
+/// A task, as ECS describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// Its id, the last part of its ARN.
+    /// The id: the last part of the task's ARN.
     pub id: String,
-    /// Its cluster's name, the last part of that ARN.
+    /// The cluster's name: the last part of the cluster's ARN.
     pub cluster: String,
-    /// `RUNNING`, `PENDING` and so on, in ECS's words.
+    /// The last status: `RUNNING`, `PENDING` and others.
     pub status: String,
-    /// It was started with execute-command enabled.
+    /// Whether it was started with execute-command enabled.
     pub execute_command: bool,
-    /// Unix time in seconds when it was started; 0 if it has not been.
+    /// Start time in Unix seconds; 0 if it has not started.
     pub started: i64,
-    /// What is in it.
+    /// Its containers.
     pub containers: Vec<Container>,
 }
 
 /// A container of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
-    /// Its name in the task definition.
+    /// The name in the task definition.
     pub name: String,
-    /// Its id at the container runtime, which is a part of its target's id.
+    /// The container runtime's id, which is part of the target id.
     pub runtime_id: Option<String>,
-    /// `RUNNING`, `PENDING` and so on, in ECS's words.
+    /// The last status: `RUNNING`, `PENDING` and others.
     pub status: String,
-    /// The status of its ExecuteCommandAgent, if it has one.
+    /// The status of the ExecuteCommandAgent, if the container has one.
     pub agent: Option<String>,
 }
 
 impl Access {
-    /// Lists the tasks of a service that are to run, page after page.
+    /// Lists the ARNs of all tasks of a service whose desired status is `RUNNING`.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`], after retries of throttling and server faults.
     pub async fn list_tasks(&self, cluster: &str, service: &str) -> Result<Vec<String>, ApiError> {
         let call = self.ecs().list_tasks().cluster(cluster).service_name(service);
         let mut pages = call.desired_status(DesiredStatus::Running).into_paginator().send();
@@ -53,10 +53,10 @@ impl Access {
         Ok(arns)
     }
 
-    /// Describes tasks by id or ARN; those that do not exist are left out.
+    /// Describes tasks by id or ARN. Omits tasks that do not exist.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`], after retries of throttling and server faults.
     pub async fn describe_tasks(&self, cluster: &str, tasks: &[String]) -> Result<Vec<Task>, ApiError> {
         let client = self.ecs();
         let mut described = Vec::with_capacity(tasks.len());

@@ -1,4 +1,4 @@
-//! Where a service is: by the user's settings, else by the SDK's own table of partitions.
+//! Service endpoints: from the user's settings, else from the SDK's table of partitions.
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
@@ -6,7 +6,7 @@ use aws_types::service_config::ServiceConfigKey;
 
 use super::ApiError;
 
-/// A service's endpoint in the environment or the profile's `services` section.
+/// Returns a service's endpoint from the environment or from the profile's `services` section.
 pub(super) fn setting(config: &SdkConfig, service: &'static str) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id(service)
@@ -16,17 +16,17 @@ pub(super) fn setting(config: &SdkConfig, service: &'static str) -> Option<Strin
     config.service_config()?.load_config(key.ok()?)
 }
 
-/// `amazonaws.com` out of `https://ssm.eu-west-1.amazonaws.com`.
+/// Returns a region's DNS suffix: `amazonaws.com` for `https://ssm.eu-west-1.amazonaws.com`.
 pub(super) async fn suffix(region: &str, dual_stack: bool) -> Option<String> {
     let url = of_ssm(region, dual_stack, false).await.ok()?;
     let host = url.strip_prefix("https://")?.trim_end_matches('/');
     Some(host.strip_prefix(&format!("ssm.{region}."))?.to_owned())
 }
 
-/// EC2's endpoint: the user's, else the one that the SDK's rules give.
+/// Returns the EC2 endpoint: the user's setting, else the one of the SDK's rules.
 ///
 /// # Errors
-/// [`ApiError::Settings`] when the SDK knows none for that region, or none of the kind that was asked for.
+/// [`ApiError::Settings`] if the SDK has no endpoint for that region, or none with FIPS or dual stack as requested.
 pub(super) async fn of_ec2(config: &SdkConfig, region: &str) -> Result<String, ApiError> {
     if let Some(url) = setting(config, "EC2").or_else(|| config.endpoint_url().map(str::to_owned)) {
         return Ok(url);
@@ -36,7 +36,8 @@ pub(super) async fn of_ec2(config: &SdkConfig, region: &str) -> Result<String, A
     Ok(url.replacen("://ssm", "://ec2", 1))
 }
 
-/// SSM's rules and EC2's are the same but for the name: FIPS, dual stack, partitions, and the exception of GovCloud.
+/// Returns the SSM endpoint. EC2 has the same rules under another name: FIPS, dual stack, partitions, and the
+/// exception of GovCloud.
 async fn of_ssm(region: &str, dual_stack: bool, fips: bool) -> Result<String, ApiError> {
     let parameters = Params::builder().region(region).use_dual_stack(dual_stack).use_fips(fips).build();
     let parameters = parameters.map_err(|error| ApiError::Settings(error.to_string()))?;
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn ec2_is_where_its_own_rules_put_it() {
+    async fn ec2_endpoints_follow_the_rules_of_ec2() {
         let table = [
             ("eu-west-1", false, false, "https://ec2.eu-west-1.amazonaws.com"),
             ("eu-west-1", true, false, "https://ec2.eu-west-1.api.aws"),

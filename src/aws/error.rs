@@ -1,4 +1,4 @@
-//! What AWS or the way to it said, reduced to what a user or the resume policy can act on.
+//! Errors of AWS and of the network, reduced to what a user or the resume policy can act on.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -7,96 +7,96 @@ use thiserror::Error;
 
 use super::NoCode;
 
-/// Why a call of the control plane failed.
+/// Why an AWS API call failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ApiError {
-    /// Neither flag, environment, file nor profile names a region: set one.
+    /// No region in flags, environment, config file or profile: set one.
     #[error("no region is configured")]
     NoRegion,
-    /// A file of the user's settings cannot be used.
+    /// A file of the user's AWS configuration cannot be used.
     #[error("{0}")]
     Settings(String),
-    /// The profile that was named is nowhere: choose one of those that exist.
-    #[error("the profile `{0}` is in no AWS config file")]
+    /// The profile does not exist: choose one that does.
+    #[error("no profile named `{0}` in the AWS config files")]
     NoProfile(String),
-    /// There are no credentials, or they cannot be loaded: log in.
+    /// No credentials were found, or they cannot be loaded: log in.
     #[error("no usable AWS credentials: {0}")]
     NoCredentials(String),
-    /// The SSO session behind a profile is over or was never begun: log in.
+    /// The profile's SSO session has expired, or was never started: log in.
     #[error("no usable AWS credentials: {cause}")]
     NoLogin {
-        /// The profile to log in with.
+        /// The profile for `aws sso login`.
         profile: String,
-        /// The SDK's words.
+        /// The SDK's error.
         cause: String,
     },
-    /// A role asks for a code that nobody gave: run again where there is a terminal, or use the AWS CLI before.
-    #[error("profile `{profile}` needs an MFA code of `{serial}`, and {cause}")]
+    /// A role requires an MFA code that was not entered: run again on a terminal, or run the AWS CLI first.
+    #[error("profile `{profile}` needs an MFA code of `{serial}`: {cause}")]
     NoCode {
-        /// The profile.
+        /// The profile with the role.
         profile: String,
-        /// The device.
+        /// The MFA device.
         serial: String,
-        /// Why there is none.
+        /// Why no code was entered.
         cause: NoCode,
     },
     /// AWS answered with an error.
     #[error("{code} when calling {operation}: {message}")]
     Service {
-        /// Which call.
+        /// The API operation.
         operation: &'static str,
-        /// AWS's name of the error.
+        /// The AWS error code.
         code: String,
-        /// AWS's words, untrusted.
+        /// The AWS error message: untrusted.
         message: String,
         /// The HTTP status.
         status: u16,
     },
-    /// No answer in time.
+    /// The call timed out.
     #[error("no answer to {operation} within 15 s")]
     Timeout {
-        /// Which call.
+        /// The API operation.
         operation: &'static str,
     },
-    /// The endpoint's certificate was not accepted: trust its issuer with `AWS_CA_BUNDLE`, if it is yours.
+    /// The endpoint's certificate is not trusted: if the issuer is yours, add it to `AWS_CA_BUNDLE`.
     #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
     Certificate {
-        /// Which call.
+        /// The API operation.
         operation: &'static str,
-        /// Why not.
+        /// The TLS error.
         cause: String,
     },
     /// The endpoint could not be reached.
     #[error("cannot reach the endpoint for {operation}: {cause}")]
     Network {
-        /// Which call.
+        /// The API operation.
         operation: &'static str,
-        /// The system's words.
+        /// The network error.
         cause: String,
     },
 }
 
-/// What an error means for the caller.
+/// The class of an error, by what the caller can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// The user's settings must change.
     Settings,
-    /// The credentials are missing, expired or wrong: other ones may work.
+    /// The credentials are missing, expired or wrong: other credentials may work.
     Credentials,
-    /// IAM says no.
+    /// A policy denies the call.
     AccessDenied,
-    /// The agent is not there.
+    /// The agent is not connected.
     TargetNotConnected,
-    /// The session is gone.
+    /// The session does not exist.
     DoesNotExist,
-    /// Trying again may help: throttling, server faults, network.
+    /// A retry may succeed: throttling, server faults, network.
     Transient,
-    /// Nothing of the above.
+    /// Any other error.
     Other,
 }
 
 impl ApiError {
-    /// Reduces the SDK's error for `operation`.
+    /// Converts the SDK's error for `operation`.
     pub(super) fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -120,31 +120,32 @@ impl ApiError {
         }
     }
 
-    /// Tells whether AWS gave this name to the error.
+    /// Returns true if the error has this AWS error code.
     pub fn has_code(&self, name: &str) -> bool {
         matches!(self, Self::Service { code, .. } if code == name)
     }
 
-    /// Tells whether the service got the call and did not serve it: throttling or a fault, so that it may be repeated.
-    pub fn is_refusal_to_serve(&self) -> bool {
+    /// Returns true if the service received the call and did not execute it (throttling or a fault), so that a retry
+    /// is safe.
+    pub fn is_throttled_or_server_fault(&self) -> bool {
         matches!(self, Self::Service { .. }) && self.meaning() == Meaning::Transient
     }
 
-    /// Tells what the error means.
+    /// Returns the class of the error.
     pub fn meaning(&self) -> Meaning {
         match self {
             Self::NoRegion | Self::Settings(_) => Meaning::Settings,
             Self::NoCredentials(_) | Self::NoProfile(_) | Self::NoLogin { .. } | Self::NoCode { .. } => {
                 Meaning::Credentials
             }
-            // A certificate may be a captive portal's, and so pass.
+            // The certificate may be that of a captive portal, so a retry may succeed.
             Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),
         }
     }
 }
 
-/// Names under which AWS's services say "slower", as the SDK knows them.
+/// Error codes of throttling, from the SDK's own list.
 const THROTTLING: [&str; 11] = [
     "Throttling",
     "ThrottlingException",
@@ -189,19 +190,19 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
     }
 }
 
-/// TLS's refusal of a certificate, if that is the cause somewhere below.
+/// Finds a rejected certificate in the error's chain of sources.
 fn certificate_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(refusal @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
         return Some(refusal);
     }
-    // What an `io::Error` wraps is not its source.
+    // `io::Error::source` skips the wrapped error itself.
     match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         Some(wrapped) => certificate_error(wrapped),
         None => certificate_error(error.source()?),
     }
 }
 
-/// An error and all that caused it, in one line.
+/// Formats an error and its sources in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_mean_what_the_user_can_do() {
+    fn error_codes_are_classified() {
         let table = [
             ("AccessDeniedException", 400, Meaning::AccessDenied),
             ("TargetNotConnected", 400, Meaning::TargetNotConnected),

@@ -1,8 +1,8 @@
-//! Roles that ask for a second factor, which the SDK does not know.
+//! Roles that require MFA, which the SDK does not support.
 //!
-//! A profile with `role_arn` and `mfa_serial`, or one that leads to such a profile by `source_profile`, is done here as
-//! the AWS CLI does it: its cache is read (never written), else the human is asked and STS called. `mfa_serial` without
-//! a role means nothing, as there. Where no profile on the way has one, the SDK does it all.
+//! Handles a profile with `role_arn` and `mfa_serial`, or one that reaches such a profile through `source_profile`.
+//! As in the AWS CLI: reads the CLI's cache (never writes it), else asks the user and calls AssumeRole. `mfa_serial`
+//! without a role has no effect. If no profile of the chain requires MFA, the SDK resolves the credentials.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -18,29 +18,31 @@ use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::chain;
-use super::{ApiError, Human};
+use crate::clock;
 
-/// Credentials that are nearly over are not worth starting with.
+use super::error::chain;
+use super::{ApiError, MfaPrompt};
+
+/// Credentials that expire within this time are not used.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The words of STS for a code that is wrong or was used before.
+/// The start of STS's message for a code that is wrong or was used before.
 const WRONG_CODE: &str = "MultiFactorAuthentication failed";
 
-/// Roles to assume one after the other.
+/// A chain of roles, and the source of the first credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Roles {
     base: Base,
-    /// In the order of assuming them; the last is what the user asked for. Never empty.
+    /// In the order of AssumeRole calls; the last is the user's profile. Never empty.
     roles: Vec<Role>,
 }
 
-/// Where the first credentials come from.
+/// The source of the first credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Base {
-    /// A profile without a role of its own.
+    /// A profile without a role.
     Profile(String),
-    /// The keys in a profile, whatever else it has.
+    /// The access keys of a profile, whose other settings are ignored.
     Keys(String),
     /// A `credential_source`.
     Source(String),
@@ -56,20 +58,21 @@ struct Role {
     seconds: Option<i32>,
 }
 
-/// What is needed to assume roles.
-pub(super) struct Means<'a> {
+/// The inputs for assuming roles.
+pub(super) struct AssumeContext<'a> {
     pub profiles: &'a ProfileSet,
     pub config: &'a SdkConfig,
     pub provider: ProviderConfig,
     pub sts_endpoint: Option<String>,
-    /// The AWS CLI's cache.
+    /// The folder of the AWS CLI's cache.
     pub cache: Option<&'a Path>,
-    /// Who is asked; later than at the start ssh has the terminal, and nobody is.
-    pub human: Option<&'a Human>,
+    /// The prompt for codes; `None` after the start, when ssh uses the terminal.
+    pub mfa_prompt: Option<&'a MfaPrompt>,
 }
 
 impl Roles {
-    /// Finds the roles of a profile, if one of them asks for a second factor. What is wrong is the SDK's to say.
+    /// Finds the roles of a profile; returns `None` if none requires MFA. Also returns `None` for a chain that is not
+    /// valid, since the SDK reports the error.
     pub fn with_mfa(profiles: &ProfileSet, name: &str) -> Option<Self> {
         let mut roles: Vec<Role> = Vec::new();
         let mut name = name.to_owned();
@@ -93,44 +96,45 @@ impl Roles {
         roles.iter().any(|role| role.serial.is_some()).then_some(Self { base, roles })
     }
 
-    /// Assumes them all.
-    pub async fn assume(&self, means: &Means<'_>) -> Result<Credentials, ApiError> {
-        let cached = |role: &Role| role.cached(means.cache?);
+    /// Assumes the roles in order, starting after the last one in the cache.
+    pub async fn assume(&self, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
+        let cached = |role: &Role| role.cached(context.cache?);
         let known = self.roles.iter().enumerate().rev().find_map(|(at, role)| Some((at + 1, cached(role)?)));
         let (done, mut credentials) = match known {
             Some(known) => known,
-            None => (0, self.base.credentials(means).await?),
+            None => (0, self.base.credentials(context).await?),
         };
         for role in self.roles.iter().skip(done) {
-            credentials = role.assume(credentials, means).await?;
+            credentials = role.assume(credentials, context).await?;
         }
         Ok(credentials)
     }
 }
 
 impl Base {
-    async fn credentials(&self, means: &Means<'_>) -> Result<Credentials, ApiError> {
+    async fn credentials(&self, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
         let provided = match self {
             Self::Profile(name) => {
-                let provider = ProfileFileCredentialsProvider::builder().configure(&means.provider);
+                let provider = ProfileFileCredentialsProvider::builder().configure(&context.provider);
                 provider.profile_name(name).build().provide_credentials().await
             }
-            Self::Keys(name) => return keys(means.profiles, name),
+            Self::Keys(name) => return keys(context.profiles, name),
             Self::Source(source) if source == "Environment" => {
                 aws_config::environment::EnvironmentVariableCredentialsProvider::new()
                     .provide_credentials()
                     .await
             }
             Self::Source(source) if source == "EcsContainer" => {
-                let provider = aws_config::ecs::EcsCredentialsProvider::builder().configure(&means.provider);
+                let provider =
+                    aws_config::ecs::EcsCredentialsProvider::builder().configure(&context.provider);
                 provider.build().provide_credentials().await
             }
             Self::Source(source) if source == "Ec2InstanceMetadata" => {
                 let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder();
-                provider.configure(&means.provider).build().provide_credentials().await
+                provider.configure(&context.provider).build().provide_credentials().await
             }
             Self::Source(source) => {
-                return Err(ApiError::NoCredentials(format!("`credential_source` is `{source}`")));
+                return Err(ApiError::NoCredentials(format!("unsupported `credential_source`: `{source}`")));
             }
         };
         provided.map_err(|error| ApiError::NoCredentials(chain(&error)))
@@ -153,13 +157,13 @@ impl Role {
         })
     }
 
-    async fn assume(&self, by: Credentials, means: &Means<'_>) -> Result<Credentials, ApiError> {
+    async fn assume(&self, by: Credentials, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
         let code = match &self.serial {
-            Some(serial) => Some(self.code(serial, means.human).await?),
+            Some(serial) => Some(self.code(serial, context.mfa_prompt).await?),
             None => None,
         };
-        let mut builder = aws_sdk_sts::config::Builder::from(means.config).credentials_provider(by);
-        builder.set_endpoint_url(means.sts_endpoint.clone());
+        let mut builder = aws_sdk_sts::config::Builder::from(context.config).credentials_provider(by);
+        builder.set_endpoint_url(context.sts_endpoint.clone());
         let call = aws_sdk_sts::Client::from_conf(builder.build()).assume_role().role_arn(&self.arn);
         let session_name = self.session_name.clone().unwrap_or_else(|| format!("fumidai-{}", seconds_now()));
         let call = call.role_session_name(session_name).set_duration_seconds(self.seconds);
@@ -168,7 +172,7 @@ impl Role {
         let answer = answer.map_err(|error| wrong_code(ApiError::from_sdk("AssumeRole", &error)))?;
         let given = answer
             .credentials
-            .ok_or_else(|| ApiError::NoCredentials("AssumeRole answered without credentials".to_owned()))?;
+            .ok_or_else(|| ApiError::NoCredentials("AssumeRole returned no credentials".to_owned()))?;
         Ok(Credentials::new(
             given.access_key_id,
             given.secret_access_key,
@@ -178,14 +182,14 @@ impl Role {
         ))
     }
 
-    async fn code(&self, serial: &str, human: Option<&Human>) -> Result<String, ApiError> {
+    async fn code(&self, serial: &str, mfa_prompt: Option<&MfaPrompt>) -> Result<String, ApiError> {
         let missing =
             |cause| ApiError::NoCode { profile: self.profile.clone(), serial: serial.to_owned(), cause };
-        let human = human.ok_or_else(|| missing(super::NoCode::NoTerminal))?;
-        human.code(serial).await.map_err(missing)
+        let mfa_prompt = mfa_prompt.ok_or_else(|| missing(super::NoCode::NoTerminal))?;
+        mfa_prompt.code(serial).await.map_err(missing)
     }
 
-    /// Looks into the AWS CLI's cache, which it fills whenever it assumes the same role.
+    /// Reads the role's credentials from the AWS CLI's cache.
     fn cached(&self, cache: &Path) -> Option<Credentials> {
         let text = std::fs::read(cache.join(format!("{}.json", self.cache_key()))).ok()?;
         let cached: Cached = serde_json::from_slice(&text).ok()?;
@@ -200,8 +204,8 @@ impl Role {
         is_fresh(&credentials).then_some(credentials)
     }
 
-    /// The name that botocore gives (`AssumeRoleCredentialFetcher._create_cache_key`): the SHA-1 of the call's arguments
-    /// as Python's `json.dumps(…, sort_keys=True)` writes them.
+    /// Returns botocore's file name (`AssumeRoleCredentialFetcher._create_cache_key`): the SHA-1 of the call's
+    /// arguments in the format of Python's `json.dumps(…, sort_keys=True)`.
     fn cache_key(&self) -> String {
         let text = |value: &Option<String>| value.clone().map(Value::from);
         let arguments = [
@@ -235,7 +239,7 @@ struct CachedKeys {
 }
 
 impl CachedKeys {
-    /// Older versions write `UTC` for the zone.
+    /// Parses the expiration; older versions of the AWS CLI write `UTC` as the time zone.
     fn expires(&self) -> Option<SystemTime> {
         let text = self.expiration.replace("UTC", "Z");
         let time = DateTime::from_str(&text, Format::DateTimeWithOffset).ok()?;
@@ -243,12 +247,12 @@ impl CachedKeys {
     }
 }
 
-/// Tells whether credentials will do for a while.
+/// Returns true if credentials stay valid for at least [`MARGIN`].
 pub(super) fn is_fresh(credentials: &Credentials) -> bool {
-    credentials.expiry().is_none_or(|end| end > now() + MARGIN)
+    credentials.expiry().is_none_or(|end| end > clock::wall() + MARGIN)
 }
 
-/// Finds the profile behind a profile that logs in by SSO.
+/// Finds the profile with the SSO settings, through `source_profile`.
 pub(super) fn sso_profile<'a>(profiles: &'a ProfileSet, name: &'a str) -> Option<&'a str> {
     let mut name = name;
     for _ in 0..profiles.profiles().count() {
@@ -275,7 +279,7 @@ fn keys(profiles: &ProfileSet, name: &str) -> Result<Credentials, ApiError> {
     }
 }
 
-/// STS denies access for a code that is wrong, which no permission repairs.
+/// Converts STS's AccessDenied for a wrong code, which no permission can fix, to a credentials error.
 fn wrong_code(error: ApiError) -> ApiError {
     if matches!(&error, ApiError::Service { message, .. } if message.contains(WRONG_CODE)) {
         return ApiError::NoCredentials(error.to_string());
@@ -284,12 +288,7 @@ fn wrong_code(error: ApiError) -> ApiError {
 }
 
 fn seconds_now() -> u64 {
-    now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-#[expect(clippy::disallowed_methods, reason = "credentials end by the wall clock")]
-fn now() -> SystemTime {
-    SystemTime::now()
+    clock::wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn roles_are_assumed_from_the_base_on() {
+    async fn roles_are_assumed_in_order_from_the_base() {
         let text = "[profile p]\nrole_arn = outer\nsource_profile = q\nduration_seconds = 900\n\
                     [profile q]\nrole_arn = inner\nsource_profile = r\nmfa_serial = device\nexternal_id = e\n\
                     role_session_name = me\n[profile r]\nsso_session = s\n";
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn the_base_is_the_cli_s() {
+    async fn the_base_is_chosen_as_in_the_aws_cli() {
         let role = "[profile p]\nrole_arn = a\nmfa_serial = d\n";
         let keys = "aws_access_key_id = k\naws_secret_access_key = s\n";
         for (text, base) in [
@@ -352,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_has_botocores_names() {
+    fn cache_files_are_named_as_in_botocore() {
         let role = Role {
             arn: "arn:aws:iam::123456789012:role/admin".into(),
             serial: Some("arn:aws:iam::123456789012:mfa/me".into()),
@@ -366,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_cli_has_cached_is_used_until_it_ends() {
+    fn cached_credentials_are_used_until_they_expire() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let role = Role { arn: "a".into(), ..Role::default() };
         let file = folder.path().join(format!("{}.json", role.cache_key()));

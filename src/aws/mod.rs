@@ -1,15 +1,15 @@
-//! The control plane: credentials, region and endpoints by the SDK's own rules, and the calls of SSM, EC2 and ECS.
+//! The AWS APIs: credentials, region and endpoints by the SDK's rules, and the calls of SSM, EC2, ECS and STS.
 //!
-//! [`Aws`] lives as long as the process; an [`Access`] is one fresh look at the user's credentials and serves one
-//! attempt (a call and the dial that follows it), since a provider or client that is kept returns what it cached
-//! although the user has logged in again meanwhile.
+//! [`Aws`] lives as long as the process. [`Access`] holds freshly resolved credentials for one attempt (a call and
+//! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
+//! user has logged in again.
 
 mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
-mod human;
 mod mfa;
+mod mfa_prompt;
 mod query;
 mod ssm;
 mod sts;
@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -36,28 +38,30 @@ use tokio::sync::Mutex;
 
 use crate::transport::{Bundle, Roots, Signer, StreamHosts};
 
-use self::mfa::{Means, Roles};
+use self::mfa::{AssumeContext, Roles};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
-pub use self::human::{AskCode, Human, NoCode};
+pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
 pub use self::sts::Caller;
 
-/// How long one attempt of a call may take.
+/// Time limit for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a call is tried while the service throttles or fails.
+/// Attempts of a call while the service throttles or fails.
 const ATTEMPTS: u32 = 4;
+/// The profile that is used if none is named.
+const DEFAULT_PROFILE: &str = "default";
 
-/// What the user chose; everything else comes from the SDK's chain of environment and profile.
+/// The user's choices. The SDK reads everything else from environment and profile.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The profile.
+pub struct AwsOptions {
+    /// The profile's name.
     pub profile: Option<String>,
-    /// The profile was named for this run, so that it goes before keys in the environment, as with the AWS CLI.
-    pub profile_goes_first: bool,
-    /// The region.
+    /// Whether the profile overrides access keys in the environment, as the AWS CLI's `--profile` does.
+    pub profile_overrides_keys: bool,
+    /// The region's name.
     pub region: Option<String>,
     /// The endpoint of the SSM API.
     pub ssm_endpoint: Option<String>,
@@ -67,30 +71,31 @@ pub struct Settings {
     pub ecs_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
-    /// The endpoint of streams, `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that may be dialled.
+    /// The endpoint of streams (`AWS_ENDPOINT_URL_SSMMESSAGES`): a host that stream URLs may name.
     pub stream_endpoint: Option<String>,
-    /// The endpoint of APIs that have none of their own.
+    /// The endpoint of all APIs without a separate setting.
     pub any_endpoint: Option<String>,
-    /// Further root certificates, PEM.
+    /// A PEM file of additional root certificates.
     pub ca_bundle: Option<PathBuf>,
-    /// Where the AWS CLI keeps the credentials of roles.
+    /// The folder of the AWS CLI's cache of role credentials.
     pub cli_cache: Option<PathBuf>,
 }
 
-/// The way to AWS for the life of a process.
+/// Access to AWS for the life of the process.
 #[derive(Debug)]
 pub struct Aws {
-    settings: Settings,
+    options: AwsOptions,
     roots: Arc<Roots>,
     http: SharedHttpClient,
-    human: Human,
-    /// Only the first look may ask: later ssh has the terminal.
-    has_looked: AtomicBool,
-    /// What was assumed with a second factor, for as long as it lasts.
+    mfa_prompt: MfaPrompt,
+    /// Whether credentials have been resolved before. Only the first time may ask for a code: later, ssh uses the
+    /// terminal.
+    has_resolved: AtomicBool,
+    /// The credentials of a role that was assumed with MFA, until they expire.
     assumed: Mutex<Option<(Roles, Credentials)>>,
 }
 
-/// One fresh look at credentials, region and endpoints.
+/// Freshly resolved credentials, region and endpoints.
 #[derive(Debug)]
 pub struct Access {
     client: aws_sdk_ssm::Client,
@@ -104,46 +109,49 @@ pub struct Access {
 }
 
 impl Aws {
-    /// Reads the CA bundle and sets up the HTTP client; nothing is sent yet.
+    /// Reads the CA bundle and creates the HTTP client. Sends nothing.
     ///
     /// # Errors
-    /// [`ApiError::Settings`] when the bundle cannot be read.
-    pub async fn new(settings: Settings) -> Result<Self, ApiError> {
-        let of_profile = profile_bundle(settings.profile.as_deref()).await?;
-        let bundle = settings.ca_bundle.clone().or(of_profile);
+    /// [`ApiError::Settings`] if the bundle cannot be read.
+    pub async fn new(mut options: AwsOptions) -> Result<Self, ApiError> {
+        if options.profile.is_none() && is_empty("AWS_PROFILE") {
+            options.profile = Some(DEFAULT_PROFILE.to_owned());
+        }
+        let from_profile = profile_bundle(options.profile.as_deref()).await?;
+        let bundle = options.ca_bundle.clone().or(from_profile);
         let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
         let http = http_client(bundle.as_ref());
         let roots = Arc::new(Roots::new(bundle));
-        let (human, has_looked, assumed) = Default::default();
-        Ok(Self { settings, roots, http, human, has_looked, assumed })
+        let (mfa_prompt, has_resolved, assumed) = Default::default();
+        Ok(Self { options, roots, http, mfa_prompt, has_resolved, assumed })
     }
 
-    /// Gives somebody to ask for the code of a second factor.
+    /// Sets the prompt for MFA codes.
     #[must_use]
-    pub fn with_human(self, human: Human) -> Self {
-        Self { human, ..self }
+    pub fn with_mfa_prompt(self, mfa_prompt: MfaPrompt) -> Self {
+        Self { mfa_prompt, ..self }
     }
 
-    /// Whoever is asked.
-    pub fn human(&self) -> &Human {
-        &self.human
+    /// Returns the prompt for MFA codes.
+    pub fn mfa_prompt(&self) -> &MfaPrompt {
+        &self.mfa_prompt
     }
 
-    /// The roots that streams are to trust.
+    /// Returns the trusted roots for stream connections.
     pub fn roots(&self) -> Arc<Roots> {
         self.roots.clone()
     }
 
-    /// Resolves the region alone.
+    /// Resolves only the region.
     pub async fn region(&self) -> Option<String> {
         let config = self.load().await;
         config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty())
     }
 
-    /// Resolves region, endpoints and credentials anew.
+    /// Resolves region, endpoints and credentials.
     ///
     /// # Errors
-    /// [`ApiError::NoRegion`] or [`ApiError::NoCredentials`].
+    /// [`ApiError::NoRegion`], or any error of the credentials.
     pub async fn access(&self) -> Result<Access, ApiError> {
         let config = self.load().await;
         let region = config.region().map(|region| region.as_ref().to_owned());
@@ -153,11 +161,11 @@ impl Aws {
         let config = config.into_builder().credentials_provider(provider).build();
         let hosts = self.stream_hosts(&config, &region).await;
         let mut client = aws_sdk_ssm::config::Builder::from(&config);
-        if let Some(url) = &self.settings.ssm_endpoint {
+        if let Some(url) = &self.options.ssm_endpoint {
             client = client.endpoint_url(url);
         }
         let client = aws_sdk_ssm::Client::from_conf(client.build());
-        let ec2_endpoint = match &self.settings.ec2_endpoint {
+        let ec2_endpoint = match &self.options.ec2_endpoint {
             Some(url) => Ok(url.clone()),
             None => endpoint::of_ec2(&config, &region).await,
         };
@@ -166,8 +174,8 @@ impl Aws {
             config,
             http: self.http.clone(),
             ec2_endpoint,
-            ecs_endpoint: self.settings.ecs_endpoint.clone(),
-            sts_endpoint: self.settings.sts_endpoint.clone(),
+            ecs_endpoint: self.options.ecs_endpoint.clone(),
+            sts_endpoint: self.options.sts_endpoint.clone(),
             signer: Signer { credentials, region },
             hosts,
         })
@@ -179,26 +187,28 @@ impl Aws {
             .http_client(self.http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts);
-        if let Some(profile) = &self.settings.profile {
+        if let Some(profile) = &self.options.profile {
             loader = loader.profile_name(profile);
         }
-        if let Some(region) = &self.settings.region {
+        if let Some(region) = &self.options.region {
             loader = loader.region(Region::new(region.clone()));
+        } else if is_empty("AWS_REGION") || is_empty("AWS_DEFAULT_REGION") {
+            loader = loader.region(region_without_variables(self.options.profile.as_deref()));
         }
         let config = loader.load().await;
-        match self.settings.profile.as_ref().filter(|_| self.settings.profile_goes_first) {
+        match self.options.profile.as_ref().filter(|_| self.options.profile_overrides_keys) {
             Some(profile) => with_profile_first(config, profile),
             None => config,
         }
     }
 
-    /// Resolves the credentials: by the SDK, unless a role asks for a second factor.
+    /// Resolves the credentials with the SDK, or with [`Roles`] if a role requires MFA.
     async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, ApiError> {
-        let may_ask = !self.has_looked.swap(true, Ordering::Relaxed);
+        let may_ask = !self.has_resolved.swap(true, Ordering::Relaxed);
         let profiles =
-            if self.keys_go_first() { None } else { profiles(self.settings.profile.as_deref()).await };
+            if self.uses_environment_keys() { None } else { profiles(self.options.profile.as_deref()).await };
         let Some(profiles) = profiles else { return resolve_credentials(config).await };
-        let name = self.settings.profile.as_deref().unwrap_or(profiles.selected_profile());
+        let name = self.options.profile.as_deref().unwrap_or(profiles.selected_profile());
         if let Some(roles) = Roles::with_mfa(&profiles, name) {
             return self.assume(roles, &profiles, config, may_ask).await;
         }
@@ -224,74 +234,74 @@ impl Aws {
         {
             return Ok(known.clone());
         }
-        let means = Means {
+        let context = AssumeContext {
             profiles,
             config,
             provider: provider_config(config),
             sts_endpoint: endpoint::setting(config, "STS")
                 .or_else(|| config.endpoint_url().map(str::to_owned))
-                .or_else(|| self.settings.any_endpoint.clone()),
-            cache: self.settings.cli_cache.as_deref(),
-            human: may_ask.then_some(&self.human),
+                .or_else(|| self.options.any_endpoint.clone()),
+            cache: self.options.cli_cache.as_deref(),
+            mfa_prompt: may_ask.then_some(&self.mfa_prompt),
         };
-        let credentials = roles.assume(&means).await?;
+        let credentials = roles.assume(&context).await?;
         *assumed = Some((roles, credentials.clone()));
         Ok(credentials)
     }
 
-    /// Keys in the environment go before a profile, unless that was named for this run.
-    fn keys_go_first(&self) -> bool {
+    /// Returns true if access keys in the environment override the profile.
+    fn uses_environment_keys(&self) -> bool {
         let is_set = |name| Env::real().get(name).is_ok_and(|value| !value.trim().is_empty());
-        !self.settings.profile_goes_first && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
+        !self.options.profile_overrides_keys && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
     }
 
-    /// Which hosts a stream URL may name.
+    /// Returns the hosts that a stream URL may name.
     async fn stream_hosts(&self, config: &SdkConfig, region: &str) -> StreamHosts {
         let mut suffixes = Vec::new();
         for dual_stack in [false, true] {
             suffixes.extend(endpoint::suffix(region, dual_stack).await);
         }
-        let chosen = self.settings.ssm_endpoint.clone();
+        let chosen = self.options.ssm_endpoint.clone();
         let ssm = chosen
             .or_else(|| endpoint::setting(config, "SSM"))
             .or_else(|| config.endpoint_url().map(str::to_owned));
         let streams =
-            self.settings.stream_endpoint.clone().or_else(|| endpoint::setting(config, "SSMMESSAGES"));
+            self.options.stream_endpoint.clone().or_else(|| endpoint::setting(config, "SSMMESSAGES"));
         let configured = ssm.into_iter().chain(streams).collect();
         StreamHosts { region: region.to_owned(), suffixes, configured }
     }
 }
 
 impl Access {
-    /// The region that calls go to.
+    /// Returns the region of the calls.
     pub fn region(&self) -> &str {
         &self.signer.region
     }
 
-    /// The id of the key that signs: who has another one may see other things.
+    /// Returns the id of the signing key. Caches are kept for each key, since another key may see other instances.
     pub fn access_key_id(&self) -> &str {
         self.signer.credentials.access_key_id()
     }
 
-    /// The identity to sign an upgrade with.
+    /// Returns the signer for websocket upgrades.
     pub fn signer(&self) -> &Signer {
         &self.signer
     }
 
-    /// The hosts that a stream URL may name.
+    /// Returns the hosts that a stream URL may name.
     pub fn stream_hosts(&self) -> &StreamHosts {
         &self.hosts
     }
 }
 
-/// Takes credentials from the profile alone, whatever keys the environment has.
+/// Reads credentials only from the profile, and ignores access keys in the environment.
 fn with_profile_first(config: SdkConfig, profile: &str) -> SdkConfig {
     let provider = ProfileFileCredentialsProvider::builder().configure(&provider_config(&config));
     let provider = provider.profile_name(profile).build();
     config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
 
-/// What a provider that we make ourselves must be told, as the SDK tells its own.
+/// Returns the configuration that the SDK gives to its own providers.
 fn provider_config(config: &SdkConfig) -> ProviderConfig {
     let environment = ProviderConfig::default()
         .with_region(config.region().cloned())
@@ -303,7 +313,7 @@ fn provider_config(config: &SdkConfig) -> ProviderConfig {
     }
 }
 
-/// The proxies are the environment's, by the same rules as the websocket's.
+/// Creates the HTTP client. It reads proxies from the environment, by the same rules as the websocket.
 fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
     let mut trust = TrustStore::default();
     if let Some(bundle) = bundle {
@@ -319,12 +329,26 @@ fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
     })
 }
 
+/// Returns true if a variable is set and empty. The SDK uses the empty value, the AWS CLI ignores it.
+fn is_empty(variable: &str) -> bool {
+    Env::real().get(variable).is_ok_and(|value| value.is_empty())
+}
+
+/// Returns the SDK's chain of regions without the environment, in which one is empty.
+fn region_without_variables(profile: Option<&str>) -> RegionProviderChain {
+    let mut of_profile = ProfileFileRegionProvider::builder();
+    if let Some(profile) = profile {
+        of_profile = of_profile.profile_name(profile);
+    }
+    RegionProviderChain::first_try(of_profile.build()).or_else(ImdsRegionProvider::builder().build())
+}
+
 async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError> {
     let missing = || ApiError::NoCredentials("no provider is configured".to_owned());
     let provider = config.credentials_provider().ok_or_else(missing)?;
     let resolved = tokio::time::timeout(ATTEMPT_TIMEOUT, provider.provide_credentials()).await;
-    let resolved =
-        resolved.map_err(|_| ApiError::NoCredentials("their provider did not answer in 15 s".to_owned()))?;
+    let resolved = resolved
+        .map_err(|_| ApiError::NoCredentials("the provider did not answer within 15 s".to_owned()))?;
     resolved.map_err(|error| {
         let whole = error::chain(&error);
         if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
@@ -335,18 +359,18 @@ async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError
     })
 }
 
-/// The `ca_bundle` of the profile, which the SDK does not read; a profile that was named must exist.
+/// Reads the profile's `ca_bundle`, which the SDK ignores. A named profile must exist.
 async fn profile_bundle(profile: Option<&str>) -> Result<Option<PathBuf>, ApiError> {
     let profiles = read_profiles(profile).await.map_err(|error| ApiError::Settings(error::chain(&error)))?;
     match profile {
-        Some(name) if name != "default" && profiles.get_profile(name).is_none() => {
+        Some(name) if name != DEFAULT_PROFILE && profiles.get_profile(name).is_none() => {
             Err(ApiError::NoProfile(name.to_owned()))
         }
         Some(_) | None => Ok(profiles.get("ca_bundle").map(PathBuf::from)),
     }
 }
 
-/// The AWS config files, as they are now; what is wrong with them has been told before.
+/// Reads the AWS config files; ignores errors, which [`profile_bundle`] has reported at the start.
 async fn profiles(profile: Option<&str>) -> Option<ProfileSet> {
     read_profiles(profile).await.ok()
 }

@@ -1,8 +1,8 @@
-//! EC2's query API, called by hand: the SDK's crate for EC2 costs more to build than everything else together.
+//! A client of EC2's query API. The SDK's crate for EC2 takes longer to build than all other crates together.
 //!
-//! Only the words of the protocol are ours (a form out, XML in). Endpoints, signatures, retries with backoff, time-outs
-//! and the correction of a wrong clock are the SDK's own, by its orchestrator, so that EC2 behaves like the services
-//! that have a client. An action is a name, its parameters and a type that serde reads; see `ec2.rs`.
+//! This file encodes the request (a form) and decodes the response (XML). The SDK's orchestrator does the rest:
+//! endpoints, signatures, retries with backoff, timeouts, clock skew. So EC2 behaves like the services with an SDK
+//! client. A call needs a name, parameters, and a type that implements `Deserialize`; see `ec2.rs`.
 
 use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials;
@@ -41,20 +41,20 @@ use super::{ATTEMPT_TIMEOUT, ATTEMPTS, ApiError};
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const USER_AGENT: &str = concat!("fumidai/", env!("CARGO_PKG_VERSION"));
 
-/// One service of this protocol: where it is and who calls.
+/// A client for one service with the query protocol.
 #[derive(Clone, Debug)]
 pub(super) struct QueryClient {
-    /// The name in signatures, as `ec2`.
+    /// The service name in signatures, such as `ec2`.
     pub service: &'static str,
-    /// The version of the API, as `2016-11-15`.
+    /// The API version, such as `2016-11-15`.
     pub version: &'static str,
-    /// Its URL.
+    /// The service's URL.
     pub endpoint: String,
     /// The region in signatures.
     pub region: String,
-    /// Who calls.
+    /// The caller's credentials.
     pub credentials: Credentials,
-    /// What sends.
+    /// The HTTP client.
     pub http: SharedHttpClient,
 }
 
@@ -62,10 +62,10 @@ pub(super) struct QueryClient {
 pub(super) type Parameters = Vec<(String, String)>;
 
 impl QueryClient {
-    /// Calls an action and reads its answer.
+    /// Calls an action and deserializes the response.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`], after retries of throttling and server faults.
     pub async fn call<T>(&self, action: &'static str, parameters: Parameters) -> Result<T, ApiError>
     where
         T: DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
@@ -90,7 +90,7 @@ impl QueryClient {
         operation.invoke(body).await.map_err(|error| reduce(action, &error))
     }
 
-    /// Signs by SigV4 with the credentials that were resolved, whatever happens to them meanwhile.
+    /// Configures SigV4 with the resolved credentials, without the SDK's identity cache.
     fn signing(&self) -> StaticRuntimePlugin {
         let mut signing_options = SigningOptions::default();
         signing_options.double_uri_encode = true;
@@ -112,7 +112,7 @@ impl QueryClient {
     }
 }
 
-/// An error in EC2's words.
+/// An error response of EC2.
 #[derive(Debug, Error)]
 #[error("{code}")]
 struct QueryError {
@@ -128,7 +128,7 @@ impl ProvideErrorMetadata for QueryError {
 
 impl QueryError {
     fn new(code: &str, message: &str) -> Self {
-        // What the other services call a request of the wrong time has this name here, and the SDK does not know it.
+        // EC2's code for a wrong clock, which the SDK does not know, is replaced by the other services' code.
         let known = if code == "RequestExpired" { "RequestTimeTooSkewed" } else { code };
         let metadata = ErrorMetadata::builder().code(known).message(message).build();
         Self { code: code.to_owned(), metadata }
@@ -152,7 +152,7 @@ fn form(action: &str, version: &str, parameters: &Parameters) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// Percent-encodes all but RFC 3986's unreserved characters.
+/// Percent-encodes all characters except RFC 3986's unreserved ones.
 fn encode(text: &str) -> String {
     use std::fmt::Write;
 
@@ -215,7 +215,7 @@ fn error_of(text: &str) -> QueryError {
     }
 }
 
-/// Numbers the values of a list as this protocol does: `Name.1`, `Name.2`, ….
+/// Numbers the values of a list: `Name.1`, `Name.2`, ….
 pub(super) fn numbered<'a>(name: &str, values: impl IntoIterator<Item = &'a String>) -> Parameters {
     let values = values.into_iter().enumerate();
     values.map(|(place, value)| (format!("{name}.{}", place + 1), value.clone())).collect()
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_its_own_code_and_the_sdks() {
+    fn an_error_keeps_ec2s_code_beside_the_sdks() {
         let text = "<?xml version='1.0'?><Response><Errors><Error><Code>RequestExpired</Code>\
                     <Message>late</Message></Error></Errors><RequestID>1</RequestID></Response>";
         let error = error_of(text);

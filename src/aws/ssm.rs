@@ -1,4 +1,4 @@
-//! SSM's calls: start, resume and end a session; which machines have an agent.
+//! SSM: starts, resumes and terminates sessions; lists managed nodes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,25 +9,30 @@ use aws_smithy_types::retry::RetryConfig;
 
 use super::{Access, ApiError};
 
-/// What to start.
+/// The parameters of StartSession.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRequest {
-    /// The instance, managed node or container.
+    /// The id of the instance, managed node or container.
     pub target: String,
-    /// The session document.
+    /// The name of the session document.
     pub document: String,
     /// The document's parameters.
     pub parameters: HashMap<String, Vec<String>>,
-    /// Why, for the audit trail.
+    /// The reason for AWS's audit log.
     pub reason: Option<String>,
 }
 
-/// A secret that opens one websocket; never shown.
+/// The secret that opens one websocket. Redacted in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// The secret itself.
+    /// Keeps a secret.
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// Returns the secret.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -39,12 +44,12 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Where a session's stream is, and what opens it.
+/// The URL of a session's stream, and the token that opens it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// The URL, opaque; its query is not for logs.
+    /// The URL: opaque; its query must not be logged.
     pub url: String,
-    /// The token.
+    /// The token that opens it.
     pub token: Token,
 }
 
@@ -57,44 +62,44 @@ impl fmt::Debug for Stream {
 /// A session that has been started.
 #[derive(Clone, Debug)]
 pub struct Started {
-    /// Its name at the service.
+    /// The session's id.
     pub session_id: String,
-    /// Its stream.
+    /// The session's stream.
     pub stream: Stream,
 }
 
-/// The most that DescribeInstanceInformation gives at once (SSM API reference).
+/// Maximum page size of DescribeInstanceInformation (SSM API reference).
 const PAGE: i32 = 50;
 
-/// A machine whose agent has registered, as SSM tells of it; every text may be somebody else's.
+/// A machine with a registered agent, as SSM describes it. All texts are untrusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManagedNode {
-    /// Its id, `i-…` or `mi-…`.
+    /// The id, `i-…` or `mi-…`.
     pub id: String,
-    /// The name that it was given when it was registered.
+    /// The name from its registration.
     pub name: Option<String>,
-    /// Its host name, as its agent reports it.
+    /// The host name that the agent reports.
     pub computer_name: Option<String>,
-    /// Its address, as its agent reports it.
+    /// The address that the agent reports.
     pub address: Option<String>,
-    /// Its system, as `Amazon Linux 2023`.
+    /// The operating system, such as `Amazon Linux 2023`.
     pub platform: Option<String>,
     /// The agent's version.
     pub agent_version: Option<String>,
-    /// `Online`, `ConnectionLost` or `Inactive`, in SSM's words.
+    /// The ping status: `Online`, `ConnectionLost` or `Inactive`.
     pub ping: Option<String>,
 }
 
-/// What SSM is to leave out.
+/// Restricts the machines that SSM returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeFilter {
-    /// All but machines that were registered by activation, `mi-…`.
+    /// Only machines that were registered by hybrid activation, `mi-…`.
     Activated,
-    /// All without that tag.
+    /// Only machines with that tag.
     Tag {
-        /// The key.
+        /// The tag's key.
         key: String,
-        /// The value.
+        /// The tag's value.
         value: String,
     },
 }
@@ -109,10 +114,10 @@ impl NodeFilter {
 }
 
 impl Access {
-    /// Lists the machines with an agent that pass the filter, page after page.
+    /// Lists all managed nodes that pass the filter.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`], after retries of throttling and server faults.
     pub async fn describe_instance_information(
         &self,
         filter: Option<&NodeFilter>,
@@ -133,10 +138,10 @@ impl Access {
         Ok(nodes)
     }
 
-    /// Starts a session. One attempt: a repeated call may start a second session.
+    /// Starts a session. Makes one attempt: a retry could start a second session.
     ///
     /// # Errors
-    /// [`ApiError`]; a session that was started without a stream has been ended.
+    /// [`ApiError`]. A session that was started without a stream has been terminated.
     pub async fn start_session(&self, request: &SessionRequest) -> Result<Started, ApiError> {
         const OPERATION: &str = "StartSession";
         let parameters = (!request.parameters.is_empty()).then(|| request.parameters.clone());
@@ -158,7 +163,8 @@ impl Access {
         })
     }
 
-    /// Asks for a new stream of a session; `None` if the session has ended. One attempt: the caller has a policy.
+    /// Requests a new stream of a session; returns `None` if the session has ended. Makes one attempt: the caller's
+    /// resume policy retries.
     ///
     /// # Errors
     /// [`ApiError`]
@@ -173,7 +179,7 @@ impl Access {
         Ok(stream(Some(url), answer.token_value))
     }
 
-    /// Ends a session; one that has ended already is no error. One attempt.
+    /// Terminates a session. Succeeds if it has already ended. Makes one attempt.
     ///
     /// # Errors
     /// [`ApiError`]
@@ -207,5 +213,5 @@ fn once() -> Builder {
 
 fn stream(url: Option<String>, token: Option<String>) -> Option<Stream> {
     let token = token.filter(|token| !token.is_empty())?;
-    Some(Stream { url: url?, token: Token(token) })
+    Some(Stream { url: url?, token: Token::new(token) })
 }

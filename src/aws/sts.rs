@@ -1,21 +1,21 @@
-//! STS's call: who it is that calls.
+//! STS: the caller's identity.
 
 use super::{Access, ApiError};
 
-/// Whose credentials are used.
+/// The identity of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The account.
+    /// The account id.
     pub account: String,
-    /// The user, or the role with its session.
+    /// The ARN of the user, or of the role session.
     pub arn: String,
 }
 
 impl Access {
-    /// Asks who calls; nobody can be denied that.
+    /// Returns the caller's identity. Needs no permission.
     ///
     /// # Errors
-    /// [`ApiError`]; throttling and server faults have been retried already.
+    /// [`ApiError`], after retries of throttling and server faults.
     pub async fn caller(&self) -> Result<Caller, ApiError> {
         const OPERATION: &str = "GetCallerIdentity";
         let mut builder = aws_sdk_sts::config::Builder::from(&self.config);

@@ -1,34 +1,34 @@
 //! The cipher of encrypted sessions: AES-256-GCM, one key a direction.
 //!
-//! Owns the key split and the wire form, nonce ‖ ciphertext ‖ tag, with no additional data. Port sessions are never
-//! encrypted by a real agent, so nothing in the channel uses it yet but the vectors that pin it.
+//! Owns the key split and the wire format: nonce ‖ ciphertext ‖ tag, without additional data. Agents do not encrypt
+//! port sessions, so only the test vectors use it today; shell sessions will.
 //! Source: the official client's `encrypter.go`, the agent's `blockcipher.go`.
 
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-/// The payload cannot be decrypted: it is damaged, or made with another key. The session cannot go on.
+/// The payload cannot be decrypted: it is damaged or was encrypted with another key. End the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecryptError;
+pub(crate) struct DecryptError;
 
 impl fmt::Display for DecryptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("payload does not decrypt with the session's key")
+        f.write_str("cannot decrypt the payload with the session's key")
     }
 }
 
 impl std::error::Error for DecryptError {}
 
-/// Both directions' keys, from the 64-byte data key.
-pub struct SessionCipher {
+/// The keys of both directions, from the 64-byte data key.
+pub(crate) struct SessionCipher {
     agent_to_client: LessSafeKey,
     client_to_agent: LessSafeKey,
 }
 
 impl SessionCipher {
-    /// Splits a data key: its first half is the agent's, its second ours.
-    pub fn new(data_key: &[u8; 64]) -> Self {
+    /// Splits a data key: the agent encrypts with the first half, the client with the second.
+    pub(crate) fn new(data_key: &[u8; 64]) -> Self {
         let (agent, client) = data_key.split_at(32);
         let key = |half: &[u8]| {
             LessSafeKey::new(UnboundKey::new(&AES_256_GCM, half).expect("AES-256 keys have 32 bytes"))
@@ -36,8 +36,8 @@ impl SessionCipher {
         Self { agent_to_client: key(agent), client_to_agent: key(client) }
     }
 
-    /// Encrypts a payload of ours under a nonce that is never used twice.
-    pub fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
+    /// Encrypts a payload for the agent. The caller never uses a nonce twice.
+    pub(crate) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
         let mut body = plaintext.to_vec();
         self.client_to_agent
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut body)
@@ -45,11 +45,11 @@ impl SessionCipher {
         [&nonce[..], &body].concat()
     }
 
-    /// Decrypts a payload of the agent's.
+    /// Decrypts a payload of the agent.
     ///
     /// # Errors
-    /// [`DecryptError`] for anything that the agent did not encrypt with its half of the key.
-    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
+    /// [`DecryptError`] if the agent did not encrypt the payload with its half of the key.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(DecryptError)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DecryptError)?;
         let mut body = body.to_vec();

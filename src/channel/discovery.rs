@@ -1,142 +1,142 @@
-//! Payload discovery: how large a message the path carries, found without risking a byte of the user's.
+//! Payload discovery: finds the largest message that the path carries, without user data in the probes.
 //!
-//! Like PLPMTUD (RFC 8899): while bulk data waits, a whole message of the next size is sent that carries nothing
-//! (a padded `Size`, which the agent acknowledges and ignores in a Port session). Acknowledged, the size is proven.
-//! Unanswered, or when the connection dies meanwhile, the probe is replaced by a minimal message under its number;
-//! one such death may be chance, so the size gets a second try. Sizes are of whole messages, header included.
+//! Like PLPMTUD (RFC 8899): while bulk data waits, a probe of the next size is sent. A probe is a padded `Size`
+//! message, which the agent acknowledges and ignores in a Port session. An acknowledgement proves the size. If the
+//! probe times out or the connection is lost, a minimal message takes its sequence number. One failure may be chance,
+//! so the size is tried a second time. Sizes are those of whole messages, header included.
 
 use std::time::{Duration, Instant};
 
 use super::frame::OVERHEAD;
 
-/// The payload that every party is proven to use.
-pub const SAFE_PAYLOAD: usize = 1024;
+/// The payload that the official client and the agent use.
+pub(crate) const SAFE_PAYLOAD: usize = 1024;
 /// The largest payload that is ever sent.
 pub const LARGEST_PAYLOAD: usize = 32_768;
 
-const LADDER: [usize; 3] = [4_096, 16_384, 32_768];
-/// A size that failed once is not tried again before this has passed.
+const PROBE_SIZES: [usize; 3] = [4_096, 16_384, 32_768];
+/// How long to wait before a size that failed once is tried again.
 const SECOND_TRY: Duration = Duration::from_secs(60);
-/// The least time that a probe is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// A session that the far side ends this soon after a probe was ended by it.
-const BLAME: Duration = Duration::from_secs(2);
+/// The shortest time to wait for a probe's acknowledgement.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// If the far side ends the session within this time after a probe, the probe is taken as the reason.
+const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
-/// What earlier sessions learned about a path, kept per stream host: a size to try first, and one not to try. Sizes of
-/// whole messages in bytes.
+/// Message sizes that earlier sessions found, stored per stream host: one to try first, and one not to try. Sizes are
+/// those of whole messages, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathKnowledge {
     /// The largest size that was acknowledged.
     pub proven: Option<usize>,
-    /// The smallest size that failed for good.
+    /// The smallest size that failed twice.
     pub refused: Option<usize>,
 }
 
-/// The search.
+/// The state of the search.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     /// The largest size that was acknowledged in this session.
     proven: Option<usize>,
-    /// One that earlier sessions had acknowledged: the path may be another by now, so it is probed first.
-    promised: Option<usize>,
+    /// The size that earlier sessions proved. The path may have changed, so it is probed first.
+    remembered: Option<usize>,
     refused: Option<usize>,
     cap: usize,
-    suspect: Option<(usize, Instant)>,
-    flight: Option<Flight>,
-    /// The latest probe, as long as nothing has acknowledged it.
-    unproven: Option<Flight>,
+    failed_once: Option<(usize, Instant)>,
+    in_flight: Option<Probe>,
+    /// The latest probe, until it is acknowledged.
+    latest: Option<Probe>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct Probe {
     number: i64,
     size: usize,
     sent: Instant,
 }
 
-/// A probe that failed: its number wants a minimal message, and perhaps its size is refused for good, or no longer what
-/// earlier sessions found.
+/// A probe that failed. The caller sends a minimal message with its number. `refused` is set at the second failure,
+/// `outdated` if earlier sessions had proved the size.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct ProbeFailure {
     pub number: i64,
     pub refused: Option<usize>,
     pub outdated: bool,
 }
 
 impl Discovery {
-    /// Starts from what is known, with payloads of at most `max_payload` bytes.
+    /// Starts from the sizes that are known, with payloads of at most `max_payload` bytes.
     pub(crate) fn new(known: PathKnowledge, max_payload: usize) -> Self {
-        let believable =
+        let is_consistent =
             known.proven.is_none_or(|proven| known.refused.is_none_or(|refused| proven < refused));
-        let known = if believable { known } else { PathKnowledge::default() };
+        let known = if is_consistent { known } else { PathKnowledge::default() };
         Self {
             proven: None,
-            promised: known.proven,
+            remembered: known.proven,
             refused: known.refused,
             cap: max_payload.min(LARGEST_PAYLOAD),
-            suspect: None,
-            flight: None,
-            unproven: None,
+            failed_once: None,
+            in_flight: None,
+            latest: None,
         }
     }
 
-    /// The largest payload that may carry the user's bytes.
+    /// Returns the largest payload that may carry user data.
     pub(crate) fn payload_limit(&self) -> usize {
         let proven = self.proven.map_or(SAFE_PAYLOAD, |size| size.saturating_sub(OVERHEAD));
         proven.max(SAFE_PAYLOAD).min(self.cap)
     }
 
-    /// The size to probe now, if the path is fast enough to carry messages of `affordable` bytes.
+    /// Returns the size to probe now, if it is at most `affordable` bytes.
     pub(crate) fn next(&self, now: Instant, affordable: usize) -> Option<usize> {
-        if self.flight.is_some() {
+        if self.in_flight.is_some() {
             return None;
         }
         let proven = self.payload_limit() + OVERHEAD;
-        let steps = self.promised.into_iter().chain(LADDER);
+        let steps = self.remembered.into_iter().chain(PROBE_SIZES);
         let size = steps.map(|size| size.min(self.cap + OVERHEAD)).find(|size| *size > proven)?;
         let refused = self.refused.is_some_and(|refused| size >= refused);
         let too_soon =
-            self.suspect.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
+            self.failed_once.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
         (!refused && !too_soon && size <= affordable).then_some(size)
     }
 
-    /// Notes that a probe of `size` left under `number`; returns when it counts as lost.
+    /// Records that a probe of `size` was sent as `number`; returns when it counts as lost.
     pub(crate) fn sent(&mut self, now: Instant, number: i64, size: usize, timeout: Duration) -> Instant {
-        self.flight = Some(Flight { number, size, sent: now });
-        self.unproven = self.flight;
-        now + PATIENCE.max(timeout * 2)
+        self.in_flight = Some(Probe { number, size, sent: now });
+        self.latest = self.in_flight;
+        now + PROBE_TIMEOUT.max(timeout * 2)
     }
 
-    /// When the probe in flight, if there is one, counts as lost, listened for from now on.
+    /// Returns when the probe in flight counts as lost, if the wait starts now.
     pub(crate) fn lost_at(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        self.flight.map(|_| now + PATIENCE.max(timeout * 2))
+        self.in_flight.map(|_| now + PROBE_TIMEOUT.max(timeout * 2))
     }
 
-    /// Takes an acknowledgement; returns the size if it proves one.
+    /// Handles an acknowledgement; returns the size that it proves.
     pub(crate) fn acknowledged(&mut self, number: i64) -> Option<usize> {
-        let flight = self.flight.take_if(|flight| flight.number == number)?;
-        self.proven = Some(flight.size);
-        self.suspect = None;
-        self.unproven = None;
-        Some(flight.size)
+        let probe = self.in_flight.take_if(|probe| probe.number == number)?;
+        self.proven = Some(probe.size);
+        self.failed_once = None;
+        self.latest = None;
+        Some(probe.size)
     }
 
-    /// Gives up on the probe in flight: it is unanswered, or the connection died with it.
-    pub(crate) fn failed(&mut self, now: Instant) -> Option<Failure> {
-        let Flight { number, size, .. } = self.flight.take()?;
-        let outdated = self.promised.take() == Some(size);
-        let again = self.suspect.is_some_and(|(suspect, _)| suspect == size);
+    /// Ends the probe in flight: it timed out, or the connection was lost.
+    pub(crate) fn failed(&mut self, now: Instant) -> Option<ProbeFailure> {
+        let Probe { number, size, .. } = self.in_flight.take()?;
+        let outdated = self.remembered.take() == Some(size);
+        let again = self.failed_once.is_some_and(|(suspect, _)| suspect == size);
         if again {
             self.refused = Some(size);
         } else {
-            self.suspect = Some((size, now));
+            self.failed_once = Some((size, now));
         }
-        Some(Failure { number, refused: again.then_some(size), outdated })
+        Some(ProbeFailure { number, refused: again.then_some(size), outdated })
     }
 
-    /// Tells which size to blame if the far side ends the session now.
-    pub(crate) fn to_blame(&self, now: Instant) -> Option<usize> {
-        self.unproven.filter(|probe| now <= probe.sent + BLAME).map(|probe| probe.size)
+    /// Returns the size of a recent probe that may be the reason if the far side ends the session now.
+    pub(crate) fn suspected_size(&self, now: Instant) -> Option<usize> {
+        self.latest.filter(|probe| now <= probe.sent + SUSPICION_TIME).map(|probe| probe.size)
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn proven_sizes_climb_the_ladder() {
+    fn each_acknowledged_probe_raises_the_payload_limit() {
         let (mut discovery, now) = discovery();
         let mut limits = vec![discovery.payload_limit()];
         for number in 0..3 {
@@ -168,25 +168,29 @@ mod tests {
     }
 
     #[test]
-    fn one_death_may_be_chance_and_the_second_is_proof() {
+    fn a_size_is_refused_only_after_a_second_failure() {
         let (mut discovery, now) = discovery();
-        assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PATIENCE);
-        assert_eq!(discovery.to_blame(now + PATIENCE), Some(4096));
-        assert_eq!(discovery.failed(now), Some(Failure { number: 4, refused: None, outdated: false }));
+        assert_eq!(discovery.sent(now, 4, 4096, TIMEOUT), now + PROBE_TIMEOUT);
+        assert_eq!(discovery.suspected_size(now + PROBE_TIMEOUT), Some(4096));
+        assert_eq!(discovery.failed(now), Some(ProbeFailure { number: 4, refused: None, outdated: false }));
         assert_eq!(
-            discovery.to_blame(now + BLAME),
+            discovery.suspected_size(now + SUSPICION_TIME),
             Some(4096),
-            "also if the session is gone only a moment later"
+            "the session may end shortly after the probe failed"
         );
-        assert_eq!(discovery.to_blame(now + BLAME * 2), None);
-        assert_eq!(discovery.acknowledged(4), None, "what replaced it proves nothing");
+        assert_eq!(discovery.suspected_size(now + SUSPICION_TIME * 2), None);
+        assert_eq!(
+            discovery.acknowledged(4),
+            None,
+            "the acknowledgement is of the message that replaced the probe"
+        );
         assert_eq!(discovery.next(now + Duration::from_secs(59), FAST), None);
         let later = now + SECOND_TRY;
         assert_eq!(discovery.next(later, FAST), Some(4096));
         discovery.sent(later, 9, 4096, TIMEOUT);
         assert_eq!(
             discovery.failed(later),
-            Some(Failure { number: 9, refused: Some(4096), outdated: false })
+            Some(ProbeFailure { number: 9, refused: Some(4096), outdated: false })
         );
         assert_eq!(discovery.next(later + SECOND_TRY * 10, FAST), None);
         assert_eq!(discovery.payload_limit(), 1024);
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_sessions_learned_is_probed_first() {
+    fn the_size_that_earlier_sessions_proved_is_probed_first() {
         let now = start().instant;
         let known = |proven, refused| {
             let discovery = Discovery::new(PathKnowledge { proven, refused }, LARGEST_PAYLOAD);
@@ -209,7 +213,7 @@ mod tests {
         assert_eq!(known(Some(16_384), Some(32_768)), (1024, Some(16_384)));
         assert_eq!(known(Some(16_384), None), (1024, Some(16_384)));
         assert_eq!(known(None, Some(4_096)), (1024, None));
-        assert_eq!(known(Some(32_768), Some(4_096)), (1024, Some(4096)), "a contradiction is forgotten");
+        assert_eq!(known(Some(32_768), Some(4_096)), (1024, Some(4096)), "contradictory sizes are discarded");
     }
 
     #[test]
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_is_kept_at_once_or_forgotten() {
+    fn a_remembered_size_is_used_after_one_probe_or_discarded() {
         let now = start().instant;
         let known = PathKnowledge { proven: Some(32_768), refused: None };
         let mut kept = Discovery::new(known, LARGEST_PAYLOAD);
@@ -236,7 +240,11 @@ mod tests {
         assert_eq!((kept.payload_limit(), kept.next(now, FAST)), (32_648, None));
         let mut broken = Discovery::new(known, LARGEST_PAYLOAD);
         broken.sent(now, 1, 32_768, TIMEOUT);
-        assert_eq!(broken.failed(now), Some(Failure { number: 1, refused: None, outdated: true }));
-        assert_eq!((broken.payload_limit(), broken.next(now, FAST)), (1024, Some(4096)), "up the ladder");
+        assert_eq!(broken.failed(now), Some(ProbeFailure { number: 1, refused: None, outdated: true }));
+        assert_eq!(
+            (broken.payload_limit(), broken.next(now, FAST)),
+            (1024, Some(4096)),
+            "from the smallest probe size"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What goes into a channel and what comes out of it, apart from frames.
+//! The inputs and outputs of a channel, apart from frames.
 
 use std::fmt;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::handshake::{Mode, Refusal};
 use super::pacer::Pace;
 use super::version::AgentVersion;
 
-/// The caller's clocks: one that only goes forward, and the wall's for CreatedDate.
+/// The caller's clocks: a monotonic one, and the wall clock for CreatedDate.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// Monotonic time.
@@ -20,23 +20,23 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// Where UUIDs come from: fills the slice with random bytes.
+/// The source of UUIDs: fills the slice with random bytes.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
-/// What a session starts with.
+/// The settings of a session.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Cap on the payload of a message, in bytes.
+pub struct ChannelSettings {
+    /// The largest payload of a message, in bytes.
     pub max_payload: usize,
-    /// Cap on messages a second.
+    /// The limit on messages a second.
     pub pace: Pace,
-    /// What earlier sessions learned about the path.
+    /// Message sizes that earlier sessions found on this path.
     pub path: PathKnowledge,
-    /// The session is for a host behind the agent: an agent that would dial itself instead is refused.
+    /// True if the session is for a host behind the agent. An agent that would dial itself instead is refused.
     pub for_remote_host: bool,
 }
 
-impl Default for Settings {
+impl Default for ChannelSettings {
     fn default() -> Self {
         Self {
             max_payload: LARGEST_PAYLOAD,
@@ -50,7 +50,7 @@ impl Default for Settings {
 /// One websocket message to send.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Transmit {
-    /// The opening message, with the token in it: never log it.
+    /// The opening message. It contains the token: never log it.
     Text(String),
     /// A frame.
     Binary(Bytes),
@@ -65,74 +65,74 @@ impl fmt::Debug for Transmit {
     }
 }
 
-/// What the caller must know or do.
+/// What the caller must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ChannelEvent {
     /// The handshake is complete: data can flow.
     Connected {
         /// The agent's version.
         agent: AgentVersion,
-        /// What the session's bytes are.
+        /// The format of the session's bytes.
         mode: Mode,
-        /// The administrator's message, untrusted text; often empty.
+        /// The administrator's message: untrusted text, often empty.
         customer_message: String,
     },
     /// Bytes for the user, in order.
     Data(Bytes),
-    /// The agent could not open a connection of a multiplexed session; the stream that ends next, without having
-    /// received anything, is the one.
+    /// The agent could not open a connection of a multiplexed session. It is the next stream that ends without having
+    /// received data.
     PortRefused,
     /// The first input has not been acknowledged for three seconds: the port may not be listening.
     FirstInputUnanswered,
-    /// Messages of this size, in bytes, were proven to pass.
+    /// A message of this size, in bytes, was acknowledged.
     SizeProven(usize),
-    /// Messages of this size, in bytes, were refused for good: keep it for later sessions.
+    /// Messages of this size, in bytes, failed twice: store it for later sessions.
     SizeRefused(usize),
-    /// What earlier sessions found of message sizes does not hold any more: forget it.
+    /// The size that earlier sessions proved has failed: delete it.
     SizeOutdated,
-    /// A message that cannot be used was dropped; worth a line in a debug log.
-    Dropped(Dropped),
-    /// The service's last word.
+    /// A received message was dropped; write it to the debug log.
+    Dropped(DropReason),
+    /// The service closed the channel.
     Closed {
-        /// Why, in the agent's or the service's words, untrusted; empty for a normal end.
+        /// The reason as the agent or the service gave it: untrusted text, empty for a normal end.
         output: String,
     },
     /// The session cannot go on: terminate it.
-    Failed(Failure),
+    Failed(ChannelError),
 }
 
 /// Why a received message was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// It is not a frame.
+pub enum DropReason {
+    /// The message is not a frame.
     Malformed(FrameError),
-    /// Its payload is not what was digested.
+    /// The digest does not match the payload.
     Digest {
-        /// Its number.
+        /// Its sequence number.
         sequence_number: i64,
     },
-    /// Its number is garbage or too far ahead.
+    /// The sequence number is negative or too far ahead.
     SequenceNumber(i64),
-    /// Its type is unknown, or not for clients.
+    /// The type is unknown, or a client does not expect it.
     Type,
-    /// The body does not read as what its type says.
+    /// The body of this type cannot be parsed.
     Body(&'static str),
 }
 
 /// Why a session cannot go on, although the link works.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The agent did not speak within 30 s.
+pub enum ChannelError {
+    /// The agent sent no handshake request within 30 s.
     HandshakeRequestTimeout,
     /// The agent did not complete the handshake within 30 s.
     HandshakeCompleteTimeout,
-    /// We refused what the agent wants.
+    /// We refused the agent's request.
     Refused(Refusal),
-    /// The agent sends output without a handshake: it is a shell, not a port.
+    /// The agent sent output without a handshake: the session is a shell, not a port.
     NotAPort,
-    /// A message is missing for 120 s, so nothing behind it can be delivered.
+    /// A message is missing for 120 s, so later ones cannot be delivered.
     Gap {
-        /// The number that never came.
+        /// The sequence number of the missing message.
         missing: i64,
     },
 }

@@ -1,9 +1,9 @@
 //! The binary AgentMessage: one websocket message is one frame, a header and a payload.
 //!
-//! Owns the layout and nothing else: what a type or a payload means is told by [`super::message`], what a sequence
-//! number means by [`super::inbound`]. Parsing never panics, whatever the bytes; a frame that cannot be understood
-//! is an error that the caller logs and drops. Source: the official client's and the agent's `clientmessage.go`,
-//! `messageparser.go` and `agentmessage.go`, summed up in docs/protocol.md.
+//! Owns the layout only: [`super::message`] defines types and payloads, [`super::inbound`] the use of sequence numbers.
+//! Parsing never panics, whatever the bytes; a frame that cannot be parsed is an error that the caller logs and drops.
+//! Source: the official client's and the agent's `clientmessage.go`, `messageparser.go` and `agentmessage.go`,
+//! summarised in docs/protocol.md.
 
 use std::fmt;
 
@@ -12,43 +12,41 @@ use uuid::Uuid;
 
 use super::message::{MessageType, PayloadType};
 
-/// Bytes before the payload in a frame of ours: a 116-byte header and the payload's length.
-pub const OVERHEAD: usize = HEADER_LENGTH as usize + 4;
+/// Bytes before the payload in a frame that we send: the 116-byte header and PayloadLength.
+pub(crate) const OVERHEAD: usize = HEADER_LENGTH as usize + 4;
 
-/// The header length that clients and agents announce. It counts everything before PayloadLength.
+/// The HeaderLength that clients and agents send. It counts everything before PayloadLength.
 const HEADER_LENGTH: u32 = 116;
-/// The service's own messages have no PayloadType and announce this.
+/// The HeaderLength of the service's own messages, which have no PayloadType.
 const SERVICE_HEADER_LENGTH: usize = 112;
 const TYPE: std::ops::Range<usize> = 4..36;
 const SCHEMA_VERSION: u32 = 1;
 
-/// A frame as received: the header's fields, undigested, and the payload.
+/// A received frame; its digest has not been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// What kind of message this is, by its name.
+pub(crate) struct Frame {
     pub message_type: MessageType,
-    /// Position in the sender's stream; means something for stream data only.
+    /// Position in the sender's stream; used for stream data only.
     pub sequence_number: i64,
-    /// SYN and FIN bits. No receiver looks at them.
+    /// SYN and FIN bits. Receivers ignore them.
     pub flags: u64,
     /// Unix time in milliseconds at the sender.
     pub created_date: u64,
-    /// The sender's name for this message, repeated in the acknowledgement.
+    /// The sender's id of this message, repeated in the acknowledgement.
     pub message_id: Uuid,
     /// SHA-256 of the payload as claimed by the sender.
     pub payload_digest: [u8; 32],
-    /// What the payload is; absent from the service's own messages.
+    /// `None` in the service's own messages.
     pub payload_type: Option<PayloadType>,
-    /// Everything behind the header.
     pub payload: Bytes,
 }
 
-/// Why bytes are not a frame. The connection stays up: log it, drop the message, do not acknowledge it.
+/// Why bytes are not a frame. The connection stays open: log the error and drop the message without acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// Fewer bytes than the fixed part of a header: this many.
+    /// The message of this many bytes is shorter than the fixed part of a header.
     Short(usize),
-    /// HeaderLength, the first number, points outside of a message of so many bytes, or into the fixed part.
+    /// HeaderLength (the first number) does not fit a message of this many bytes (the second).
     HeaderLength(u32, usize),
 }
 
@@ -66,11 +64,11 @@ impl fmt::Display for FrameError {
 impl std::error::Error for FrameError {}
 
 impl Frame {
-    /// Reads one websocket message.
+    /// Parses one websocket message.
     ///
     /// # Errors
-    /// [`FrameError`] when the header is cut off or its length is impossible.
-    pub fn parse(message: &Bytes) -> Result<Self, FrameError> {
+    /// [`FrameError`] if the header is cut off or its length is impossible.
+    pub(crate) fn parse(message: &Bytes) -> Result<Self, FrameError> {
         let short = || FrameError::Short(message.len());
         let header_length = u32_at(message, 0).ok_or_else(short)?;
         let end = header_length as usize;
@@ -90,32 +88,31 @@ impl Frame {
         })
     }
 
-    /// Tells whether the payload is the one that the sender digested.
-    pub fn digest_is_right(&self) -> bool {
+    /// Returns true if the digest matches the payload.
+    pub(crate) fn has_valid_digest(&self) -> bool {
         digest(&self.payload) == self.payload_digest
     }
 }
 
-/// What a frame of ours is made of, apart from its payload.
+/// The header of a frame to send.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
+pub(crate) struct Header {
     /// `input_stream_data` or `acknowledge`.
     pub message_type: MessageType,
-    /// Position in our stream; 0 for acknowledgements.
+    /// Position in our stream; 0 in acknowledgements.
     pub sequence_number: i64,
-    /// 0 for stream data, 3 for acknowledgements, as the official client has it.
+    /// 0 in stream data, 3 in acknowledgements, as the official client sends them.
     pub flags: u64,
     /// Unix time in milliseconds.
     pub created_date: u64,
-    /// A fresh version 4 UUID.
+    /// A new version 4 UUID.
     pub message_id: Uuid,
-    /// What the payload is.
     pub payload_type: PayloadType,
 }
 
 impl Header {
-    /// Lays out the frame with this header around `payload`.
-    pub fn encode(&self, payload: &[u8]) -> Bytes {
+    /// Encodes the frame with this header and `payload`.
+    pub(crate) fn encode(&self, payload: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(OVERHEAD + payload.len());
         out.put_u32(HEADER_LENGTH);
         let name = self.message_type.name().as_bytes();
@@ -136,8 +133,8 @@ impl Header {
     }
 }
 
-/// SHA-256, over the payload exactly as it goes on the wire.
-pub fn digest(payload: &[u8]) -> [u8; 32] {
+/// Returns the SHA-256 digest of the payload as it is on the wire.
+pub(crate) fn digest(payload: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, payload).as_ref());
     out
@@ -155,7 +152,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_be_bytes)
 }
 
-/// A UUID with its halves swapped: the wire has bytes 8–15 first.
+/// Reads a UUID whose halves are swapped: bytes 8–15 are first on the wire.
 fn uuid_at(bytes: &[u8], at: usize) -> Option<Uuid> {
     let wire: [u8; 16] = array_at(bytes, at)?;
     Some(Uuid::from_u128(u128::from_be_bytes(wire).rotate_left(64)))
@@ -214,7 +211,7 @@ mod tests {
         assert_eq!(frame.created_date, DATE);
         assert_eq!(frame.payload_type, Some(PayloadType::Output));
         assert_eq!(&frame.payload[..], b"hello");
-        assert!(frame.digest_is_right());
+        assert!(frame.has_valid_digest());
     }
 
     #[test]
@@ -251,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_services_short_header_and_nul_padding_are_understood() {
+    fn the_services_short_header_and_nul_padding_are_parsed() {
         let json = br#"{"MessageId":"11111111-2222-4333-8444-555555555555","CreatedDate":"2023-11-14T22:13:20.000Z","DestinationId":"i-0123456789abcdef0","SessionId":"alice-0bf03c6795a5347df","MessageType":"channel_closed","SchemaVersion":1,"Output":""}"#;
         let mut wire = hex("00 00 00 70 63 68 61 6e 6e 65 6c 5f 63 6c 6f 73
              65 64 00 00 00 00 00 00 00 00 00 00 00 00 00 00
@@ -269,7 +266,7 @@ mod tests {
         assert_eq!(frame.message_id, id);
         assert_eq!(frame.payload_type, None);
         assert_eq!(&frame.payload[..], json);
-        assert!(frame.digest_is_right());
+        assert!(frame.has_valid_digest());
     }
 
     #[test]
@@ -296,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_encoded_parses_back(
+        fn an_encoded_frame_parses_to_the_same_fields(
             sequence_number in 0i64..,
             id in any::<u128>(),
             payload in proptest::collection::vec(any::<u8>(), 1..2048),
@@ -310,7 +307,7 @@ mod tests {
             prop_assert_eq!(frame.sequence_number, sequence_number);
             prop_assert_eq!(frame.message_id, Uuid::from_u128(id));
             prop_assert_eq!(&frame.payload[..], &payload[..]);
-            prop_assert!(frame.digest_is_right());
+            prop_assert!(frame.has_valid_digest());
         }
     }
 }

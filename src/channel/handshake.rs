@@ -1,8 +1,8 @@
-//! The agent's three-message opening: request, our one response, complete.
+//! The handshake: the agent's request, the client's one response, the agent's HandshakeComplete.
 //!
-//! Owns the JSON and the decision what to answer. A Port session is accepted, plain or a forward; whatever cannot be
-//! honoured is refused in words, since any status but success makes the agent cancel. Encryption is never part of
-//! a Port session at a real agent; a request for it is refused, never answered by sending plaintext.
+//! Owns the JSON and decides the response. A Port session is accepted, plain or as a forward. Everything else is
+//! refused with a reason, and the agent cancels the session: it does so for any status but success. Agents do not ask
+//! for encryption of Port sessions; such a request is refused, and plaintext is never sent after it.
 //! Source: `handshakemessage.go`, `datachannel.go` (docs/protocol.md).
 
 use serde::{Deserialize, Serialize};
@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use super::version::{AgentVersion, CLIENT_VERSION};
 
-/// Why we refused the agent's request. It is told so, and cancels the session.
+/// Why we refused the agent's request. The agent receives the reason and cancels the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The session's document asks for encryption with this KMS key.
+    /// The session document asks for encryption with a KMS key.
     Encryption {
         /// ARN of the key.
         key: String,
     },
-    /// The document opens something else than a port.
+    /// The document does not open a port.
     SessionType(String),
-    /// The session is for a host behind the agent, which is too old to dial it and would dial itself.
+    /// The session is for a host behind the agent, but this agent is too old: it would connect to itself.
     IgnoresHost(AgentVersion),
-    /// The agent wants something that we do not know.
+    /// The agent requests an unknown action.
     UnknownAction(String),
 }
 
@@ -39,18 +39,18 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// What the bytes of a Port session are.
+/// The format of a Port session's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One connection to the port: a plain session, or a forward of an agent that is too old for more. Such an agent
-    /// could carry another connection behind it, but dials it only once the client speaks, and does not tell where one
-    /// ends: a session of its own is safer.
+    /// One connection to the port: a plain session, or a forward of an agent without smux. Such an agent can carry a
+    /// second connection after the first, but it connects only after the client sends, and the end of a connection is
+    /// not marked. We use a separate session instead.
     Single,
-    /// smux frames of any number of connections.
+    /// smux frames of many connections.
     Multiplexed,
 }
 
-/// What is answered to a request, and what it told about the agent.
+/// The response to a request, and what the request says about the agent.
 pub(crate) struct Answer {
     pub agent_version: AgentVersion,
     pub mode: Mode,
@@ -104,10 +104,10 @@ const SUCCESS: u8 = 1;
 const FAILED: u8 = 2;
 const UNSUPPORTED: u8 = 3;
 
-/// Decides the answer to a HandshakeRequest of a session that is, or is not, for a host behind the agent.
+/// Decides the response to a HandshakeRequest. `for_remote_host`: the session is for a host behind the agent.
 ///
 /// # Errors
-/// When the payload is not a request at all.
+/// If the payload is not a HandshakeRequest.
 pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, serde_json::Error> {
     let request: Request = serde_json::from_slice(payload)?;
     let agent_version = AgentVersion::parse(&request.agent_version);
@@ -117,9 +117,10 @@ pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, se
     let actions = request.requested_client_actions.unwrap_or_default();
     let processed = actions.into_iter().map(|action| {
         forwards |= is_forward(&action);
-        let misled = for_remote_host && action.action_type == SESSION_TYPE && !agent_version.dials_hosts();
-        let misled = misled.then(|| Refusal::IgnoresHost(agent_version.clone()));
-        let refused = judge(&action).or(misled);
+        let ignores_host =
+            for_remote_host && action.action_type == SESSION_TYPE && !agent_version.supports_remote_host();
+        let ignores_host = ignores_host.then(|| Refusal::IgnoresHost(agent_version.clone()));
+        let refused = refusal_for(&action).or(ignores_host);
         let error = refused.as_ref().map(Refusal::to_string).unwrap_or_default();
         let status = match refused {
             None => SUCCESS,
@@ -133,20 +134,20 @@ pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, se
         ProcessedAction { action_type: action.action_type, action_status: status, action_result: None, error }
     });
     let processed_client_actions = processed.collect();
-    let multiplexes = forwards && agent_version.multiplexes();
+    let multiplexes = forwards && agent_version.supports_smux();
     let mode = if multiplexes { Mode::Multiplexed } else { Mode::Single };
     let errors = (!errors.is_empty()).then_some(errors);
     let response = Response { client_version: CLIENT_VERSION, processed_client_actions, errors };
     Ok(Answer { agent_version, mode, response: super::message::json(&response), refusal })
 }
 
-/// Only the exact word makes the agent carry more than one connection.
+/// Agents compare the type exactly and use smux only for this one.
 fn is_forward(action: &RequestedAction) -> bool {
     action.action_type == SESSION_TYPE
         && action.action_parameters["Properties"]["type"] == "LocalPortForwarding"
 }
 
-fn judge(action: &RequestedAction) -> Option<Refusal> {
+fn refusal_for(action: &RequestedAction) -> Option<Refusal> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let parameters = &action.action_parameters;
     match action.action_type.as_str() {
@@ -159,7 +160,7 @@ fn judge(action: &RequestedAction) -> Option<Refusal> {
     }
 }
 
-/// Reads the customer's message of a HandshakeComplete, untrusted text; empty when there is none.
+/// Reads the customer message of a HandshakeComplete: untrusted text, empty if there is none.
 pub(crate) fn customer_message(payload: &[u8]) -> String {
     serde_json::from_slice::<Complete>(payload).map(|complete| complete.customer_message).unwrap_or_default()
 }
@@ -175,7 +176,7 @@ mod tests {
     const PORT: &str = r#"{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}"#;
 
     #[test]
-    fn a_plain_port_is_accepted_in_the_official_words() {
+    fn a_plain_port_session_gets_the_official_clients_response() {
         let answer = answer(request(PORT).as_bytes(), false).unwrap();
         assert_eq!((answer.refusal, answer.mode), (None, Mode::Single));
         assert_eq!(answer.agent_version, AgentVersion::parse("3.3.987.0"));
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_to_encrypt_is_refused_in_words() {
+    fn a_request_to_encrypt_is_refused_with_a_reason() {
         let kms =
             r#"{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn:k","Challenge":"AAAA"}}"#;
         let answer = answer(request(&format!("{PORT},{kms}")).as_bytes(), false).unwrap();
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forward_is_multiplexed_where_the_agent_can() {
+    fn a_forward_is_multiplexed_if_the_agent_supports_it() {
         let forward = session("Port", r#"{"portNumber":"80","type":"LocalPortForwarding"}"#);
         assert_eq!(answer(request(&forward).as_bytes(), false).unwrap().mode, Mode::Multiplexed);
         let old = request(&forward).replace("3.3.987.0", "3.0.196.0");
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_would_dial_itself_is_refused_before_it_dials() {
+    fn an_agent_that_would_connect_to_itself_is_refused_in_the_handshake() {
         let forward = request(&session("Port", r#"{"host":"db","type":"LocalPortForwarding"}"#));
         let old = forward.replace("3.3.987.0", "3.1.1080.0");
         let refused = answer(old.as_bytes(), true).unwrap();
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_port_is_refused() {
+    fn a_session_without_a_port_is_refused() {
         let shell = answer(request(&session("Standard_Stream", "null")).as_bytes(), false).unwrap();
         assert_eq!(shell.refusal, Some(Refusal::SessionType("Standard_Stream".to_owned())));
         let unknown =

@@ -1,7 +1,7 @@
-//! The receiving half: what is expected next, and what came before its turn.
+//! The receiving half: the expected sequence number, and the messages that arrived early.
 //!
-//! Owns the order. Decides for each stream message whether it is delivered, kept, a duplicate or dropped; the caller
-//! acknowledges all but the dropped. Bounded: what does not fit is dropped unacknowledged, so the agent resends it.
+//! Owns the order. Decides whether a stream message is delivered, kept, a duplicate or dropped; the caller acknowledges
+//! all but the dropped ones. Memory is bounded: a message that does not fit is dropped, and the agent resends it.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,27 @@ use bytes::Bytes;
 
 use super::frame::Frame;
 
-/// At least as many as the official client keeps, ten seconds of an agent at full rate; together with what waits for a
-/// slow reader, the bytes keep the process below 32 MiB.
+/// At least as many as the official client keeps: ten seconds of an agent at full rate. The limit in bytes, with the
+/// buffers for a slow reader, keeps the process below 32 MiB.
 const KEPT_MESSAGES: usize = 10_240;
 const KEPT_BYTES: usize = 8 << 20;
-/// A number further ahead than this is garbage, not a message that overtook others.
-const ABSURD_JUMP: i64 = 1_000_000;
+/// A sequence number further ahead than this is invalid.
+const MAX_AHEAD: i64 = 1_000_000;
 
-/// What became of a message.
+/// What to do with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the next one (acknowledge it), and here is what can be delivered now, itself first.
+    /// It is the next one: acknowledge it and deliver these, itself first.
     Deliver(Vec<Frame>),
-    /// It came early and is kept: acknowledge it.
+    /// It arrived early and is kept: acknowledge it.
     Kept,
-    /// It was here before: acknowledge it again, since the agent's resending sticks to it otherwise.
+    /// It arrived before: acknowledge it again, otherwise the agent resends only this message.
     Duplicate,
-    /// It cannot be kept, or is garbage: do not acknowledge it.
+    /// It cannot be kept or is invalid: do not acknowledge it.
     Dropped,
 }
 
-/// The order of what is received.
+/// The state of the receiving half.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     expected: i64,
@@ -38,10 +38,10 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// Takes a message whose digest is right.
+    /// Decides about a message whose digest is valid.
     pub(crate) fn accept(&mut self, frame: Frame) -> Verdict {
         let number = frame.sequence_number;
-        if number < 0 || number > self.expected.saturating_add(ABSURD_JUMP) {
+        if number < 0 || number > self.expected.saturating_add(MAX_AHEAD) {
             Verdict::Dropped
         } else if number < self.expected || self.early.contains_key(&number) {
             Verdict::Duplicate
@@ -51,19 +51,19 @@ impl Inbound {
             Verdict::Dropped
         } else {
             self.early_bytes += frame.payload.len();
-            // A copy: the payload is a piece of a read buffer, which must not live as long as the gap.
+            // A copy: the payload is a slice of a read buffer, which must not stay allocated while the gap is open.
             let payload = Bytes::copy_from_slice(&frame.payload);
             self.early.insert(number, Frame { payload, ..frame });
             Verdict::Kept
         }
     }
 
-    /// The number of the next message to deliver.
+    /// Returns the sequence number of the next message to deliver.
     pub(crate) fn expected(&self) -> i64 {
         self.expected
     }
 
-    /// Tells whether later messages wait for one that is missing.
+    /// Returns true if early messages wait for a missing one.
     pub(crate) fn has_gap(&self) -> bool {
         !self.early.is_empty()
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_told_from_news() {
+    fn delivered_and_kept_messages_are_duplicates() {
         let mut inbound = Inbound::default();
         inbound.accept(small(0));
         inbound.accept(small(2));
@@ -133,15 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn garbage_numbers_are_dropped() {
+    fn invalid_sequence_numbers_are_dropped() {
         let mut inbound = Inbound::default();
-        for number in [-1, i64::MIN, ABSURD_JUMP + 1, i64::MAX] {
+        for number in [-1, i64::MIN, MAX_AHEAD + 1, i64::MAX] {
             assert_eq!(inbound.accept(small(number)), Verdict::Dropped, "{number}");
         }
     }
 
     #[test]
-    fn what_is_kept_is_bounded_by_count_and_bytes() {
+    fn kept_messages_are_bounded_by_count_and_bytes() {
         let mut inbound = Inbound::default();
         for number in 1..=i64::try_from(KEPT_MESSAGES).unwrap() {
             assert_eq!(inbound.accept(small(number)), Verdict::Kept);

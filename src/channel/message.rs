@@ -1,27 +1,27 @@
-//! The words of the wire: message types, payload types, flags and the small JSON bodies.
+//! The names on the wire: message types, payload types, flags and the small JSON bodies.
 //!
-//! Owns spelling, not behaviour. Unknown names and numbers are values, not errors, since both official ends log
-//! and ignore them. Source: the official client's `clientmessage.go` and `service.go`, the agent's `model.go`.
+//! Owns spelling, not behaviour. Unknown names and numbers are values, not errors: the official client and the agent
+//! log and ignore them. Source: the official client's `clientmessage.go` and `service.go`, the agent's `model.go`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a frame is, by its MessageType.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MessageType {
-    /// Client to agent, acknowledged one by one.
+pub(crate) enum MessageType {
+    /// Client to agent; each message is acknowledged.
     InputStreamData,
-    /// Agent to client, acknowledged one by one.
+    /// Agent to client; each message is acknowledged.
     OutputStreamData,
-    /// Either way, never acknowledged.
+    /// Both directions; never acknowledged.
     Acknowledge,
-    /// The service's word that the session is over.
+    /// The service reports that the session has ended.
     ChannelClosed,
-    /// The service's word that the peer listens (again).
+    /// The service reports that the peer receives (again).
     StartPublication,
-    /// The service's word that the peer does not listen now.
+    /// The service reports that the peer does not receive now.
     PausePublication,
-    /// Anything else: ignored.
+    /// Any other name; the message is dropped.
     Unknown,
 }
 
@@ -42,18 +42,18 @@ impl MessageType {
         Self::NAMES.iter().find(|(_, known)| known.as_bytes() == name).map_or(Self::Unknown, |(t, _)| *t)
     }
 
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
+    /// Returns the name on the wire.
+    pub(crate) fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(known, _)| *known == self).map_or("unknown", |(_, name)| name)
     }
 }
 
-/// What the payload of stream data is.
+/// The kind of a payload of stream data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PayloadType {
-    /// The header of an acknowledgement.
+pub(crate) enum PayloadType {
+    /// In acknowledgements.
     None,
-    /// The bytes that the user sends and receives.
+    /// The port's bytes.
     Output,
     /// Terminal size, JSON.
     Size,
@@ -65,7 +65,7 @@ pub enum PayloadType {
     HandshakeComplete,
     /// Four bytes, a [`Flag`].
     Flag,
-    /// Acknowledged and ignored.
+    /// Any other number: acknowledged and ignored.
     Other(u32),
 }
 
@@ -101,15 +101,15 @@ impl From<PayloadType> for u32 {
 
 /// The payload of a [`PayloadType::Flag`] message: a big-endian u32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
-    /// From us: end the session.
+pub(crate) enum Flag {
+    /// From the client: end the session.
     TerminateSession,
     /// From the agent: a multiplexed connection could not be opened.
     ConnectToPortError,
 }
 
 impl Flag {
-    /// Reads a payload; `None` for flags that mean nothing to a client.
+    /// Reads a payload; `None` for flags that a client ignores.
     pub(crate) fn from_payload(payload: &[u8]) -> Option<Self> {
         match u32::from_be_bytes(payload.try_into().ok()?) {
             3 => Some(Self::ConnectToPortError),
@@ -117,7 +117,7 @@ impl Flag {
         }
     }
 
-    /// The payload.
+    /// Returns the payload of a Flag message.
     pub(crate) fn payload(self) -> [u8; 4] {
         match self {
             Self::TerminateSession => 2u32.to_be_bytes(),
@@ -126,7 +126,7 @@ impl Flag {
     }
 }
 
-/// The body of an acknowledgement. Only the sequence number is used by the official ends.
+/// The body of an acknowledgement. The official client and the agent use the sequence number only.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Acknowledge {
@@ -147,14 +147,14 @@ impl Acknowledge {
     }
 }
 
-/// The part of `channel_closed` that matters: why, in the agent's or the service's words; empty for a normal end.
+/// The used part of `channel_closed`: the reason as the agent or the service gave it, empty for a normal end.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ChannelClosed {
     #[serde(rename = "Output", default)]
     pub output: String,
 }
 
-/// The first message on a websocket, a text frame. There is no reply.
+/// The first message on a websocket, a text frame. The service does not reply.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct OpenDataChannelInput<'a> {
@@ -165,7 +165,7 @@ pub(crate) struct OpenDataChannelInput<'a> {
     pub client_version: &'static str,
 }
 
-/// Serializes a body of ours.
+/// Serializes a body to send.
 pub(crate) fn json<T: Serialize>(body: &T) -> String {
     serde_json::to_string(body).expect("our own bodies have string keys and no fallible parts")
 }

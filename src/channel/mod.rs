@@ -1,12 +1,13 @@
 //! The data channel's protocol, client side, as a value: no clock, socket, randomness, environment or `async`.
 //!
-//! A [`Channel`] is mutated by `handle_*`, `write`, `terminate`, `attach` and `detach`, all with the caller's
-//! [`Now`], and drained with `poll_transmit`, `poll_event` and `poll_timeout` until they give nothing more. It owns
-//! the numbers, acknowledgements, resends, order, window, pace and handshake of one session, over any number of
-//! websockets one after another: `detach` when one is lost, `attach` with the new token when the next one is open,
-//! and the same numbers go on. It never drops a byte that `write` has taken, and never delivers one twice.
-//! Wire facts and their sources are in docs/protocol.md.
+//! A [`Channel`] is mutated by `handle_*`, `write`, `terminate`, `attach` and `detach`, with the caller's [`Now`].
+//! The caller then drains `poll_transmit`, `poll_event` and `poll_timeout` until they return nothing new. The channel
+//! owns the sequence numbers, acknowledgements, resends, order, window, pace and handshake of one session. A session
+//! uses several websockets, one after another: call `detach` when one is lost and `attach` with the new token when the
+//! next one is open. Sequence numbers continue. The channel never drops a byte that `write` accepted, and never
+//! delivers a byte twice. Wire facts and their sources are in docs/protocol.md.
 
+#[allow(dead_code, reason = "for shell sessions, which may be encrypted; the tests check its vectors")]
 mod crypto;
 mod discovery;
 mod event;
@@ -29,50 +30,50 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use self::discovery::Discovery;
+use self::discovery::{Discovery, SAFE_PAYLOAD};
 use self::inbound::Inbound;
 use self::message::{Flag, OpenDataChannelInput, PayloadType};
 use self::outbound::Outbound;
 use self::pacer::Pacer;
 use self::rtt::Rtt;
 use self::timer::TimerTable;
+use self::version::CLIENT_VERSION;
 use self::window::Window;
 
-pub use self::crypto::{DecryptError, SessionCipher};
-pub use self::discovery::{LARGEST_PAYLOAD, PathKnowledge, SAFE_PAYLOAD};
-pub use self::event::{Dropped, Event, Failure, Now, Random, Settings, Transmit};
+pub use self::discovery::{LARGEST_PAYLOAD, PathKnowledge};
+pub use self::event::{ChannelError, ChannelEvent, ChannelSettings, DropReason, Now, Random, Transmit};
 pub use self::frame::FrameError;
 pub use self::handshake::{Mode, Refusal};
 pub use self::pacer::Pace;
 pub use self::timer::Timer;
-pub use self::version::{AgentVersion, CLIENT_VERSION};
+pub use self::version::AgentVersion;
 
-/// What `write` keeps at most before it makes the writer wait.
+/// The most bytes that `write` buffers; then the writer waits.
 const BUFFER: usize = 256 << 10;
-/// How long the agent may take to speak first, and then to complete the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The agent says that the handshake is complete a moment before it stops throwing input away.
+/// How long the agent may take to send its handshake request, and then to complete the handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The agent discards input until shortly after it has sent HandshakeComplete.
 const HOLD_INPUT: Duration = Duration::from_millis(10);
-/// A first input that is unacknowledged for so long means that the port may not be listening.
+/// The port may not be listening if the first input is unacknowledged for this long.
 const FIRST_INPUT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A missing message that has not come for so long, on a working link, will not come.
+/// A message that is missing for this long on a working link will not be resent.
 const GAP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Where the session stands; each phase owns what only it needs.
+/// The state of the session.
 #[derive(Debug)]
 enum Phase {
     AwaitingRequest,
     AwaitingComplete,
-    /// Complete, but the first input waits for the first output or a moment.
+    /// The handshake is complete; the first input waits for the first output or [`HOLD_INPUT`].
     Holding,
     Open,
-    /// Terminated by us, failed or closed: only acknowledgements and the terminate flag go out.
+    /// Terminated by us, failed or closed: only acknowledgements and the terminate flag are sent.
     Ending,
 }
 
 /// A message to acknowledge.
 #[derive(Clone, Copy, Debug)]
-struct Receipt {
+struct Ack {
     message_id: Uuid,
     sequence_number: i64,
 }
@@ -87,14 +88,13 @@ pub struct Channel {
     attached: bool,
     agent: Option<(AgentVersion, Mode)>,
     for_remote_host: bool,
-    receipts: VecDeque<Receipt>,
-    recent: VecDeque<Receipt>,
-    /// Messages that do not wait: handshake response, flags.
+    acks: VecDeque<Ack>,
+    recent_acks: VecDeque<Ack>,
+    /// Messages that are sent without waiting for the pacer: handshake response, flags.
     urgent: VecDeque<(PayloadType, Bytes)>,
     buffer: BytesMut,
-    /// Bytes that the caller will write as soon as there is room.
+    /// Bytes that the caller holds until there is room.
     backlog: usize,
-    /// Bytes that have left, the messages they are in by number and end, and how many of the first have arrived.
     flow: Flow,
     first_input: Option<i64>,
     terminate: Option<i64>,
@@ -105,16 +105,16 @@ pub struct Channel {
     pacer: Pacer,
     discovery: Discovery,
     paused_until: Option<Instant>,
-    /// False while the caller does not read: silence is the caller's own then.
+    /// False while the caller does not read the websocket. Timers for arrivals are stopped then.
     reading: bool,
     reading_since: Option<Instant>,
     timers: TimerTable,
-    events: VecDeque<Event>,
+    events: VecDeque<ChannelEvent>,
 }
 
 impl Channel {
-    /// Starts a session's state; nothing is sent before [`Self::attach`].
-    pub fn new(now: Now, settings: Settings, mut random: Random) -> Self {
+    /// Creates the state of a session; nothing is sent before [`Self::attach`].
+    pub fn new(now: Now, settings: ChannelSettings, mut random: Random) -> Self {
         Self {
             client_id: uuid4(&mut random),
             random,
@@ -123,8 +123,8 @@ impl Channel {
             attached: false,
             agent: None,
             for_remote_host: settings.for_remote_host,
-            receipts: VecDeque::new(),
-            recent: VecDeque::new(),
+            acks: VecDeque::new(),
+            recent_acks: VecDeque::new(),
             urgent: VecDeque::new(),
             buffer: BytesMut::new(),
             backlog: 0,
@@ -145,7 +145,7 @@ impl Channel {
         }
     }
 
-    /// A websocket is open: opens the data channel on it with `token`, and replays what is unacknowledged.
+    /// Opens the data channel with `token` on a new websocket and resends what is unacknowledged.
     pub fn attach(&mut self, now: Now, token: &str) {
         let opening = OpenDataChannelInput {
             message_schema_version: "1.0",
@@ -156,14 +156,14 @@ impl Channel {
         };
         self.opening = Some(message::json(&opening));
         self.attached = true;
-        self.repeat_receipts();
+        self.repeat_acks();
         self.outbound.attach();
-        self.rtt.forgive();
-        self.window.restart();
+        self.rtt.reset_backoff();
+        self.window.forget_path();
         self.arm_after_attach(now.instant);
     }
 
-    /// The websocket is gone: everything stays, nothing is sent, no timer runs.
+    /// Stops sending and all timers after the websocket is lost; keeps all other state.
     pub fn detach(&mut self, now: Now) {
         self.attached = false;
         self.opening = None;
@@ -173,7 +173,7 @@ impl Channel {
         self.timers.stop_all();
     }
 
-    /// The caller stops or goes on reading: while it does not, nothing is concluded from what does not arrive.
+    /// Records whether the caller reads the websocket. While it does not, missing messages have no effect.
     pub fn set_reading(&mut self, now: Now, reading: bool) {
         if reading == self.reading {
             return;
@@ -194,8 +194,8 @@ impl Channel {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(timer) = self.timers.expire(now.instant) {
             match timer {
-                Timer::HandshakeRequest => self.fail(Failure::HandshakeRequestTimeout),
-                Timer::HandshakeComplete => self.fail(Failure::HandshakeCompleteTimeout),
+                Timer::HandshakeRequest => self.fail(ChannelError::HandshakeRequestTimeout),
+                Timer::HandshakeComplete => self.fail(ChannelError::HandshakeCompleteTimeout),
                 Timer::HoldInput => self.open(),
                 Timer::Resend => {
                     if self.outbound.handle_timeout(now.instant) {
@@ -204,49 +204,49 @@ impl Channel {
                 }
                 Timer::Pace => {}
                 Timer::Probe => self.probe_failed(now),
-                Timer::FirstInput => self.events.push_back(Event::FirstInputUnanswered),
-                Timer::Gap => self.fail(Failure::Gap { missing: self.inbound.expected() }),
+                Timer::FirstInput => self.events.push_back(ChannelEvent::FirstInputUnanswered),
+                Timer::Gap => self.fail(ChannelError::Gap { missing: self.inbound.expected() }),
             }
         }
         self.rearm(now.instant);
     }
 
-    /// Takes bytes from the user, as many as fit; the rest waits until [`Self::capacity`] is more than 0.
+    /// Buffers as many of the user's bytes as fit and returns their number. See [`Self::capacity`].
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.capacity());
         self.buffer.extend_from_slice(&bytes[..taken]);
         taken
     }
 
-    /// How many bytes the path can use now: what is written beyond them only waits here, in front of what comes later.
-    pub fn appetite(&self) -> usize {
+    /// Returns how many bytes the path can use soon. Bytes written beyond that only wait in the buffer.
+    pub fn send_room(&self) -> usize {
         self.capacity().min((2 * self.payload_limit()).saturating_sub(self.buffer.len()))
     }
 
-    /// Tells how much the caller holds back for want of [`Self::appetite`]: bulk data makes larger messages worth it.
+    /// Records how many bytes the caller holds until there is [`Self::send_room`]. Bulk data starts payload discovery.
     pub fn set_backlog(&mut self, bytes: usize) {
         self.backlog = bytes;
     }
 
-    /// How many of all the bytes that were written have arrived, without a gap.
+    /// Returns how many of the written bytes have arrived without a gap.
     pub fn arrived(&self) -> u64 {
         self.flow.arrived
     }
 
-    /// Since when something is unacknowledged and nothing has been acknowledged, though we read.
+    /// Returns since when messages are unacknowledged without any new acknowledgement, although the caller reads.
     pub fn stalled_since(&self) -> Option<Instant> {
         let since = self.outbound.stalled_since().filter(|_| self.attached && self.reading)?;
         Some(self.reading_since.map_or(since, |reading| reading.max(since)))
     }
 
-    /// Sends a message that means nothing to the agent but is input for the service's idle time-out.
+    /// Sends a message that the agent ignores, but that restarts the service's idle time-out.
     pub fn keep_open(&mut self) {
         if matches!(self.phase, Phase::Open) {
             self.urgent.push_back((PayloadType::Size, transmit::padded_size(0).into()));
         }
     }
 
-    /// How many bytes [`Self::write`] would take.
+    /// Returns how many bytes [`Self::write`] would accept.
     pub fn capacity(&self) -> usize {
         match self.phase {
             Phase::Ending => 0,
@@ -256,14 +256,14 @@ impl Channel {
         }
     }
 
-    /// Asks the agent to end the session, forgetting what has not been sent; false if it would not hear it, so
-    /// that only the API can end the session.
+    /// Asks the agent to end the session and discards what has not been sent. Returns false if the agent cannot
+    /// receive the request; then only the API can end the session.
     pub fn terminate(&mut self) -> bool {
-        let understood = self.agent.as_ref().is_some_and(|(agent, _)| agent.understands_terminate());
+        let is_supported = self.agent.as_ref().is_some_and(|(agent, _)| agent.supports_terminate_flag());
         let connected = matches!(self.phase, Phase::Holding | Phase::Open);
         self.phase = Phase::Ending;
         self.buffer.clear();
-        if !(understood && connected && self.attached) {
+        if !(is_supported && connected && self.attached) {
             return false;
         }
         self.urgent.clear();
@@ -272,63 +272,63 @@ impl Channel {
         true
     }
 
-    /// Tells whether the agent has acknowledged the terminate flag.
+    /// Returns true if the agent has acknowledged the terminate flag.
     pub fn is_termination_acknowledged(&self) -> bool {
         self.terminate.is_some_and(|number| self.outbound.is_acknowledged(number))
     }
 
-    /// Tells whether the terminate flag waits behind data that the agent has not acknowledged.
+    /// Returns true if the terminate flag waits behind data that the agent has not acknowledged.
     pub fn is_termination_queued_behind_data(&self) -> bool {
         self.terminate.is_some_and(|number| self.outbound.is_pending_before(number))
     }
 
-    /// Tells whether every byte that was written has been acknowledged.
+    /// Returns true if every written byte has been acknowledged.
     pub fn is_flushed(&self) -> bool {
         self.buffer.is_empty() && self.urgent.is_empty() && self.outbound.is_clear()
     }
 
-    /// Tells whether the agent has sent its handshake request.
-    pub fn has_agent_spoken(&self) -> bool {
+    /// Returns true if the agent has sent its handshake request.
+    pub fn has_handshake_request(&self) -> bool {
         self.agent.is_some()
     }
 
-    /// Tells whether an answer of the agent is due, so that silence means something.
+    /// Returns true if the agent must send a handshake message or an acknowledgement.
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::AwaitingRequest | Phase::AwaitingComplete) || !self.outbound.is_clear()
     }
 
-    /// Tells whether messages were received that cannot be delivered since one before them is missing.
+    /// Returns true if received messages cannot be delivered because an earlier one is missing.
     pub fn has_gap(&self) -> bool {
         self.inbound.has_gap()
     }
 
-    /// How far both directions have come: grows with every message that is delivered or newly acknowledged.
+    /// Returns a counter that grows with every message that is delivered or newly acknowledged.
     pub fn progress(&self) -> u64 {
         self.inbound.expected().unsigned_abs() + self.outbound.acknowledged()
     }
 
-    /// The size in bytes of the largest message that is unacknowledged, if it is larger than every path carries.
+    /// Returns the size in bytes of the largest unacknowledged message, if some paths may not carry it.
     pub fn oversized(&self) -> Option<usize> {
         self.outbound.largest().filter(|size| *size > SAFE_PAYLOAD + frame::OVERHEAD)
     }
 
-    /// The smoothed round-trip time.
+    /// Returns the smoothed round-trip time.
     pub fn round_trip_time(&self) -> Duration {
         self.rtt.smoothed()
     }
 
-    /// The size of message, in bytes, that is to blame if the far side has just ended the session.
+    /// Returns the size in bytes of a recent probe that may be the reason if the far side has just ended the session.
     pub fn suspected_size(&self, now: Now) -> Option<usize> {
-        self.discovery.to_blame(now.instant)
+        self.discovery.suspected_size(now.instant)
     }
 
-    /// The next deadline and what it is for.
+    /// Returns the next deadline and what it is for.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         self.timers.next()
     }
 
-    /// The next thing that the caller must know.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    /// Returns the next event.
+    pub fn poll_event(&mut self) -> Option<ChannelEvent> {
         self.events.pop_front()
     }
 
@@ -339,15 +339,15 @@ impl Channel {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: ChannelError) {
         self.timers.stop(Timer::HandshakeRequest);
         self.timers.stop(Timer::HandshakeComplete);
         self.phase = Phase::Ending;
-        self.events.push_back(Event::Failed(failure));
+        self.events.push_back(ChannelEvent::Failed(failure));
     }
 
-    fn dropped(&mut self, dropped: Dropped) {
-        self.events.push_back(Event::Dropped(dropped));
+    fn dropped(&mut self, reason: DropReason) {
+        self.events.push_back(ChannelEvent::Dropped(reason));
     }
 
     fn arm_after_attach(&mut self, now: Instant) {
@@ -360,7 +360,7 @@ impl Channel {
         self.arm_for_arrivals(now);
     }
 
-    /// Starts what waits for something to arrive.
+    /// Starts the timers that wait for messages to arrive.
     fn arm_for_arrivals(&mut self, now: Instant) {
         if self.inbound.has_gap() {
             self.timers.set(Timer::Gap, now + GAP_TIMEOUT);
@@ -373,7 +373,7 @@ impl Channel {
         }
     }
 
-    /// Follows what the other parts want to wait for.
+    /// Sets the timers that follow from the state of the parts.
     fn rearm(&mut self, now: Instant) {
         match self.outbound.next_deadline().filter(|_| self.reading) {
             Some(at) => self.timers.set(Timer::Resend, at),
@@ -385,23 +385,23 @@ impl Channel {
     }
 }
 
-/// How far the user's bytes have come.
+/// Counts the user's bytes that were sent and that have arrived.
 #[derive(Debug, Default)]
 struct Flow {
-    left: u64,
-    /// The messages that carry them, by number, and where each ends.
+    bytes_sent: u64,
+    /// The messages that carry them: sequence number, and the count of bytes up to its end.
     messages: VecDeque<(i64, u64)>,
     arrived: u64,
 }
 
 impl Flow {
-    fn leaves(&mut self, number: i64, bytes: usize) {
-        self.left += bytes as u64;
-        self.messages.push_back((number, self.left));
+    fn sent(&mut self, number: i64, bytes: usize) {
+        self.bytes_sent += bytes as u64;
+        self.messages.push_back((number, self.bytes_sent));
     }
 
-    /// Everything before `number` has been acknowledged.
-    fn arrives_before(&mut self, number: i64) {
+    /// Records that every message before `number` has been acknowledged.
+    fn acknowledged_before(&mut self, number: i64) {
         while let Some((_, end)) = self.messages.pop_front_if(|(message, _)| *message < number) {
             self.arrived = end;
         }
@@ -412,6 +412,14 @@ fn uuid4(random: &mut Random) -> Uuid {
     let mut bytes = [0; 16];
     random(&mut bytes);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// Frames for tests that play the agent.
+#[cfg(test)]
+pub(crate) mod wire {
+    pub(crate) use super::discovery::SAFE_PAYLOAD;
+    pub(crate) use super::frame::{Frame, Header};
+    pub(crate) use super::message::{MessageType, PayloadType};
 }
 
 #[cfg(test)]

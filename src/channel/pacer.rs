@@ -1,17 +1,17 @@
 //! A token bucket over messages, not bytes.
 //!
-//! A third-party claim says that the service punishes more than 1,000 messages a second; nobody can tell. Urgent
-//! messages (acknowledgements, flags) go at once and are charged; data and resends wait for a token, but ten a second
-//! always pass, so that a full-rate download cannot silence an upload.
+//! A third party reports that the service punishes more than 1,000 messages a second; this is not verified. Urgent
+//! messages (acknowledgements, flags) are sent at once and charged. Data and resends wait for a token, but ten a second
+//! always pass, so that the acknowledgements of a full-rate download cannot stop an upload.
 
 use std::time::{Duration, Instant};
 
-/// How fast the bucket fills, and how much it holds.
+/// The limit on messages a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Messages a second.
     pub rate: f64,
-    /// Messages that may leave in a burst.
+    /// Messages in a burst.
     pub depth: f64,
 }
 
@@ -21,17 +21,17 @@ impl Default for Pace {
     }
 }
 
-/// Whether a message carries all that it may.
+/// Whether a message carries the largest payload that is allowed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     Full,
     Partial,
 }
 
-/// Data passes at least this often, whatever the debt.
+/// Data passes at least this often, whatever was charged.
 const GUARANTEED: Duration = Duration::from_millis(100);
 
-/// The bucket.
+/// The token bucket.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     pace: Pace,
@@ -45,14 +45,14 @@ impl Pacer {
         Self { pace, tokens: pace.depth, filled: now, last_data: None }
     }
 
-    /// Charges an urgent message, which does not ask.
+    /// Charges an urgent message, which does not wait.
     pub(crate) fn charge(&mut self, now: Instant) {
         self.fill(now);
         self.tokens = (self.tokens - 1.0).max(-self.pace.depth);
     }
 
-    /// Takes a token for data, or tells when to ask again. A message that could be fuller leaves at once from a
-    /// bucket that is half full, but does not take the tokens of fuller ones when there are few.
+    /// Takes a token for data, or returns when to try again. A partial message needs a bucket that is half full, so
+    /// that it does not use the tokens of full messages when there are few.
     pub(crate) fn take(&mut self, now: Instant, load: Load) -> Result<(), Instant> {
         self.fill(now);
         let wanted = match load {
@@ -60,7 +60,7 @@ impl Pacer {
             Load::Partial => (self.pace.depth / 2.0).max(1.0),
         };
         let guaranteed = self.last_data.map_or(now, |last| last + GUARANTEED);
-        // A millionth of a token is lost to rounding; waiting for it would be a deadline that never comes.
+        // Rounding may lose a millionth of a token; a wait for it could never end.
         if self.tokens < wanted - 1e-6 && now < guaranteed {
             let wait = Duration::from_secs_f64((wanted - self.tokens) / self.pace.rate);
             return Err((now + wait.max(Duration::from_micros(10))).min(guaranteed));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_could_be_fuller_waits_only_where_tokens_are_few() {
+    fn a_partial_message_waits_only_if_tokens_are_few() {
         let now = start().instant;
         let mut pacer = Pacer::new(now, Pace::default());
         assert!(pacer.take(now, Load::Partial).is_ok());

@@ -1,53 +1,53 @@
-//! The channel's way in: what a received message means, and what is acknowledged.
+//! The receiving side of a channel: handles and acknowledges received messages.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::event::{Dropped, Event, Failure, Now};
+use super::event::{ChannelError, ChannelEvent, DropReason, Now};
 use super::frame::{Frame, OVERHEAD};
 use super::handshake;
 use super::inbound::Verdict;
 use super::message::{Acknowledge, ChannelClosed, Flag, MessageType, PayloadType};
 use super::timer::Timer;
-use super::{Channel, GAP_TIMEOUT, HANDSHAKE_TIMEOUT, HOLD_INPUT, Phase, Receipt};
+use super::{Ack, Channel, GAP_TIMEOUT, HANDSHAKE_TIMEOUT, HOLD_INPUT, Phase};
 
-/// How long new data is held back after a `pause_publication` that nothing takes back.
+/// The longest time that new data waits after a `pause_publication`.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Acknowledgements repeated on a new connection: those in flight on the old one are lost, and the agent resends
-/// only ten messages a second.
+/// How many acknowledgements are repeated on a new websocket. Those in flight on the old one are lost, and the agent
+/// resends only ten messages a second.
 const REPEATED_ACKNOWLEDGEMENTS: usize = 128;
 
 impl Channel {
-    /// Takes one websocket message, text or binary: both official ends treat them alike.
+    /// Handles one websocket message, text or binary: the official client and the agent treat both alike.
     pub fn handle_frame(&mut self, now: Now, message: &Bytes) {
         let frame = match Frame::parse(message) {
             Ok(frame) => frame,
-            Err(error) => return self.dropped(Dropped::Malformed(error)),
+            Err(error) => return self.dropped(DropReason::Malformed(error)),
         };
         match frame.message_type {
-            MessageType::OutputStreamData | MessageType::Acknowledge if !frame.digest_is_right() => {
-                self.dropped(Dropped::Digest { sequence_number: frame.sequence_number });
+            MessageType::OutputStreamData | MessageType::Acknowledge if !frame.has_valid_digest() => {
+                self.dropped(DropReason::Digest { sequence_number: frame.sequence_number });
             }
             MessageType::OutputStreamData => self.handle_stream_data(now, frame),
             MessageType::Acknowledge => self.handle_acknowledge(now, &frame),
             MessageType::ChannelClosed => self.handle_closed(&frame),
             MessageType::StartPublication => self.paused_until = None,
             MessageType::PausePublication => self.paused_until = Some(now.instant + PAUSE),
-            MessageType::InputStreamData | MessageType::Unknown => self.dropped(Dropped::Type),
+            MessageType::InputStreamData | MessageType::Unknown => self.dropped(DropReason::Type),
         }
         self.rearm(now.instant);
     }
 
     fn handle_stream_data(&mut self, now: Now, frame: Frame) {
-        let receipt = Receipt { message_id: frame.message_id, sequence_number: frame.sequence_number };
+        let ack = Ack { message_id: frame.message_id, sequence_number: frame.sequence_number };
         self.paused_until = None;
         match self.inbound.accept(frame) {
-            Verdict::Dropped => return self.dropped(Dropped::SequenceNumber(receipt.sequence_number)),
-            Verdict::Duplicate => self.receipts.push_back(receipt),
-            Verdict::Kept => self.acknowledge(receipt),
+            Verdict::Dropped => return self.dropped(DropReason::SequenceNumber(ack.sequence_number)),
+            Verdict::Duplicate => self.acks.push_back(ack),
+            Verdict::Kept => self.acknowledge(ack),
             Verdict::Deliver(frames) => {
-                self.acknowledge(receipt);
+                self.acknowledge(ack);
                 self.timers.stop(Timer::Gap);
                 for frame in frames {
                     self.deliver(now, frame);
@@ -59,20 +59,20 @@ impl Channel {
         }
     }
 
-    fn acknowledge(&mut self, receipt: Receipt) {
-        self.receipts.push_back(receipt);
-        if self.recent.len() == REPEATED_ACKNOWLEDGEMENTS {
-            self.recent.pop_front();
+    fn acknowledge(&mut self, ack: Ack) {
+        self.acks.push_back(ack);
+        if self.recent_acks.len() == REPEATED_ACKNOWLEDGEMENTS {
+            self.recent_acks.pop_front();
         }
-        self.recent.push_back(receipt);
+        self.recent_acks.push_back(ack);
     }
 
-    /// Queues the latest acknowledgements again, in case the last websocket lost them.
-    pub(super) fn repeat_receipts(&mut self) {
-        let first_pending = self.receipts.front().map_or(i64::MAX, |receipt| receipt.sequence_number);
-        let lost = self.recent.iter().filter(|receipt| receipt.sequence_number < first_pending);
-        let lost: Vec<Receipt> = lost.copied().collect();
-        self.receipts.extend(lost);
+    /// Queues the latest acknowledgements again, since the last websocket may have lost them.
+    pub(super) fn repeat_acks(&mut self) {
+        let first_pending = self.acks.front().map_or(i64::MAX, |ack| ack.sequence_number);
+        let lost = self.recent_acks.iter().filter(|ack| ack.sequence_number < first_pending);
+        let lost: Vec<Ack> = lost.copied().collect();
+        self.acks.extend(lost);
     }
 
     fn deliver(&mut self, now: Now, frame: Frame) {
@@ -85,17 +85,17 @@ impl Channel {
             | PayloadType::Size
             | PayloadType::HandshakeResponse
             | PayloadType::Other(_) => {
-                self.dropped(Dropped::Type);
+                self.dropped(DropReason::Type);
             }
         }
     }
 
     fn handle_handshake_request(&mut self, now: Now, payload: &[u8]) {
         if !matches!(self.phase, Phase::AwaitingRequest) {
-            return self.dropped(Dropped::Type);
+            return self.dropped(DropReason::Type);
         }
         let Ok(answer) = handshake::answer(payload, self.for_remote_host) else {
-            return self.dropped(Dropped::Body("HandshakeRequest"));
+            return self.dropped(DropReason::Body("HandshakeRequest"));
         };
         self.agent = Some((answer.agent_version, answer.mode));
         self.urgent.push_back((PayloadType::HandshakeResponse, answer.response.into()));
@@ -103,16 +103,20 @@ impl Channel {
         self.timers.set(Timer::HandshakeComplete, now.instant + HANDSHAKE_TIMEOUT);
         self.phase = Phase::AwaitingComplete;
         if let Some(refusal) = answer.refusal {
-            self.fail(Failure::Refused(refusal));
+            self.fail(ChannelError::Refused(refusal));
         }
     }
 
     fn handle_handshake_complete(&mut self, now: Now, payload: &[u8]) {
         let (Phase::AwaitingComplete, Some((agent, mode))) = (&self.phase, &self.agent) else {
-            return self.dropped(Dropped::Type);
+            return self.dropped(DropReason::Type);
         };
         let customer_message = handshake::customer_message(payload);
-        self.events.push_back(Event::Connected { agent: agent.clone(), mode: *mode, customer_message });
+        self.events.push_back(ChannelEvent::Connected {
+            agent: agent.clone(),
+            mode: *mode,
+            customer_message,
+        });
         self.phase = Phase::Holding;
         self.timers.stop(Timer::HandshakeComplete);
         self.timers.set(Timer::HoldInput, now.instant + HOLD_INPUT);
@@ -120,31 +124,31 @@ impl Channel {
 
     fn handle_output(&mut self, payload: Bytes) {
         match self.phase {
-            Phase::AwaitingRequest => self.fail(Failure::NotAPort),
-            Phase::AwaitingComplete => self.dropped(Dropped::Type),
+            Phase::AwaitingRequest => self.fail(ChannelError::NotAPort),
+            Phase::AwaitingComplete => self.dropped(DropReason::Type),
             Phase::Holding | Phase::Open | Phase::Ending => {
                 self.open();
-                self.events.push_back(Event::Data(payload));
+                self.events.push_back(ChannelEvent::Data(payload));
             }
         }
     }
 
     fn handle_flag(&mut self, payload: &[u8]) {
         match Flag::from_payload(payload) {
-            Some(Flag::ConnectToPortError) => self.events.push_back(Event::PortRefused),
-            Some(Flag::TerminateSession) | None => self.dropped(Dropped::Body("Flag")),
+            Some(Flag::ConnectToPortError) => self.events.push_back(ChannelEvent::PortRefused),
+            Some(Flag::TerminateSession) | None => self.dropped(DropReason::Body("Flag")),
         }
     }
 
     fn handle_acknowledge(&mut self, now: Now, frame: &Frame) {
         self.paused_until = None;
         let Ok(body) = serde_json::from_slice::<Acknowledge>(&frame.payload) else {
-            return self.dropped(Dropped::Body("acknowledge"));
+            return self.dropped(DropReason::Body("acknowledge"));
         };
         let number = body.acknowledged_message_sequence_number;
-        let shortest = self.window.shortest_round_trip();
-        let Some(sample) = self.outbound.acknowledge(now.instant, number, shortest) else { return };
-        self.flow.arrives_before(self.outbound.first_pending());
+        let min_rtt = self.window.min_rtt();
+        let Some(sample) = self.outbound.acknowledge(now.instant, number, min_rtt) else { return };
+        self.flow.acknowledged_before(self.outbound.first_pending());
         if let Some(rtt) = sample.rtt {
             self.rtt.sample(rtt);
         }
@@ -155,7 +159,7 @@ impl Channel {
         }
         if let Some(size) = self.discovery.acknowledged(number) {
             self.timers.stop(Timer::Probe);
-            self.events.push_back(Event::SizeProven(size));
+            self.events.push_back(ChannelEvent::SizeProven(size));
         }
         if self.first_input == Some(number) {
             self.timers.stop(Timer::FirstInput);
@@ -165,6 +169,6 @@ impl Channel {
     fn handle_closed(&mut self, frame: &Frame) {
         let output = serde_json::from_slice::<ChannelClosed>(&frame.payload).map(|closed| closed.output);
         self.phase = Phase::Ending;
-        self.events.push_back(Event::Closed { output: output.unwrap_or_default() });
+        self.events.push_back(ChannelEvent::Closed { output: output.unwrap_or_default() });
     }
 }

@@ -1,21 +1,22 @@
 //! The round-trip estimate and the retransmission timeout that follows from it.
 //!
-//! Same start, gains and granularity as both official ends (docs/protocol.md), with three differences: a floor, no
-//! ceiling of one second (a slow path would be flooded with duplicates), and backoff that holds until a message
-//! that was sent once is acknowledged (Karn). Callers give samples of messages that were sent once only.
+//! Initial values, gains and granularity are those of the official client and the agent (docs/protocol.md), with three
+//! differences: a floor; no ceiling of one second, since a slow path would be flooded with duplicates; and backoff
+//! until a message that was sent once is acknowledged (Karn). Callers pass only samples of messages that were sent
+//! once.
 
 use std::time::Duration;
 
-/// Below this a resend would race the acknowledgement.
+/// With a shorter timeout, resends would often precede the acknowledgement.
 const FLOOR: Duration = Duration::from_millis(200);
-/// The first input may be resent as early as this.
-const EAGER_FLOOR: Duration = Duration::from_millis(50);
-/// A path slower than this is lost, not slow.
+/// The shortest timeout of the first input.
+const FIRST_INPUT_FLOOR: Duration = Duration::from_millis(50);
+/// The longest timeout without backoff.
 const CEILING: Duration = Duration::from_secs(10);
-/// Backoff stops doubling here, unless the path itself is slower.
+/// The longest timeout with backoff, unless the path itself is slower.
 const BACKOFF_CEILING: Duration = Duration::from_secs(2);
 const GRANULARITY: Duration = Duration::from_millis(10);
-/// Where both official ends start, before any sample.
+/// The values of the official client and the agent before any sample.
 const INITIAL: Duration = Duration::from_millis(100);
 const INITIAL_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -33,7 +34,7 @@ impl Rtt {
         Self { smoothed: INITIAL, variation: Duration::ZERO, latest: None, backoff: 0 }
     }
 
-    /// Takes the time between sending a message once and its acknowledgement; ends backoff.
+    /// Adds the time between the only sending of a message and its acknowledgement; ends backoff.
     pub(crate) fn sample(&mut self, rtt: Duration) {
         self.variation = self.variation * 3 / 4 + self.smoothed.abs_diff(rtt) / 4;
         self.smoothed = self.smoothed * 7 / 8 + rtt / 8;
@@ -46,27 +47,27 @@ impl Rtt {
         self.backoff = (self.backoff + 1).min(16);
     }
 
-    /// Forgets the backoff: what timed out did so on a connection that is gone.
-    pub(crate) fn forgive(&mut self) {
+    /// Ends backoff: the timeouts occurred on a closed connection.
+    pub(crate) fn reset_backoff(&mut self) {
         self.backoff = 0;
     }
 
-    /// The smoothed round-trip time.
+    /// Returns the smoothed round-trip time.
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
     }
 
-    /// How long to wait for an acknowledgement before resending.
+    /// Returns how long to wait for an acknowledgement before a resend.
     pub(crate) fn timeout(&self) -> Duration {
         let base = self.estimate().clamp(FLOOR, CEILING);
         let doubled = base.saturating_mul(1 << self.backoff.min(16));
         doubled.min(base.max(BACKOFF_CEILING))
     }
 
-    /// The timeout of the first input, by the latest sample alone: the agent often is not ready for it (it dials only
-    /// then), so that an early resend is worth its price.
-    pub(crate) fn eager_timeout(&self) -> Duration {
-        self.latest.map_or(self.timeout(), |latest| (latest * 3).max(EAGER_FLOOR).min(self.timeout()))
+    /// Returns the timeout of the first input, from the latest sample alone. The agent often does not accept it yet,
+    /// since it connects to the port at that time: an early resend saves more than it costs.
+    pub(crate) fn first_input_timeout(&self) -> Duration {
+        self.latest.map_or(self.timeout(), |latest| (latest * 3).max(FIRST_INPUT_FLOOR).min(self.timeout()))
     }
 
     fn estimate(&self) -> Duration {

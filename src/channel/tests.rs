@@ -1,4 +1,4 @@
-//! The channel against hand-made frames; against a whole agent over a bad link it is tested in `tests/pair`.
+//! The channel with hand-made frames. `tests/pair` tests it with a simulated agent over a bad link.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub(crate) fn start() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }
 
-/// A channel, the time, and the agent's numbers.
+/// A channel, the time, and the agent's next sequence number.
 pub(crate) struct Bench {
     pub(crate) channel: Channel,
     pub(crate) now: Now,
@@ -30,12 +30,12 @@ impl Bench {
             seed = seed.wrapping_add(1);
             bytes.fill(seed);
         };
-        let mut channel = Channel::new(now, Settings::default(), Box::new(random));
+        let mut channel = Channel::new(now, ChannelSettings::default(), Box::new(random));
         channel.attach(now, "first token");
         Self { channel, now, next: 0 }
     }
 
-    /// A channel whose handshake is complete, with everything sent so far forgotten.
+    /// Returns a channel whose handshake is complete and whose output so far is discarded.
     pub(crate) fn open() -> Self {
         let mut bench = Self::new();
         bench.agent_sends(PayloadType::HandshakeRequest, REQUEST);
@@ -91,7 +91,7 @@ impl Bench {
             .collect()
     }
 
-    /// Stream messages that are sent now, by the names of their payload types; every one arrives.
+    /// Returns the stream messages that are sent now, with their payload types, and acknowledges each.
     pub(crate) fn arrivals(&mut self) -> Vec<(String, Bytes)> {
         let stream = |frame: &Frame| frame.message_type == MessageType::InputStreamData;
         let sent: Vec<Frame> = self.transmits().into_iter().filter(stream).collect();
@@ -103,13 +103,13 @@ impl Bench {
             .collect()
     }
 
-    /// Payloads of the stream data that is sent now.
+    /// Returns the payloads of the stream data that is sent now.
     fn sent(&mut self) -> Vec<Bytes> {
         let stream = |frame: &Frame| frame.message_type == MessageType::InputStreamData;
         self.transmits().into_iter().filter(stream).map(|frame| frame.payload).collect()
     }
 
-    /// Numbers that are acknowledged now.
+    /// Returns the sequence numbers that are acknowledged now.
     fn acknowledged(&mut self) -> Vec<i64> {
         let number = |frame: &Frame| {
             let body: Value = serde_json::from_slice(&frame.payload).ok()?;
@@ -122,19 +122,19 @@ impl Bench {
             .collect()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<ChannelEvent> {
         std::iter::from_fn(|| self.channel.poll_event()).collect()
     }
 }
 
 const REQUEST: &[u8] = br#"{"AgentVersion":"3.3.987.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}"#;
 
-fn data(bytes: &'static [u8]) -> Event {
-    Event::Data(Bytes::from_static(bytes))
+fn data(bytes: &'static [u8]) -> ChannelEvent {
+    ChannelEvent::Data(Bytes::from_static(bytes))
 }
 
 #[test]
-fn every_websocket_is_opened_with_its_own_token_and_the_same_client() {
+fn every_websocket_is_opened_with_its_token_and_the_same_client_id() {
     let mut bench = Bench::new();
     let open = |bench: &mut Bench| match bench.channel.poll_transmit(bench.now) {
         Some(Transmit::Text(text)) => serde_json::from_str::<Value>(&text).unwrap(),
@@ -159,8 +159,8 @@ fn every_websocket_is_opened_with_its_own_token_and_the_same_client() {
 }
 
 #[test]
-fn input_waits_for_the_first_output_or_a_moment_after_the_handshake() {
-    for speaks_first in [true, false] {
+fn input_waits_for_the_first_output_or_ten_milliseconds_after_the_handshake() {
+    for sends_first in [true, false] {
         let mut bench = Bench::new();
         assert_eq!(bench.channel.write(b"input"), 5);
         bench.agent_sends(PayloadType::HandshakeRequest, REQUEST);
@@ -169,14 +169,14 @@ fn input_waits_for_the_first_output_or_a_moment_after_the_handshake() {
             PayloadType::HandshakeComplete,
             br#"{"HandshakeTimeToComplete":1,"CustomerMessage":"hi"}"#,
         );
-        let connected = Event::Connected {
+        let connected = ChannelEvent::Connected {
             agent: AgentVersion::parse("3.3.987.0"),
             mode: Mode::Single,
             customer_message: "hi".to_owned(),
         };
         assert_eq!(bench.events(), [connected]);
         assert!(bench.sent().is_empty());
-        if speaks_first {
+        if sends_first {
             bench.agent_sends(PayloadType::Output, b"banner");
         } else {
             assert_eq!(bench.channel.poll_timeout().unwrap().1, Timer::HoldInput);
@@ -187,11 +187,11 @@ fn input_waits_for_the_first_output_or_a_moment_after_the_handshake() {
 }
 
 #[test]
-fn stream_messages_are_acknowledged_one_by_one_and_again() {
+fn each_stream_message_is_acknowledged_and_duplicates_again() {
     let mut bench = Bench::open();
     bench.agent_sends_as(5, PayloadType::Output, b"late");
     bench.agent_sends_as(4, PayloadType::Output, b"also");
-    assert_eq!(bench.acknowledged(), [5, 4], "early ones when they are kept");
+    assert_eq!(bench.acknowledged(), [5, 4], "early ones are acknowledged when they are kept");
     assert!(bench.events().is_empty());
     bench.agent_sends_as(3, PayloadType::Output, b"first");
     assert_eq!(bench.acknowledged(), [3]);
@@ -200,13 +200,13 @@ fn stream_messages_are_acknowledged_one_by_one_and_again() {
     assert_eq!(
         bench.acknowledged(),
         [4],
-        "or a lost acknowledgement would stop the agent's resending for good"
+        "without it, a lost acknowledgement would stop the agent's resends"
     );
     assert!(bench.events().is_empty());
 }
 
 #[test]
-fn what_is_damaged_or_unknown_is_dropped_without_acknowledgement() {
+fn damaged_and_unknown_messages_are_dropped_without_acknowledgement() {
     let mut bench = Bench::open();
     let good = Header {
         message_type: MessageType::OutputStreamData,
@@ -223,15 +223,15 @@ fn what_is_damaged_or_unknown_is_dropped_without_acknowledgement() {
     bench.agent_sends_as(-1, PayloadType::Output, b"negative");
     bench.deliver(MessageType::InputStreamData, 3, PayloadType::Output, b"an echo of our own");
     assert!(bench.transmits().is_empty());
-    assert!(bench.events().iter().all(|event| matches!(event, Event::Dropped(_))));
+    assert!(bench.events().iter().all(|event| matches!(event, ChannelEvent::Dropped(_))));
     bench.agent_sends_as(3, PayloadType::Other(4711), b"from the future");
-    assert_eq!(bench.acknowledged(), [3], "an unknown payload takes its number all the same");
+    assert_eq!(bench.acknowledged(), [3], "an unknown payload type uses a sequence number too");
     bench.agent_sends_as(4, PayloadType::Output, b"goes on");
     assert!(bench.events().contains(&data(b"goes on")));
 }
 
 #[test]
-fn a_lone_newline_passes_unchanged_both_ways() {
+fn a_single_newline_is_unchanged_in_both_directions() {
     let mut bench = Bench::open();
     bench.channel.write(b"\n");
     assert_eq!(bench.sent(), [&b"\n"[..]]);
@@ -240,7 +240,7 @@ fn a_lone_newline_passes_unchanged_both_ways() {
 }
 
 #[test]
-fn a_pause_holds_new_data_back_and_neither_acknowledgements_nor_resends() {
+fn a_pause_delays_new_data_but_not_resends() {
     let mut bench = Bench::open();
     bench.channel.write(b"before");
     assert_eq!(bench.sent().len(), 1);
@@ -254,16 +254,16 @@ fn a_pause_holds_new_data_back_and_neither_acknowledgements_nor_resends() {
     bench.deliver(MessageType::PausePublication, 0, PayloadType::None, b"x");
     bench.channel.write(b"at last");
     bench.pass(Duration::from_secs(10));
-    assert!(bench.sent().contains(&Bytes::from_static(b"at last")), "a pause that nobody takes back ends");
+    assert!(bench.sent().contains(&Bytes::from_static(b"at last")), "a pause without start_publication ends");
 }
 
 #[test]
-fn a_new_websocket_repeats_acknowledgements_and_what_is_unacknowledged() {
+fn a_new_websocket_repeats_acknowledgements_and_unacknowledged_messages() {
     let mut bench = Bench::open();
     bench.channel.write(b"unacknowledged");
     assert_eq!(bench.sent().len(), 1);
     bench.channel.detach(bench.now);
-    assert_eq!(bench.channel.poll_timeout(), None, "no timer runs while there is no connection");
+    assert_eq!(bench.channel.poll_timeout(), None, "no timer runs while the channel is detached");
     bench.pass(Duration::from_secs(300));
     bench.channel.attach(bench.now, "token");
     let frames = bench.transmits();
@@ -274,7 +274,7 @@ fn a_new_websocket_repeats_acknowledgements_and_what_is_unacknowledged() {
 }
 
 #[test]
-fn a_resend_is_the_same_message_to_the_byte() {
+fn a_resend_has_the_same_bytes() {
     let mut bench = Bench::open();
     bench.channel.write(b"data");
     let first = bench.transmits();
@@ -283,26 +283,26 @@ fn a_resend_is_the_same_message_to_the_byte() {
 }
 
 #[test]
-fn the_last_word_of_the_service_is_an_event_and_data_before_it_counts() {
+fn channel_closed_is_an_event_and_data_around_it_is_delivered() {
     let mut bench = Bench::open();
     bench.agent_sends(PayloadType::Output, b"tail");
     let body = br#"{"MessageType":"channel_closed","Output":"because"}"#;
     bench.deliver(MessageType::ChannelClosed, 0, PayloadType::None, body);
-    assert_eq!(bench.events(), [data(b"tail"), Event::Closed { output: "because".to_owned() }]);
+    assert_eq!(bench.events(), [data(b"tail"), ChannelEvent::Closed { output: "because".to_owned() }]);
     assert_eq!(bench.channel.capacity(), 0);
     bench.agent_sends(PayloadType::Output, b"overtaken");
-    assert_eq!(bench.events(), [data(b"overtaken")], "the last word may overtake data");
+    assert_eq!(bench.events(), [data(b"overtaken")], "channel_closed may overtake data");
 }
 
 #[test]
-fn output_without_a_handshake_is_a_shell_and_not_a_port() {
+fn output_without_a_handshake_fails_as_a_shell() {
     let mut bench = Bench::new();
     bench.agent_sends(PayloadType::Output, b"sh-4.2$ ");
-    assert_eq!(bench.events(), [Event::Failed(Failure::NotAPort)]);
+    assert_eq!(bench.events(), [ChannelEvent::Failed(ChannelError::NotAPort)]);
 }
 
 #[test]
-fn writing_takes_what_fits_and_the_writer_waits() {
+fn write_accepts_what_fits_the_buffer() {
     let mut bench = Bench::open();
     let much = vec![7; BUFFER + 1];
     assert_eq!(bench.channel.write(&much), BUFFER);
@@ -313,7 +313,7 @@ fn writing_takes_what_fits_and_the_writer_waits() {
 }
 
 #[test]
-fn nothing_is_concluded_from_silence_while_the_caller_does_not_read() {
+fn timers_for_arrivals_stop_while_the_caller_does_not_read() {
     let mut bench = Bench::open();
     bench.channel.write(b"unacknowledged");
     assert_eq!(bench.sent().len(), 1);
@@ -323,13 +323,13 @@ fn nothing_is_concluded_from_silence_while_the_caller_does_not_read() {
     assert!(bench.sent().is_empty() && bench.events().is_empty());
     bench.channel.set_reading(bench.now, true);
     bench.pass(Duration::from_secs(119));
-    assert!(!bench.events().iter().any(|event| matches!(event, Event::Failed(_))));
+    assert!(!bench.events().iter().any(|event| matches!(event, ChannelEvent::Failed(_))));
     bench.pass(Duration::from_secs(1));
-    assert!(bench.events().contains(&Event::Failed(Failure::Gap { missing: 3 })));
+    assert!(bench.events().contains(&ChannelEvent::Failed(ChannelError::Gap { missing: 3 })));
 }
 
 #[test]
-fn what_has_arrived_is_counted_up_to_the_first_gap() {
+fn arrived_bytes_are_counted_up_to_the_first_gap() {
     let mut bench = Bench::open();
     assert_eq!(bench.channel.write(&[7; 3000]), 3000);
     assert_eq!(bench.sent().len(), 3);
@@ -343,22 +343,25 @@ fn what_has_arrived_is_counted_up_to_the_first_gap() {
 }
 
 #[test]
-fn the_appetite_is_what_can_leave_soon() {
+fn send_room_is_what_can_be_sent_soon() {
     let mut bench = Bench::open();
-    let appetite = bench.channel.appetite();
-    assert_eq!(appetite, 2 * SAFE_PAYLOAD);
-    bench.channel.write(&vec![7; appetite]);
-    assert_eq!(bench.channel.appetite(), 0);
+    let send_room = bench.channel.send_room();
+    assert_eq!(send_room, 2 * SAFE_PAYLOAD);
+    bench.channel.write(&vec![7; send_room]);
+    assert_eq!(bench.channel.send_room(), 0);
     bench.transmits();
-    assert_eq!(bench.channel.appetite(), appetite, "what has left leaves room");
-    while !bench.sent().is_empty() || bench.channel.appetite() > 0 {
-        bench.channel.write(&vec![7; bench.channel.appetite()]);
+    assert_eq!(bench.channel.send_room(), send_room, "sent bytes free room");
+    while !bench.sent().is_empty() || bench.channel.send_room() > 0 {
+        bench.channel.write(&vec![7; bench.channel.send_room()]);
     }
-    assert!(bench.channel.capacity() > 0, "a full window ends the appetite before the room does");
+    assert!(
+        bench.channel.capacity() > 0,
+        "a full window leaves no send room although the buffer has capacity"
+    );
 }
 
 #[test]
-fn a_session_is_kept_open_by_a_message_without_meaning() {
+fn a_session_is_kept_open_by_a_minimal_size_message() {
     let mut bench = Bench::open();
     bench.channel.keep_open();
     assert_eq!(bench.sent(), [Bytes::from_static(br#"{"cols":80,"rows":24}"#)]);
@@ -366,7 +369,7 @@ fn a_session_is_kept_open_by_a_message_without_meaning() {
 }
 
 #[test]
-fn a_stall_begins_with_the_last_acknowledgement_or_what_is_waited_for() {
+fn a_stall_begins_with_the_last_acknowledgement_or_the_oldest_unacknowledged_message() {
     let mut bench = Bench::open();
     assert_eq!(bench.channel.stalled_since(), None);
     bench.pass(Duration::from_secs(5));
@@ -379,18 +382,18 @@ fn a_stall_begins_with_the_last_acknowledgement_or_what_is_waited_for() {
     assert_eq!(bench.channel.stalled_since(), Some(sent_at + Duration::from_millis(100)));
     bench.channel.set_reading(bench.now, false);
     bench.pass(Duration::from_secs(100));
-    assert_eq!(bench.channel.stalled_since(), None, "nobody listens");
+    assert_eq!(bench.channel.stalled_since(), None, "the caller does not read");
     bench.channel.set_reading(bench.now, true);
     assert_eq!(bench.channel.stalled_since(), Some(bench.now.instant));
     bench.channel.detach(bench.now);
-    assert_eq!(bench.channel.stalled_since(), None, "an outage is no stall");
+    assert_eq!(bench.channel.stalled_since(), None, "an outage is not a stall");
 }
 
 #[test]
-fn the_refusal_of_a_connection_keeps_its_place_among_the_data() {
+fn a_refused_connection_is_reported_in_order_with_the_data() {
     let mut bench = Bench::open();
     bench.agent_sends(PayloadType::Output, b"before");
     bench.agent_sends(PayloadType::Flag, &3u32.to_be_bytes());
     bench.agent_sends(PayloadType::Output, b"after");
-    assert_eq!(bench.events(), [data(b"before"), Event::PortRefused, data(b"after")]);
+    assert_eq!(bench.events(), [data(b"before"), ChannelEvent::PortRefused, data(b"after")]);
 }

@@ -1,25 +1,25 @@
-//! The channel's deadlines, all in one table.
+//! The channel's deadlines in one table.
 
 use std::time::Instant;
 
-/// What a deadline is for; told by `poll_timeout`, so that a log line can say it.
+/// What a deadline is for; `poll_timeout` returns it for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// The agent's first message must have come.
+    /// The agent's handshake request must have arrived.
     HandshakeRequest,
-    /// The agent must have said that the handshake is complete.
+    /// The agent's HandshakeComplete must have arrived.
     HandshakeComplete,
-    /// The first input may leave.
+    /// The first input may be sent.
     HoldInput,
     /// An acknowledgement is overdue.
     Resend,
     /// The pacer has a token again.
     Pace,
-    /// A payload probe counts as lost.
+    /// The probe in flight counts as lost.
     Probe,
-    /// The first input is unacknowledged for so long that the port may not be listening.
+    /// The first input is unacknowledged; the port may not be listening.
     FirstInput,
-    /// A missing message must have come.
+    /// A missing message must have arrived.
     Gap,
 }
 
@@ -57,7 +57,7 @@ impl TimerTable {
         self.0 = Default::default();
     }
 
-    /// The next deadline and why.
+    /// Returns the next deadline and its timer.
     pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
         Timer::ALL
             .iter()

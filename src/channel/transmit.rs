@@ -1,19 +1,19 @@
-//! The channel's way out: what is sent next, and whether it may be sent now.
+//! The sending side of a channel: decides what is sent next, and whether it may be sent now.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::discovery::{self, SAFE_PAYLOAD};
-use super::event::{Event, Now, Transmit};
+use super::event::{ChannelEvent, Now, Transmit};
 use super::frame::{self, Header};
 use super::message::{self, Acknowledge, MessageType, PayloadType};
 use super::pacer::Load;
 use super::timer::Timer;
-use super::{Channel, FIRST_INPUT_TIMEOUT, Phase, Receipt, uuid4};
+use super::{Ack, Channel, FIRST_INPUT_TIMEOUT, Phase, uuid4};
 
 impl Channel {
-    /// The next message to send: opening, acknowledgements, urgent, resends, new data.
+    /// Returns the next message to send: opening, acknowledgements, urgent messages, resends, new data.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit> {
         if !self.attached {
             return None;
@@ -22,7 +22,7 @@ impl Channel {
             return Some(Transmit::Text(opening));
         }
         let frame = self
-            .next_receipt(now)
+            .next_ack(now)
             .or_else(|| self.next_urgent(now))
             .or_else(|| self.next_resend(now))
             .or_else(|| self.next_data(now));
@@ -30,8 +30,8 @@ impl Channel {
         frame.map(Transmit::Binary)
     }
 
-    fn next_receipt(&mut self, now: Now) -> Option<Bytes> {
-        let Receipt { message_id, sequence_number } = self.receipts.pop_front()?;
+    fn next_ack(&mut self, now: Now) -> Option<Bytes> {
+        let Ack { message_id, sequence_number } = self.acks.pop_front()?;
         self.pacer.charge(now.instant);
         let body = message::json(&Acknowledge::of_output(message_id, sequence_number));
         let header = Header {
@@ -80,16 +80,16 @@ impl Channel {
         }
         let payload = self.buffer.split_to(payload);
         let first = self.first_input.is_none();
-        let timeout = if first { self.rtt.eager_timeout() } else { self.rtt.timeout() };
+        let timeout = if first { self.rtt.first_input_timeout() } else { self.rtt.timeout() };
         if first {
             self.first_input = Some(self.outbound.next_number());
             self.timers.set(Timer::FirstInput, now.instant + FIRST_INPUT_TIMEOUT);
         }
-        self.flow.leaves(self.outbound.next_number(), payload.len());
+        self.flow.sent(self.outbound.next_number(), payload.len());
         Some(self.enter(now, PayloadType::Output, &payload, Some(timeout)))
     }
 
-    /// A probe of the next size, if bulk data waits and the path is fast enough for it.
+    /// Returns a probe of the next size, if bulk data waits and the path is fast enough for it.
     fn next_probe(&mut self, now: Now) -> Option<Bytes> {
         if self.buffer.len() + self.backlog < 4 * self.discovery.payload_limit() {
             return None;
@@ -101,7 +101,7 @@ impl Channel {
         Some(self.enter(now, PayloadType::Size, &padded_size(size - frame::OVERHEAD), None))
     }
 
-    /// The payload that a message may carry now: what is proven, and what the path carries in 20 ms.
+    /// Returns the largest payload of a message now: a proven size that the path carries within 20 ms.
     pub(super) fn payload_limit(&self) -> usize {
         let affordable = self.window.message_size().saturating_sub(frame::OVERHEAD).max(SAFE_PAYLOAD);
         self.discovery.payload_limit().min(affordable)
@@ -149,18 +149,18 @@ impl Channel {
 
     pub(super) fn probe_failed(&mut self, now: Now) {
         self.timers.stop(Timer::Probe);
-        let Some(discovery::Failure { number, refused, outdated }) = self.discovery.failed(now.instant)
+        let Some(discovery::ProbeFailure { number, refused, outdated }) = self.discovery.failed(now.instant)
         else {
             return;
         };
         let minimal = self.stream_data(now, number, PayloadType::Size, &padded_size(0));
         self.outbound.replace(number, minimal);
-        self.events.extend(refused.map(Event::SizeRefused));
-        self.events.extend((outdated && refused.is_none()).then_some(Event::SizeOutdated));
+        self.events.extend(refused.map(ChannelEvent::SizeRefused));
+        self.events.extend((outdated && refused.is_none()).then_some(ChannelEvent::SizeOutdated));
     }
 }
 
-/// A `Size` body of `length` bytes, or the shortest: JSON may be padded with white space.
+/// Returns a `Size` body of `length` bytes, or the shortest one. JSON may be padded with white space.
 pub(super) fn padded_size(length: usize) -> Vec<u8> {
     let mut body = br#"{"cols":80,"rows":24}"#.to_vec();
     body.resize(body.len().max(length), b' ');

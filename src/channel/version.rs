@@ -1,14 +1,15 @@
-//! Version gates: what an agent can do follows from the version it announces.
+//! Version gates: the features that an agent supports, by its version.
 //!
-//! Owns the comparison and the gates that a client decides. Source: the official client's `versionutil.go` and
+//! Owns the comparison and the gates that a client checks. Source: the official client's `versionutil.go` and
 //! `config.go`, the agent's history (docs/protocol.md).
 
 use std::fmt;
 
-/// What we announce. The service and the agent gate features by it; from 1.2.764.0 on the upgrade is signed.
-pub const CLIENT_VERSION: &str = "1.2.764.0";
+/// The client version that we send. The service and the agent gate features by it; from 1.2.764.0 on the upgrade is
+/// signed.
+pub(crate) const CLIENT_VERSION: &str = "1.2.764.0";
 
-/// An agent's version, four numbers. One that has another form is treated as older than everything.
+/// An agent's version: four numbers. A version of another form is treated as older than all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AgentVersion([u32; 4]);
 
@@ -21,27 +22,27 @@ impl AgentVersion {
         Self(numbers.unwrap_or_default())
     }
 
-    /// The agent understands the TerminateSession flag; older ones need the API.
-    pub fn understands_terminate(&self) -> bool {
+    /// Returns true if the agent supports the TerminateSession flag; older ones need the API.
+    pub fn supports_terminate_flag(&self) -> bool {
         self.0 > [2, 3, 722, 0]
     }
 
-    /// The agent carries many connections in one session of a forward; older ones carry one at a time.
-    pub fn multiplexes(&self) -> bool {
+    /// Returns true if the agent carries many connections in one session of a forward; older ones carry one at a time.
+    pub fn supports_smux(&self) -> bool {
         self.0 > [3, 0, 196, 0]
     }
 
-    /// The agent may end a multiplexed session in which it hears nothing for 30 s.
+    /// Returns true if the agent may end a multiplexed session in which it receives nothing for 30 s.
     pub fn wants_keepalive(&self) -> bool {
         self.0 <= [3, 1, 1511, 0]
     }
 
-    /// The agent dials the host that a document names; older ones ignore it and dial themselves.
-    pub fn dials_hosts(&self) -> bool {
+    /// Returns true if the agent connects to the host that a document names; older ones connect to themselves.
+    pub fn supports_remote_host(&self) -> bool {
         self.0 >= [3, 1, 1188, 0]
     }
 
-    /// The agent acknowledges duplicates again, so that a lost acknowledgement heals.
+    /// Returns true if the agent acknowledges duplicates, so that a lost acknowledgement is replaced.
     pub fn acknowledges_duplicates(&self) -> bool {
         self.0 >= [3, 2, 1041, 0]
     }
@@ -60,28 +61,29 @@ mod tests {
 
     #[test]
     fn gates_compare_number_by_number() {
-        assert!(AgentVersion::parse("3.3.987.0").understands_terminate());
-        assert!(!AgentVersion::parse("2.3.722.0").understands_terminate());
-        assert!(AgentVersion::parse("2.3.756.0").understands_terminate());
+        assert!(AgentVersion::parse("3.3.987.0").supports_terminate_flag());
+        assert!(!AgentVersion::parse("2.3.722.0").supports_terminate_flag());
+        assert!(AgentVersion::parse("2.3.756.0").supports_terminate_flag());
         assert!(AgentVersion::parse("3.2.1041.0").acknowledges_duplicates());
         assert!(!AgentVersion::parse("3.2.985.0").acknowledges_duplicates());
         assert!(
-            !AgentVersion::parse("3.0.196.0").multiplexes() && AgentVersion::parse("3.0.222.0").multiplexes()
+            !AgentVersion::parse("3.0.196.0").supports_smux()
+                && AgentVersion::parse("3.0.222.0").supports_smux()
         );
         assert!(AgentVersion::parse("3.1.1511.0").wants_keepalive());
         assert!(!AgentVersion::parse("3.1.1575.0").wants_keepalive());
         assert!(
-            !AgentVersion::parse("3.1.1080.0").dials_hosts()
-                && AgentVersion::parse("3.1.1188.0").dials_hosts()
+            !AgentVersion::parse("3.1.1080.0").supports_remote_host()
+                && AgentVersion::parse("3.1.1188.0").supports_remote_host()
         );
         assert!(AgentVersion::parse("10.0.0.0") > AgentVersion::parse("9.9.9.9"));
     }
 
     #[test]
-    fn odd_versions_are_older_than_everything() {
+    fn versions_of_another_form_are_older_than_all_others() {
         for odd in ["", "3.3", "3.3.x.0", "latest"] {
-            assert!(!AgentVersion::parse(odd).understands_terminate(), "{odd}");
-            assert!(!AgentVersion::parse(odd).dials_hosts(), "{odd}");
+            assert!(!AgentVersion::parse(odd).supports_terminate_flag(), "{odd}");
+            assert!(!AgentVersion::parse(odd).supports_remote_host(), "{odd}");
         }
     }
 }

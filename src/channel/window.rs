@@ -1,108 +1,109 @@
-//! How much may be in flight, and how large a message may be: an estimate of the path.
+//! The window: how much may be in flight, and how large a message may be, from an estimate of the path.
 //!
 //! window = 2 × delivery rate × minimum round-trip time + 4 messages. The factor two lets the estimate double each
-//! round trip until the path is full, and then keeps at most one round trip's worth queued. Loss changes nothing.
-//! A window that has grown is used as acknowledgements come, two messages for one, so that no burst queues more.
-//! The minimum goes stale under a queue of our own making; then the window dips until the queue has drained and an
-//! honest sample came back (as in BBR, draft-ietf-ccwg-bbr, "ProbeRTT").
+//! round trip until the path is full; then at most one round trip's worth of data is queued. Loss does not change it.
+//! Growth of the window is used as acknowledgements arrive, two messages for one, so that no burst queues more.
+//! Our own queue hides changes of the minimum. When the minimum is old, the window shrinks until the queue has drained
+//! and a sample without queueing delay arrives ("ProbeRTT" of BBR, draft-ietf-ccwg-bbr).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// No more than this is kept for resending, whatever the path.
-const CEILING: usize = 4 << 20;
-/// Messages allowed on top of the estimate, so that it can start from nothing.
-const ALLOWANCE: usize = 4;
-/// How long a minimum round-trip time is believed.
-const MINIMUM_LIFE: Duration = Duration::from_secs(10);
-/// A message may take this long to serialize on the path, so that a keystroke behind it does not wait for more.
+/// The most bytes that are kept for resending.
+const MAX_WINDOW: usize = 4 << 20;
+/// Messages allowed in addition to the estimate, which starts at 0.
+const BASE_MESSAGES: usize = 4;
+/// How long a minimum round-trip time is used.
+const MIN_RTT_LIFETIME: Duration = Duration::from_secs(10);
+/// The longest time in seconds that the path may need for one message: a keystroke behind it waits no longer.
 const MESSAGE_TIME: f64 = 0.020;
-/// Rates are remembered for ten round trips, and on the shortest paths not less than this.
-const RATE_LIFE_FLOOR: Duration = Duration::from_millis(100);
+/// Rates are kept for ten round trips, and at least this long.
+const MIN_RATE_LIFETIME: Duration = Duration::from_millis(100);
 
-/// What an acknowledgement told about the path.
+/// What an acknowledgement shows about the path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// How much was acknowledged.
+    /// Acknowledged bytes.
     pub bytes: usize,
-    /// Round-trip time, of a message that was sent once.
+    /// Round-trip time, if the message was sent once.
     pub rtt: Option<Duration>,
-    /// When that message was sent.
+    /// When the message was first sent.
     pub sent_at: Instant,
     /// Delivery rate in bytes a second.
     pub rate: Option<f64>,
 }
 
-/// The estimate.
+/// The estimate of the path.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    /// Falling rates with the time of each: the first is the maximum.
+    /// Rates in falling order with their times: the first is the maximum.
     rates: VecDeque<(Instant, f64)>,
     minimum: Option<(Instant, Duration)>,
-    dip: Option<Dip>,
-    /// How much of the window may be used by now.
-    opened: usize,
+    probe_rtt: Option<ProbeRtt>,
+    /// How much of the window may be used now.
+    usable: usize,
 }
 
+/// The window is small until the queue has drained and a new minimum is measured.
 #[derive(Debug, Default)]
-struct Dip {
-    drained: Option<Instant>,
+struct ProbeRtt {
+    drained_at: Option<Instant>,
     best: Option<Duration>,
 }
 
 impl Window {
-    /// Takes a sample, with what is in flight after it and the size of the messages now sent.
+    /// Adds a sample, with the bytes in flight after it and the size of messages that are sent now.
     pub(crate) fn sample(&mut self, now: Instant, sample: Sample, in_flight: usize, message: usize) {
         if let Some(rate) = sample.rate {
             self.take_rate(now, rate);
         }
         if let Some(rtt) = sample.rtt {
-            self.take_rtt(now, rtt, in_flight > ALLOWANCE * message);
+            self.take_rtt(now, rtt, in_flight > BASE_MESSAGES * message);
         }
-        self.follow_dip(now, sample, in_flight, message);
-        let opened = if self.dip.is_some() { 0 } else { self.opened + sample.bytes };
-        self.opened = opened.min(self.limit(message));
+        self.update_probe_rtt(now, sample, in_flight, message);
+        let usable = if self.probe_rtt.is_some() { 0 } else { self.usable + sample.bytes };
+        self.usable = usable.min(self.limit(message));
     }
 
-    /// Nothing is in flight: what comes next must not leave in one burst.
+    /// Reduces the usable window when nothing is in flight, so that new data is not sent in one burst.
     pub(crate) fn idle(&mut self) {
-        self.opened = self.opened.min(self.product() as usize);
+        self.usable = self.usable.min(self.bandwidth_delay_product() as usize);
     }
 
-    /// Bytes that may be unacknowledged, for messages of `message` bytes.
+    /// Returns the bytes that may be unacknowledged, for messages of `message` bytes.
     pub(crate) fn size(&self, message: usize) -> usize {
         let limit = self.limit(message);
-        if self.dip.is_some() { limit } else { self.opened.max(ALLOWANCE * message).min(limit) }
+        if self.probe_rtt.is_some() { limit } else { self.usable.max(BASE_MESSAGES * message).min(limit) }
     }
 
     fn limit(&self, message: usize) -> usize {
-        let product = self.product();
-        let size = match self.dip {
-            None => product * 2.0 + (ALLOWANCE * message) as f64,
-            Some(_) => (product / 2.0).max((2 * message) as f64),
+        let bandwidth_delay_product = self.bandwidth_delay_product();
+        let size = match self.probe_rtt {
+            None => bandwidth_delay_product * 2.0 + (BASE_MESSAGES * message) as f64,
+            Some(_) => (bandwidth_delay_product / 2.0).max((2 * message) as f64),
         };
-        (size as usize).min(CEILING)
+        (size as usize).min(MAX_WINDOW)
     }
 
-    /// Bytes that a message may have, overhead included, so that the path carries it in 20 ms.
+    /// Returns the size of a message, overhead included, that the path carries in 20 ms.
     pub(crate) fn message_size(&self) -> usize {
         (self.rate() * MESSAGE_TIME) as usize
     }
 
-    /// The shortest round trip of late; zero before there is any.
-    pub(crate) fn shortest_round_trip(&self) -> Duration {
+    /// Returns the recent minimum of the round-trip time; zero before the first sample.
+    pub(crate) fn min_rtt(&self) -> Duration {
         self.minimum.map_or(Duration::ZERO, |(_, rtt)| rtt)
     }
 
-    /// Forgets the path: it may be another one after a reconnect.
-    pub(crate) fn restart(&mut self) {
+    /// Forgets the minimum round-trip time: the path may be another one after a reconnect.
+    pub(crate) fn forget_path(&mut self) {
         self.minimum = None;
-        self.dip = None;
+        self.probe_rtt = None;
     }
 
-    /// The bandwidth-delay product in bytes.
-    fn product(&self) -> f64 {
-        self.rate() * self.shortest_round_trip().as_secs_f64()
+    /// Returns the bandwidth-delay product in bytes.
+    fn bandwidth_delay_product(&self) -> f64 {
+        self.rate() * self.min_rtt().as_secs_f64()
     }
 
     fn rate(&self) -> f64 {
@@ -110,7 +111,7 @@ impl Window {
     }
 
     fn take_rate(&mut self, now: Instant, rate: f64) {
-        let life = self.minimum.map_or(RATE_LIFE_FLOOR, |(_, rtt)| (rtt * 10).max(RATE_LIFE_FLOOR));
+        let life = self.minimum.map_or(MIN_RATE_LIFETIME, |(_, rtt)| (rtt * 10).max(MIN_RATE_LIFETIME));
         while self.rates.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > life) {
             self.rates.pop_front();
         }
@@ -127,26 +128,26 @@ impl Window {
         };
         if rtt <= minimum + minimum / 16 {
             self.minimum = Some((now, rtt.min(minimum)));
-        } else if now.saturating_duration_since(at) > MINIMUM_LIFE && self.dip.is_none() {
+        } else if now.saturating_duration_since(at) > MIN_RTT_LIFETIME && self.probe_rtt.is_none() {
             if queued {
-                self.dip = Some(Dip::default());
+                self.probe_rtt = Some(ProbeRtt::default());
             } else {
                 self.minimum = Some((now, rtt));
             }
         }
     }
 
-    fn follow_dip(&mut self, now: Instant, sample: Sample, in_flight: usize, message: usize) {
+    fn update_probe_rtt(&mut self, now: Instant, sample: Sample, in_flight: usize, message: usize) {
         let target = self.limit(message);
-        let Some(dip) = &mut self.dip else { return };
+        let Some(probe) = &mut self.probe_rtt else { return };
         if let Some(rtt) = sample.rtt {
-            dip.best = Some(dip.best.map_or(rtt, |best| best.min(rtt)));
+            probe.best = Some(probe.best.map_or(rtt, |best| best.min(rtt)));
         }
-        match (dip.drained, dip.best) {
-            (None, _) if in_flight <= target => dip.drained = Some(now),
-            (Some(drained), Some(best)) if sample.sent_at >= drained => {
+        match (probe.drained_at, probe.best) {
+            (None, _) if in_flight <= target => probe.drained_at = Some(now),
+            (Some(drained_at), Some(best)) if sample.sent_at >= drained_at => {
                 self.minimum = Some((now, best));
-                self.dip = None;
+                self.probe_rtt = None;
             }
             (None | Some(_), _) => {}
         }
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_twice_the_product_and_bounded() {
+    fn the_window_is_twice_the_bandwidth_delay_product_and_bounded() {
         let now = start().instant;
         let mut window = Window::default();
         window.sample(now, sample(now, 100, 1_000_000.0), 0, MESSAGE);
@@ -178,11 +179,11 @@ mod tests {
         assert_eq!(window.limit(MESSAGE), 200_000 + 4 * MESSAGE);
         assert_eq!(window.message_size(), 20_000);
         window.sample(now, sample(now, 100, 1e9), 0, MESSAGE);
-        assert_eq!(window.limit(MESSAGE), CEILING);
+        assert_eq!(window.limit(MESSAGE), MAX_WINDOW);
     }
 
     #[test]
-    fn a_window_that_has_grown_opens_as_acknowledgements_come() {
+    fn growth_of_the_window_is_used_as_acknowledgements_arrive() {
         let now = start().instant;
         let mut window = Window::default();
         let acknowledged = |bytes| Sample { bytes, ..sample(now, 100, 1_000_000.0) };
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_minimum_makes_the_window_dip_until_an_honest_sample() {
+    fn an_old_minimum_shrinks_the_window_until_a_sample_without_queueing_delay() {
         let now = start().instant;
         let at = |ms| now + Duration::from_millis(ms);
         let mut window = Window::default();
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_queue_a_new_minimum_is_simply_believed() {
+    fn without_a_queue_a_new_minimum_replaces_the_old_one() {
         let now = start().instant;
         let mut window = Window::default();
         window.sample(now, sample(now, 20, 100.0), 0, MESSAGE);

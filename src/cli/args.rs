@@ -1,19 +1,19 @@
 //! The command line, as clap parses it.
 //!
 //! Every option is an `Option`, so that "given" and "default" stay apart until [`Config`](crate::config::Config) is
-//! resolved. The environment is not clap's: the help names each variable, `config` reads it. Global and session
-//! options are accepted before and after the command word.
+//! resolved. clap does not read the environment: the help names each variable, `config` reads it. Global and session
+//! options are accepted before and after the command word. `setting_flags` has those that are settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Flags, Settings, Verbosity, value};
+use crate::config::{self, Flags, ValueError, Verbosity, value};
 
-use super::{completion, man, ssh_config};
+use super::setting_flags::SettingFlags;
+use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
 #[derive(Parser)]
@@ -23,6 +23,8 @@ pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    settings: SettingFlags,
     #[command(flatten)]
     global: GlobalOptions,
     #[command(flatten)]
@@ -62,7 +64,7 @@ pub enum Command {
 pub struct ConnectArgs {
     /// A host of the config file, an id (`i-…`, `mi-…`), a Name tag, `tag:KEY=VALUE`, an address, a DNS name or
     /// `ecs:CLUSTER/SERVICE[/CONTAINER]`; `TARGET--REGION` names the region too
-    #[arg(value_name = "[USER@]TARGET", add = completion::targets())]
+    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
     pub target: String,
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -81,7 +83,7 @@ pub struct ConnectArgs {
 )]
 pub struct ForwardArgs {
     /// With -L or -D a target; without, names of forwards in the config file
-    #[arg(value_name = "TARGET|NAME", add = completion::forwards())]
+    #[arg(value_name = "TARGET|NAME", add = completers::forwards())]
     pub words: Vec<String>,
     /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
@@ -120,7 +122,7 @@ pub struct ForwardArgs {
 #[command(override_usage = "fumidai explain [OPTIONS] [USER@]TARGET [PORT]")]
 pub struct ExplainArgs {
     /// What `connect` would get
-    #[arg(value_name = "[USER@]TARGET", add = completion::targets())]
+    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
     pub target: String,
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -155,6 +157,28 @@ impl SshConfigArgs {
     }
 }
 
+/// A shell with completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+impl Shell {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Elvish => "elvish",
+            Self::Fish => "fish",
+            Self::Powershell => "powershell",
+            Self::Zsh => "zsh",
+        }
+    }
+}
+
 /// The arguments of `completions`.
 #[derive(Args)]
 #[command(
@@ -166,7 +190,7 @@ impl SshConfigArgs {
 )]
 pub struct CompletionsArgs {
     /// The shell
-    pub(super) shell: completion::Shell,
+    pub(super) shell: Shell,
 }
 
 /// The arguments of `man`.
@@ -174,8 +198,23 @@ pub struct CompletionsArgs {
 #[command(after_help = "To read it: fumidai man | man -l -")]
 pub struct ManArgs {
     /// The command, or `fumidai` for the first page
-    #[arg(value_parser = man::command)]
+    #[arg(value_parser = manual_page)]
     pub(super) command: Option<String>,
+}
+
+/// Accepts the name of a command, or of the program.
+fn manual_page(word: &str) -> Result<String, String> {
+    let commands = command_names();
+    if word == "fumidai" || commands.iter().any(|name| name == word) {
+        return Ok(word.to_owned());
+    }
+    Err(format!("the commands are {}", commands.join(", ")))
+}
+
+/// Returns the names of all commands.
+pub(super) fn command_names() -> Vec<String> {
+    let line = CommandLine::command();
+    line.get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 /// The arguments of `list`.
@@ -195,33 +234,15 @@ pub struct ListArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 struct GlobalOptions {
-    /// AWS profile [env: AWS_PROFILE]
-    #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
-    profile: Option<String>,
-    /// AWS region [env: AWS_REGION, then AWS_DEFAULT_REGION]
-    #[arg(long, global = true, value_name = "REGION", value_parser = value::region)]
-    region: Option<String>,
-    /// Send API calls there instead [env: AWS_ENDPOINT_URL]
-    #[arg(long, global = true, value_name = "URL", value_parser = value::url)]
-    endpoint_url: Option<String>,
     /// Read this config file [env: FUMIDAI_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Reason kept with the session, for whoever reviews it [env: FUMIDAI_REASON]
-    #[arg(long, global = true, value_name = "TEXT", value_parser = value::reason)]
-    reason: Option<String>,
-    /// Colour of log lines on a terminal [env: NO_COLOR] [default: auto]
-    #[arg(long, global = true, value_name = "WHEN")]
-    color: Option<When>,
     /// Log to stderr too; -vv for more, -vvv for all
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// No notes on stderr, only the cause of a failure
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Write the log there [env: FUMIDAI_LOG_FILE]
-    #[arg(long, global = true, value_name = "FILE")]
-    log_file: Option<PathBuf>,
     /// Print this help
     #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
@@ -230,34 +251,9 @@ struct GlobalOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Session options")]
 struct SessionOptions {
-    /// From start until data can flow [env: FUMIDAI_CONNECT_TIMEOUT] [default: 45]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
-    connect_timeout: Option<Duration>,
-    /// How long to try to resume a cut session; 0 is not at all [env: FUMIDAI_RESUME_WINDOW] [default: 900]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
-    resume_window: Option<Duration>,
-    /// Pause between pings; two unanswered ones mean a dead link [env: FUMIDAI_KEEPALIVE] [default: 20]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::some_time)]
-    keepalive: Option<Duration>,
-    /// After end of input, silence that ends a session or connection [env: FUMIDAI_LINGER] [default: 1; forward: 30]
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = value::duration)]
-    linger: Option<Duration>,
-    /// Largest payload of a message, 256 to 32768 [env: FUMIDAI_MAX_PAYLOAD] [default: found by probing]
-    #[arg(long, global = true, value_name = "BYTES", value_parser = value::payload)]
-    max_payload: Option<u32>,
-    /// Session document to start [env: FUMIDAI_DOCUMENT] [default: AWS-StartSSHSession; forward: AWS-StartPortForwardingSession…]
-    #[arg(long, global = true, value_name = "NAME", value_parser = value::text)]
-    document: Option<String>,
     /// Go through that host; several, the nearest first [default: the host's in the config file]
-    #[arg(long, global = true, value_name = "HOP", value_parser = value::text, add = completion::targets())]
+    #[arg(long, global = true, value_name = "HOP", value_parser = hop, add = completers::targets())]
     via: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum When {
-    Auto,
-    Always,
-    Never,
 }
 
 impl CommandLine {
@@ -272,23 +268,10 @@ impl CommandLine {
 
     /// Separates what was typed for every command from the command itself.
     pub fn into_parts(self) -> (Command, Flags) {
-        let Self { command, global, session, version: _ } = self;
+        let Self { command, settings, global, session, version: _ } = self;
         let verbosity = global.verbosity();
-        let settings = Settings {
-            profile: global.profile,
-            region: global.region,
-            endpoint_url: global.endpoint_url,
-            reason: global.reason,
-            color: global.color.map(config::Color::from),
-            log_file: global.log_file,
-            connect_timeout: session.connect_timeout,
-            resume_window: session.resume_window,
-            keepalive: session.keepalive,
-            linger: session.linger,
-            max_payload: session.max_payload,
-            document: session.document,
-        };
-        (command, Flags { settings, config_file: global.config, verbosity, via: session.via })
+        let flags = Flags { settings: settings.0, config_file: global.config, verbosity, via: session.via };
+        (command, flags)
     }
 }
 
@@ -304,23 +287,18 @@ impl GlobalOptions {
     }
 }
 
-impl From<When> for config::Color {
-    fn from(when: When) -> Self {
-        match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
-        }
-    }
+fn hop(word: &str) -> Result<String, ValueError> {
+    value::hop(word.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::time::Duration;
+
     use clap::error::ErrorKind;
 
     use super::*;
-    use crate::config::{Environment, Key};
+    use crate::config::{Environment, Key, Settings};
 
     fn read(words: &str) -> Result<CommandLine, clap::Error> {
         CommandLine::read(words.split_whitespace().map(OsString::from))
@@ -451,15 +429,17 @@ mod tests {
             let (kind, help) = refuse(words);
             assert_eq!(kind, ErrorKind::DisplayHelp);
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-            for key in Key::ALL {
-                let flag = format!("--{} ", key.name().replace('_', "-"));
-                assert!(help.contains(&flag), "{words}: {flag}");
-                assert!(key.variables().iter().all(|name| help.contains(name)), "{words}: {flag}");
-            }
-            for default in
-                [config::DEFAULT_CONNECT_TIMEOUT, config::DEFAULT_RESUME_WINDOW, config::DEFAULT_KEEPALIVE]
-            {
-                assert!(help.contains(&format!("[default: {}]", default.as_secs())), "{default:?}");
+            for row in Key::ALL.iter().map(|key| key.row()) {
+                assert!(
+                    help.contains(&format!("--{} <{}> {}", row.flag(), row.value_name, row.help.trim())),
+                    "{row:?}"
+                );
+                assert!(row.variables.iter().all(|name| help.contains(name)), "{row:?}");
+                let default = row.default.or(row.otherwise);
+                assert!(
+                    default.is_none_or(|default| help.contains(&format!("[default: {default}]"))),
+                    "{row:?}"
+                );
             }
             assert!(help.contains("Global options:") && help.contains("Session options:"));
             assert!(help.contains("FUMIDAI_CONFIG") && help.contains("NO_COLOR"));
@@ -483,6 +463,6 @@ mod tests {
         let environment = Environment::of([("AWS_REGION", "us-east-1"), ("AWS_PROFILE", "p")]);
         let config = config::Config::resolve(flags, &environment).expect("valid");
         assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
-        assert_eq!((config.aws.profile.as_deref(), config.aws.profile_is_flag), (Some("p"), false));
+        assert_eq!((config.aws.profile.as_deref(), config.aws.profile_overrides_keys), (Some("p"), false));
     }
 }

@@ -1,86 +1,111 @@
-//! The command `connect`: stdin and stdout joined to a port of the target.
+//! The command `connect`: standard input and output, relayed to the goal of a route.
 
-use std::collections::HashMap;
-use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::io::{self, ErrorKind, IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::config::{Config, Environment, Verbosity};
+use crate::reach::{ByteStream, Reach, open_aws};
+use crate::route::Route;
+use crate::session::{self, Interrupt, Interrupts, Notice, OnNotice, Policy, RelayEnd, Stdio};
 
-use crate::aws::SessionRequest;
-use crate::config::{Config, Verbosity};
-use crate::names::Destination;
-use crate::names::route::SSH_DOCUMENT;
-use crate::session::{self, Interrupt, Note, Notes, Outcome};
-
-use super::locate::locate;
-use super::report::{ExitKind, Report, SessionName};
-use super::way::{open_aws, session_settings};
-
-/// ssh is gone when our input ends; what its server still says is said by then.
-const LINGER: Duration = Duration::from_secs(1);
+use super::args::ConnectArgs;
+use super::prompt::ask_code;
+use super::report::{ExitKind, Report};
+use super::runtime::{self, Context, exit_of};
+use super::stderr::print_note;
 
 /// Runs the command.
-pub(super) fn connect(config: Config, destination: &Destination, port: u16) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
+pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environment) -> ExitCode {
+    let route = match Route::new(&args.target, args.port, config) {
+        Ok(route) => route,
+        Err(error) => return Report::from(error).print(),
     };
-    let result = runtime.block_on(run(&config, destination, port));
-    // A thread may sit in a read of the terminal for ever.
-    runtime.shutdown_background();
-    match result {
-        Ok(outcome) => exit_of(outcome),
-        Err(report) => report.print(),
+    if let Err(error) = route.refuse_unsupported() {
+        return Report::from(error).print();
+    }
+    let run = async |context: &Context| relay(route, environment.clone(), context).await;
+    runtime::finish(runtime::run(Interrupts::listen, run))
+}
+
+async fn relay(route: Route, environment: Environment, context: &Context) -> Result<ExitCode, Report> {
+    let verbosity = route.config.log.verbosity;
+    if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
+        print_note(&format!("`connect` carries bytes for ssh; to log in, run `ssh {}`", route.goal.word));
+    }
+    let linger = route.config.session.linger;
+    let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
+    let notes = notes(verbosity, route.goal.port);
+    let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
+    let (stream, path) = reach.connect().await?.into_parts();
+    let relayed = relay_stdio(stream, path.linger(linger), path.delivered()).await;
+    let closed = path.close(matches!(relayed, Ok(None))).await;
+    match (relayed, closed) {
+        (Ok(Some(interrupt)), _) => Ok(exit_of(interrupt)),
+        (Err(report), _) => Err(report),
+        (Ok(None), Err(error)) => Err(error.into()),
+        (Ok(None), Ok(())) => Ok(ExitKind::Done.into()),
     }
 }
 
-/// What a run that did not fail exits with.
-pub(super) fn exit_of(outcome: Outcome) -> ExitCode {
-    match outcome {
-        Outcome::Done => ExitKind::Done.into(),
-        Outcome::Interrupted(Interrupt::Signal(number)) => ExitKind::Signal(number).into(),
-        Outcome::Interrupted(Interrupt::ReaderGone) => ExitKind::READER_GONE.into(),
-    }
-}
-
-async fn run(config: &Config, destination: &Destination, port: u16) -> Result<Outcome, Report> {
-    let began = Instant::now();
-    let aws = Rc::new(open_aws(config).await?);
-    let settings = session_settings(config, began, LINGER);
-    let target = locate(&aws, config, destination, settings.connect_timeout).await?;
-    let request = SessionRequest {
-        target: target.id().to_owned(),
-        document: config.session.document.clone().unwrap_or_else(|| SSH_DOCUMENT.to_owned()),
-        parameters: HashMap::from([("portNumber".to_owned(), vec![port.to_string()])]),
-        reason: config.session.reason.clone(),
+/// Relays until the stream has ended, or standard output has no reader.
+async fn relay_stdio(
+    stream: Box<dyn ByteStream>,
+    linger: Option<Duration>,
+    delivered: impl Future<Output = ()>,
+) -> Result<Option<Interrupt>, Report> {
+    let failed = |what: &str, error| Report::new(ExitKind::Failure, format!("{what}: {error}"));
+    let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
+    let policy = Policy {
+        linger,
+        delivered: Box::pin(delivered),
+        farewell: Duration::ZERO,
+        needs_reader: true,
+        meter: &|_, _| {},
     };
-    let notes = notes(config.log.verbosity, port);
-    if stdin().is_terminal() && stdout().is_terminal() && config.log.verbosity != Verbosity::Quiet {
-        super::stderr::print_note(&format!("this carries bytes for ssh; to log in: ssh {destination}"));
+    match session::relay(stdio, stream, policy).await {
+        RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
+        RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
+        RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
+        RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),
     }
-    let ended = session::connect(aws, &request, settings, notes).await;
-    let name = SessionName { target: Some(&target), place: &destination.to_string(), port, forward: false };
-    ended.map_err(|failure| Report::of_session(&failure, &name))
 }
 
-/// Notes go to a terminal that nobody has silenced; the log has its own words for them.
-pub(super) fn notes(verbosity: Verbosity, port: u16) -> Notes {
-    let visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
+fn is_reader_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
+/// Prints notes on a terminal; the log has its own lines about the same events.
+fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
+    let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
-        if visible {
-            super::stderr::print_note(&note_text(note, port));
+        if is_visible {
+            print_note(&note_text(note, port));
         }
     })
 }
 
-fn note_text(note: &Note, port: u16) -> String {
+fn note_text(note: &Notice, port: u16) -> String {
     match note {
-        Note::CustomerMessage(text) => text.clone(),
-        Note::FirstInputUnanswered => format!("no answer from port {port} yet: it may not be listening"),
-        Note::Retrying(cause) => format!("{cause}; trying again"),
-        Note::Interrupted(cause) => format!("link lost ({cause}), resuming"),
-        Note::Resumed(after) => format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()),
+        Notice::FirstInputUnanswered => {
+            format!("no answer from port {port} yet: it may not be listening")
+        }
+        Notice::CustomerMessage(_) | Notice::Retrying(_) | Notice::Interrupted(_) | Notice::Resumed(_) => {
+            link_text(note).unwrap_or_default()
+        }
+    }
+}
+
+/// Returns the note about the link of a session, in the words of `connect` and `forward`.
+pub(super) fn link_text(note: &Notice) -> Option<String> {
+    match note {
+        Notice::CustomerMessage(text) => Some(text.clone()),
+        Notice::FirstInputUnanswered => None,
+        Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
+        Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
+        Notice::Resumed(after) => {
+            Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
+        }
     }
 }

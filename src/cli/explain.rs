@@ -1,112 +1,220 @@
-//! The command `explain`: what a target means, how it is reached, and what must be allowed for that.
+//! The command `explain`: what a target means, how it is reached, and which permissions that needs.
 //!
-//! It asks AWS for what a name means and who calls, starts nothing, and needs no permission for an id. What cannot be
-//! known, as without credentials, is told as unknown; only a name that cannot be found is a failure.
+//! It asks AWS what a name means and who the caller is, starts nothing, and needs no permission for an id. What AWS does
+//! not answer is printed as unknown; only a name that cannot be resolved is a failure. The lines are escaped, the JSON is
+//! not.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::aws::{Access, Aws, Caller};
 use crate::config::Config;
-use crate::names::{Name, Target};
+use crate::escape::escape;
+use crate::reach;
+use crate::route::explanation::{AskedRow, DocumentRow, Explanation, Facts, HopRow, SessionRow};
+use crate::route::policy::Needs;
+use crate::route::{REMOTE_HOST_AGENT, Route};
+use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
-use super::chain::Chain;
-use super::explanation::Explanation;
-use super::locate;
-use super::policy::Needs;
-use super::report::{ExitKind, Report};
+use super::prompt::ask_code;
+use super::report::Report;
+use super::runtime::{self, Context};
 use super::stdout;
-use super::way::open_aws;
-
-/// Who calls is nice to know, and not worth a long wait.
-const CALLER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What AWS told of the first hop, or of the target itself.
-pub(super) struct Seen {
-    /// What the session would be opened to.
-    pub target: Target,
-    /// The region.
-    pub region: Option<String>,
-    /// Who calls.
-    pub caller: Option<Caller>,
-    /// What is not known, and why.
-    pub unknown: Vec<String>,
-}
 
 /// Runs the command.
 pub(super) fn explain(config: &Config, args: &ExplainArgs) -> ExitCode {
-    let chain = match Chain::new(&args.target, args.port, config) {
-        Ok(chain) => chain,
+    let route = match Route::new(&args.target, args.port, config) {
+        Ok(route) => route,
         Err(error) => return Report::from(error).print(),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
-    };
-    let seen = runtime.block_on(see(&chain));
-    runtime.shutdown_background();
-    match seen {
-        Ok(seen) => show(&chain, &seen, args),
-        Err(report) => report.print(),
-    }
+    runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| {
+        let facts = reach::inspect(&route, ask_code()).await?;
+        Ok(show(&route, &facts, args))
+    }))
 }
 
-fn show(chain: &Chain, seen: &Seen, args: &ExplainArgs) -> ExitCode {
-    let explanation = Explanation::new(chain, seen);
+fn show(route: &Route, facts: &Facts, args: &ExplainArgs) -> ExitCode {
+    let explanation = Explanation::new(route, facts);
     if args.policy {
         let needs = Needs {
-            target: &seen.target,
-            name: chain.entry.name(),
+            target: &facts.target,
+            name: route.entry.name(),
             documents: explanation.documents(),
-            region: seen.region.as_deref(),
-            caller: seen.caller.as_ref(),
+            region: facts.region.as_deref(),
+            caller: facts.caller.as_ref(),
         };
         return stdout::print(&json(&needs.policy()));
     }
     if args.json {
         return stdout::print(&json(&explanation));
     }
-    stdout::print(&explanation.text())
+    stdout::print(&text(&explanation))
 }
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("all keys are texts") + "\n"
 }
 
-async fn see(chain: &Chain) -> Result<Seen, Report> {
-    let region = chain.config.aws.region.clone();
-    let aws = match open_aws(&chain.config).await {
-        Ok(aws) => aws,
-        Err(report) => return without_aws(chain, region, report),
+/// Returns the lines for people.
+fn text(explanation: &Explanation) -> String {
+    let mut rows = vec![("target", explanation.typed.clone())];
+    rows.extend(explanation.steps.iter().map(|step| ("", step.clone())));
+    rows.extend(explanation.address.iter().map(|address| ("address", address.clone())));
+    rows.push(("port", explanation.port.to_string()));
+    rows.extend(explanation.user.iter().map(|user| ("user", user.clone())));
+    rows.extend(explanation.hops.iter().map(|hop| ("hop", hop_line(hop))));
+    rows.push(("route", explanation.route.to_owned()));
+    rows.extend(session_rows(&explanation.session));
+    rows.extend(fall_back(explanation).map(|line| ("fall-back", line)));
+    rows.extend(explanation.asked.iter().map(|asked| ("asked for", asked_line(asked))));
+    rows.extend(explanation.unknown.iter().map(|text| ("unknown", text.clone())));
+    aligned(&rows)
+}
+
+fn fall_back(explanation: &Explanation) -> Option<String> {
+    let hop = explanation.hops.first().filter(|hop| hop.falls_back_to_ssh)?;
+    let second = explanation.session.documents.get(1)?;
+    let hop = hop.host.as_ref().unwrap_or(&hop.typed);
+    let why = format!("its agent is older than {REMOTE_HOST_AGENT}, or the document is denied or unknown");
+    Some(format!("the sshd of `{hop}` by {}, if {why}", document_line(second)))
+}
+
+fn hop_line(hop: &HopRow) -> String {
+    let name = hop.host.as_ref().unwrap_or(&hop.typed);
+    let at = hop.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    let user = hop.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
+    let onward = match (hop.onward, hop.falls_back_to_ssh) {
+        ("ssh", _) => "its sshd leads on",
+        (_, true) => "its agent leads on, else its sshd",
+        (_, false) => "its agent leads on",
     };
-    match aws.access().await {
-        Ok(access) => ask(chain, &aws, &access).await,
-        Err(error) => without_aws(chain, aws.region().await, Report::of_api(&error, None)),
+    format!("{name}{at}, sshd at port {}{user}: {onward}", hop.port)
+}
+
+fn session_rows(session: &SessionRow) -> Vec<(&'static str, String)> {
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+    let stopped = if session.is_stopped { ", which is stopped" } else { "" };
+    let mut rows = vec![
+        ("session to", format!("{}{stopped}", session.target)),
+        ("profile", session.profile.clone().unwrap_or_else(|| "none named".to_owned())),
+        ("region", known(&session.region)),
+        ("caller", known(&session.caller)),
+    ];
+    rows.extend(session.documents.first().map(|document| ("document", document_line(document))));
+    rows
+}
+
+fn document_line(document: &DocumentRow) -> String {
+    let parameters = document.parameters.iter().map(|(name, value)| format!("{name}={value}"));
+    format!("{} ({})", document.name, parameters.collect::<Vec<_>>().join(", "))
+}
+
+fn asked_line(asked: &AskedRow) -> String {
+    let mut wishes = Vec::new();
+    if asked.start {
+        wishes.push("start it when it is stopped".to_owned());
     }
+    wishes.extend(asked.stop_after_seconds.map(|seconds| format!("stop it after {seconds} s")));
+    let group = |group: &String| format!("give it security group {group} meanwhile");
+    wishes.extend(asked.security_group.as_ref().map(group));
+    format!("{}: {}; this version cannot do that yet", asked.host, wishes.join(", "))
 }
 
-/// An id means itself, whatever AWS says.
-fn without_aws(chain: &Chain, region: Option<String>, why: Report) -> Result<Seen, Report> {
-    let Name::Id(target) = chain.entry.name() else { return Err(why) };
-    let unknown = vec![format!("the caller: {}", why.cause())];
-    Ok(Seen { target: target.clone(), region, caller: None, unknown })
+/// Lays out two columns; a row without a label continues the row before.
+fn aligned(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+    rows.iter().map(|(label, text)| format!("{label:width$}  {}\n", escape(text))).collect()
 }
 
-async fn ask(chain: &Chain, aws: &Aws, access: &Access) -> Result<Seen, Report> {
-    let within = chain.config.session.connect_timeout;
-    let target = match chain.entry.name() {
-        Name::Id(target) => target.clone(),
-        Name::Container(_) | Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
-            locate::find(aws, access, &chain.entry, within).await?
-        }
-    };
-    let (caller, unknown) = match tokio::time::timeout(CALLER_TIMEOUT, access.caller()).await {
-        Ok(Ok(caller)) => (Some(caller), Vec::new()),
-        Ok(Err(error)) => (None, vec![format!("the caller: {error}")]),
-        Err(_) => (None, vec![format!("the caller: no answer within {} s", CALLER_TIMEOUT.as_secs())]),
-    };
-    Ok(Seen { target, region: Some(access.region().to_owned()), caller, unknown })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::Caller;
+    use crate::config::{Environment, Flags};
+    use crate::names::Name;
+
+    const HOSTS: &str = "
+        [hosts.bastion]
+        target = 'i-0123'
+        profile = 'ops'
+        user = 'jump'
+        start = true
+        stop_after = '2h'
+        [hosts.inner]
+        address = '10.0.0.9'
+        via = 'bastion'
+        port = 2222
+        [hosts.appserver]
+        address = '10.0.0.115'
+        via = 'inner'
+        user = 'ec2-user'
+    ";
+
+    fn explanation(word: &str, port: Option<u16>) -> Explanation {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, HOSTS).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect("valid");
+        let route = Route::new(word, port, &config).expect(word);
+        let Name::Id(target) = route.entry.name() else { panic!("{word}") };
+        let arn = "arn:aws:iam::123456789012:user/alice".to_owned();
+        let facts = Facts {
+            target: target.clone(),
+            region: Some("eu-west-1".into()),
+            caller: Some(Caller { account: "123456789012".into(), arn }),
+            unknown: Vec::new(),
+        };
+        Explanation::new(&route, &facts)
+    }
+
+    #[test]
+    fn an_id_is_short() {
+        let expected = "\
+target      me@i-0123
+            `i-0123` is an id and is not looked up
+port        2222
+user        me
+route       direct
+session to  i-0123
+profile     none named
+region      eu-west-1
+caller      arn:aws:iam::123456789012:user/alice
+document    AWS-StartSSHSession (portNumber=2222)
+";
+        assert_eq!(text(&explanation("me@i-0123", Some(2222))), expected);
+    }
+
+    #[test]
+    fn a_route_names_every_hop_and_fall_back() {
+        let expected = "\
+target      appserver
+            `appserver` is a host of the config file, behind `bastion` → `inner`
+            `bastion` is a host of the config file: `i-0123`
+            `i-0123` is an id and is not looked up
+address     10.0.0.115
+port        22
+user        ec2-user
+hop         bastion, sshd at port 22, user jump: its agent leads on, else its sshd
+hop         inner at 10.0.0.9, sshd at port 2222: its sshd leads on
+route       ssh
+session to  i-0123
+profile     ops
+region      eu-west-1
+caller      arn:aws:iam::123456789012:user/alice
+document    AWS-StartPortForwardingSessionToRemoteHost (host=10.0.0.9, portNumber=2222)
+fall-back   the sshd of `bastion` by AWS-StartSSHSession (portNumber=22), if its agent is older than 3.1.1188.0, or the document is denied or unknown
+asked for   bastion: start it when it is stopped, stop it after 7200 s; this version cannot do that yet
+";
+        assert_eq!(text(&explanation("appserver", None)), expected);
+    }
+
+    #[test]
+    fn lines_are_escaped() {
+        assert_eq!(
+            aligned(&[("a", "x\x1b[2J\ny".to_owned()), ("", "z".to_owned())]),
+            "a  x\\x1b[2J y\n   z\n"
+        );
+    }
 }

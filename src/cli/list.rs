@@ -1,126 +1,50 @@
 //! The command `list`: what can be reached, and its state.
 //!
-//! Standard output gets the table or the JSON and nothing else. The texts are other people's: escaped in the table,
-//! and raw in the JSON, whose strings escape for themselves.
+//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: they are escaped in
+//! the table.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::aws::{Access, ApiError};
 use crate::config::{Config, Verbosity};
-use crate::names::Node;
-use crate::names::lookup;
+use crate::escape::{cut, escape};
+use crate::names::ListedMachine;
+use crate::reach::{self, Listing};
+use crate::session::Interrupts;
 
 use super::args::ListArgs;
-use super::name_cache::{Known, NameCache, now};
-use super::report::{ExitKind, Report};
+use super::prompt::ask_code;
+use super::report::ExitKind;
+use super::runtime::{self, Context};
 use super::stderr::print_note;
 use super::stdout;
-use super::way::open_aws;
-use crate::escape::{cut, escape};
 
-/// States change: what is older is asked for again.
-const FRESH: Duration = Duration::from_secs(60);
 /// On a terminal a longer text would break the columns.
 const WIDEST_CELL: usize = 48;
 const HEADER: [&str; 7] = ["ID", "NAME", "ADDRESS", "PLATFORM", "AGENT", "PING", "STATE"];
 
-/// A machine as it is listed, in the cache and in the JSON. `null` is unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Row {
-    /// `i-…` or `mi-…`.
-    pub id: String,
-    /// The Name tag, else SSM's name.
-    pub name: Option<String>,
-    /// The address to know it by, a private one if there is one.
-    pub address: Option<String>,
-    /// All its addresses in EC2.
-    pub addresses: Vec<String>,
-    /// Its DNS names in EC2, and its host name in SSM.
-    pub dns_names: Vec<String>,
-    /// Its system.
-    pub platform: Option<String>,
-    /// The version of its agent.
-    pub agent_version: Option<String>,
-    /// `Online`, `ConnectionLost` or `Inactive`.
-    pub ping: Option<String>,
-    /// `running`, `stopped` and so on; `null` for what is not EC2's.
-    pub state: Option<String>,
-    /// Its tags in EC2.
-    pub tags: Vec<Tag>,
-}
-
-/// A tag, as AWS's own JSON has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Tag {
-    key: String,
-    value: String,
-}
-
-/// What is listed, and what is to be known about it.
-struct Listed {
-    rows: Vec<Row>,
-    region: String,
-    unseen: Option<ApiError>,
-    age: Duration,
-}
-
 /// Runs the command.
 pub(super) fn list(config: &Config, args: &ListArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
-    };
-    let result = runtime.block_on(gather(config, args.no_cache));
-    runtime.shutdown_background();
-    match result {
-        Ok(listed) => show(listed, args, config.log.verbosity),
-        Err(report) => report.print(),
-    }
+    runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| {
+        let listing = reach::list(config, ask_code(), !args.no_cache).await?;
+        Ok(show(listing, args, config.log.verbosity))
+    }))
 }
 
-async fn gather(config: &Config, no_cache: bool) -> Result<Listed, Report> {
-    let api = |error| Report::of_api(&error, None);
-    let aws = open_aws(config).await?;
-    let access = aws.access().await.map_err(api)?;
-    let cache = NameCache::new(config, access.region());
-    let now = now();
-    if let Some(Known { rows, age }) = cache.load(now, Some(access.access_key_id()))
-        && !no_cache
-        && age < FRESH
-    {
-        return Ok(Listed { rows, region: access.region().to_owned(), unseen: None, age });
-    }
-    ask(&access, &cache, now).await
-}
-
-async fn ask(access: &Access, cache: &NameCache, now: SystemTime) -> Result<Listed, Report> {
-    let listing = lookup::list(access).await;
-    let listing = listing.map_err(|error| Report::of_lookup(&error, access.region()))?;
-    let rows: Vec<Row> = listing.inventory.nodes().map(Row::from).collect();
-    if listing.unseen.is_none() {
-        cache.store(now, access.access_key_id(), &rows);
-    }
-    Ok(Listed { rows, region: access.region().to_owned(), unseen: listing.unseen, age: Duration::ZERO })
-}
-
-fn show(listed: Listed, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
-    let seen = listed.rows.len();
+fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
+    let seen = listing.machines.len();
     let filters: Vec<Filter> = args.filters.iter().map(|text| Filter::parse(text)).collect();
-    let rows = listed.rows.into_iter().filter(|row| filters.iter().all(|filter| filter.passes(row)));
-    let rows: Vec<Row> = rows.collect();
+    let rows = listing.machines.into_iter().filter(|row| filters.iter().all(|filter| filter.passes(row)));
+    let rows: Vec<ListedMachine> = rows.collect();
     if verbosity != Verbosity::Quiet {
-        if let Some(error) = &listed.unseen {
-            print_note(&format!("not all could be seen: {error}"));
+        if let Some(error) = &listing.missing {
+            print_note(&format!("the list is incomplete: {error}"));
         }
         if rows.is_empty() {
-            print_note(&nothing(seen, &listed.region));
-        } else if listed.age > Duration::ZERO && stderr().is_terminal() {
-            print_note(&format!("as of {} s ago; `--no-cache` asks again", listed.age.as_secs()));
+            print_note(&nothing(seen, &listing.region));
+        } else if listing.age > Duration::ZERO && stderr().is_terminal() {
+            print_note(&format!("cached {} s ago; use `--no-cache` to ask AWS", listing.age.as_secs()));
         }
     }
     if args.json {
@@ -136,15 +60,15 @@ fn show(listed: Listed, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
 
 fn nothing(seen: usize, region: &str) -> String {
     match seen {
-        0 => format!("there is nothing to be seen in {region}: another `--region` or `--profile`?"),
-        _ => format!("none of {seen} in {region} passes the filters"),
+        0 => format!("no machines in {region}; try another `--region` or `--profile`"),
+        _ => format!("none of the {seen} machines in {region} passes the filters"),
     }
 }
 
 /// Lays out columns, two spaces apart; the last one is not padded.
-fn table(rows: &[Row], widest: usize) -> String {
+fn table(rows: &[ListedMachine], widest: usize) -> String {
     let mut lines: Vec<Vec<String>> = vec![HEADER.map(str::to_owned).to_vec()];
-    lines.extend(rows.iter().map(|row| row.cells().map(|cell| shown(cell, widest)).to_vec()));
+    lines.extend(rows.iter().map(|row| cells(row).map(|cell| shown(cell, widest)).to_vec()));
     let mut widths = [0; HEADER.len()];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
@@ -167,47 +91,21 @@ fn shown(cell: Option<&str>, widest: usize) -> String {
     }
 }
 
-impl Row {
-    fn cells(&self) -> [Option<&str>; HEADER.len()] {
-        let Self { id, name, address, platform, agent_version, ping, state, .. } = self;
-        let texts = [name, address, platform, agent_version, ping, state].map(Option::as_deref);
-        let [name, address, platform, agent_version, ping, state] = texts;
-        [Some(id), name, address, platform, agent_version, ping, state]
-    }
+fn cells(machine: &ListedMachine) -> [Option<&str>; HEADER.len()] {
+    let ListedMachine { id, name, address, platform, agent_version, ping, state, .. } = machine;
+    let texts = [name, address, platform, agent_version, ping, state].map(Option::as_deref);
+    let [name, address, platform, agent_version, ping, state] = texts;
+    [Some(id), name, address, platform, agent_version, ping, state]
 }
 
-impl From<&Node> for Row {
-    fn from(node: &Node) -> Self {
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        let (instance, agent) = (node.instance.as_ref(), node.agent.as_ref());
-        let addresses =
-            instance.into_iter().flat_map(|one| one.private_addresses.iter().chain(&one.public_addresses));
-        let host_name = agent.and_then(|agent| agent.computer_name.clone());
-        let dns_names = instance.into_iter().flat_map(|one| one.dns_names.iter().cloned()).chain(host_name);
-        let tag = |(key, value): (&str, &str)| Tag { key: key.to_owned(), value: value.to_owned() };
-        Self {
-            id: node.id.clone(),
-            name: owned(node.name()),
-            address: owned(node.address()),
-            addresses: addresses.cloned().collect(),
-            dns_names: dns_names.collect(),
-            platform: owned(node.platform()),
-            agent_version: agent.and_then(|agent| agent.agent_version.clone()),
-            ping: agent.and_then(|agent| agent.ping.clone()),
-            state: owned(node.state()),
-            tags: node.tags().map(tag).collect(),
-        }
-    }
-}
-
-/// What a row must have to be shown.
+/// What a machine must have to be listed.
 #[derive(Debug, PartialEq, Eq)]
 enum Filter {
     /// That tag, with that value if one is given.
     Tag(String, Option<String>),
     /// That state of EC2 or of the agent.
     State(String),
-    /// That text in a column, an address or a DNS name, in whatever case.
+    /// That text in a column, an address or a DNS name, ignoring case.
     Text(String),
 }
 
@@ -225,7 +123,7 @@ impl Filter {
         }
     }
 
-    fn passes(&self, row: &Row) -> bool {
+    fn passes(&self, row: &ListedMachine) -> bool {
         match self {
             Self::Tag(key, value) => row
                 .tags
@@ -237,7 +135,7 @@ impl Filter {
             }
             Self::Text(part) => {
                 let more = row.addresses.iter().chain(&row.dns_names).map(String::as_str);
-                let mut texts = row.cells().into_iter().flatten().chain(more);
+                let mut texts = cells(row).into_iter().flatten().chain(more);
                 texts.any(|text| text.to_lowercase().contains(part))
             }
         }
@@ -247,9 +145,10 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::listed::Tag;
 
-    fn row(id: &str, name: &str, state: &str) -> Row {
-        Row {
+    fn row(id: &str, name: &str, state: &str) -> ListedMachine {
+        ListedMachine {
             id: id.into(),
             name: Some(name.into()),
             address: Some("10.0.0.1".into()),
@@ -257,7 +156,7 @@ mod tests {
             state: Some(state.into()),
             ping: Some("Online".into()),
             tags: vec![Tag { key: "Team".into(), value: "Web".into() }],
-            ..Row::default()
+            ..ListedMachine::default()
         }
     }
 

@@ -10,25 +10,6 @@ use super::args::CommandLine;
 use super::report::ExitKind;
 use super::stdout;
 
-/// What scripts see, in the order of the codes.
-const EXITS: [(ExitKind, &str); 15] = [
-    (ExitKind::Done, "done"),
-    (ExitKind::Failure, "unexpected failure, or an AWS error that has no code here"),
-    (ExitKind::Usage, "usage"),
-    (ExitKind::Configuration, "configuration file, or no region"),
-    (ExitKind::Credentials, "no usable credentials, or expired ones"),
-    (ExitKind::AccessDenied, "access denied"),
-    (ExitKind::NotFound, "target not found"),
-    (ExitKind::Ambiguous, "target ambiguous"),
-    (ExitKind::NotConnected, "target not connected"),
-    (ExitKind::RemotePort, "remote port refused or not reached"),
-    (ExitKind::TimedOut, "timed out"),
-    (ExitKind::Lost, "session lost, and not resumable in the window"),
-    (ExitKind::EndedByFarSide, "ended by the far side before its time"),
-    (ExitKind::SshAuth, "ssh authentication or host key"),
-    (ExitKind::Encryption, "session encryption"),
-];
-
 /// Prints the page of a command, or all of them one after the other.
 pub(super) fn print(command: Option<&str>) -> ExitCode {
     let pages = pages();
@@ -39,21 +20,7 @@ pub(super) fn print(command: Option<&str>) -> ExitCode {
     stdout::print(&text)
 }
 
-/// Takes the name of a command, or of the program, as a word of the command line.
-pub(super) fn command(word: &str) -> Result<String, String> {
-    let commands = commands();
-    if word == "fumidai" || commands.iter().any(|name| name == word) {
-        return Ok(word.to_owned());
-    }
-    Err(format!("the commands are {}", commands.join(", ")))
-}
-
-fn commands() -> Vec<String> {
-    let line = CommandLine::command();
-    line.get_subcommands().map(|command| command.get_name().to_owned()).collect()
-}
-
-/// Every page with its name.
+/// Returns every page with its name.
 fn pages() -> Vec<(String, String)> {
     let mut line = CommandLine::command().disable_help_subcommand(true);
     line.build();
@@ -72,7 +39,7 @@ fn page(command: clap::Command) -> String {
     plain(&String::from_utf8_lossy(&text))
 }
 
-/// Old formatters read Latin-1: everything else is named by its number.
+/// Writes everything but ASCII as its number: old formatters read Latin-1.
 fn plain(text: &str) -> String {
     let written = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) };
     text.chars().map(written).collect()
@@ -81,10 +48,10 @@ fn plain(text: &str) -> String {
 fn exit_section() -> String {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
-    roff.text([roman("ssh shows 255 whatever its ProxyCommand exits with.")]);
-    for (kind, meaning) in EXITS {
+    roff.text([roman("ssh itself exits with 255 for every failure of its ProxyCommand.")]);
+    for kind in ExitKind::ALL {
         roff.control("TP", []);
-        roff.text([bold(kind.code().to_string())]).text([roman(meaning)]);
+        roff.text([bold(kind.code().to_string())]).text([roman(kind.meaning())]);
     }
     roff.control("TP", []);
     roff.text([bold("128+n")]).text([roman("ended by signal n")]);
@@ -93,12 +60,13 @@ fn exit_section() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::command_names;
     use super::*;
 
     #[test]
     fn every_command_has_a_page() {
         let names: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
-        let expected = commands().into_iter().map(|name| format!("fumidai-{name}"));
+        let expected = command_names().into_iter().map(|name| format!("fumidai-{name}"));
         assert_eq!(names, [vec!["fumidai".to_owned()], expected.collect()].concat());
     }
 

@@ -1,7 +1,7 @@
 //! Asks for what AWS wants of a human.
 
 use crate::aws::{AskCode, NoCode};
-use crate::jump::NoAnswer;
+use crate::jump::PromptError;
 use crate::jump::terminal::{self, Echo};
 
 /// Asks for the code of a second factor with the AWS CLI's words; like there, what is typed is not shown.
@@ -10,8 +10,8 @@ pub(super) fn ask_code() -> AskCode {
         Box::pin(async move {
             let question = format!("Enter MFA code for {}: ", crate::escape::escape(&serial));
             let answer = terminal::ask(&question, Echo::Hidden).await.map_err(|error| match error {
-                NoAnswer::Nobody => NoCode::NoTerminal,
-                NoAnswer::Dismissed => NoCode::NoAnswer,
+                PromptError::NoTerminal => NoCode::NoTerminal,
+                PromptError::Dismissed => NoCode::NoAnswer,
             })?;
             let answer = answer.reveal().trim().to_owned();
             if answer.is_empty() { Err(NoCode::NoAnswer) } else { Ok(answer) }

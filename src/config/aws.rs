@@ -1,34 +1,34 @@
-//! The settings of the control plane, and the order in which its endpoints are found.
+//! The settings of the control plane, and the rank of its endpoints.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Environment;
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::layers::{Layers, Source};
+use super::settings::Key;
+use super::value::{self, without_secrets};
 
-/// What the AWS layer is told; where it is told nothing, the AWS profile and the SDK's defaults hold.
+/// The settings of the AWS layer; where there is none, the AWS profile's or the SDK's default is used.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AwsSettings {
     /// The profile of the AWS config files.
     pub profile: Option<String>,
-    /// The profile was named by flag: its credentials go before keys in the environment, as with the AWS CLI.
-    pub profile_is_flag: bool,
+    /// The profile overrides the ambient variables: its credentials are used and not the keys in the environment.
+    pub profile_overrides_keys: bool,
     /// The region.
     pub region: Option<String>,
-    /// The endpoint named by flag: it goes before everything in `endpoints`.
+    /// An endpoint that overrides all of `endpoints`: of a flag, a `FUMIDAI_*` variable, a forward or a host.
     pub endpoint_url: Option<String>,
     /// The endpoints of the environment and the config file.
     pub endpoints: Endpoints,
-    /// Roots to trust beside the system's own (`AWS_CA_BUNDLE`).
+    /// Roots to trust beside the system's (`AWS_CA_BUNDLE`).
     pub ca_bundle: Option<PathBuf>,
-    /// Where the AWS CLI keeps the credentials of roles that it has assumed.
+    /// The folder where the AWS CLI caches the credentials of roles that it has assumed.
     pub cli_cache: Option<PathBuf>,
-    /// FIPS endpoints are asked for (`AWS_USE_FIPS_ENDPOINT`).
-    pub fips: Option<bool>,
-    /// Dual-stack endpoints are asked for (`AWS_USE_DUALSTACK_ENDPOINT`).
-    pub dual_stack: Option<bool>,
 }
 
-/// Endpoints other than by flag.
+/// The endpoints of `AWS_*` variables and the config file.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// `AWS_ENDPOINT_URL_SSM`: where the SSM API is.
@@ -41,12 +41,12 @@ pub struct Endpoints {
     pub sts: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
     pub ssmmessages: Option<String>,
-    /// `AWS_ENDPOINT_URL`, else `endpoint_url` of the config file: for every API without its own.
+    /// `endpoint_url` of a forward or a host, else `AWS_ENDPOINT_URL`, else `endpoint_url` of `[defaults]`: for every API.
     pub any: Option<String>,
 }
 
 impl AwsSettings {
-    /// Returns the endpoint of the SSM API: the flag, else the service's own variable, else the general one.
+    /// Returns the endpoint of the SSM API: the overriding one, else the service's variable, else the general one.
     pub fn ssm_endpoint(&self) -> Option<&str> {
         self.endpoint(&self.endpoints.ssm)
     }
@@ -66,17 +66,24 @@ impl AwsSettings {
         self.endpoint(&self.endpoints.sts)
     }
 
+    /// Takes the settings that hold.
+    pub(super) fn choose(&mut self, layers: &Layers) {
+        let settings = layers.settings();
+        self.profile = settings.profile;
+        self.profile_overrides_keys = layers.source(Key::Profile).overrides_ambient();
+        self.region = settings.region;
+        self.endpoint_url = layers.settings_of(Source::overrides_ambient).endpoint_url;
+        self.endpoints.any = layers.settings_of(|source| !source.is_of_this_run()).endpoint_url;
+    }
+
     fn endpoint<'a>(&'a self, own: &'a Option<String>) -> Option<&'a str> {
         self.endpoint_url.as_deref().or(own.as_deref()).or(self.endpoints.any.as_deref())
     }
 }
 
 impl Endpoints {
-    /// Reads the services' own variables; `any` is a setting like others and comes from there.
-    pub(super) fn resolve(
-        environment: &Environment,
-        any: Option<String>,
-    ) -> Result<Self, super::ConfigError> {
+    /// Reads the variables of the services; `any` is a setting and is filled in later.
+    pub(super) fn of_services(environment: &Environment) -> Result<Self, ConfigError> {
         if environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true) {
             return Ok(Self::default());
         }
@@ -86,7 +93,7 @@ impl Endpoints {
             ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
             sts: read(environment, "AWS_ENDPOINT_URL_STS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
-            any,
+            any: None,
         })
     }
 }
@@ -95,14 +102,12 @@ impl fmt::Debug for AwsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsSettings")
             .field("profile", &self.profile)
-            .field("profile_is_flag", &self.profile_is_flag)
+            .field("profile_overrides_keys", &self.profile_overrides_keys)
             .field("region", &self.region)
             .field("endpoint_url", &redacted(&self.endpoint_url))
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
             .field("cli_cache", &self.cli_cache)
-            .field("fips", &self.fips)
-            .field("dual_stack", &self.dual_stack)
             .finish()
     }
 }
@@ -120,20 +125,13 @@ impl fmt::Debug for Endpoints {
     }
 }
 
-fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, super::ConfigError> {
-    let url = environment.text(name).and_then(|text| text.map(super::value::url).transpose());
-    url.map_err(|source| super::ConfigError::Variable { name, source })
+fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, ConfigError> {
+    let url = environment.text(name).and_then(|text| text.map(|text| value::url(text.into())).transpose());
+    url.map_err(|source| ConfigError::Variable { name, source })
 }
 
-/// Leaves out the password of a URL: user, query and path are not what a log needs either.
 fn redacted(url: &Option<String>) -> Option<String> {
-    let url = url.as_ref()?;
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    Some(match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://[redacted]@{host}"),
-        None => format!("{scheme}://{authority}"),
-    })
+    url.as_deref().map(without_secrets)
 }
 
 #[cfg(test)]
@@ -178,7 +176,7 @@ mod tests {
             ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
             ("AWS_ENDPOINT_URL_SSM", "http://own"),
         ]);
-        let endpoints = Endpoints::resolve(&environment, Some("http://any".into())).expect("valid");
+        let endpoints = Endpoints::of_services(&environment).expect("valid");
         assert_eq!(endpoints, Endpoints::default());
     }
 }

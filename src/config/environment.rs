@@ -1,17 +1,17 @@
-//! A snapshot of what the process was given: the variables that mean something to us, and the user's folders.
+//! A snapshot of the process's environment: the variables that fumidai reads, and the user's folders.
 //!
-//! It is taken once; everything else gets it as a value, so that a test needs no real environment. Nothing secret is
-//! in it: the SDK reads keys and tokens for itself.
+//! It is taken once and passed on as a value, so that a test needs no real environment. It holds no secrets: the SDK reads
+//! keys and tokens itself.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::settings::Key;
 use super::value::ValueError;
 
-/// Read beside the variables of [`Key`].
-const OTHERS: [&str; 21] = [
+/// The variables beside those of the settings.
+const OTHERS: [&str; 19] = [
     "AWS_CA_BUNDLE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_ECS",
@@ -19,8 +19,6 @@ const OTHERS: [&str; 21] = [
     "AWS_ENDPOINT_URL_SSMMESSAGES",
     "AWS_ENDPOINT_URL_STS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-    "AWS_USE_DUALSTACK_ENDPOINT",
-    "AWS_USE_FIPS_ENDPOINT",
     "DISPLAY",
     "FUMIDAI_CONFIG",
     "LOGNAME",
@@ -35,7 +33,7 @@ const OTHERS: [&str; 21] = [
     "WAYLAND_DISPLAY",
 ];
 
-/// The variables and folders that a run was started with.
+/// The variables and folders of a run.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<&'static str, OsString>,
@@ -43,14 +41,14 @@ pub struct Environment {
     pub folders: Folders,
 }
 
-/// The platform's folders for one user; absent where the system does not say.
+/// The platform's folders for one user; `None` where the system has none.
 #[derive(Clone, Debug, Default)]
 pub struct Folders {
     /// The home folder.
     pub home: Option<PathBuf>,
     /// Where programs keep their configuration.
     pub config: Option<PathBuf>,
-    /// Where programs keep what they can compute again.
+    /// Where programs keep files that they can make again.
     pub cache: Option<PathBuf>,
     /// Where programs keep logs.
     pub state: Option<PathBuf>,
@@ -59,7 +57,7 @@ pub struct Folders {
 impl Environment {
     /// Reads the process's own environment.
     pub fn from_process() -> Self {
-        let names = Key::ALL.into_iter().flat_map(Key::variables).copied().chain(OTHERS);
+        let names = Key::ALL.iter().flat_map(|key| key.row().variables).copied().chain(OTHERS);
         let folders = Folders {
             home: dirs::home_dir(),
             config: dirs::config_dir(),
@@ -69,30 +67,32 @@ impl Environment {
         Self { variables: names.filter_map(|name| Some((name, read(name)?))).collect(), folders }
     }
 
-    /// Makes an environment of these variables, with no folders.
-    pub fn of<const N: usize>(variables: [(&'static str, &str); N]) -> Self {
+    /// Makes an environment of these variables, without folders.
+    pub fn of<'a>(variables: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
         let variables = variables.into_iter().map(|(name, text)| (name, text.into())).collect();
         Self { variables, folders: Folders::default() }
     }
 
-    /// Returns a variable's text; an empty one counts as not set, as it does for AWS's own tools.
+    /// Returns a variable's text; an empty variable counts as not set.
     ///
     /// # Errors
     ///
-    /// The value is no UTF-8.
+    /// The value is not valid UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ValueError> {
-        match self.variables.get(name) {
-            Some(value) if !value.is_empty() => value.to_str().map(Some).ok_or(ValueError::NotUnicode),
-            Some(_) | None => Ok(None),
-        }
+        self.raw(name).map(|value| value.to_str().ok_or(ValueError::NotUnicode)).transpose()
     }
 
-    /// Returns a variable's text as a path.
+    /// Returns a variable's value; an empty variable counts as not set.
+    pub fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(name).filter(|value| !value.is_empty()).map(OsString::as_os_str)
+    }
+
+    /// Returns a variable's value as a path.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.variables.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        self.raw(name).map(PathBuf::from)
     }
 
-    /// Returns what a switch says: `true` or `false`, and nothing for anything else.
+    /// Returns the value of a switch, `true` or `false`; any other text counts as not set.
     pub fn switch(&self, name: &str) -> Option<bool> {
         let text = self.text(name).ok().flatten()?;
         match text.to_ascii_lowercase().as_str() {
@@ -102,13 +102,13 @@ impl Environment {
         }
     }
 
-    /// Tells whether a variable is there and not empty.
+    /// Returns true if a variable is set and not empty.
     pub fn is_set(&self, name: &str) -> bool {
-        self.variables.get(name).is_some_and(|value| !value.is_empty())
+        self.raw(name).is_some()
     }
 }
 
-/// Reads a variable whose name the user's own configuration gives, such as that of `IdentityAgent $NAME`.
+/// Reads a variable that the user's ssh_config names, as `IdentityAgent $NAME` does.
 pub fn process_variable(name: &str) -> Option<String> {
     read(name)?.into_string().ok()
 }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_switch_has_two_words() {
+    fn a_switch_is_true_or_false() {
         let environment = Environment::of([("A", "TRUE"), ("B", "false"), ("C", "1"), ("D", "")]);
         let found = ["A", "B", "C", "D", "E"].map(|name| environment.switch(name));
         assert_eq!(found, [Some(true), Some(false), None, None, None]);
@@ -131,7 +131,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn bytes_that_are_no_text_are_an_error_but_a_path() {
+    fn bytes_that_are_not_utf_8_are_a_path_and_not_a_text() {
         use std::os::unix::ffi::OsStringExt;
 
         let mut environment = Environment::default();

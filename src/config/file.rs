@@ -1,62 +1,27 @@
-//! The config file: where it is, whether it can be read, and who else can write it.
+//! The config file: where it is, whether it can be read, and whether other users can write it.
 //!
-//! What it says is `parse`'s to understand. Called by [`Config::resolve`](super::Config::resolve) only.
+//! `parse` reads its contents. Called by [`Config::resolve`](super::Config::resolve) only.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-
-use super::Environment;
+use super::environment::Environment;
+use super::error::ConfigError;
 use super::forward::LocalEnd;
 use super::parse::{Fault, Tables, parse};
-use super::value::ValueError;
 
-/// Why the configuration cannot be used; every one is the user's to correct.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file is there, or was asked for, and cannot be read: check its name and permissions.
-    #[error("cannot read the config file `{}`: {source}", file.display())]
-    Unreadable {
-        /// The file's path.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file says something that is not understood: correct that line.
-    #[error("{}:{line}:{column}: {message}", file.display())]
-    Invalid {
-        /// The file's path.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The column in characters, from 1.
-        column: usize,
-        /// What is wrong there, with the key and the value.
-        message: String,
-    },
-    /// A variable's value is not taken: correct or unset it.
-    #[error("`{name}` in the environment {source}")]
-    Variable {
-        /// The variable's name.
-        name: &'static str,
-        /// What it must be.
-        source: ValueError,
-    },
-}
-
-/// What the config file gave.
+/// The contents of the config file.
 #[derive(Default)]
 pub(super) struct ConfigFile {
-    /// What it says.
+    /// Its tables.
     pub tables: Tables,
-    /// What the user should know about the file although it can be used.
+    /// Warnings about a file that can be used.
     pub warnings: Vec<String>,
 }
 
 impl ConfigFile {
-    /// Reads the file that was named, else the platform's own one if it exists.
+    /// Reads the file that was named, else the first that exists at the usual paths.
     pub fn load(named: Option<PathBuf>, environment: &Environment) -> Result<Self, ConfigError> {
         if let Some(path) = named.or_else(|| environment.path("FUMIDAI_CONFIG")) {
             return Self::read(&path, environment);
@@ -144,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_home_folders_file_is_the_last_resort() {
+    fn the_home_folders_file_is_read_last() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join(".config/fumidai");
         fs::create_dir_all(&config).expect("a folder");
@@ -157,17 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_have_a_place() {
+    fn bytes_that_are_not_utf_8_have_a_place() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("c.toml");
         fs::write(&path, b"[defaults]\n# \xff\n").expect("a file");
-        let error = ConfigFile::load(Some(path), &Environment::default()).err().expect("no UTF-8");
+        let error = ConfigFile::load(Some(path), &Environment::default()).err().expect("not UTF-8");
         assert!(error.to_string().ends_with("c.toml:2:3: not valid UTF-8"), "{error}");
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_can_write_is_warned_about() {
+    fn a_file_that_others_can_write_gives_a_warning() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,31 +1,34 @@
-//! `[forwards.NAME]`: a local end that leads to a far one.
+//! `[forwards.NAME]`: a local end and the remote end that it forwards to.
 //!
-//! Understood and checked here; `cli` makes listeners of them.
+//! Parsed and checked here; the listeners are made elsewhere.
 
 use std::path::PathBuf;
 
-use super::settings::{Raw, Settings};
-use super::value::{self, ValueError};
+use super::settings::Settings;
+use super::table::TableKey;
+use super::value::{self, Raw, ValueError};
 
 /// One forward of the config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// What the forward says of the settings that flags give too.
+    /// The name in the config file.
+    pub name: String,
+    /// The settings of the forward itself.
     pub settings: Settings,
-    /// The host of the config file, or the target, that it goes through.
+    /// The host of the config file, or the target, whose session it uses.
     pub target: String,
     /// Where it listens.
     pub local: LocalEnd,
-    /// Where it leads to.
+    /// What it forwards to.
     pub remote: RemoteEnd,
-    /// The session is kept from ending for want of input while a connection is open.
+    /// The service does not end the session for lack of input while a connection is open.
     pub hold: bool,
 }
 
 /// Where a forward listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalEnd {
-    /// A TCP port; 0 is one that the system picks.
+    /// A TCP port; for 0 the system picks one.
     Tcp {
         /// The address to bind; `None` is loopback.
         bind: Option<String>,
@@ -36,7 +39,7 @@ pub enum LocalEnd {
     Socket(PathBuf),
 }
 
-/// Where a forward leads to.
+/// What a forward connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteEnd {
     /// The host as the target sees it; `None` is the target itself.
@@ -45,10 +48,45 @@ pub struct RemoteEnd {
     pub port: u16,
 }
 
-/// A forward of which not every key has been read.
+/// The keys of `[forwards.NAME]` beside the settings.
+pub const FORWARD_KEYS: [ForwardKey; 4] = [
+    ForwardKey {
+        name: "target",
+        set: |draft, raw| value::text(raw).map(|target| draft.target = Some(target)),
+        takes_list: false,
+        values: "a host of the file, or a target",
+        default: "required",
+    },
+    ForwardKey {
+        name: "local",
+        set: |draft, raw| local_end(raw).map(|local| draft.local = Some(local)),
+        takes_list: false,
+        values: "`[BIND:]PORT`, or the path of a unix socket, which starts with `/` or `~/`",
+        default: "required",
+    },
+    ForwardKey {
+        name: "remote",
+        set: |draft, raw| remote_end(raw).map(|remote| draft.remote = Some(remote)),
+        takes_list: false,
+        values: "`[HOST:]PORT`; without a host, a port of the target itself",
+        default: "required",
+    },
+    ForwardKey {
+        name: "hold",
+        set: |draft, raw| value::switch(raw).map(|hold| draft.hold = hold),
+        takes_list: false,
+        values: "`true`: the service does not end a session with open connections for lack of input, as `--hold`",
+        default: "`false`",
+    },
+];
+
+/// A key of `[forwards.NAME]` that is not a setting.
+pub type ForwardKey = TableKey<Draft>;
+
+/// A forward whose keys are still being read.
 #[derive(Default)]
-pub(super) struct Draft {
-    pub settings: Settings,
+pub struct Draft {
+    pub(super) settings: Settings,
     target: Option<String>,
     local: Option<LocalEnd>,
     remote: Option<RemoteEnd>,
@@ -56,33 +94,27 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Takes one value.
-    pub fn set(&mut self, key: ForwardKey, raw: Raw<'_>) -> Result<(), ValueError> {
-        match key {
-            ForwardKey::Target => self.target = Some(value::text(raw.text()?)?),
-            ForwardKey::Local => {
-                let text = raw.text_or_number().map_err(|_| ValueError::NotALocalEnd)?;
-                self.local = Some(LocalEnd::parse(&text).ok_or(ValueError::NotALocalEnd)?);
-            }
-            ForwardKey::Remote => {
-                let text = raw.text_or_number().map_err(|_| ValueError::NotARemoteEnd)?;
-                self.remote = Some(RemoteEnd::parse(&text).ok_or(ValueError::NotARemoteEnd)?);
-            }
-            ForwardKey::Hold => self.hold = raw.switch()?,
-        }
-        Ok(())
-    }
-
-    /// Returns the whole, or the key that is missing.
-    pub fn finish(self) -> Result<Forward, ForwardKey> {
+    /// Returns the forward, or the key that is missing.
+    pub(super) fn finish(self, name: &str) -> Result<Forward, &'static str> {
         Ok(Forward {
+            name: name.to_owned(),
             settings: self.settings,
-            target: self.target.ok_or(ForwardKey::Target)?,
-            local: self.local.ok_or(ForwardKey::Local)?,
-            remote: self.remote.ok_or(ForwardKey::Remote)?,
+            target: self.target.ok_or("target")?,
+            local: self.local.ok_or("local")?,
+            remote: self.remote.ok_or("remote")?,
             hold: self.hold,
         })
     }
+}
+
+fn local_end(raw: Raw<'_>) -> Result<LocalEnd, ValueError> {
+    let text = raw.text_or_integer().map_err(|error| error.or_text(ValueError::NotALocalEnd))?;
+    LocalEnd::parse(&text).ok_or(ValueError::NotALocalEnd)
+}
+
+fn remote_end(raw: Raw<'_>) -> Result<RemoteEnd, ValueError> {
+    let text = raw.text_or_integer().map_err(|error| error.or_text(ValueError::NotARemoteEnd))?;
+    RemoteEnd::parse(&text).ok_or(ValueError::NotARemoteEnd)
 }
 
 impl LocalEnd {
@@ -104,7 +136,7 @@ impl RemoteEnd {
     }
 }
 
-/// Splits at the last colon; an IPv6 address stands in brackets.
+/// Splits at the last colon; an IPv6 address is in brackets.
 fn split_port(text: &str) -> Option<(Option<String>, u16)> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (Some(host), port),
@@ -118,39 +150,6 @@ fn split_port(text: &str) -> Option<(Option<String>, u16)> {
         Some(address) if address.contains(':') && is_whole(address) => Some((Some(address.to_owned()), port)),
         None if is_whole(host) && !host.contains([':', '[', ']']) => Some((Some(host.to_owned()), port)),
         Some(_) | None => None,
-    }
-}
-
-/// A key of `[forwards.NAME]` beside those of the settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardKey {
-    /// `target`
-    Target,
-    /// `local`
-    Local,
-    /// `remote`
-    Remote,
-    /// `hold`
-    Hold,
-}
-
-impl ForwardKey {
-    /// Every key.
-    pub const ALL: [Self; 4] = [Self::Target, Self::Local, Self::Remote, Self::Hold];
-
-    /// Returns the key as it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Target => "target",
-            Self::Local => "local",
-            Self::Remote => "remote",
-            Self::Hold => "hold",
-        }
-    }
-
-    /// Finds the key of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|key| key.name() == name)
     }
 }
 

@@ -1,106 +1,183 @@
-//! `[hosts.NAME]`: what a name of the user's own stands for.
+//! `[hosts.NAME]`: what a name in the config file stands for.
 //!
 //! A [`Host`] is one table of the file, checked but not yet combined with flags and environment:
-//! [`Config::for_host`](super::Config::for_host) does that. Keys of features that this version lacks are understood all
-//! the same, so that whoever uses such a host can be told ([`Host::lacking`]).
+//! [`Config::for_host`](super::Config::for_host) does that. Keys of features that this version lacks are parsed too, so that
+//! the use of such a host is refused with the key's name ([`Host::lacking`]).
 
 use std::time::Duration;
 
 use crate::names::Region;
-use crate::names::route::Route;
 
-use super::settings::{Raw, Settings};
-use super::value::{self, ValueError};
+use super::settings::Settings;
+use super::table::TableKey;
+use super::value::{self, Raw, ValueError};
 
 /// One host of the config file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// What the host says of the settings that flags give too.
+    /// The name in the config file.
+    pub name: String,
+    /// The settings of the host itself.
     pub settings: Settings,
-    /// What it is; `None` is a target of the host's own name. Without user and region, which have their own keys.
+    /// The target without user and region, which have their own keys; `None` is a target named like the host.
     pub target: Option<String>,
-    /// Where it is as the hop before it sees it; without a hop, it is the target.
+    /// The address that the hop before it connects to; without a hop, the target.
     pub address: Option<String>,
-    /// The hops to it, the nearest to us first.
+    /// The hops to it, the nearest first.
     pub via: Vec<String>,
     /// The user to log in as.
     pub user: Option<String>,
     /// The port of its sshd.
     pub port: Option<u16>,
-    /// A security group that it has only while somebody is connected.
+    /// A security group that it has only while a client is connected.
     pub security_group: Option<String>,
     /// It is started when it is stopped.
     pub start: bool,
-    /// How long after the last user it is stopped.
+    /// The time after the last connection when it is stopped.
     pub stop_after: Option<Duration>,
-    /// The way out of the last hop; `None` leaves the choice to us.
-    pub route: Option<Route>,
-    /// How long a name that was resolved is believed; `None` resolves it each time.
+    /// How the last hop connects to it; `None` takes what works.
+    pub route: Option<RouteKind>,
+    /// How long a resolved name stays valid; `None` resolves it each time.
     pub cache: Option<Duration>,
 }
 
-impl Host {
-    /// Takes one value; `via` has a function of its own.
-    pub(super) fn set(&mut self, key: HostKey, raw: Raw<'_>) -> Result<(), ValueError> {
-        match key {
-            HostKey::Target => self.set_target(&value::text(raw.text()?)?)?,
-            HostKey::Address => self.address = Some(value::text(raw.text()?)?),
-            HostKey::Via => self.add_hop(raw)?,
-            HostKey::User => self.user = Some(value::user(raw.text()?)?),
-            HostKey::Port => self.port = Some(value::port(&raw.text_or_number()?)?),
-            HostKey::SecurityGroup => self.security_group = Some(value::text(raw.text()?)?),
-            HostKey::Start => self.start = raw.switch()?,
-            HostKey::StopAfter => self.stop_after = Some(value::some_time(&raw.duration()?)?),
-            HostKey::Route => self.route = Some(route(raw.text()?)?),
-            HostKey::Cache => self.cache = Some(value::duration(&raw.duration()?)?),
+/// How a hop connects to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// Without a hop.
+    Direct,
+    /// The hop's agent connects.
+    RemoteHost,
+    /// The hop's sshd connects.
+    Ssh,
+}
+
+impl RouteKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::RemoteHost, Self::Ssh];
+
+    /// Returns the kind's name in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::RemoteHost => "remote-host",
+            Self::Ssh => "ssh",
         }
-        Ok(())
     }
+}
 
-    /// Adds the next hop of `via`.
-    pub(super) fn add_hop(&mut self, raw: Raw<'_>) -> Result<(), ValueError> {
-        let hop = raw.text().map_err(|_| ValueError::NotAHop)?;
-        self.via.push(value::text(hop)?);
-        Ok(())
-    }
+/// The keys of `[hosts.NAME]` beside the settings.
+pub const HOST_KEYS: [HostKey; 10] = [
+    HostKey {
+        name: "target",
+        set: Host::set_target,
+        takes_list: false,
+        values: "anything that can be typed as a target, also with `USER@` and `--REGION`",
+        default: "the host's name",
+    },
+    HostKey {
+        name: "address",
+        set: |host, raw| value::text(raw).map(|address| host.address = Some(address)),
+        takes_list: false,
+        values: "the address of a host behind a hop; without a hop, the target",
+        default: "none",
+    },
+    HostKey {
+        name: "via",
+        set: |host, raw| value::hop(raw).map(|hop| host.via.push(hop)),
+        takes_list: true,
+        values: "the [hops](hops.md) to it, the nearest first: a name or a list of names; each a host of the file or a target",
+        default: "none; `--via` overrides it",
+    },
+    HostKey {
+        name: "user",
+        set: |host, raw| value::user(raw).map(|user| host.user = Some(user)),
+        takes_list: false,
+        values: "the user to log in as, for `ssh-config`",
+        default: "ssh's own",
+    },
+    HostKey {
+        name: "port",
+        set: |host, raw| value::port(raw).map(|port| host.port = Some(port)),
+        takes_list: false,
+        values: "the port for a `connect` without one; ssh always gives one, which `ssh-config` sets to this",
+        default: "22",
+    },
+    HostKey {
+        name: "security_group",
+        set: |host, raw| value::text(raw).map(|group| host.security_group = Some(group)),
+        takes_list: false,
+        values: "a group that the instance has only while a client is connected",
+        default: "none",
+    },
+    HostKey {
+        name: "start",
+        set: |host, raw| value::switch(raw).map(|start| host.start = start),
+        takes_list: false,
+        values: "`true`: start the instance when it is stopped",
+        default: "`false`",
+    },
+    HostKey {
+        name: "stop_after",
+        set: |host, raw| value::some_time(raw).map(|time| host.stop_after = Some(time)),
+        takes_list: false,
+        values: "time after which it is stopped again",
+        default: "never",
+    },
+    HostKey {
+        name: "route",
+        set: |host, raw| route(raw).map(|route| host.route = Some(route)),
+        takes_list: false,
+        values: "`direct`, `remote-host` or `ssh`: [how the last hop connects to it](hops.md#routes)",
+        default: "what works",
+    },
+    HostKey {
+        name: "cache",
+        set: |host, raw| value::duration(raw).map(|time| host.cache = Some(time)),
+        takes_list: false,
+        values: "time for which a resolved name stays valid",
+        default: "resolved each time",
+    },
+];
 
+/// A key of `[hosts.NAME]` that is not a setting.
+pub type HostKey = TableKey<Host>;
+
+impl Host {
     /// Returns the first key of a feature that this version lacks.
-    pub fn lacking(&self) -> Option<HostKey> {
+    pub fn lacking(&self) -> Option<&'static str> {
         [
-            (HostKey::Start, self.start),
-            (HostKey::StopAfter, self.stop_after.is_some()),
-            (HostKey::SecurityGroup, self.security_group.is_some()),
+            ("start", self.start),
+            ("stop_after", self.stop_after.is_some()),
+            ("security_group", self.security_group.is_some()),
         ]
         .into_iter()
         .find_map(|(key, is_used)| is_used.then_some(key))
     }
 
-    /// Returns the hops to it that the file has and asks for.
+    /// Returns the hops to it; a direct route has none.
     pub fn hops(&self) -> &[String] {
-        if self.route == Some(Route::Direct) { &[] } else { &self.via }
+        if self.route == Some(RouteKind::Direct) { &[] } else { &self.via }
     }
 
-    /// A user and a region that are written into the target yield to keys and flags like those of their own keys.
-    fn set_target(&mut self, text: &str) -> Result<(), ValueError> {
+    /// The keys `user` and `region` override a user and a region in the target.
+    fn set_target(&mut self, raw: Raw<'_>) -> Result<(), ValueError> {
+        let text = value::text(raw)?;
         let (user, rest) = match text.rsplit_once('@') {
-            Some((user, rest)) => (Some(value::user(user)?), rest),
-            None => (None, text),
+            Some((user, rest)) => (Some(value::user(Raw::String(user))?), rest),
+            None => (None, text.as_str()),
         };
         let (target, region) = split_region(rest);
-        self.target = Some(value::text(target)?);
+        self.target = Some(value::text(Raw::String(target))?);
         self.user = self.user.take().or(user);
         self.settings.region = self.settings.region.take().or(region);
         Ok(())
     }
 }
 
-fn route(name: &str) -> Result<Route, ValueError> {
-    match name {
-        "direct" => Ok(Route::Direct),
-        "remote-host" => Ok(Route::RemoteHost),
-        "ssh" => Ok(Route::Ssh),
-        _ => Err(ValueError::NotARoute),
-    }
+fn route(raw: Raw<'_>) -> Result<RouteKind, ValueError> {
+    let name = raw.text()?;
+    RouteKind::ALL.into_iter().find(|route| route.name() == name).ok_or(ValueError::NotARoute)
 }
 
 /// Splits `NAME--REGION`, if the suffix has a region's form.
@@ -110,80 +187,18 @@ pub(super) fn split_region(text: &str) -> (&str, Option<String>) {
     split.map_or((text, None), |(name, region)| (name, Some(region)))
 }
 
-/// A key of `[hosts.NAME]` beside those of the settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostKey {
-    /// `target`
-    Target,
-    /// `address`
-    Address,
-    /// `via`
-    Via,
-    /// `user`
-    User,
-    /// `port`
-    Port,
-    /// `security_group`
-    SecurityGroup,
-    /// `start`
-    Start,
-    /// `stop_after`
-    StopAfter,
-    /// `route`
-    Route,
-    /// `cache`
-    Cache,
-}
-
-impl HostKey {
-    /// Every key.
-    pub const ALL: [Self; 10] = [
-        Self::Target,
-        Self::Address,
-        Self::Via,
-        Self::User,
-        Self::Port,
-        Self::SecurityGroup,
-        Self::Start,
-        Self::StopAfter,
-        Self::Route,
-        Self::Cache,
-    ];
-
-    /// Returns the key as it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Target => "target",
-            Self::Address => "address",
-            Self::Via => "via",
-            Self::User => "user",
-            Self::Port => "port",
-            Self::SecurityGroup => "security_group",
-            Self::Start => "start",
-            Self::StopAfter => "stop_after",
-            Self::Route => "route",
-            Self::Cache => "cache",
-        }
-    }
-
-    /// Finds the key of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|key| key.name() == name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn with_target(text: &str) -> Host {
         let mut host = Host::default();
-        host.set(HostKey::Target, Raw::String(text)).expect(text);
+        host.set_target(Raw::String(text)).expect(text);
         host
     }
 
     #[test]
-    fn user_and_region_of_a_target_are_keys_of_their_own() {
+    fn user_and_region_of_a_target_become_keys() {
         let host = with_target("me@i-0123--eu-west-1");
         assert_eq!((host.target.as_deref(), host.user.as_deref()), (Some("i-0123"), Some("me")));
         assert_eq!(host.settings.region.as_deref(), Some("eu-west-1"));
@@ -191,26 +206,24 @@ mod tests {
     }
 
     #[test]
-    fn a_key_goes_before_what_the_target_says() {
+    fn the_key_user_overrides_the_user_in_the_target() {
         let mut host = Host { user: Some("key".into()), ..Host::default() };
-        host.set(HostKey::Target, Raw::String("target@i-0123")).expect("valid");
+        host.set_target(Raw::String("target@i-0123")).expect("valid");
         assert_eq!(host.user.as_deref(), Some("key"));
-        host.set(HostKey::User, Raw::String("later")).expect("valid");
-        assert_eq!(host.user.as_deref(), Some("later"));
     }
 
     #[test]
-    fn what_this_version_lacks_is_told() {
+    fn a_key_that_this_version_lacks_is_named() {
         assert_eq!(with_target("i-0123").lacking(), None);
-        let hop = Host { via: vec!["b".into()], route: Some(Route::Ssh), ..Host::default() };
+        let hop = Host { via: vec!["b".into()], route: Some(RouteKind::Ssh), ..Host::default() };
         assert_eq!(hop.lacking(), None);
-        assert_eq!(Host { start: true, ..hop }.lacking(), Some(HostKey::Start));
+        assert_eq!(Host { start: true, ..hop }.lacking(), Some("start"));
     }
 
     #[test]
     fn a_direct_route_has_no_hops() {
         let hop = Host { via: vec!["b".into()], ..Host::default() };
         assert_eq!(hop.hops(), ["b"]);
-        assert!(Host { route: Some(Route::Direct), ..hop }.hops().is_empty());
+        assert!(Host { route: Some(RouteKind::Direct), ..hop }.hops().is_empty());
     }
 }

@@ -1,18 +1,21 @@
-//! File, environment and flags become one plain [`Config`]; nothing below this layer sees any of the three.
+//! File, environment and flags become one plain [`Config`]; no layer below reads any of the three.
 //!
-//! The rank is flag, environment, config file; what none of them says is left to the AWS profile (`None`) or gets the
-//! default here. Refuses what it does not understand, with the place. Called once, by `cli`.
+//! [`Source`] has the rank of the sources; a setting that none of them gives is left to the AWS profile (`None`) or gets the
+//! default. Unknown keys and bad values are refused with their place. Called once, by `cli`.
 
 mod aws;
-mod chain;
+mod cycles;
 mod environment;
+mod error;
 mod file;
 mod forward;
 mod host;
+mod layers;
 mod parse;
 mod settings;
 mod spec;
 pub mod ssh_config;
+mod table;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -21,25 +24,21 @@ use std::time::Duration;
 
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
-pub use file::ConfigError;
-pub use forward::{Forward, ForwardKey, LocalEnd, RemoteEnd};
-pub use host::{Host, HostKey};
-pub use settings::{Key, Raw, Settings};
+pub use error::ConfigError;
+pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
+pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
+pub use layers::{ResolvedSetting, Source};
+pub use settings::{Key, SessionSettings, Settings};
 pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};
-pub use value::ValueError;
+pub use table::{Heading, Row, TableKey};
+pub use value::{Raw, ValueError};
+
+use crate::names::Region;
 
 use file::ConfigFile;
+use layers::Layers;
 
-/// Covers credentials, an API retry and a slow network together, and is still short enough to be waited for.
-pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// Outlives a closed laptop lid between two meetings; `ssh` must be told to wait as long.
-pub const DEFAULT_RESUME_WINDOW: Duration = Duration::from_secs(900);
-
-/// Two unanswered pings mean a dead link, so one is noticed within a minute.
-pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(20);
-
-/// Everything a run was told, with its defaults.
+/// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// For the control plane.
@@ -50,51 +49,21 @@ pub struct Config {
     pub log: LogSettings,
     /// Whether log lines on a terminal have colour.
     pub color: Color,
-    /// How long a name may be taken for what it meant before (`cache` of a host); `None` resolves it afresh.
+    /// How long a resolved name stays valid (`cache` of a host); `None` resolves it each time.
     pub name_life: Option<Duration>,
-    /// Where measurements are kept between runs; `None` keeps none.
+    /// The folder for what is kept between runs; `None` keeps nothing.
     pub cache_dir: Option<PathBuf>,
-    /// What the user should find in the log: they are known before there is one.
+    /// Warnings for the log, which is not open yet.
     pub warnings: Vec<String>,
     /// The hosts of the config file by name; [`Config::for_host`] is the way to use one.
     pub hosts: BTreeMap<String, Host>,
     /// The forwards of the config file by name.
     pub forwards: BTreeMap<String, Forward>,
-    /// The hops that were named by flag, the nearest first; they go before a host's own.
+    /// The hops that were named by flag, the nearest first; they override a host's own.
     pub via: Vec<String>,
     /// The config file that was named by flag.
     pub file_by_flag: Option<PathBuf>,
     layers: Layers,
-}
-
-/// The settings by rank, kept apart so that a host's can go between them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Layers {
-    flags: Settings,
-    environment: Settings,
-    /// Those of the forward that is meant.
-    forward: Settings,
-    defaults: Settings,
-    endpoints_are_ignored: bool,
-}
-
-/// How a session is opened and kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionSettings {
-    /// The reason that the service keeps with the session.
-    pub reason: Option<String>,
-    /// The session document to start instead of AWS's own.
-    pub document: Option<String>,
-    /// From the start until data can flow; never zero.
-    pub connect_timeout: Duration,
-    /// How long a cut session is tried to be resumed; zero is not at all.
-    pub resume_window: Duration,
-    /// The pause between two pings; never zero.
-    pub keepalive: Duration,
-    /// How long a half-closed session outlives its last byte; `None` is the command's own default.
-    pub linger: Option<Duration>,
-    /// The largest payload of a message in bytes; `None` leaves it to payload discovery.
-    pub max_payload: Option<u32>,
 }
 
 /// What is logged, and where.
@@ -108,7 +77,7 @@ pub struct LogSettings {
     pub rust_log: Option<String>,
 }
 
-/// How much is said on standard error.
+/// How much is written to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// `-q`: the cause of a failure and its hints, no progress notes.
@@ -137,6 +106,22 @@ pub enum Color {
 }
 
 impl Color {
+    const ALL: [Self; 3] = [Self::Auto, Self::Always, Self::Never];
+
+    /// Returns the word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
+    /// Finds the colour setting of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|color| color.name() == name)
+    }
+
     /// Decides for a stream that is a terminal or is not.
     pub fn is_on(self, is_terminal: bool) -> bool {
         match self {
@@ -147,7 +132,7 @@ impl Color {
     }
 }
 
-/// What the command line gave.
+/// The options of the command line.
 #[derive(Clone, Default)]
 pub struct Flags {
     /// The settings that are flags.
@@ -161,24 +146,16 @@ pub struct Flags {
 }
 
 impl Config {
-    /// Brings the three sources together, reading the config file.
+    /// Combines flags, environment and config file, which it reads.
     ///
     /// # Errors
     ///
-    /// The file that was named cannot be read, the file is not understood, or a variable is not.
+    /// The file that was named cannot be read, or a value in the file or in the environment is not valid.
     pub fn resolve(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
         let file = ConfigFile::load(flags.config_file.clone(), environment)?;
-        let layers = Layers {
-            flags: flags.settings,
-            environment: Settings::from_environment(environment)?,
-            forward: Settings::default(),
-            defaults: file.tables.defaults,
-            endpoints_are_ignored: environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true),
-        };
-        let lower = layers.below_flags(&Settings::default());
-        let settings = layers.flags.clone().or(lower.clone());
-        let endpoints = Endpoints::resolve(environment, lower.endpoint_url)?;
-        Ok(Self {
+        let layers = Layers::new(flags.settings, environment, file.tables.defaults)?;
+        let settings = layers.settings();
+        let mut config = Self {
             color: color(settings.color, environment),
             log: LogSettings::new(settings.log_file.clone(), flags.verbosity, environment),
             cache_dir: environment.folders.cache.as_ref().map(|cache| cache.join("fumidai")),
@@ -190,94 +167,85 @@ impl Config {
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
             aws: AwsSettings {
-                profile_is_flag: layers.flags.profile.is_some(),
-                profile: settings.profile,
-                region: settings.region,
-                endpoint_url: layers.flags.endpoint_url.clone(),
-                endpoints,
+                endpoints: Endpoints::of_services(environment)?,
                 ca_bundle: environment.path("AWS_CA_BUNDLE"),
                 cli_cache: environment.folders.home.as_ref().map(|home| home.join(".aws/cli/cache")),
-                fips: environment.switch("AWS_USE_FIPS_ENDPOINT"),
-                dual_stack: environment.switch("AWS_USE_DUALSTACK_ENDPOINT"),
+                ..AwsSettings::default()
             },
             layers,
-        })
+        };
+        config.aws.choose(&config.layers);
+        Ok(config)
     }
 
     /// Finds the host that a word of the command line means, with or without `USER@` and `--REGION`, and the
-    /// configuration that holds for it: its settings go before `[defaults]`, behind flags and environment.
+    /// configuration for it.
     pub fn for_host(&self, word: &str) -> Option<(&str, &Host, Self)> {
-        let (name, host) = chain::named(&self.hosts, word)?;
-        Some((name, host, self.with(&host.settings)))
+        let (name, host) = cycles::named(&self.hosts, word)?;
+        Some((name, host, self.for_hop(Some(host), Some(host))))
     }
 
-    /// Returns the configuration of a session to `hop` that leads on to `goal`, as far as they are hosts: who calls, where
-    /// and with which document is the hop's to say, for the rest the goal goes before the hop.
+    /// Returns the configuration of a session to `hop` on the way to `goal`, as far as they are hosts. The hop alone gives
+    /// profile, region, endpoint and document; for the rest the goal overrides the hop.
+    #[must_use]
     pub fn for_hop(&self, hop: Option<&Host>, goal: Option<&Host>) -> Self {
-        let settings = |host: Option<&Host>| host.map(|host| host.settings.clone()).unwrap_or_default();
-        let (hop, goal) = (settings(hop), settings(goal));
-        let caller = Settings {
-            profile: hop.profile.clone(),
-            region: hop.region.clone(),
-            endpoint_url: hop.endpoint_url.clone(),
-            document: hop.document.clone(),
-            ..goal
-        };
-        self.with(&caller.or(hop))
+        self.with(|layers| {
+            layers.remove(|source| matches!(source, Source::Target | Source::Host(_)));
+            let mut add = |host: Option<&Host>, is_one: fn(Key) -> bool| {
+                let Some(host) = host else { return };
+                layers.add(Source::Host(host.name.clone()), host.settings.clone().only(is_one));
+            };
+            add(hop, |key| key.row().is_first_hops);
+            add(goal, |key| !key.row().is_first_hops);
+            add(hop, |_| true);
+        })
     }
 
-    /// Returns the configuration that holds for a forward of the file: its settings go before those of the host that it
-    /// goes through.
+    /// Returns the configuration for a forward of the file; its settings override those of the host that it uses.
     #[must_use]
     pub fn for_forward(&self, forward: &Forward) -> Self {
-        let mut config = self.clone();
-        config.layers.forward = forward.settings.clone();
-        config.with(&Settings::default())
+        self.with(|layers| {
+            layers.remove(|source| matches!(source, Source::Target | Source::Host(_) | Source::Forward(_)));
+            layers.add(Source::Forward(forward.name.clone()), forward.settings.clone());
+        })
     }
 
-    /// Returns the session document that was named for forwards: by flag, or by the forward itself. One that is named for
-    /// all sessions is for ssh.
+    /// Returns the configuration for a target that was typed with a region.
+    #[must_use]
+    pub fn in_region(&self, region: &Region) -> Self {
+        let region = Settings { region: Some(region.to_string()), ..Settings::default() };
+        self.with(|layers| layers.add(Source::Target, region))
+    }
+
+    /// Returns every setting with its value and its source; `aws_profile` has the settings of the AWS profile.
+    pub fn resolved(&self, aws_profile: Settings) -> Vec<ResolvedSetting> {
+        let mut layers = self.layers.clone();
+        layers.add(Source::AwsProfile, aws_profile);
+        layers.resolved()
+    }
+
+    /// Returns the session document for forwards: only a flag or the forward itself names one, since other sources name
+    /// documents for ssh.
     pub fn forward_document(&self) -> Option<&str> {
-        self.layers.flags.document.as_deref().or(self.layers.forward.document.as_deref())
+        let named = self.layers.of(|source| matches!(source, Source::Flag | Source::Forward(_)));
+        named.into_iter().find_map(|settings| settings.document.as_deref())
     }
 
-    fn with(&self, own: &Settings) -> Self {
-        let lower = self.layers.below_flags(own);
-        let settings = self.layers.flags.clone().or(lower.clone());
+    fn with(&self, change: impl FnOnce(&mut Layers)) -> Self {
         let mut config = self.clone();
-        config.session = SessionSettings::new(&settings);
-        config.aws.profile = settings.profile;
-        config.aws.region = settings.region;
-        config.aws.endpoints.any = lower.endpoint_url.filter(|_| !self.layers.endpoints_are_ignored);
+        change(&mut config.layers);
+        config.session = SessionSettings::new(&config.layers.settings());
+        config.aws.choose(&config.layers);
         config
     }
 }
 
-impl Layers {
-    /// Flags are left out, since an endpoint by flag is kept apart from the others.
-    fn below_flags(&self, own: &Settings) -> Settings {
-        self.environment.clone().or(self.forward.clone()).or(own.clone()).or(self.defaults.clone())
-    }
-}
-
-impl SessionSettings {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            reason: settings.reason.clone(),
-            document: settings.document.clone(),
-            connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-            resume_window: settings.resume_window.unwrap_or(DEFAULT_RESUME_WINDOW),
-            keepalive: settings.keepalive.unwrap_or(DEFAULT_KEEPALIVE),
-            linger: settings.linger,
-            max_payload: settings.max_payload,
-        }
-    }
-}
-
 impl LogSettings {
-    /// The log of a run whose configuration turns out to be wrong: what is known without the config file.
+    /// Returns the settings of the log without the config file, for a run whose configuration is wrong.
     pub fn without_config(flags: &Flags, environment: &Environment) -> Self {
-        let file = flags.settings.log_file.clone().or_else(|| environment.path("FUMIDAI_LOG_FILE"));
+        let variables = Key::LogFile.row().variables;
+        let of_variable = || variables.iter().find_map(|name| environment.path(name));
+        let file = flags.settings.log_file.clone().or_else(of_variable);
         Self::new(file, flags.verbosity, environment)
     }
 
@@ -288,7 +256,7 @@ impl LogSettings {
     }
 }
 
-/// A terminal that says it is dumb is no place for colour, unless somebody asks for it.
+/// Without a setting, a terminal whose `TERM` is `dumb` gets no colour.
 fn color(setting: Option<Color>, environment: &Environment) -> Color {
     let is_dumb = environment.text("TERM") == Ok(Some("dumb"));
     setting.unwrap_or(if is_dumb { Color::Never } else { Color::Auto })
@@ -316,59 +284,174 @@ mod tests {
         assert_eq!((config.log.file, config.cache_dir, config.color), (None, None, Color::Auto));
     }
 
-    #[test]
-    fn flag_goes_before_environment_before_file() {
+    /// One source of a setting, as a test gives it.
+    #[derive(Clone)]
+    struct Given {
+        source: Source,
+        /// The value as a word of the command line or the environment, or as TOML.
+        value: String,
+    }
+
+    /// Every source of the setting, the highest rank first, each with another value where there are enough.
+    fn sources(key: Key) -> Vec<Given> {
+        let row = key.row();
+        let (own, ambient): (Vec<&str>, Vec<&str>) =
+            row.variables.iter().partition(|name| name.starts_with("FUMIDAI_"));
+        let is_of_aws = matches!(key, Key::Region | Key::EndpointUrl);
+        let no_color = (key == Key::Color).then_some("NO_COLOR");
+        let mut sources: Vec<Source> = (key == Key::Region).then_some(Source::Target).into_iter().collect();
+        sources.push(Source::Flag);
+        sources.extend(own.into_iter().map(Source::Variable));
+        if row.is_per_host {
+            sources.extend([Source::Forward("f".into()), Source::Host("h".into())]);
+        }
+        sources.extend(ambient.into_iter().chain(no_color).map(Source::Variable));
+        sources.push(Source::Defaults);
+        sources.extend(is_of_aws.then_some(Source::AwsProfile));
+        let given = |(number, source)| Given { source, value: value(key, number) };
+        sources.into_iter().enumerate().map(given).collect()
+    }
+
+    fn value(key: Key, number: usize) -> String {
+        match key {
+            Key::Profile | Key::Reason | Key::Document => format!("v{number}"),
+            Key::Region => format!("eu-west-{number}"),
+            Key::EndpointUrl => format!("http://v{number}"),
+            Key::LogFile => format!("/v{number}"),
+            Key::Color => ["always", "never"][number % 2].to_owned(),
+            Key::ConnectTimeout | Key::ResumeWindow | Key::Keepalive | Key::Linger => {
+                format!("{}", 100 + number)
+            }
+            Key::MaxPayload => format!("{}", 1024 + number),
+        }
+    }
+
+    /// Resolves what these sources give, for the host `h` and the forward `f` where they are among them.
+    fn config_of(key: Key, given: &[Given]) -> (Config, ResolvedSetting) {
+        let value =
+            |source: &Source| given.iter().find(|one| one.source == *source).map(|one| one.value.as_str());
+        let (host, forward) = (Source::Host("h".into()), Source::Forward("f".into()));
+        let line = |source| {
+            let quote = if key == Key::MaxPayload { "" } else { "'" };
+            value(source).map(|value| format!("{} = {quote}{value}{quote}", key.name())).unwrap_or_default()
+        };
+        let text = format!(
+            "[defaults]\n{}\n[hosts.h]\n{}\n[forwards.f]\ntarget='h'\nlocal=1\nremote=1\n{}\n",
+            line(&Source::Defaults),
+            line(&host),
+            line(&forward)
+        );
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("config.toml");
-        let text = "[defaults]\nprofile='file'\nregion='file'\ndocument='file'\nkeepalive=7\n\
-                    endpoint_url='http://file'\ncolor='always'";
         fs::write(&file, text).expect("a file");
-        let environment = Environment::of([
-            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
-            ("AWS_PROFILE", "environment"),
-            ("AWS_REGION", "environment"),
-            ("NO_COLOR", "1"),
-        ]);
-        let flags = Settings { profile: Some("flag".into()), ..Settings::default() };
-        let config = resolve(flags, &environment);
-        assert_eq!(config.aws.profile.as_deref(), Some("flag"));
-        assert!(config.aws.profile_is_flag);
-        assert_eq!(config.aws.region.as_deref(), Some("environment"));
-        assert_eq!(config.session.document.as_deref(), Some("file"));
-        assert_eq!(config.session.keepalive.as_secs(), 7);
-        assert_eq!(config.aws.ssm_endpoint(), Some("http://file"));
-        assert_eq!(config.color, Color::Never);
+        let settings = |source| {
+            let value = value(source).map(|value| Settings::of(key, value.into()).expect("valid"));
+            value.unwrap_or_default()
+        };
+        let variables = given.iter().filter_map(|one| {
+            let Source::Variable(name) = one.source else { return None };
+            Some((name, one.value.as_str()))
+        });
+        let flags = Flags { settings: settings(&Source::Flag), config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::of(variables)).expect("valid");
+        let mut config = config.for_forward(&config.forwards["f"]).for_host("h").expect("a host").2;
+        if let Some(region) = value(&Source::Target) {
+            config = config.in_region(&Region::parse(region).expect("a region"));
+        }
+        let resolved = config.resolved(settings(&Source::AwsProfile));
+        let found = resolved.into_iter().find(|setting| setting.name == key.name()).expect("every setting");
+        (config, found)
     }
 
     #[test]
-    fn a_host_goes_between_environment_and_defaults() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("config.toml");
-        let text = "[defaults]\nprofile='default'\nregion='default'\nkeepalive=7\nendpoint_url='http://default'\n\
-                    [hosts.web]\nprofile='host'\nregion='host'\nreason='host'\nkeepalive=8\nlinger=9\n\
-                    endpoint_url='http://host'\n[hosts.'a--eu-west-1']\n[hosts.a]";
-        fs::write(&file, text).expect("a file");
-        let environment = Environment::of([
-            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
-            ("AWS_REGION", "environment"),
-        ]);
-        let flags = Settings { reason: Some("flag".into()), ..Settings::default() };
-        let config = resolve(flags, &environment);
-        let (name, _, own) = config.for_host("me@web--eu-west-1").expect("a host");
-        assert_eq!(name, "web");
-        assert_eq!(own.aws.profile.as_deref(), Some("host"));
-        assert_eq!(own.aws.region.as_deref(), Some("environment"));
-        assert_eq!(own.aws.ssm_endpoint(), Some("http://host"));
-        assert_eq!(own.session.reason.as_deref(), Some("flag"));
-        assert_eq!((own.session.keepalive.as_secs(), config.session.keepalive.as_secs()), (8, 7));
-        assert_eq!(own.session.linger, Some(Duration::from_secs(9)));
-        let named = |word| config.for_host(word).map(|(name, _, _)| name);
-        assert_eq!(named("a--eu-west-1"), Some("a--eu-west-1"));
-        assert_eq!((named("a--eu-west-2"), named("b"), named("a--b")), (Some("a"), None, None));
+    fn every_source_of_every_setting_overrides_those_of_lower_rank() {
+        for &key in Key::ALL {
+            let sources = sources(key);
+            for place in 0..sources.len() {
+                let (_, found) = config_of(key, &sources[place..]);
+                let highest = &sources[place];
+                assert_eq!(found.source, highest.source, "{key:?}");
+                let is_never = highest.source == Source::Variable("NO_COLOR");
+                let value = if is_never { "never" } else { &highest.value };
+                let expected = Settings::of(key, value.into()).expect("valid").shown(key);
+                assert_eq!(found.value, expected, "{key:?} of {:?}", highest.source);
+            }
+            let default = key.row().default;
+            let default = default.and_then(|word| Settings::of(key, word.into()).expect("valid").shown(key));
+            assert_eq!(
+                (config_of(key, &[]).1.source, config_of(key, &[]).1.value),
+                (Source::Default, default)
+            );
+        }
     }
 
     #[test]
-    fn a_session_is_the_hops_and_its_length_the_goals() {
+    fn what_is_resolved_is_what_is_used() {
+        let sources = |key| sources(key);
+        for place in 0..sources(Key::Profile).len() {
+            let given = &sources(Key::Profile)[place..];
+            let (config, found) = config_of(Key::Profile, given);
+            assert_eq!(config.aws.profile, found.value);
+            let brings_credentials = !matches!(
+                given[0].source,
+                Source::Variable("AWS_PROFILE" | "AWS_DEFAULT_PROFILE") | Source::Defaults
+            );
+            assert_eq!(config.aws.profile_overrides_keys, brings_credentials, "{:?}", given[0].source);
+        }
+        for place in 0..sources(Key::Keepalive).len() {
+            let given = &sources(Key::Keepalive)[place..];
+            let (config, _) = config_of(Key::Keepalive, given);
+            assert_eq!(config.session.keepalive.as_secs().to_string(), given[0].value);
+        }
+        assert!(!config_of(Key::Profile, &[]).0.aws.profile_overrides_keys);
+    }
+
+    #[test]
+    fn a_host_is_found_with_user_and_region() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        fs::write(&file, "[hosts.web]\n[hosts.'a--eu-west-1']\n[hosts.a]").expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect("valid");
+        for (word, name) in [
+            ("me@web--eu-west-1", Some("web")),
+            ("a--eu-west-1", Some("a--eu-west-1")),
+            ("a--eu-west-2", Some("a")),
+            ("b", None),
+            ("a--b", None),
+        ] {
+            assert_eq!(config.for_host(word).map(|(name, _, _)| name), name, "{word}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_a_host_overrides_the_services_own_variable_and_one_of_defaults_does_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        let text = "[defaults]\nendpoint_url='http://defaults'\n[hosts.own]\nendpoint_url='http://host'\n[hosts.plain]";
+        fs::write(&file, text).expect("a file");
+        let environment = Environment::of([
+            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
+            ("AWS_ENDPOINT_URL_SSM", "http://service"),
+        ]);
+        let config = resolve(Settings::default(), &environment);
+        let ssm = |host| config.for_host(host).expect("a host").2.aws.ssm_endpoint().map(str::to_owned);
+        assert_eq!(ssm("own").as_deref(), Some("http://host"));
+        assert_eq!(ssm("plain").as_deref(), Some("http://service"));
+        assert_eq!(config.aws.ec2_endpoint(), Some("http://defaults"));
+    }
+
+    #[test]
+    fn a_document_for_forwards_is_named_by_flag_or_forward_only() {
+        for one in sources(Key::Document) {
+            let is_named = matches!(one.source, Source::Flag | Source::Forward(_));
+            let (config, _) = config_of(Key::Document, std::slice::from_ref(&one));
+            assert_eq!(config.forward_document(), is_named.then_some(one.value.as_str()), "{:?}", one.source);
+        }
+    }
+
+    #[test]
+    fn a_session_to_a_hop_takes_aws_settings_from_the_hop_and_times_from_the_goal() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("config.toml");
         let text = "[defaults]\nkeepalive=7\nprofile='default'\n[hosts.hop]\nregion='hop'\nreason='hop'\nlinger=1\n\
@@ -386,20 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_are_ignored_are_no_hosts_either() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("config.toml");
-        fs::write(&file, "[hosts.web]\nendpoint_url='http://host'").expect("a file");
-        let environment = Environment::of([
-            ("FUMIDAI_CONFIG", file.to_str().expect("UTF-8")),
-            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
-        ]);
-        let config = resolve(Settings::default(), &environment);
-        assert_eq!(config.for_host("web").expect("a host").2.aws.ssm_endpoint(), None);
-    }
-
-    #[test]
-    fn an_endpoint_by_flag_goes_before_the_services_own() {
+    fn an_endpoint_of_this_run_overrides_the_services_own() {
         let environment = Environment::of([
             ("AWS_ENDPOINT_URL", "http://any"),
             ("AWS_ENDPOINT_URL_SSM", "http://own"),
@@ -411,18 +481,17 @@ mod tests {
         assert_eq!(config.aws.endpoints.any.as_deref(), Some("http://any"));
         let flags = Settings { endpoint_url: Some("http://flag".into()), ..Settings::default() };
         assert_eq!(resolve(flags, &environment).aws.ssm_endpoint(), Some("http://flag"));
+        let environment = Environment::of([
+            ("FUMIDAI_ENDPOINT_URL", "http://mine"),
+            ("AWS_ENDPOINT_URL_SSM", "http://own"),
+        ]);
+        assert_eq!(resolve(Settings::default(), &environment).aws.ssm_endpoint(), Some("http://mine"));
     }
 
     #[test]
-    fn aws_switches_are_read() {
-        let environment = Environment::of([
-            ("AWS_CA_BUNDLE", "/ca.pem"),
-            ("AWS_USE_FIPS_ENDPOINT", "true"),
-            ("AWS_USE_DUALSTACK_ENDPOINT", "false"),
-        ]);
-        let aws = resolve(Settings::default(), &environment).aws;
-        assert_eq!(aws.ca_bundle, Some("/ca.pem".into()));
-        assert_eq!((aws.fips, aws.dual_stack), (Some(true), Some(false)));
+    fn a_ca_bundle_is_read() {
+        let environment = Environment::of([("AWS_CA_BUNDLE", "/ca.pem")]);
+        assert_eq!(resolve(Settings::default(), &environment).aws.ca_bundle, Some("/ca.pem".into()));
     }
 
     #[test]

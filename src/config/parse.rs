@@ -1,7 +1,7 @@
-//! What the config file says: its text becomes checked tables, or a fault with its place.
+//! The contents of the config file: its text becomes checked tables, or a fault with its place.
 //!
-//! Strict, because a key that is silently ignored is worse than an error: an unknown key, a bad value or hops that go
-//! round in a circle name the line, the column and the nearest valid key. No I/O; called by `file` only.
+//! Strict, because a key that is silently ignored is worse than an error: an unknown key, a bad value or a cycle of hops is
+//! reported with the line, the column and the nearest valid key. No I/O; called by `file` only.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,14 +10,15 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::ConfigError;
-use super::chain;
-use super::forward::{Draft, Forward, ForwardKey};
-use super::host::{Host, HostKey};
-use super::settings::{Key, Raw, Settings};
-use super::value::{self, ValueError};
+use super::cycles;
+use super::error::ConfigError;
+use super::forward::{Draft, FORWARD_KEYS, Forward};
+use super::host::{HOST_KEYS, Host};
+use super::settings::{Key, Settings};
+use super::table::TableKey;
+use super::value::{self, Raw, ValueError};
 
-/// The tables that there are.
+/// The tables at the top of the file.
 const TABLES: [&str; 3] = ["defaults", "hosts", "forwards"];
 
 /// A longer value is cut in a message.
@@ -37,7 +38,7 @@ pub(super) struct Tables {
     pub forwards: BTreeMap<String, Forward>,
 }
 
-/// Something wrong, by its place in the text.
+/// An error with its place in the text.
 #[derive(Debug)]
 pub(super) struct Fault {
     span: Range<usize>,
@@ -45,12 +46,12 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// Makes a fault of a place, in bytes, and its words.
+    /// Makes a fault of a place, in bytes, and a message.
     pub fn new(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { span, message: message.into() }
     }
 
-    /// Names the file, the line and the column.
+    /// Adds the file, and turns the place into line and column.
     pub fn at(self, path: &Path, text: &str) -> ConfigError {
         let before = text.get(..self.span.start).unwrap_or(text);
         let last_line = before.rsplit('\n').next().unwrap_or_default();
@@ -69,105 +70,65 @@ pub(super) fn parse(text: &str) -> Result<Tables, Fault> {
         .map_err(|error| Fault::new(error.span().unwrap_or_default(), error.message().trim()))?;
     let mut tables = Tables::default();
     for (key, value) in in_order(document.get_ref()) {
-        match key.get_ref().as_ref() {
-            "defaults" => tables.defaults = parse_defaults(table(key, value, "defaults")?, text)?,
-            "hosts" => tables.hosts = parse_hosts(table(key, value, "hosts")?, text)?,
-            "forwards" => tables.forwards = parse_forwards(table(key, value, "forwards")?, text)?,
+        let name = key.get_ref().as_ref();
+        let entries = || table(key, value, name);
+        match name {
+            "defaults" => read_keys(entries()?, text, &mut tables.defaults)?,
+            "hosts" => tables.hosts = parse_hosts(entries()?, text)?,
+            "forwards" => tables.forwards = parse_forwards(entries()?, text)?,
             other => return Err(Fault::new(key.span(), unknown_table(other))),
         }
     }
     Ok(tables)
 }
 
-fn parse_defaults(entries: &DeTable<'_>, text: &str) -> Result<Settings, Fault> {
-    let mut settings = Settings::default();
-    for (name, value) in in_order(entries) {
-        let Some(key) = Key::named(name.get_ref()) else {
-            return Err(Fault::new(name.span(), unknown_key(name.get_ref(), Place::Defaults)));
-        };
-        set(&mut settings, key, value, text)?;
-    }
-    Ok(settings)
-}
-
 fn parse_hosts(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, Host>, Fault> {
     let mut hosts = BTreeMap::new();
-    for (name, value) in in_order(entries) {
-        check_name(name, "hosts")?;
-        let host = parse_host(table(name, value, &format!("hosts.{}", name.get_ref()))?, text)?;
-        hosts.insert(name.get_ref().to_string(), host);
+    for (key, value) in in_order(entries) {
+        let (name, entries) = named_table(key, value, "hosts")?;
+        let mut host = Host { name: name.to_owned(), ..Host::default() };
+        read_keys(entries, text, &mut host)?;
+        hosts.insert(name.to_owned(), host);
     }
-    refuse_circles(&hosts, entries)?;
+    refuse_cycles(&hosts, entries)?;
     Ok(hosts)
-}
-
-fn parse_host(entries: &DeTable<'_>, text: &str) -> Result<Host, Fault> {
-    let mut host = Host::default();
-    for (name, value) in in_order(entries) {
-        if let Some(key) = HostKey::named(name.get_ref()) {
-            set_host(&mut host, key, value, text)?;
-        } else if let Some(key) = setting_of_one(name.get_ref()) {
-            set(&mut host.settings, key, value, text)?;
-        } else {
-            return Err(Fault::new(name.span(), unknown_key(name.get_ref(), Place::Host)));
-        }
-    }
-    Ok(host)
-}
-
-fn set_host(host: &mut Host, key: HostKey, value: &At<DeValue<'_>>, text: &str) -> Result<(), Fault> {
-    let DeValue::Array(hops) = value.get_ref() else {
-        return host
-            .set(key, raw(value.get_ref()))
-            .map_err(|error| bad_value(key.name(), error, value, text));
-    };
-    if key != HostKey::Via {
-        return host.set(key, Raw::Other).map_err(|error| bad_value(key.name(), error, value, text));
-    }
-    for hop in hops.iter() {
-        host.add_hop(raw(hop.get_ref())).map_err(|error| bad_value(key.name(), error, hop, text))?;
-    }
-    Ok(())
-}
-
-/// Points at the `via` of the first host of a circle.
-fn refuse_circles(hosts: &BTreeMap<String, Host>, entries: &DeTable<'_>) -> Result<(), Fault> {
-    let names = in_order(entries).into_iter().map(|(name, _)| name.get_ref().as_ref());
-    let Some(circle) = chain::find_circle(hosts, names) else { return Ok(()) };
-    let first = circle.first().copied().unwrap_or_default();
-    let value = entries.get(first).and_then(|host| host.get_ref().get("via"));
-    let shown: Vec<String> = circle.iter().map(|name| format!("`{name}`")).collect();
-    let message = format!("`via` goes round in a circle: {}", shown.join(" → "));
-    Err(Fault::new(value.map(At::span).unwrap_or_default(), message))
 }
 
 fn parse_forwards(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, Forward>, Fault> {
     let mut forwards = BTreeMap::new();
-    for (name, value) in in_order(entries) {
-        check_name(name, "forwards")?;
-        let shown = format!("forwards.{}", name.get_ref());
-        let draft = parse_forward(table(name, value, &shown)?, text)?;
-        let forward = draft.finish();
-        let forward = forward
-            .map_err(|missing| Fault::new(name.span(), format!("`[{shown}]` needs `{}`", missing.name())))?;
-        forwards.insert(name.get_ref().to_string(), forward);
+    for (key, value) in in_order(entries) {
+        let (name, entries) = named_table(key, value, "forwards")?;
+        let mut draft = Draft::default();
+        read_keys(entries, text, &mut draft)?;
+        let forward = draft.finish(name);
+        let needs = |missing| Fault::new(key.span(), format!("`[forwards.{name}]` needs `{missing}`"));
+        forwards.insert(name.to_owned(), forward.map_err(needs)?);
     }
     Ok(forwards)
 }
 
-fn parse_forward(entries: &DeTable<'_>, text: &str) -> Result<Draft, Fault> {
-    let mut draft = Draft::default();
-    for (name, value) in in_order(entries) {
-        if let Some(key) = ForwardKey::named(name.get_ref()) {
-            let taken = draft.set(key, raw(value.get_ref()));
-            taken.map_err(|error| bad_value(key.name(), error, value, text))?;
-        } else if let Some(key) = setting_of_one(name.get_ref()) {
-            set(&mut draft.settings, key, value, text)?;
-        } else {
-            return Err(Fault::new(name.span(), unknown_key(name.get_ref(), Place::Forward)));
-        }
+/// Points at the `via` of the first host of a cycle.
+fn refuse_cycles(hosts: &BTreeMap<String, Host>, entries: &DeTable<'_>) -> Result<(), Fault> {
+    let names = in_order(entries).into_iter().map(|(name, _)| name.get_ref().as_ref());
+    let Some(cycle) = cycles::find_cycle(hosts, names) else { return Ok(()) };
+    let first = cycle.first().copied().unwrap_or_default();
+    let value = entries.get(first).and_then(|host| host.get_ref().get("via"));
+    let shown: Vec<String> = cycle.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!("`via` contains a cycle: {}", shown.join(" → "));
+    Err(Fault::new(value.map(At::span).unwrap_or_default(), message))
+}
+
+fn named_table<'t, 'i>(
+    key: &'t At<DeString<'i>>,
+    value: &'t At<DeValue<'i>>,
+    kind: &str,
+) -> Result<(&'t str, &'t DeTable<'i>), Fault> {
+    let name = key.get_ref().as_ref();
+    if !value::is_name(name) {
+        let message = "must be a name of letters, digits, `.`, `_`, `-`, `+` and `:`, with no `-` in front";
+        return Err(Fault::new(key.span(), format!("what follows `{kind}.` {message}")));
     }
-    Ok(draft)
+    Ok((name, table(key, value, &format!("{kind}.{name}"))?))
 }
 
 fn table<'t, 'i>(
@@ -181,43 +142,84 @@ fn table<'t, 'i>(
     Ok(entries)
 }
 
-fn check_name(name: &At<DeString<'_>>, table: &str) -> Result<(), Fault> {
-    if value::is_name(name.get_ref()) {
-        return Ok(());
+/// A table of the file that holds keys.
+trait Keyed {
+    /// Which of the tables it is.
+    const PLACE: Place;
+
+    /// Returns whether the key takes a list too.
+    fn takes_list(_key: &str) -> bool {
+        false
     }
-    let message = "must be a name of letters, digits, `.`, `_`, `-`, `+` and `:`, with no `-` in front";
-    Err(Fault::new(name.span(), format!("what follows `{table}.` {message}")))
+
+    /// Stores a value; `None` is an unknown key.
+    fn set(&mut self, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>>;
 }
 
-fn set(settings: &mut Settings, key: Key, value: &At<DeValue<'_>>, text: &str) -> Result<(), Fault> {
-    let raw = raw(value.get_ref());
-    // A path in a file is the same wherever the program is started, so it cannot be a relative one.
-    let is_relative = matches!(raw, Raw::String(path) if key == Key::LogFile && is_relative(path));
-    let taken = if is_relative { Err(ValueError::NotAbsolute) } else { settings.set(key, raw) };
-    taken.map_err(|error| bad_value(key.name(), error, value, text))
-}
+impl Keyed for Settings {
+    const PLACE: Place = Place::Defaults;
 
-fn is_relative(path: &str) -> bool {
-    !path.is_empty() && !path.starts_with("~/") && !Path::new(path).has_root()
-}
-
-fn raw<'v>(value: &'v DeValue<'_>) -> Raw<'v> {
-    match value {
-        DeValue::String(text) => Raw::String(text),
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => Raw::Integer(number),
-            Err(_) => Raw::Other,
-        },
-        DeValue::Boolean(on) => Raw::Boolean(*on),
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => Raw::Other,
+    fn set(&mut self, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>> {
+        Some(Settings::set(self, Key::named(key)?, raw))
     }
 }
 
-fn setting_of_one(name: &str) -> Option<Key> {
-    Key::named(name).filter(|key| key.is_per_host())
+impl Keyed for Host {
+    const PLACE: Place = Place::Host;
+
+    fn takes_list(key: &str) -> bool {
+        find(&HOST_KEYS, key).is_some_and(|key| key.takes_list)
+    }
+
+    fn set(&mut self, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>> {
+        match find(&HOST_KEYS, key) {
+            Some(key) => Some((key.set)(self, raw)),
+            None => set_own(&mut self.settings, key, raw),
+        }
+    }
 }
 
-/// toml keeps its tables sorted by key; the first fault of the file is the one to name.
+impl Keyed for Draft {
+    const PLACE: Place = Place::Forward;
+
+    fn set(&mut self, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>> {
+        match find(&FORWARD_KEYS, key) {
+            Some(key) => Some((key.set)(self, raw)),
+            None => set_own(&mut self.settings, key, raw),
+        }
+    }
+}
+
+fn find<'k, T>(keys: &'k [TableKey<T>], name: &str) -> Option<&'k TableKey<T>> {
+    keys.iter().find(|key| key.name == name)
+}
+
+/// Stores a setting of one host or forward.
+fn set_own(settings: &mut Settings, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>> {
+    let key = Key::named(key).filter(|key| key.row().is_per_host)?;
+    Some(settings.set(key, raw))
+}
+
+fn read_keys<T: Keyed>(entries: &DeTable<'_>, text: &str, into: &mut T) -> Result<(), Fault> {
+    for (key, value) in in_order(entries) {
+        let name = key.get_ref().as_ref();
+        for value in elements(value, T::takes_list(name)) {
+            let stored = into.set(name, Raw::from(value.get_ref()));
+            let stored = stored.ok_or_else(|| Fault::new(key.span(), unknown_key(name, T::PLACE)))?;
+            stored.map_err(|error| bad_value(name, error, value, text))?;
+        }
+    }
+    Ok(())
+}
+
+fn elements<'t, 'i>(value: &'t At<DeValue<'i>>, takes_list: bool) -> Vec<&'t At<DeValue<'i>>> {
+    if let (DeValue::Array(list), true) = (value.get_ref(), takes_list) {
+        return list.iter().collect();
+    }
+    vec![value]
+}
+
+/// toml keeps its tables sorted by key; the first fault of the file is the one to report.
 fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t At<DeString<'i>>, &'t At<DeValue<'i>>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
@@ -244,12 +246,12 @@ impl Place {
     }
 
     fn keys(self) -> Vec<&'static str> {
-        let shared = Key::ALL.into_iter().filter(|key| self == Self::Defaults || key.is_per_host());
-        let shared = shared.map(Key::name);
+        let settings = Key::ALL.iter().map(|key| key.row());
+        let settings = settings.filter(|row| self == Self::Defaults || row.is_per_host).map(|row| row.name);
         match self {
-            Self::Defaults => shared.collect(),
-            Self::Host => HostKey::ALL.into_iter().map(HostKey::name).chain(shared).collect(),
-            Self::Forward => ForwardKey::ALL.into_iter().map(ForwardKey::name).chain(shared).collect(),
+            Self::Defaults => settings.collect(),
+            Self::Host => HOST_KEYS.iter().map(|key| key.name).chain(settings).collect(),
+            Self::Forward => FORWARD_KEYS.iter().map(|key| key.name).chain(settings).collect(),
         }
     }
 }
@@ -296,7 +298,7 @@ mod tests {
     use super::*;
     use crate::config::Color;
     use crate::config::forward::{LocalEnd, RemoteEnd};
-    use crate::names::route::Route;
+    use crate::config::host::RouteKind;
 
     fn error_of(text: &str) -> String {
         match parse(text) {
@@ -362,9 +364,10 @@ mod tests {
             via = "i-0123"
             [hosts.plain]
         "#;
-        assert!(HostKey::ALL.iter().all(|key| text.contains(&format!("{} = ", key.name()))));
+        assert!(HOST_KEYS.iter().all(|key| text.contains(&format!("{} = ", key.name))));
         let hosts = parse(text).expect("valid").hosts;
         let expected = Host {
+            name: "web".into(),
             settings: Settings {
                 profile: Some("prod".into()),
                 region: Some("eu-west-2".into()),
@@ -380,12 +383,12 @@ mod tests {
             security_group: Some("SG_Maintenance".into()),
             start: true,
             stop_after: Some(Duration::from_secs(7200)),
-            route: Some(Route::RemoteHost),
+            route: Some(RouteKind::RemoteHost),
             cache: Some(Duration::from_secs(60)),
         };
         assert_eq!(hosts["web"], expected);
         assert_eq!(hosts["bastion"].via, ["i-0123"]);
-        assert_eq!(hosts["plain"], Host::default());
+        assert_eq!(hosts["plain"], Host { name: "plain".into(), ..Host::default() });
     }
 
     #[test]
@@ -394,6 +397,7 @@ mod tests {
                     linger = '1m'\n[forwards]\nself.target = 'x'\nself.local = '~/s'\nself.remote = 80";
         let forwards = parse(text).expect("valid").forwards;
         let expected = Forward {
+            name: "db".into(),
             settings: Settings { linger: Some(Duration::from_secs(60)), ..Settings::default() },
             target: "bastion".into(),
             local: LocalEnd::Tcp { bind: None, port: 13306 },
@@ -463,7 +467,7 @@ mod tests {
             ),
             (
                 "[hosts.x]\nvia = 'a'\n[hosts.a]\nvia = 'b'\n[hosts.b]\nuser = 'u'\nvia = ['c', 'me@a']",
-                "4:7: `via` goes round in a circle: `a` → `b` → `a`",
+                "4:7: `via` contains a cycle: `a` → `b` → `a`",
             ),
             ("[forwards.a]\nlocal = 1", "1:11: `[forwards.a]` needs `target`"),
             (

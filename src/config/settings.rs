@@ -1,261 +1,194 @@
-//! The settings that a flag, a variable and a key of the config file can all give, and how one source yields to the
-//! next: [`Settings`] is one source's share, empty where it says nothing.
+//! The settings that flags, variables and the config file give: one table, from which all else comes.
+//!
+//! A new setting is one row here. Its struct field, key, variables, flag, help, default, man page, completion and its row
+//! in docs/config.md come from the row.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::value::{self, ValueError};
-use super::{Color, ConfigError, Environment};
+use super::Color;
+use super::table::{Heading, Row, settings};
+use super::value::{self, Raw, ValueError, without_secrets};
 
-/// What one source says; `None` is "not given here", never a default.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// The AWS profile.
-    pub profile: Option<String>,
-    /// The AWS region.
-    pub region: Option<String>,
-    /// The URL that API calls go to instead of AWS's own.
-    pub endpoint_url: Option<String>,
-    /// The reason that the service keeps with a session.
-    pub reason: Option<String>,
-    /// Whether log lines have colour.
-    pub color: Option<Color>,
-    /// Where the log goes.
-    pub log_file: Option<PathBuf>,
-    /// From the start until data can flow.
-    pub connect_timeout: Option<Duration>,
-    /// How long a cut session is tried to be resumed; zero is not at all.
-    pub resume_window: Option<Duration>,
-    /// The pause between two pings.
-    pub keepalive: Option<Duration>,
-    /// How long a half-closed session outlives its last byte.
-    pub linger: Option<Duration>,
-    /// The largest payload of a message, in bytes.
-    pub max_payload: Option<u32>,
-    /// The session document to start instead of AWS's own.
-    pub document: Option<String>,
+settings! {
+    general {
+        /// AWS profile
+        Profile profile: String = value::text {
+            heading: Heading::Global,
+            variables: &["FUMIDAI_PROFILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"],
+            value_name: "NAME",
+            values: "a profile of the AWS config files",
+            otherwise: Some("AWS's own, `default`"),
+            is_first_hops: true,
+        }
+        /// AWS region
+        Region region: String = value::region {
+            heading: Heading::Global,
+            variables: &["FUMIDAI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"],
+            value_name: "REGION",
+            values: "a region",
+            otherwise: Some("the profile's"),
+            is_first_hops: true,
+        }
+        /// URL to send API calls to
+        EndpointUrl endpoint_url: String = value::url {
+            heading: Heading::Global,
+            variables: &["FUMIDAI_ENDPOINT_URL", "AWS_ENDPOINT_URL"],
+            value_name: "URL",
+            values: "an `http` or `https` URL",
+            otherwise: Some("AWS's own"),
+            is_first_hops: true,
+        }
+        /// When log lines on a terminal have colour; NO_COLOR means never
+        Color color: Color = value::color {
+            heading: Heading::Global,
+            value_name: "WHEN",
+            choices: &["auto", "always", "never"],
+            values: "`auto`, `always` or `never`",
+            otherwise: Some("`auto`; `never` if `TERM` is `dumb`"),
+            is_per_host: false,
+        }
+        /// File to write the log to
+        LogFile log_file: PathBuf = value::path {
+            heading: Heading::Global,
+            variables: &["FUMIDAI_LOG_FILE"],
+            value_name: "FILE",
+            values: "a file; in the config file it starts with `/` or `~/`",
+            otherwise: Some("a file in the user's state folder"),
+            is_per_host: false,
+        }
+    }
+    session {
+        /// Reason that the service keeps with the session
+        Reason reason: String = value::reason {
+            heading: Heading::Global,
+            variables: &["FUMIDAI_REASON"],
+            value_name: "TEXT",
+            values: "1 to 256 characters",
+        }
+        /// Time from the start until data can flow
+        ConnectTimeout connect_timeout: Duration = value::some_time, default "45" {
+            variables: &["FUMIDAI_CONNECT_TIMEOUT"],
+            value_name: "SECONDS",
+            values: "a time of at least 1 s",
+        }
+        /// Time to try to resume a session whose connection was cut; 0 does not resume
+        ResumeWindow resume_window: Duration = value::duration, default "900" {
+            variables: &["FUMIDAI_RESUME_WINDOW"],
+            value_name: "SECONDS",
+            values: "a time",
+        }
+        /// Time between two pings; two unanswered pings mean a dead link
+        Keepalive keepalive: Duration = value::some_time, default "20" {
+            variables: &["FUMIDAI_KEEPALIVE"],
+            value_name: "SECONDS",
+            values: "a time of at least 1 s",
+        }
+        /// Time without data, after the end of the input, that ends a session or a forwarded connection
+        Linger linger: Duration = value::duration {
+            variables: &["FUMIDAI_LINGER"],
+            value_name: "SECONDS",
+            values: "a time",
+            otherwise: Some("1; forward: 30"),
+        }
+        /// Largest payload of a message, 256 to 32768
+        MaxPayload max_payload: u32 = value::payload {
+            variables: &["FUMIDAI_MAX_PAYLOAD"],
+            value_name: "BYTES",
+            values: "a number of bytes from 256 to 32768",
+            otherwise: Some("found by probing"),
+        }
+        /// Session document to start
+        Document document: String = value::text {
+            variables: &["FUMIDAI_DOCUMENT"],
+            value_name: "NAME",
+            values: "a session document of type `Port`",
+            otherwise: Some("AWS-StartSSHSession; forward: AWS-StartPortForwardingSession…"),
+            is_first_hops: true,
+        }
+    }
+}
+
+impl Key {
+    /// Returns the setting's key in the config file.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Finds the setting of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|key| key.name() == name)
+    }
 }
 
 impl Settings {
-    /// Reads the variables of the environment.
+    /// Returns a single setting.
     ///
     /// # Errors
     ///
-    /// Names the first variable whose value is not taken.
-    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+    /// What the value must be.
+    pub fn of(key: Key, raw: Raw<'_>) -> Result<Self, ValueError> {
         let mut settings = Self::default();
-        for key in Key::ALL {
-            for &name in key.variables() {
-                let named = |source| ConfigError::Variable { name, source };
-                if let Some(text) = environment.text(name).map_err(named)? {
-                    settings.set(key, Raw::Word(text)).map_err(named)?;
-                    break;
-                }
-            }
-        }
-        if environment.is_set("NO_COLOR") {
-            settings.color = Some(Color::Never);
-        }
+        settings.set(key, raw)?;
         Ok(settings)
     }
 
-    /// Fills what is not given here from a source of lower rank.
-    pub fn or(self, lower: Self) -> Self {
-        Self {
-            profile: self.profile.or(lower.profile),
-            region: self.region.or(lower.region),
-            endpoint_url: self.endpoint_url.or(lower.endpoint_url),
-            reason: self.reason.or(lower.reason),
-            color: self.color.or(lower.color),
-            log_file: self.log_file.or(lower.log_file),
-            connect_timeout: self.connect_timeout.or(lower.connect_timeout),
-            resume_window: self.resume_window.or(lower.resume_window),
-            keepalive: self.keepalive.or(lower.keepalive),
-            linger: self.linger.or(lower.linger),
-            max_payload: self.max_payload.or(lower.max_payload),
-            document: self.document.or(lower.document),
-        }
+    /// Returns a value as text; an endpoint without what may be secret in it.
+    pub fn shown(&self, key: Key) -> Option<String> {
+        let text = self.text(key)?;
+        Some(if key == Key::EndpointUrl { without_secrets(&text) } else { text })
     }
 
-    /// Takes one value.
-    ///
-    /// # Errors
-    ///
-    /// Says what the value must be; nothing is changed then.
-    pub fn set(&mut self, key: Key, raw: Raw<'_>) -> Result<(), ValueError> {
-        match key {
-            Key::Profile => self.profile = Some(value::text(raw.text()?)?),
-            Key::Region => self.region = Some(value::region(raw.text()?)?),
-            Key::EndpointUrl => self.endpoint_url = Some(value::url(raw.text()?)?),
-            Key::Reason => self.reason = Some(value::reason(raw.text()?)?),
-            Key::Color => self.color = Some(value::color(raw.text()?)?),
-            Key::LogFile => self.log_file = Some(value::text(raw.text()?)?.into()),
-            Key::ConnectTimeout => self.connect_timeout = Some(value::some_time(&raw.duration()?)?),
-            Key::ResumeWindow => self.resume_window = Some(value::duration(&raw.duration()?)?),
-            Key::Keepalive => self.keepalive = Some(value::some_time(&raw.duration()?)?),
-            Key::Linger => self.linger = Some(value::duration(&raw.duration()?)?),
-            Key::MaxPayload => self.max_payload = Some(value::payload(&raw.number()?)?),
-            Key::Document => self.document = Some(value::text(raw.text()?)?),
-        }
-        Ok(())
+    /// Returns the defaults of the table.
+    pub(super) fn defaults() -> Self {
+        let defaults = Key::ALL.iter().filter_map(|key| Some((*key, key.row().default?)));
+        defaults.fold(Self::default(), |mut settings, (key, default)| {
+            settings.set(key, Raw::String(default)).expect("the table's defaults are valid");
+            settings
+        })
     }
 }
 
 impl fmt::Debug for Settings {
-    /// Says nothing: an endpoint may hold a password.
+    /// Shows nothing: an endpoint may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").finish_non_exhaustive()
     }
 }
 
-/// A value as its source holds it, before it is known what belongs there.
-#[derive(Clone, Copy, Debug)]
-pub enum Raw<'a> {
-    /// An untyped word, as the environment has them.
-    Word(&'a str),
-    /// A string of the config file.
-    String(&'a str),
-    /// An integer of the config file.
-    Integer(i64),
-    /// `true` or `false` of the config file.
-    Boolean(bool),
-    /// Anything else that TOML has; no setting takes it.
-    Other,
+/// A value as text for people.
+trait Shown {
+    fn shown(&self) -> String;
 }
 
-impl<'a> Raw<'a> {
-    pub(super) fn text(self) -> Result<&'a str, ValueError> {
-        match self {
-            Self::Word(text) | Self::String(text) => Ok(text),
-            Self::Integer(_) | Self::Boolean(_) | Self::Other => Err(ValueError::NotText),
-        }
-    }
-
-    pub(super) fn duration(self) -> Result<String, ValueError> {
-        match self {
-            Self::Word(text) | Self::String(text) => Ok(text.to_owned()),
-            Self::Integer(seconds) => Ok(seconds.to_string()),
-            Self::Boolean(_) | Self::Other => Err(ValueError::NotADuration),
-        }
-    }
-
-    fn number(self) -> Result<String, ValueError> {
-        match self {
-            Self::Word(text) => Ok(text.to_owned()),
-            Self::Integer(number) => Ok(number.to_string()),
-            Self::String(_) | Self::Boolean(_) | Self::Other => Err(ValueError::NotAPayload),
-        }
-    }
-
-    pub(super) fn switch(self) -> Result<bool, ValueError> {
-        match self {
-            Self::Boolean(on) => Ok(on),
-            Self::Word(_) | Self::String(_) | Self::Integer(_) | Self::Other => Err(ValueError::NotASwitch),
-        }
-    }
-
-    /// A port alone may be written as a number.
-    pub(super) fn text_or_number(self) -> Result<Cow<'a, str>, ValueError> {
-        match self {
-            Self::Integer(number) => Ok(number.to_string().into()),
-            Self::Word(_) | Self::String(_) | Self::Boolean(_) | Self::Other => self.text().map(Cow::from),
-        }
+impl Shown for String {
+    fn shown(&self) -> String {
+        self.clone()
     }
 }
 
-/// The name of a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// `profile`
-    Profile,
-    /// `region`
-    Region,
-    /// `endpoint_url`
-    EndpointUrl,
-    /// `reason`
-    Reason,
-    /// `color`
-    Color,
-    /// `log_file`
-    LogFile,
-    /// `connect_timeout`
-    ConnectTimeout,
-    /// `resume_window`
-    ResumeWindow,
-    /// `keepalive`
-    Keepalive,
-    /// `linger`
-    Linger,
-    /// `max_payload`
-    MaxPayload,
-    /// `document`
-    Document,
+impl Shown for PathBuf {
+    fn shown(&self) -> String {
+        Path::display(self).to_string()
+    }
 }
 
-impl Key {
-    /// Every setting.
-    pub const ALL: [Self; 12] = [
-        Self::Profile,
-        Self::Region,
-        Self::EndpointUrl,
-        Self::Reason,
-        Self::Color,
-        Self::LogFile,
-        Self::ConnectTimeout,
-        Self::ResumeWindow,
-        Self::Keepalive,
-        Self::Linger,
-        Self::MaxPayload,
-        Self::Document,
-    ];
-
-    /// Returns the setting's key in the config file; its flag is the same with dashes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Profile => "profile",
-            Self::Region => "region",
-            Self::EndpointUrl => "endpoint_url",
-            Self::Reason => "reason",
-            Self::Color => "color",
-            Self::LogFile => "log_file",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::ResumeWindow => "resume_window",
-            Self::Keepalive => "keepalive",
-            Self::Linger => "linger",
-            Self::MaxPayload => "max_payload",
-            Self::Document => "document",
-        }
+impl Shown for Color {
+    fn shown(&self) -> String {
+        self.name().to_owned()
     }
+}
 
-    /// Returns the variables that give the setting, the first that is set wins. (`NO_COLOR` has no value and is
-    /// therefore not among them.)
-    pub fn variables(self) -> &'static [&'static str] {
-        match self {
-            Self::Profile => &["AWS_PROFILE"],
-            Self::Region => &["AWS_REGION", "AWS_DEFAULT_REGION"],
-            Self::EndpointUrl => &["AWS_ENDPOINT_URL"],
-            Self::Reason => &["FUMIDAI_REASON"],
-            Self::Color => &[],
-            Self::LogFile => &["FUMIDAI_LOG_FILE"],
-            Self::ConnectTimeout => &["FUMIDAI_CONNECT_TIMEOUT"],
-            Self::ResumeWindow => &["FUMIDAI_RESUME_WINDOW"],
-            Self::Keepalive => &["FUMIDAI_KEEPALIVE"],
-            Self::Linger => &["FUMIDAI_LINGER"],
-            Self::MaxPayload => &["FUMIDAI_MAX_PAYLOAD"],
-            Self::Document => &["FUMIDAI_DOCUMENT"],
-        }
+impl Shown for Duration {
+    fn shown(&self) -> String {
+        format!("{} s", self.as_secs())
     }
+}
 
-    /// Tells whether one host or forward may have its own: the log is open before it is known which is meant.
-    pub fn is_per_host(self) -> bool {
-        !matches!(self, Self::Color | Self::LogFile)
-    }
-
-    /// Finds the setting of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|key| key.name() == name)
+impl Shown for u32 {
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -265,67 +198,45 @@ mod tests {
 
     #[test]
     fn every_key_is_found_by_its_name() {
-        for key in Key::ALL {
+        for &key in Key::ALL {
             assert_eq!(Key::named(key.name()), Some(key));
         }
         assert_eq!(Key::named("profil"), None);
     }
 
     #[test]
-    fn every_variable_gives_its_setting() {
-        let environment = Environment::of([
-            ("AWS_PROFILE", "p"),
-            ("AWS_REGION", "eu-west-1"),
-            ("AWS_ENDPOINT_URL", "http://e"),
-            ("FUMIDAI_REASON", "r"),
-            ("FUMIDAI_LOG_FILE", "l"),
-            ("FUMIDAI_CONNECT_TIMEOUT", "1"),
-            ("FUMIDAI_RESUME_WINDOW", "2m"),
-            ("FUMIDAI_KEEPALIVE", "3"),
-            ("FUMIDAI_LINGER", "0"),
-            ("FUMIDAI_MAX_PAYLOAD", "1024"),
-            ("FUMIDAI_DOCUMENT", "d"),
-            ("NO_COLOR", "1"),
-        ]);
-        let settings = Settings::from_environment(&environment).expect("all are valid");
-        let expected = Settings {
-            profile: Some("p".into()),
-            region: Some("eu-west-1".into()),
-            endpoint_url: Some("http://e".into()),
-            reason: Some("r".into()),
-            color: Some(Color::Never),
-            log_file: Some("l".into()),
-            connect_timeout: Some(Duration::from_secs(1)),
-            resume_window: Some(Duration::from_secs(120)),
-            keepalive: Some(Duration::from_secs(3)),
-            linger: Some(Duration::ZERO),
-            max_payload: Some(1024),
-            document: Some("d".into()),
-        };
-        assert!(settings == expected);
+    fn every_row_has_what_help_and_documentation_need() {
+        for key in Key::ALL {
+            let row = key.row();
+            assert!(!row.help.is_empty() && !row.values.is_empty() && !row.value_name.is_empty(), "{row:?}");
+            assert!(row.default.is_none() || row.otherwise.is_none(), "{row:?}");
+        }
     }
 
     #[test]
-    fn an_empty_variable_is_not_set() {
-        let environment =
-            Environment::of([("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "eu-west-2"), ("NO_COLOR", "")]);
-        let settings = Settings::from_environment(&environment).expect("valid");
-        assert_eq!(settings.region.as_deref(), Some("eu-west-2"));
-        assert_eq!(settings.color, None);
-    }
-
-    #[test]
-    fn a_bad_variable_is_named() {
-        let environment = Environment::of([("FUMIDAI_KEEPALIVE", "0")]);
-        let error = Settings::from_environment(&environment).expect_err("zero is refused");
-        assert_eq!(error.to_string(), "`FUMIDAI_KEEPALIVE` in the environment must be at least 1 second");
+    fn the_defaults_of_the_table_are_valid() {
+        let session = SessionSettings::new(&Settings::defaults());
+        assert_eq!(session.connect_timeout, Duration::from_secs(45));
+        assert_eq!(session.resume_window, Duration::from_secs(900));
+        assert_eq!(session.keepalive, Duration::from_secs(20));
+        assert_eq!((session.linger, session.max_payload, session.document), (None, None, None));
     }
 
     #[test]
     fn a_higher_source_wins_per_setting() {
         let high = Settings { profile: Some("high".into()), ..Settings::default() };
         let low = Settings { profile: Some("low".into()), region: Some("low".into()), ..Settings::default() };
-        let both = high.or(low);
+        let both = high.or(&low);
         assert_eq!((both.profile.as_deref(), both.region.as_deref()), (Some("high"), Some("low")));
+    }
+
+    #[test]
+    fn a_shown_value_has_no_secret() {
+        let shown = |key, word: &str| Settings::of(key, word.into()).expect(word).shown(key);
+        let endpoint = shown(Key::EndpointUrl, "https://me:s3cret@host:1/p?token=s3cret");
+        assert_eq!(endpoint.as_deref(), Some("https://[redacted]@host:1"));
+        assert_eq!(shown(Key::ResumeWindow, "15m").as_deref(), Some("900 s"));
+        assert_eq!(shown(Key::Color, "never").as_deref(), Some("never"));
+        assert_eq!(Settings::default().shown(Key::Region), None);
     }
 }

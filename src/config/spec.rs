@@ -7,29 +7,29 @@ use thiserror::Error;
 
 use super::forward::{LocalEnd, RemoteEnd};
 
-/// What `-L` says.
+/// The argument of `-L`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalForward {
     /// Where to listen.
     pub local: LocalEnd,
-    /// Where it leads.
+    /// What to connect to.
     pub remote: RemoteEnd,
 }
 
-/// Why a text is no forward.
+/// Why a text is not a forward.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum SpecError {
-    /// Not of the form.
+    /// Another form.
     #[error("the form is `[BIND:]PORT:HOST:HOSTPORT`, `[BIND:]PORT:HOSTPORT` or `SOCKET:HOST:HOSTPORT`")]
     Local,
-    /// Not of the form.
+    /// Another form.
     #[error("the form is `[BIND:]PORT`")]
     Dynamic,
-    /// The far side is a socket, which no agent dials.
-    #[error("a unix socket on the far side cannot be reached: an agent dials TCP only")]
+    /// The remote end is a socket: the agent connects to TCP only.
+    #[error("a remote unix socket cannot be reached: the agent connects to TCP ports only")]
     RemoteSocket,
     /// A port that cannot be connected to.
-    #[error("the port on the far side must be from 1 to 65535")]
+    #[error("the remote port must be from 1 to 65535")]
     RemotePort,
     /// A port that cannot be listened on.
     #[error("the port to listen on must be from 0 to 65535")]
@@ -103,19 +103,19 @@ fn is_number(field: &str) -> bool {
     !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Splits at colons that are not in brackets, and takes the brackets away.
+/// Splits at colons that are not in brackets, and removes the brackets.
 fn fields(text: &str) -> Option<Vec<String>> {
     let mut fields = vec![String::new()];
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let last = fields.last_mut()?;
         if c == '[' && last.is_empty() {
-            let (address, behind) = rest[1..].split_once(']')?;
-            if !address.contains(':') || !(behind.is_empty() || behind.starts_with(':')) {
+            let (address, after) = rest[1..].split_once(']')?;
+            if !address.contains(':') || !(after.is_empty() || after.starts_with(':')) {
                 return None;
             }
             last.push_str(address);
-            rest = behind;
+            rest = after;
             continue;
         }
         match c {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn opensshs_forms_are_understood() {
+    fn opensshs_forms_are_parsed() {
         for (text, near, far) in [
             ("13306:db:3306", local(None, 13306), remote(Some("db"), 3306)),
             ("127.0.0.1:0:db:3306", local(Some("127.0.0.1"), 0), remote(Some("db"), 3306)),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_said_to_be() {
+    fn another_form_is_refused_with_its_cause() {
         for (text, error) in [
             ("", SpecError::Local),
             ("80", SpecError::Local),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_has_a_near_end_only() {
+    fn a_proxy_has_a_local_end_only() {
         assert_eq!(dynamic_forward("1080"), Ok(local(None, 1080)));
         assert_eq!(dynamic_forward("[::1]:0"), Ok(local(Some("::1"), 0)));
         assert_eq!(dynamic_forward("*:1080"), Ok(local(Some("*"), 1080)));

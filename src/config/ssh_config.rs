@@ -1,27 +1,27 @@
-//! The text of an ssh_config that leads ssh through fumidai.
+//! The text of an ssh_config with fumidai as ssh's ProxyCommand.
 //!
-//! One block for what can be written without a config file, one for each host in it. No I/O; called by `cli`.
+//! One block for ids, containers and tags, and one for each host of the config file. No I/O; called by `cli`.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Config, Host};
 
-/// Between two of ssh's own signs of life.
+/// The seconds between two keepalive messages of ssh.
 const ALIVE_INTERVAL: u64 = 30;
 
-/// So many of them unanswered, and ssh gives up: longer than the default resume window.
+/// The number of unanswered messages after which ssh gives up: longer than the default resume window.
 const ALIVE_COUNT: u64 = 30;
 
-/// The first line, by which a file of ours is known.
+/// The first line, which marks a file that fumidai wrote.
 pub const MARK: &str = "# Written by `fumidai ssh-config`; changes here are lost when it is run again.";
 
 /// The program as ssh starts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Its path, or its name where ssh finds it by that.
+    /// Its path, or its name if it is on ssh's `PATH`.
     pub path: String,
-    /// ssh starts it without a shell, as Windows' does.
+    /// ssh starts it without a shell, as ssh of Windows does.
     pub is_without_shell: bool,
 }
 
@@ -57,7 +57,7 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
     text
 }
 
-/// Tells whether a text was written by [`ssh_config`].
+/// Returns true if the text was written by [`ssh_config`].
 pub fn is_ours(text: &[u8]) -> bool {
     text.starts_with(MARK.as_bytes())
 }
@@ -77,7 +77,7 @@ impl Program {
     }
 }
 
-/// The key of a server is known by its id, where there is one, whatever else it is called.
+/// A server with an id has its host key under that id.
 fn own_lines(name: &str, host: &Host) -> Vec<String> {
     let id = host.target.as_deref().filter(|target| target.starts_with("i-") || target.starts_with("mi-"));
     let mut lines = vec![format!("HostKeyAlias {}", id.unwrap_or(name))];
@@ -98,7 +98,7 @@ fn push_block(text: &mut String, patterns: &str, command: &str, own: &[String], 
     let _ = writeln!(text, "    ServerAliveInterval {ALIVE_INTERVAL}\n    ServerAliveCountMax {count}");
 }
 
-/// The user's shell gets the line; single quotes mean the same to all of them.
+/// The user's shell reads the line; single quotes mean the same in every shell.
 fn quote_for_shell(word: &str) -> String {
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '%' | ':' | ',');
@@ -108,7 +108,7 @@ fn quote_for_shell(word: &str) -> String {
     }
 }
 
-/// A file name of Windows holds no double quote.
+/// A file name of Windows has no double quote.
 fn quote_for_windows(word: &str) -> String {
     if word.contains(|c: char| c.is_whitespace()) { format!("\"{word}\"") } else { word.to_owned() }
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_quoted_for_whoever_reads_it() {
+    fn a_path_is_quoted_for_the_shell_or_for_windows() {
         for (path, is_without_shell, line) in [
             ("/opt/fumidai", false, "ProxyCommand /opt/fumidai connect"),
             ("/my tools/it's 100%/fumidai", false, r"ProxyCommand '/my tools/it'\''s 100%%/fumidai' connect"),

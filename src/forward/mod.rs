@@ -8,26 +8,28 @@ mod choice;
 mod connection;
 mod dialer;
 mod listener;
+pub mod plan;
 mod pool;
 mod pools;
 mod proxy;
+pub mod registry;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::session::Failure;
+use crate::reach::ReachError;
 
 pub use self::connection::Unopened;
-pub use self::dialer::{Dial, Dialer, Dialing};
+pub use self::dialer::{Dial, Dialer};
 pub use self::listener::{Bind, BindError, Listener};
 pub use self::pool::{Pool, PoolSettings, Prepare};
 pub use self::pools::{Pools, Sink};
-pub use self::proxy::{Asked, ProxyError};
+pub use self::proxy::Asked;
 
-/// What happens to connections and is reported to the user.
+/// What happens to the connections of a forward.
 #[derive(Clone, Debug)]
-pub enum Note {
+pub enum ForwardEvent {
     /// The destination refused a connection.
     Refused {
         /// The local client's address.
@@ -41,14 +43,28 @@ pub enum Note {
         after: Duration,
     },
     /// A session could not be started, or was lost: its connections are reset.
-    Failed {
+    SessionFailed {
         /// Why.
-        failure: Rc<Failure>,
+        error: Rc<ReachError>,
         /// How many connections were open, or waited for it.
         connections: usize,
     },
-    /// Something has happened to a session.
-    Session(crate::session::Note),
+    /// A connection through hops could not be opened.
+    DialFailed {
+        /// The local client's address.
+        from: String,
+        /// The destination.
+        to: Asked,
+        /// Why.
+        error: Rc<ReachError>,
+    },
+    /// The name of the target cannot be resolved.
+    NameFailed {
+        /// Why.
+        error: Rc<ReachError>,
+    },
+    /// An event of one session.
+    Session(crate::session::Notice),
 }
 
 /// What passes through all forwards.

@@ -3,29 +3,28 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{Aws, Meaning, SessionRequest};
-
+use crate::aws::{Aws, SessionRequest};
+use crate::clock;
+use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    Failure, Handle, Interrupt, Local, Outcome, RelayEnd, Released, Request, Settings, Start, Status,
+    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings, Start,
+    Status,
 };
 use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
 use super::choice::{Choice, choose};
 use super::connection::{Connection, Unopened};
-use super::{Note, Traffic};
+use super::{ForwardEvent, Traffic};
 
 /// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
 const NAME_LIFE: Duration = Duration::from_secs(60);
-/// The pause after a session that could not be started; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -37,7 +36,7 @@ const UNREAD_LIMIT: usize = 4 << 20;
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
 /// Returns what is to be started, anew for each session.
-pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, Failure>>>>>;
+pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, ReachError>>>>>;
 
 /// What all sessions of a pool have in common.
 #[derive(Clone)]
@@ -57,9 +56,11 @@ pub struct PoolSettings {
     /// The destination is a name, which may move to another address.
     pub follows_name: bool,
     /// Receives what happens.
-    pub notes: Rc<dyn Fn(&Note)>,
+    pub observer: Rc<dyn Fn(&ForwardEvent)>,
     /// Counts what passes through.
     pub traffic: Rc<Traffic>,
+    /// The far end of the sessions, for errors.
+    pub end: SessionEnd,
 }
 
 /// The pool.
@@ -72,10 +73,8 @@ pub struct Pool {
     connections: TaskTracker,
     /// Everything is to end.
     leave: CancellationToken,
-    last_failure: RefCell<Option<Rc<Failure>>>,
-    /// Sessions in a row that could not be started, and when the next may be tried.
-    failures: Cell<u32>,
-    retry_at: Cell<Option<Instant>>,
+    last_error: RefCell<Option<Rc<ReachError>>>,
+    hold_off: HoldOff,
     idle_since: Cell<Option<Instant>>,
     /// Data could flow in one of its sessions.
     has_worked: Cell<bool>,
@@ -95,6 +94,7 @@ struct Entry {
 impl Pool {
     /// Makes a pool without a session. Its tasks run until `leave` is cancelled and are counted by `tasks`.
     pub fn new(settings: PoolSettings, leave: CancellationToken, tasks: TaskTracker) -> Rc<Self> {
+        let hold_off = HoldOff::new(settings.settings.connect_timeout);
         Rc::new(Self {
             settings,
             entries: RefCell::default(),
@@ -102,9 +102,8 @@ impl Pool {
             tasks,
             connections: TaskTracker::new(),
             leave,
-            last_failure: RefCell::default(),
-            failures: Cell::default(),
-            retry_at: Cell::default(),
+            last_error: RefCell::default(),
+            hold_off,
             idle_since: Cell::default(),
             has_worked: Cell::new(false),
             changes: watch::Sender::new(()),
@@ -133,11 +132,13 @@ impl Pool {
         }
     }
 
-    /// Notes why a connection was reset, unless it was its session's end, which is noted once for all.
+    /// Reports why a connection was reset, unless it was its session's end, which is reported once for all.
     fn report(&self, error: Option<StreamError>, from: String) {
         match error {
-            Some(StreamError::Refused) => (self.settings.notes)(&Note::Refused { from }),
-            Some(StreamError::TimedOut(after)) => (self.settings.notes)(&Note::TimedOut { from, after }),
+            Some(StreamError::Refused) => (self.settings.observer)(&ForwardEvent::Refused { from }),
+            Some(StreamError::TimedOut(after)) => {
+                (self.settings.observer)(&ForwardEvent::TimedOut { from, after })
+            }
             Some(StreamError::Elsewhere | StreamError::Lost) | None => {}
         }
     }
@@ -149,7 +150,7 @@ impl Pool {
         accepted: Instant,
     ) -> Result<Stream, StreamError> {
         let (name, confirm) = (connection.from.clone(), connection.is_to_be_answered());
-        let request = Request { name, asked: accepted.into_std(), confirm };
+        let request = Request { name, asked: accepted, confirm };
         loop {
             if self.leave.is_cancelled() {
                 return Err(StreamError::Lost);
@@ -175,14 +176,14 @@ impl Pool {
     ///
     /// # Errors
     /// Why one does not.
-    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<Failure>> {
+    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<ReachError>> {
         let mut changes = self.changes.subscribe();
         for _ in 0..self.settings.sessions {
             self.launch();
         }
         loop {
-            if let Some(failure) = self.last_failure.borrow().clone() {
-                return Err(failure);
+            if let Some(error) = self.last_error.borrow().clone() {
+                return Err(error);
             }
             if self.entries.borrow().iter().all(|entry| entry.status.borrow().is_up) {
                 return Ok(());
@@ -209,7 +210,7 @@ impl Pool {
 
     /// Returns whether the next session has to wait, since one could not be started.
     pub fn is_held_off(&self) -> bool {
-        self.retry_at.get().is_some_and(|at| Instant::now() < at)
+        self.hold_off.is_active(clock::now())
     }
 
     /// Ends the sessions that have no connection.
@@ -233,7 +234,7 @@ impl Pool {
         }
         for entry in self.entries.borrow().iter() {
             let status = *entry.status.borrow();
-            let is_outdated = entry.began.elapsed() > NAME_LIFE;
+            let is_outdated = clock::now() > entry.began + NAME_LIFE;
             if is_outdated && status.is_up && (status.live == 0 || status.was_refused) {
                 entry.status.send_modify(|status| status.is_retired = true);
                 if status.is_unused() {
@@ -257,10 +258,9 @@ impl Pool {
     fn launch(self: &Rc<Self>) -> Handle {
         let number = self.next.get();
         self.next.set(number + 1);
-        let (began, leave) = (Instant::now(), self.leave.child_token());
+        let (began, leave) = (clock::now(), self.leave.child_token());
         let status = watch::Sender::new(Status::default());
-        let (handle, streams) =
-            Streams::new(began.into_std(), self.stream_options(), status.clone(), leave.clone());
+        let (handle, streams) = Streams::new(began, self.stream_options(), status.clone(), leave.clone());
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
         let entry = Entry { number, began, handle: handle.clone(), status, leave };
         self.tasks.spawn_local(self.clone().serve(
@@ -277,7 +277,7 @@ impl Pool {
     async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
         while status.changed().await.is_ok() {
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
-            let idle_since = self.idle_since.get().unwrap_or_else(Instant::now);
+            let idle_since = self.idle_since.get().unwrap_or_else(clock::now);
             self.idle_since.set(self.is_idle().then_some(idle_since));
             self.changes.send_replace(());
         }
@@ -298,15 +298,15 @@ impl Pool {
         let may_work = self.learn(&result, status.borrow().was_up);
         let released = streams.map(|streams| self.release(streams, result.is_ok() && !has_left, may_work));
         let Released { broken, turned_away } = released.unwrap_or_default();
-        let failure = match result {
-            Err(failure) => Some(failure),
+        let error = match result {
+            Err(error) => Some(error),
             Ok(_) if broken > 0 && !has_left => {
                 let reason = "it was closed, with connections open".to_owned();
-                Some(Failure::Ended { reason, suspected_size: None })
+                Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
             }
             Ok(_) => None,
         };
-        self.over(failure, broken + turned_away);
+        self.over(error, broken + turned_away);
         if self.leave.is_cancelled() {
             // The process is about to end: local clients that take what they are sent see a reset behind it.
             self.connections.close();
@@ -315,47 +315,41 @@ impl Pool {
     }
 
     /// Notes how a session ended; returns whether the next one may work.
-    fn learn(&self, result: &Result<Outcome, Failure>, was_up: bool) -> bool {
+    fn learn(&self, result: &Result<Outcome, ReachError>, was_up: bool) -> bool {
         if was_up {
-            self.failures.set(0);
-            self.retry_at.set(None);
+            self.hold_off.succeeded();
         }
         // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|failure| !was_up || matches!(failure, Failure::RemotePort(_))) {
-            self.hold_off();
+        if result.as_ref().is_err_and(|error| !was_up || error.is_remote_port()) {
+            self.hold_off.failed(clock::now());
         }
-        was_up || result.as_ref().err().is_some_and(|failure| self.may_pass(failure))
+        was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
     }
 
     /// Releases the streams of a session that is over. Openings try other sessions if these may work, until they have
     /// waited for too long.
     fn release(&self, streams: Streams, in_order: bool, may_work: bool) -> Released {
-        let now = Instant::now().into_std();
-        let patience = self.settings.settings.connect_timeout;
+        let now = clock::now();
+        let timeout = self.settings.settings.connect_timeout;
         let is_wanted = may_work && !self.leave.is_cancelled();
-        streams.release(in_order, |asked| is_wanted && now < asked + patience)
+        streams.release(in_order, |asked| is_wanted && now < asked + timeout)
     }
 
-    fn over(&self, failure: Option<Failure>, connections: usize) {
-        match &failure {
-            Some(failure) => tracing::info!(%failure, connections, "a session of the forward is over"),
-            None => tracing::info!("a session of the forward is over"),
+    fn over(&self, error: Option<ReachError>, connections: usize) {
+        match &error {
+            Some(error) => tracing::info!(%error, connections, "a session of the forward has ended"),
+            None => tracing::info!("a session of the forward has ended"),
         }
-        if let Some(failure) = failure {
-            self.failed(failure, connections);
+        if let Some(error) = error {
+            self.failed(error, connections);
         }
         self.changes.send_replace(());
     }
 
     /// Returns whether a session that cannot be started now may be started soon: one worked before, so its agent or the
     /// network is coming back.
-    fn may_pass(&self, failure: &Failure) -> bool {
-        let passes = if let Failure::Api(error) = failure {
-            matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
-        } else {
-            matches!(failure, Failure::Unprepared { may_pass: true, .. })
-        };
-        self.has_worked.get() && passes
+    fn is_worth_a_retry(&self, error: &ReachError) -> bool {
+        self.has_worked.get() && error.is_temporary()
     }
 
     /// Runs a session. If it cannot be started yet, it is tried again while connections may wait for it.
@@ -363,12 +357,12 @@ impl Pool {
         &self,
         leave: &CancellationToken,
         streams: Streams,
-    ) -> (Result<Outcome, Failure>, Option<Streams>) {
-        let settings = Settings { began: Instant::now(), ..self.settings.settings.clone() };
+    ) -> (Result<Outcome, ReachError>, Option<Streams>) {
+        let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
-        if let Some(at) = self.retry_at.get() {
+        if let Some(at) = self.hold_off.until() {
             tokio::select! {
-                () = sleep_until(at) => {}
+                () = sleep_until(at.into()) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
             }
         }
@@ -377,25 +371,27 @@ impl Pool {
             let session = match self.start(leave, &settings).await {
                 Ok(Start::Started(session)) => session,
                 Ok(Start::Left(outcome)) => return (Ok(outcome), Some(streams)),
-                Err(failure) if self.may_pass(&failure) => {
-                    tracing::info!(%failure, "a session cannot be started yet");
+                Err(error) if self.is_worth_a_retry(&error) => {
+                    tracing::info!(%error, "a session cannot be started yet");
                     tokio::select! {
                         () = sleep(delay) => {}
-                        () = sleep_until(give_up_at) => return (Err(failure), Some(streams)),
+                        () = sleep_until(give_up_at.into()) => return (Err(error), Some(streams)),
                         () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
                     }
                     delay = (delay * 2).min(LONGEST_RETRY);
                     continue;
                 }
-                Err(failure) => return (Err(failure), Some(streams)),
+                Err(error) => return (Err(error), Some(streams)),
             };
-            let notes = self.settings.notes.clone();
-            let notes = Rc::new(move |note: &crate::session::Note| notes(&Note::Session(note.clone())));
-            return session.run(self.settings.aws.clone(), Rc::new(settings), notes, || Ok(streams)).await;
+            let observer = self.settings.observer.clone();
+            let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
+            let aws = self.settings.aws.clone();
+            let (result, streams) = session.run(aws, Rc::new(settings), on_notice, || Ok(streams)).await;
+            return (result.map_err(|error| self.session_error(error)), streams);
         }
     }
 
-    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, Failure> {
+    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, ReachError> {
         let request = tokio::select! {
             prepared = (self.settings.prepare)() => prepared?,
             () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),
@@ -404,26 +400,22 @@ impl Pool {
             leave.cancelled().await;
             Interrupt::ReaderGone
         };
-        start(&self.settings.aws, &request, settings, interrupt).await
+        let started = start(&self.settings.aws, &request, settings, interrupt).await;
+        started.map_err(|error| self.session_error(error))
+    }
+
+    fn session_error(&self, error: SessionError) -> ReachError {
+        ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
     }
 
     /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the
     /// next connection.
-    fn failed(&self, failure: Failure, connections: usize) {
-        let failure = Rc::new(failure);
+    fn failed(&self, error: ReachError, connections: usize) {
+        let error = Rc::new(error);
         if connections > 0 {
-            (self.settings.notes)(&Note::Failed { failure: failure.clone(), connections });
+            (self.settings.observer)(&ForwardEvent::SessionFailed { error: error.clone(), connections });
         }
-        self.last_failure.replace(Some(failure));
-    }
-
-    /// A local client that tries again and again must not start a session each time. Half of the time that a
-    /// connection waits is left for the start.
-    fn hold_off(&self) {
-        let doublings = self.failures.replace(self.failures.get() + 1);
-        let longest = LONGEST_PAUSE.min(self.settings.settings.connect_timeout / 2);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(longest);
-        self.retry_at.set(Some(Instant::now() + pause));
+        self.last_error.replace(Some(error));
     }
 
     fn stream_options(&self) -> StreamOptions {

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::clock;
 
 use super::connection::{Connection, Unopened};
 use super::listener::{Accepted, Listener};
@@ -39,9 +41,9 @@ impl Pools {
             Ok(request) => request,
             Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
         };
-        let accepted = Instant::now();
+        let accepted = clock::now();
         let connection = Connection::new(socket, from, Some(answer));
-        match timeout_at(accepted + self.patience, self.pool_of(&asked)).await {
+        match timeout_at((accepted + self.patience).into(), self.pool_of(&asked)).await {
             Ok(pool) => pool.take(connection, accepted),
             Err(_) => {
                 tracing::info!(?asked, "no destination became idle in time");
@@ -97,7 +99,7 @@ impl Sink {
                 accepted = listener.accept() => accepted,
                 () = leave.cancelled() => return,
             };
-            let now = Instant::now();
+            let now = clock::now();
             match (&self, accepted) {
                 (Self::Pool(pool), Accepted::Tcp(socket)) => {
                     pool.take(Connection::new(socket, from, None), now)

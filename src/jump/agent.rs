@@ -1,7 +1,7 @@
-//! The ssh-agent's protocol, the three requests that a login needs (draft-ietf-sshm-ssh-agent).
+//! A client of the ssh-agent protocol: the three requests that a login needs (draft-ietf-sshm-ssh-agent).
 //!
-//! Our own client, since an agent may hold keys of kinds that we do not know: they are skipped, not an error. Keys never
-//! leave the agent, and the agent is never forwarded.
+//! russh's client fails if the agent has a key of an unknown type; this one skips such keys. Private keys never leave
+//! the agent, and the agent is never forwarded.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use russh::keys::{Certificate, PublicKey};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Message numbers.
+/// Message numbers of the protocol.
 const SUCCESS: u8 = 6;
 const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
@@ -19,10 +19,10 @@ const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
 const EXTENSION: u8 = 27;
 
-/// OpenSSH's agent sends no longer message.
-const LONGEST_MESSAGE: usize = 256 * 1024;
+/// Maximum length of a message in bytes, as in OpenSSH's agent.
+const MAX_MESSAGE: usize = 256 * 1024;
 
-/// How an algorithm's name ends if it is a certificate's.
+/// The suffix of a certificate's algorithm name.
 const CERTIFICATE_SUFFIX: &[u8] = b"-cert-v01@openssh.com";
 
 /// An open connection to an agent.
@@ -34,31 +34,31 @@ trait AgentStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> AgentStream for S {}
 
-/// What an agent can sign for.
+/// A key or certificate of the agent.
 pub(super) struct AgentKey {
     pub public: Public,
-    /// What it calls it.
+    /// The agent's identifier of the key.
     pub blob: Vec<u8>,
 }
 
-/// A key or a certificate, as the server is offered it.
+/// A public key or certificate to offer to the server.
 #[derive(Clone, Debug)]
 pub(super) enum Public {
     Key(PublicKey),
     Certificate(Box<Certificate>),
 }
 
-/// Why the agent is of no use.
+/// Why a request to the agent failed.
 #[derive(Debug, Error)]
 pub(super) enum AgentError {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("it answers something else than was asked")]
+    #[error("unexpected answer")]
     Protocol,
-    #[error("it refused")]
+    #[error("request refused")]
     Refused,
-    #[error("it does not answer")]
-    Silent,
+    #[error("no answer")]
+    Timeout,
 }
 
 impl Agent {
@@ -74,14 +74,14 @@ impl Agent {
         Err(io::Error::from(io::ErrorKind::Unsupported).into())
     }
 
-    /// Says which session it signs for, so that keys with destination constraints can be used.
+    /// Binds the agent to the ssh session, so that keys with destination constraints can be used.
     pub async fn bind(&mut self, binding: &AgentSessionBinding) -> Result<(), AgentError> {
         let mut request = vec![EXTENSION];
         put(&mut request, b"session-bind@openssh.com");
         put(&mut request, binding.host_key());
         put(&mut request, binding.session_id());
         put(&mut request, binding.signature());
-        // Not for forwarding.
+        // Flag `is_forwarding`: false.
         request.push(0);
         match self.call(&request).await?.first() {
             Some(&SUCCESS) => Ok(()),
@@ -101,13 +101,13 @@ impl Agent {
             let _comment = take(&mut rest).ok_or(AgentError::Protocol)?;
             match Public::parse(&blob) {
                 Some(public) => keys.push(AgentKey { public, blob }),
-                None => tracing::debug!("the ssh-agent has a key of a kind that is not known"),
+                None => tracing::debug!("skipped a key of the ssh-agent: unknown type"),
             }
         }
         Ok(keys)
     }
 
-    /// Returns the signature as the server is sent it: algorithm, bytes, and what a token adds.
+    /// Returns the signature in wire format: algorithm, bytes, and a hardware token's extra fields.
     pub async fn sign(&mut self, blob: &[u8], data: &[u8], flags: u32) -> Result<Vec<u8>, AgentError> {
         let mut request = vec![SIGN_REQUEST];
         put(&mut request, blob);
@@ -126,7 +126,7 @@ impl Agent {
         self.stream.write_all(&message).await?;
         self.stream.flush().await?;
         let length = usize::try_from(self.stream.read_u32().await?).map_err(|_| AgentError::Protocol)?;
-        if length > LONGEST_MESSAGE {
+        if length > MAX_MESSAGE {
             return Err(AgentError::Protocol);
         }
         let mut answer = vec![0; length];
@@ -145,14 +145,14 @@ impl Public {
     }
 }
 
-/// Appends a string of the protocol: its length, its bytes.
+/// Appends a string of the protocol: its length and its bytes.
 pub(super) fn put(message: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u32::try_from(bytes.len()).expect("nothing here is longer than 4 GiB");
+    let length = u32::try_from(bytes.len()).expect("no string of a login is longer than 4 GiB");
     message.extend(length.to_be_bytes());
     message.extend(bytes);
 }
 
-/// Takes one off.
+/// Removes a string of the protocol from the front.
 pub(super) fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(take_number(rest)?).ok()?;
     let (taken, after) = rest.split_at_checked(length)?;
@@ -185,7 +185,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_of_an_unknown_kind_is_skipped() {
+    async fn a_key_of_an_unknown_type_is_skipped() {
         let key: PublicKey =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"
                 .parse()

@@ -1,4 +1,4 @@
-//! Asks a human as OpenSSH does: on the terminal, or by the program of `SSH_ASKPASS`.
+//! Asks the user as OpenSSH does: on the terminal, or by the program that `SSH_ASKPASS` names.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use std::process::Stdio;
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
-use super::ask::{Answer, Asker, NoAnswer, Question};
+use super::prompt::{AnswerFuture, PromptError, Prompter, Question};
 use super::secret::Secret;
 use super::terminal::{self, Echo};
 
-/// Where OpenSSH looks when `SSH_ASKPASS` says nothing.
+/// The program that OpenSSH runs if `SSH_ASKPASS` is not set.
 const DEFAULT_PROGRAM: &str = "/usr/bin/ssh-askpass";
 
-/// What the environment says of asking.
+/// The variables of the environment that select how the user is asked.
 #[derive(Clone, Debug, Default)]
 pub struct AskpassSettings {
     /// `SSH_ASKPASS`.
@@ -25,46 +25,46 @@ pub struct AskpassSettings {
     pub has_display: bool,
 }
 
-/// A human, asked on the terminal or by a program.
-pub struct Human {
+/// Asks on the terminal or runs the askpass program, by OpenSSH's rules.
+pub struct Askpass {
     settings: AskpassSettings,
     escape: fn(&str) -> Cow<'_, str>,
 }
 
-/// In which order the two ways are tried.
+/// Where a question is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Method {
     Terminal,
     Program,
     TerminalThenProgram,
 }
 
-impl Human {
-    /// Makes an asker; `escape` makes what a server wrote fit for one line of a terminal.
+impl Askpass {
+    /// Creates a prompter. `escape` makes a server's text safe for one line of a terminal.
     pub fn new(settings: AskpassSettings, escape: fn(&str) -> Cow<'_, str>) -> Self {
         Self { settings, escape }
     }
 
-    async fn ask(&self, question: Question<'_>) -> Result<Secret, NoAnswer> {
-        let (text, echo) = self.word(question);
+    async fn ask(&self, question: Question<'_>) -> Result<Secret, PromptError> {
+        let (text, echo) = self.format(question);
         let text = &text;
-        match self.settings.way() {
-            Way::Terminal => terminal::ask(text, echo).await,
-            Way::Program => self.by_program(text).await,
-            Way::TerminalThenProgram => match terminal::ask(text, echo).await {
-                Err(NoAnswer::Nobody) => self.by_program(text).await,
+        match self.settings.method() {
+            Method::Terminal => terminal::ask(text, echo).await,
+            Method::Program => self.by_program(text).await,
+            Method::TerminalThenProgram => match terminal::ask(text, echo).await {
+                Err(PromptError::NoTerminal) => self.by_program(text).await,
                 answer => answer,
             },
         }
     }
 
-    async fn by_program(&self, text: &str) -> Result<Secret, NoAnswer> {
+    async fn by_program(&self, text: &str) -> Result<Secret, PromptError> {
         let program = self.settings.program.as_deref().unwrap_or(Path::new(DEFAULT_PROGRAM));
         run(program, text).await
     }
 
-    /// Words a question as OpenSSH does.
-    fn word(&self, question: Question<'_>) -> (String, Echo) {
+    /// Formats a question as OpenSSH does.
+    fn format(&self, question: Question<'_>) -> (String, Echo) {
         let escape = self.escape;
         match question {
             Question::Passphrase { file, is_retry } => {
@@ -98,40 +98,41 @@ impl Human {
     }
 }
 
-impl Asker for Human {
-    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+impl Prompter for Askpass {
+    fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
         Box::pin(self.ask(question))
     }
 }
 
 impl AskpassSettings {
-    /// The rules of OpenSSH's `read_passphrase`.
-    fn way(&self) -> Way {
+    /// Follows OpenSSH's `read_passphrase`.
+    fn method(&self) -> Method {
         let require = self.require.as_deref().unwrap_or_default().to_ascii_lowercase();
         match require.as_str() {
-            "force" => Way::Program,
-            "prefer" if self.has_display => Way::Program,
-            "never" => Way::Terminal,
-            _ if self.has_display => Way::TerminalThenProgram,
-            _ => Way::Terminal,
+            "force" => Method::Program,
+            "prefer" if self.has_display => Method::Program,
+            "never" => Method::Terminal,
+            _ if self.has_display => Method::TerminalThenProgram,
+            _ => Method::Terminal,
         }
     }
 }
 
-/// The program gets the question as its argument and prints the answer; a failure is a dismissal.
-async fn run(program: &Path, text: &str) -> Result<Secret, NoAnswer> {
+/// Runs the program with the question as its argument, and reads the answer from its output. A non-zero exit status
+/// dismisses the question.
+async fn run(program: &Path, text: &str) -> Result<Secret, PromptError> {
     let mut command = Command::new(program);
     command.arg(text).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let _turn = terminal::turn().await;
+    let _lock = terminal::lock().await;
     let output = command.output().await.map_err(|error| {
-        tracing::warn!(program = %program.display(), %error, "the askpass program cannot be run");
-        NoAnswer::Nobody
+        tracing::warn!(program = %program.display(), %error, "cannot run the askpass program");
+        PromptError::NoTerminal
     })?;
     let printed = Zeroizing::new(output.stdout);
     if !output.status.success() {
-        return Err(NoAnswer::Dismissed);
+        return Err(PromptError::Dismissed);
     }
-    let printed = std::str::from_utf8(&printed).map_err(|_| NoAnswer::Dismissed)?;
+    let printed = std::str::from_utf8(&printed).map_err(|_| PromptError::Dismissed)?;
     let line = printed.split(['\r', '\n']).next().unwrap_or_default();
     Ok(Secret::new(line.to_owned()))
 }
@@ -146,18 +147,18 @@ mod tests {
     }
 
     #[test]
-    fn the_way_is_the_one_openssh_takes() {
-        assert_eq!(settings("", false).way(), Way::Terminal);
-        assert_eq!(settings("", true).way(), Way::TerminalThenProgram);
-        assert_eq!(settings("never", true).way(), Way::Terminal);
-        assert_eq!(settings("prefer", true).way(), Way::Program);
-        assert_eq!(settings("prefer", false).way(), Way::Terminal);
-        assert_eq!(settings("Force", false).way(), Way::Program);
+    fn terminal_or_program_is_chosen_as_in_openssh() {
+        assert_eq!(settings("", false).method(), Method::Terminal);
+        assert_eq!(settings("", true).method(), Method::TerminalThenProgram);
+        assert_eq!(settings("never", true).method(), Method::Terminal);
+        assert_eq!(settings("prefer", true).method(), Method::Program);
+        assert_eq!(settings("prefer", false).method(), Method::Terminal);
+        assert_eq!(settings("Force", false).method(), Method::Program);
     }
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn a_human_is_asked_one_thing_at_a_time() {
+    async fn questions_are_asked_one_at_a_time() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
@@ -166,19 +167,19 @@ mod tests {
         let text = format!("#!/bin/sh\nmkdir {alone} || exit 1\nsleep 0.2\nrmdir {alone}\necho yes\n");
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let human = || {
+        let prompter = || {
             let settings = AskpassSettings { program: Some(program.clone()), ..settings("force", false) };
-            Human::new(settings, |text| Cow::Borrowed(text))
+            Askpass::new(settings, |text| Cow::Borrowed(text))
         };
-        let (one, other) = (human(), human());
+        let (one, other) = (prompter(), prompter());
         let question = Question::Password { user: "bob", host: "app", is_retry: false };
         let (first, second) = tokio::join!(one.ask(question), other.ask(question));
         assert_eq!((first.unwrap().reveal(), second.unwrap().reveal()), ("yes", "yes"));
     }
 
     #[test]
-    fn what_a_server_wrote_is_escaped() {
-        let human = Human::new(settings("", false), |text| Cow::Owned(text.replace('\x1b', "ESC")));
+    fn text_of_a_server_is_escaped() {
+        let prompter = Askpass::new(settings("", false), |text| Cow::Owned(text.replace('\x1b', "ESC")));
         let question = Question::Prompt {
             user: "bob",
             host: "app",
@@ -186,15 +187,15 @@ mod tests {
             prompt: "\x1bCode: ",
             echo: true,
         };
-        assert_eq!(human.word(question), ("ESC[2J\n(bob@app) ESCCode: ".to_owned(), Echo::Shown));
+        assert_eq!(prompter.format(question), ("ESC[2J\n(bob@app) ESCCode: ".to_owned(), Echo::Shown));
     }
 
     #[test]
-    fn questions_have_opensshs_words() {
-        let human = Human::new(settings("", false), |text| Cow::Borrowed(text));
+    fn questions_are_formatted_as_in_openssh() {
+        let prompter = Askpass::new(settings("", false), |text| Cow::Borrowed(text));
         let passphrase = Question::Passphrase { file: Path::new("/k/id"), is_retry: false };
-        assert_eq!(human.word(passphrase).0, "Enter passphrase for key '/k/id': ");
+        assert_eq!(prompter.format(passphrase).0, "Enter passphrase for key '/k/id': ");
         let password = Question::Password { user: "bob", host: "app", is_retry: false };
-        assert_eq!(human.word(password).0, "bob@app's password: ");
+        assert_eq!(prompter.format(password).0, "bob@app's password: ");
     }
 }

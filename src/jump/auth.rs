@@ -1,7 +1,8 @@
-//! Logs in: keys and certificates, then the server's questions, then a password, as long as the server takes them.
+//! Authenticates: tries keys and certificates, then keyboard-interactive, then password, as far as the server accepts
+//! each method.
 //!
-//! A server may want several of them (`AuthenticationMethods`): each partial success begins a new round with what is
-//! left. Each key is offered first and signed for only if the server would take it.
+//! A server may require several methods (`AuthenticationMethods`): each partial success starts a new round with the
+//! remaining ones. A key is offered first, and signs only if the server accepts it.
 
 use std::io::ErrorKind;
 
@@ -11,57 +12,57 @@ use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
 
 use super::agent::{Agent, AgentError, AgentKey, Public};
-use super::ask::{Asker, Question};
 use super::candidate::{Candidate, gather};
 use super::error::{HopStep, JumpError, KeyProblem, LoginFailure};
-use super::patience::{Patience, TooLong};
+use super::handler::{ClientHandler, Shared};
+use super::pausable_timer::{Elapsed, PausableTimer};
+use super::prompt::{Prompter, Question};
 use super::secret::Secret;
 use super::settings::HopSettings;
 use super::signer::{KeySigner, SignError};
-use super::watcher::{Shared, Watcher};
 
-/// How many steps a login may have, and how often one step may ask: a server without end is given up.
-const MOST_ROUNDS: usize = 32;
+/// Maximum rounds of a login, and maximum prompts in one round: limits a server that never finishes.
+const MAX_ROUNDS: usize = 32;
 
-/// A login that has not succeeded yet.
+/// A login in progress.
 pub(super) struct Login<'a> {
-    handle: &'a mut Handle<Watcher>,
+    handle: &'a mut Handle<ClientHandler>,
     shared: &'a Shared,
     settings: &'a HopSettings,
-    asker: Option<&'a dyn Asker>,
-    patience: &'a Patience,
+    prompter: Option<&'a dyn Prompter>,
+    timer: &'a PausableTimer,
     agent: Option<Agent>,
-    /// What the server takes, once it has said so.
+    /// The methods that the server accepts; `None` before its first answer.
     offered: Option<MethodSet>,
     partial_successes: usize,
     tried: Vec<String>,
     problems: Vec<KeyProblem>,
 }
 
-/// How far one attempt got.
+/// The result of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     LoggedIn,
-    /// The server wants something else too.
-    Partly,
+    /// The server accepted this method and requires another one.
+    PartialSuccess,
     Refused,
 }
 
 impl<'a> Login<'a> {
     pub fn new(
-        handle: &'a mut Handle<Watcher>,
+        handle: &'a mut Handle<ClientHandler>,
         shared: &'a Shared,
         settings: &'a HopSettings,
-        asker: &'a dyn Asker,
-        patience: &'a Patience,
+        prompter: &'a dyn Prompter,
+        timer: &'a PausableTimer,
     ) -> Self {
-        let asker = (!settings.batch_mode).then_some(asker);
+        let prompter = (!settings.batch_mode).then_some(prompter);
         Self {
             handle,
             shared,
             settings,
-            asker,
-            patience,
+            prompter,
+            timer,
             agent: None,
             offered: None,
             partial_successes: 0,
@@ -75,7 +76,7 @@ impl<'a> Login<'a> {
         if candidates.is_empty() && self.none().await? == Step::LoggedIn {
             return Ok(());
         }
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let before = self.partial_successes;
             if self.public_key(&mut candidates).await? == Step::LoggedIn
                 || self.keyboard_interactive().await? == Step::LoggedIn
@@ -98,7 +99,7 @@ impl<'a> Login<'a> {
         gather(self.settings, keys, &mut self.problems)
     }
 
-    /// An agent that is not there is as good as none; one that fails is worth a word.
+    /// Lists the agent's keys. A socket that does not exist is ignored; any other failure is recorded as a problem.
     async fn agent_keys(&mut self) -> Vec<AgentKey> {
         let Some(socket) = &self.settings.agent else { return Vec::new() };
         let keys = async {
@@ -106,13 +107,13 @@ impl<'a> Login<'a> {
             if let Some(binding) = self.handle.agent_session_binding()
                 && let Err(error) = agent.bind(binding).await
             {
-                tracing::debug!(%error, "the ssh-agent cannot be bound to the session");
+                tracing::debug!(%error, "cannot bind the ssh-agent to the session");
             }
             let keys = agent.keys().await?;
             Ok((agent, keys))
         };
         let limit = self.settings.auth_timeout;
-        let keys = timeout(limit, keys).await.unwrap_or_else(|_| Err(AgentError::Silent));
+        let keys = timeout(limit, keys).await.unwrap_or_else(|_| Err(AgentError::Timeout));
         match keys {
             Ok((agent, keys)) => {
                 self.agent = Some(agent);
@@ -121,30 +122,30 @@ impl<'a> Login<'a> {
             Err(AgentError::Io(error)) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 let problem = KeyProblem::Agent { socket: socket.clone(), reason: error.to_string() };
-                tracing::warn!(%problem, "goes on without an agent");
+                tracing::warn!(%problem, "continuing without the ssh-agent");
                 self.problems.push(problem);
                 Vec::new()
             }
         }
     }
 
-    /// Asks what the server takes; some take everybody.
+    /// Sends a `none` request to learn the accepted methods; some servers accept `none` itself.
     async fn none(&mut self) -> Result<Step, JumpError> {
         let answer = self.handle.authenticate_none(&self.settings.user);
-        let answer = self.patience.limit(self.settings.auth_timeout, answer).await;
-        self.judge_reply(answer)
+        let answer = self.timer.limit(self.settings.auth_timeout, answer).await;
+        self.read_reply(answer)
     }
 
-    /// A key that was half of a success is not offered again.
+    /// Offers the keys in order. A key that gave a partial success is not offered again.
     async fn public_key(&mut self, candidates: &mut Vec<Candidate>) -> Result<Step, JumpError> {
         let mut next = 0;
         while next < candidates.len() && self.is_offered(MethodKind::PublicKey) {
             let Some(candidate) = candidates.get(next) else { break };
             match self.offer(candidate).await? {
                 Step::LoggedIn => return Ok(Step::LoggedIn),
-                Step::Partly => {
+                Step::PartialSuccess => {
                     candidates.remove(next);
-                    return Ok(Step::Partly);
+                    return Ok(Step::PartialSuccess);
                 }
                 Step::Refused => next += 1,
             }
@@ -156,40 +157,40 @@ impl<'a> Login<'a> {
         let hash = match self.hash_for(candidate).await? {
             Ok(hash) => hash,
             Err(problem) => {
-                tracing::debug!(%problem, "a key is not offered");
+                tracing::debug!(%problem, "key not offered");
                 self.problems.push(problem);
                 return Ok(Step::Refused);
             }
         };
         self.tried.push(candidate.describe());
-        tracing::debug!(hop = self.settings.name, key = candidate.describe(), "offered");
+        tracing::debug!(hop = self.settings.name, key = candidate.describe(), "key offered");
         let (user, limit) = (self.settings.user.as_str(), self.settings.auth_timeout);
-        let (agent, asker, patience) = (self.agent.as_mut(), self.asker, self.patience);
-        let mut signer = KeySigner { candidate, agent, asker, patience };
+        let (agent, prompter, timer) = (self.agent.as_mut(), self.prompter, self.timer);
+        let mut signer = KeySigner { candidate, agent, prompter, timer };
         let answer = match &candidate.public {
             Public::Key(key) => {
                 let offer = self.handle.authenticate_publickey_with(user, key.clone(), hash, &mut signer);
-                patience.limit(limit, offer).await
+                timer.limit(limit, offer).await
             }
             Public::Certificate(certificate) => {
                 let certificate = certificate.as_ref().clone();
                 let offer = self.handle.authenticate_certificate_with(user, certificate, hash, &mut signer);
-                patience.limit(limit, offer).await
+                timer.limit(limit, offer).await
             }
         };
         match answer {
             Ok(Err(SignError::Key(problem))) => {
-                tracing::warn!(%problem, "the server would take a key that cannot sign");
+                tracing::warn!(%problem, "the server accepts a key that cannot sign");
                 self.problems.push(problem);
                 Ok(Step::Refused)
             }
-            Ok(Err(SignError::Gone)) => Err(self.failure()),
-            Ok(Ok(result)) => self.judge_reply(Ok(Ok(result))),
-            Err(too_long) => self.judge_reply(Err(too_long)),
+            Ok(Err(SignError::Closed)) => Err(self.failure()),
+            Ok(Ok(result)) => self.read_reply(Ok(Ok(result))),
+            Err(elapsed) => self.read_reply(Err(elapsed)),
         }
     }
 
-    /// Returns the hash that RSA signs with, nothing for other keys, or why the key must not be offered.
+    /// Returns the hash for an RSA signature, `None` for other keys, or why the key must not be offered.
     async fn hash_for(
         &mut self,
         candidate: &Candidate,
@@ -203,13 +204,13 @@ impl<'a> Login<'a> {
         if rsa.key_size() < settings.required_rsa_size {
             return Ok(Err(not_allowed()));
         }
-        let best = self.patience.limit(settings.auth_timeout, self.handle.best_supported_rsa_hash()).await;
+        let best = self.timer.limit(settings.auth_timeout, self.handle.best_supported_rsa_hash()).await;
         let hashes = match best {
             Ok(Ok(None | Some(Some(HashAlg::Sha512)))) => &[HashAlg::Sha512, HashAlg::Sha256][..],
             Ok(Ok(Some(Some(_)))) => &[HashAlg::Sha256],
             Ok(Ok(Some(None))) => return Ok(Err(KeyProblem::WeakRsa(candidate.describe()))),
             Ok(Err(_)) => return Err(self.failure()),
-            Err(TooLong) => return Err(self.too_long()),
+            Err(Elapsed) => return Err(self.elapsed()),
         };
         let hash = hashes.iter().copied().find(|hash| is_allowed(Some(*hash)));
         Ok(hash.map(Some).ok_or_else(not_allowed))
@@ -217,7 +218,7 @@ impl<'a> Login<'a> {
 
     async fn keyboard_interactive(&mut self) -> Result<Step, JumpError> {
         let method = MethodKind::KeyboardInteractive;
-        let Some(asker) = self.asker.filter(|_| self.settings.methods.keyboard_interactive) else {
+        let Some(prompter) = self.prompter.filter(|_| self.settings.methods.keyboard_interactive) else {
             return Ok(Step::Refused);
         };
         for _ in 0..self.settings.password_prompts {
@@ -225,7 +226,7 @@ impl<'a> Login<'a> {
                 break;
             }
             self.tried.push("keyboard-interactive".to_owned());
-            match self.converse(asker).await? {
+            match self.answer_prompts(prompter).await? {
                 Some(Step::Refused) => {}
                 Some(step) => return Ok(step),
                 None => break,
@@ -234,11 +235,11 @@ impl<'a> Login<'a> {
         Ok(Step::Refused)
     }
 
-    /// One round of questions; nothing if nobody answers.
-    async fn converse(&mut self, asker: &dyn Asker) -> Result<Option<Step>, JumpError> {
+    /// Answers the server's prompts until it accepts or rejects; returns `None` if the user gives no answer.
+    async fn answer_prompts(&mut self, prompter: &dyn Prompter) -> Result<Option<Step>, JumpError> {
         let start = self.handle.authenticate_keyboard_interactive_start(&self.settings.user, None);
-        let mut reply = self.patience.limit(self.settings.auth_timeout, start).await;
-        for _ in 0..MOST_ROUNDS {
+        let mut reply = self.timer.limit(self.settings.auth_timeout, start).await;
+        for _ in 0..MAX_ROUNDS {
             let (instructions, prompts) = match reply {
                 Ok(Ok(KeyboardInteractiveAuthResponse::InfoRequest { instructions, prompts, .. })) => {
                     (instructions, prompts)
@@ -246,18 +247,18 @@ impl<'a> Login<'a> {
                 Ok(Ok(KeyboardInteractiveAuthResponse::Success)) => return Ok(Some(Step::LoggedIn)),
                 Ok(Ok(KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success })) => {
                     let result = AuthResult::Failure { remaining_methods, partial_success };
-                    return self.judge_reply(Ok(Ok(result))).map(Some);
+                    return self.read_reply(Ok(Ok(result))).map(Some);
                 }
-                Ok(Err(error)) => return self.judge_reply(Ok(Err(error))).map(Some),
-                Err(too_long) => return self.judge_reply(Err(too_long)).map(Some),
+                Ok(Err(error)) => return self.read_reply(Ok(Err(error))).map(Some),
+                Err(elapsed) => return self.read_reply(Err(elapsed)).map(Some),
             };
-            let answers = self.answers(asker, &instructions, &prompts).await;
+            let answers = self.answers(prompter, &instructions, &prompts).await;
             let is_answered = answers.len() == prompts.len();
-            // The server waits for this many answers even if there are none.
+            // The server expects one answer for each prompt.
             let mut responses: Vec<_> = answers.iter().map(|answer| answer.reveal().to_owned()).collect();
             responses.resize(prompts.len(), String::new());
             let respond = self.handle.authenticate_keyboard_interactive_respond(responses);
-            reply = self.patience.limit(self.settings.auth_timeout, respond).await;
+            reply = self.timer.limit(self.settings.auth_timeout, respond).await;
             if !is_answered && !matches!(reply, Ok(Ok(KeyboardInteractiveAuthResponse::Success))) {
                 return Ok(None);
             }
@@ -265,21 +266,21 @@ impl<'a> Login<'a> {
         Err(self.failure())
     }
 
-    /// Asks one prompt after the other; after one that is not answered the others are not asked.
-    async fn answers(&self, asker: &dyn Asker, instructions: &str, prompts: &[Prompt]) -> Vec<Secret> {
+    /// Asks the user one prompt after the other, and stops at the first without an answer.
+    async fn answers(&self, prompter: &dyn Prompter, instructions: &str, prompts: &[Prompt]) -> Vec<Secret> {
         let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
         let mut answers = Vec::with_capacity(prompts.len());
         for Prompt { prompt, echo } in prompts {
             let instructions = if answers.is_empty() { instructions } else { "" };
             let question = Question::Prompt { user, host, instructions, prompt, echo: *echo };
-            let Ok(answer) = asker.ask(question).await else { break };
+            let Ok(answer) = prompter.ask(question).await else { break };
             answers.push(answer);
         }
         answers
     }
 
     async fn password(&mut self) -> Result<Step, JumpError> {
-        let Some(asker) = self.asker.filter(|_| self.settings.methods.password) else {
+        let Some(prompter) = self.prompter.filter(|_| self.settings.methods.password) else {
             return Ok(Step::Refused);
         };
         for attempt in 0..self.settings.password_prompts {
@@ -287,15 +288,16 @@ impl<'a> Login<'a> {
                 break;
             }
             let (user, host) = (self.settings.user.as_str(), self.settings.host.as_str());
-            let Ok(answer) = asker.ask(Question::Password { user, host, is_retry: attempt > 0 }).await else {
+            let Ok(answer) = prompter.ask(Question::Password { user, host, is_retry: attempt > 0 }).await
+            else {
                 break;
             };
             self.tried.push("password".to_owned());
             let reply = self.handle.authenticate_password(user, answer.reveal());
-            let reply = self.patience.limit(self.settings.auth_timeout, reply).await;
-            match self.judge_reply(reply)? {
+            let reply = self.timer.limit(self.settings.auth_timeout, reply).await;
+            match self.read_reply(reply)? {
                 Step::Refused => {}
-                step @ (Step::LoggedIn | Step::Partly) => return Ok(step),
+                step @ (Step::LoggedIn | Step::PartialSuccess) => return Ok(step),
             }
         }
         Ok(Step::Refused)
@@ -305,13 +307,13 @@ impl<'a> Login<'a> {
         self.offered.as_ref().is_none_or(|offered| offered.contains(&method))
     }
 
-    fn judge_reply(
+    fn read_reply(
         &mut self,
-        reply: Result<Result<AuthResult, russh::Error>, TooLong>,
+        reply: Result<Result<AuthResult, russh::Error>, Elapsed>,
     ) -> Result<Step, JumpError> {
         match reply {
             Ok(Ok(AuthResult::Success)) => Ok(Step::LoggedIn),
-            // What russh says if the connection is gone.
+            // russh returns this after the connection has closed.
             Ok(Ok(AuthResult::Failure { remaining_methods, .. }))
                 if remaining_methods.is_empty() && self.handle.is_closed() =>
             {
@@ -320,14 +322,14 @@ impl<'a> Login<'a> {
             Ok(Ok(AuthResult::Failure { remaining_methods, partial_success })) => {
                 self.offered = Some(remaining_methods);
                 self.partial_successes += usize::from(partial_success);
-                Ok(if partial_success { Step::Partly } else { Step::Refused })
+                Ok(if partial_success { Step::PartialSuccess } else { Step::Refused })
             }
             Ok(Err(_)) => Err(self.failure()),
-            Err(TooLong) => Err(self.too_long()),
+            Err(Elapsed) => Err(self.elapsed()),
         }
     }
 
-    fn too_long(&self) -> JumpError {
+    fn elapsed(&self) -> JumpError {
         JumpError::Timeout {
             hop: self.settings.name.clone(),
             step: HopStep::Login,
@@ -346,7 +348,7 @@ impl<'a> Login<'a> {
             tried: std::mem::take(&mut self.tried),
             offered: offered.unwrap_or_default(),
             problems: std::mem::take(&mut self.problems),
-            hung_up: self.shared.ending().map(|ending| ending.to_string()),
+            disconnected: self.shared.ending().map(|ending| ending.to_string()),
         }))
     }
 }

@@ -1,7 +1,8 @@
-//! Which keys are offered, and in which order: OpenSSH's.
+//! Selects the keys to offer, in OpenSSH's order.
 //!
-//! Certificates that the user names or that lie beside a key come first, then the agent's keys that are also named by
-//! `IdentityFile`, the agent's other keys (not with `IdentitiesOnly`), then the files that the agent does not have.
+//! First the certificates of `CertificateFile` and those next to a key file. Then the agent's keys that
+//! `IdentityFile` also names, the agent's other keys (not with `IdentitiesOnly`), and the key files that the agent
+//! does not have.
 
 use std::path::{Path, PathBuf};
 
@@ -14,23 +15,23 @@ use super::error::KeyProblem;
 use super::identity::{Identity, Private, read_certificate};
 use super::settings::HopSettings;
 
-/// A key or certificate to offer, and who signs for it.
+/// A key or certificate to offer, and the location of its private half.
 pub(super) struct Candidate {
     pub public: Public,
     pub holder: Holder,
 }
 
-/// Who has the private half.
+/// The location of the private half.
 #[derive(Clone)]
 pub(super) enum Holder {
-    /// The agent, which knows it by this.
+    /// The ssh-agent, with its identifier of the key.
     Agent(Vec<u8>),
-    /// A file, with its text.
+    /// A file and its text.
     File(PathBuf, Zeroizing<String>),
 }
 
 impl Candidate {
-    /// Names it as a user would know it.
+    /// Describes the key for messages: `key ssh-ed25519 SHA256:… (ssh-agent)`.
     pub fn describe(&self) -> String {
         let (what, key) = match &self.public {
             Public::Key(key) => ("key", key.clone()),
@@ -50,13 +51,13 @@ impl Candidate {
         self.public.key_data()
     }
 
-    /// Returns the algorithm that it signs with; RSA takes that hash.
+    /// Returns the signature algorithm; `hash` is for RSA.
     pub fn signature_algorithm(&self, hash: Option<HashAlg>) -> Algorithm {
         let algorithm = self.key_data().algorithm();
         if algorithm.clone().is_rsa() { Algorithm::Rsa { hash } } else { algorithm }
     }
 
-    /// Names the algorithm that it is offered with.
+    /// Returns the name of the algorithm in the offer.
     pub fn offered_algorithm(&self, hash: Option<HashAlg>) -> String {
         let algorithm = self.signature_algorithm(hash);
         match &self.public {
@@ -75,7 +76,7 @@ impl Public {
     }
 }
 
-/// Reads the files and puts everything in order.
+/// Reads the files and returns all candidates in order.
 pub(super) fn gather(
     settings: &HopSettings,
     agent: Vec<AgentKey>,
@@ -108,8 +109,8 @@ pub(super) fn gather(
                 public: Public::Key(identity.public),
                 holder: Holder::File(identity.file, text),
             }),
-            Private::Unusable(problem) => note(problem, problems),
-            Private::Elsewhere => {}
+            Private::Unusable(problem) => record(problem, problems),
+            Private::AgentOnly => {}
         }
     }
     candidates
@@ -130,7 +131,7 @@ fn is_same_kind(one: &Public, other: &Public) -> bool {
     }
 }
 
-/// Certificates for which somebody has the private half.
+/// Returns the certificates whose private half is in the agent or in a file.
 fn named_certificates(identities: &[Identity], named: Vec<Public>, agent: &[AgentKey]) -> Vec<Candidate> {
     let beside = identities.iter().filter_map(|identity| identity.certificate.clone());
     let certificates = named.into_iter().chain(beside.map(Public::Certificate));
@@ -153,7 +154,7 @@ fn holder_of(key: &KeyData, identities: &[Identity], agent: &[AgentKey]) -> Opti
     let identity = identities.iter().find(|identity| identity.public.key_data() == key)?;
     match &identity.private {
         Private::Text(text) => Some(Holder::File(identity.file.clone(), text.clone())),
-        Private::Unusable(_) | Private::Elsewhere => None,
+        Private::Unusable(_) | Private::AgentOnly => None,
     }
 }
 
@@ -168,7 +169,7 @@ fn read_identities(files: &[PathBuf], problems: &mut Vec<KeyProblem>) -> Vec<Ide
                 }
             }
             Ok(None) => {}
-            Err(problem) => note(problem, problems),
+            Err(problem) => record(problem, problems),
         }
     }
     identities
@@ -178,19 +179,19 @@ fn read_certificates(files: &[PathBuf], problems: &mut Vec<KeyProblem>) -> Vec<P
     let mut read = |file: &Path| match read_certificate(file) {
         Ok(Some(certificate)) => Some(Public::Certificate(certificate)),
         Ok(None) => {
-            let reason = "it is not there".to_owned();
-            note(KeyProblem::Unreadable { file: file.to_owned(), reason }, problems);
+            let reason = "the file does not exist".to_owned();
+            record(KeyProblem::Unreadable { file: file.to_owned(), reason }, problems);
             None
         }
         Err(problem) => {
-            note(problem, problems);
+            record(problem, problems);
             None
         }
     };
     files.iter().filter_map(|file| read(file)).collect()
 }
 
-fn note(problem: KeyProblem, problems: &mut Vec<KeyProblem>) {
-    tracing::warn!(%problem, "a key file is ignored");
+fn record(problem: KeyProblem, problems: &mut Vec<KeyProblem>) {
+    tracing::warn!(%problem, "key file ignored");
     problems.push(problem);
 }

@@ -1,4 +1,4 @@
-//! What a host certificate must say, once its authority is trusted (PROTOCOL.certkeys of OpenSSH).
+//! Verifies a host certificate of a trusted authority (PROTOCOL.certkeys of OpenSSH).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,45 +6,46 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 use thiserror::Error;
 
-use super::known_hosts::is_like;
+use super::known_hosts::matches_pattern;
 use super::settings::Allowed;
 
 /// Why a host certificate is not accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CertificateFault {
-    /// It is for users: the server is set up wrongly.
+    /// It is a user certificate: correct `HostCertificate` on the server.
     #[error("it is not a host certificate")]
     NotForHosts,
-    /// Its time has not come: a clock is wrong, here or where it was signed.
+    /// Its validity has not begun: check the clocks here and at the authority.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// Its time is over: the host needs a new one.
+    /// Its validity has ended: install a new certificate on the host.
     #[error("it has expired")]
     Expired,
-    /// It is for other hosts: is the name or the `HostKeyAlias` right?
-    #[error("it is not for `{name}`, but for {principals:?}")]
+    /// It is for other hosts: check the name and `HostKeyAlias`.
+    #[error("it is for {principals:?}, not for `{name}`")]
     OtherHost {
-        /// Our name of the host.
+        /// The name of the hop.
         name: String,
-        /// Those in the certificate, untrusted.
+        /// The host names in the certificate: untrusted.
         principals: Vec<String>,
     },
-    /// It is for every host: the authority must sign it for this one.
-    #[error("it says of no host that it is for it")]
+    /// It lists no host: the authority must sign one for this host.
+    #[error("it lists no host")]
     NoHost,
-    /// It has conditions, which host certificates never have.
-    #[error("it has critical options that are not known")]
+    /// It has critical options, and none is defined for host certificates.
+    #[error("it has unknown critical options")]
     CriticalOptions,
-    /// It is not signed by its authority: somebody made it up.
-    #[error("its signature is wrong")]
+    /// The authority did not make the signature: the certificate is forged or damaged.
+    #[error("its signature is not valid")]
     Signature,
-    /// It is signed with SHA-1 or DSA, or as `CASignatureAlgorithms` forbids: the authority must sign it again.
-    #[error("it is signed by an algorithm that is not safe or not allowed")]
+    /// It is signed with SHA-1 or DSA, or `CASignatureAlgorithms` excludes the algorithm: the authority must sign it
+    /// again.
+    #[error("its signature algorithm is weak or not allowed")]
     WeakSignature,
 }
 
-/// Judges a certificate whose authority is known to be trusted for the host.
-pub(super) fn judge(
+/// Verifies a certificate whose authority is trusted for the host.
+pub(super) fn verify(
     certificate: &Certificate,
     name: &str,
     now: SystemTime,
@@ -53,7 +54,7 @@ pub(super) fn judge(
     if certificate.cert_type() != CertType::Host {
         return Err(CertificateFault::NotForHosts);
     }
-    judge_signature(certificate, signatures)?;
+    verify_signature(certificate, signatures)?;
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if now < certificate.valid_after() {
         return Err(CertificateFault::NotYetValid);
@@ -65,7 +66,7 @@ pub(super) fn judge(
     if principals.is_empty() {
         return Err(CertificateFault::NoHost);
     }
-    if !principals.iter().any(|principal| is_like(name, principal)) {
+    if !principals.iter().any(|principal| matches_pattern(name, principal)) {
         let (name, principals) = (name.to_owned(), principals.to_vec());
         return Err(CertificateFault::OtherHost { name, principals });
     }
@@ -75,8 +76,8 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// What is allowed of OpenSSH's default `CASignatureAlgorithms`.
-fn judge_signature(certificate: &Certificate, allowed: &Allowed) -> Result<(), CertificateFault> {
+/// Verifies the signature; allows the algorithms of OpenSSH's default `CASignatureAlgorithms` that are in `allowed`.
+fn verify_signature(certificate: &Certificate, allowed: &Allowed) -> Result<(), CertificateFault> {
     let algorithm = certificate.signature().algorithm();
     let is_safe = matches!(
         algorithm,
@@ -90,7 +91,7 @@ fn judge_signature(certificate: &Certificate, allowed: &Allowed) -> Result<(), C
         return Err(CertificateFault::WeakSignature);
     }
     let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
-    // Any time within its validity: only the signature is asked for here.
+    // Any time within the validity: this call checks only the signature.
     let time = certificate.valid_after();
     certificate.validate_at(time, [&authority]).map_err(|_| CertificateFault::Signature)
 }

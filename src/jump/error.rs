@@ -1,4 +1,4 @@
-//! What can go wrong with a hop: one variant for each cause, as data.
+//! The errors of a hop: one variant for each cause, as data.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,34 +8,35 @@ use thiserror::Error;
 
 use super::certificate::CertificateFault;
 
-/// Why a hop cannot be used; texts of servers in it are untrusted.
+/// Why a hop cannot be used. Texts from a server are untrusted.
 #[derive(Debug, Error)]
 pub enum JumpError {
-    /// Nothing that we have lets the user in: the user name, the keys offered (`problems` says which were not), or the
-    /// server's authorized keys are wrong.
+    /// Authentication failed: check the user name, the offered keys (`problems` lists those that were not offered),
+    /// and the server's authorized_keys.
     #[error(transparent)]
     Auth(Box<LoginFailure>),
-    /// Nobody has seen this host yet: log in once with ssh and compare the fingerprint, or say `accept-new`.
+    /// known_hosts has no entry for the host: log in once with ssh and compare the fingerprint, or set
+    /// `StrictHostKeyChecking accept-new`.
     #[error("the host key of `{}` is not known: {} {}", .facts.host, .facts.kind, .facts.fingerprint)]
     HostKeyUnknown {
-        /// The key.
+        /// The offered key.
         facts: Box<HostKeyFacts>,
     },
-    /// The host has another key than is written in the file: it was installed anew, or somebody is in between. Ask
-    /// whoever runs it; then `ssh-keygen -R HOST` removes the line.
+    /// known_hosts lists another key: the host was reinstalled, or the connection is intercepted. Ask the host's
+    /// administrator; then `ssh-keygen -R HOST` removes the line.
     #[error(
-        "the host key of `{}` has changed: {} {}, but {}:{line} has another one",
+        "the host key of `{}` has changed: {} {}, but {}:{line} lists another key",
         .facts.host, .facts.kind, .facts.fingerprint, file.display()
     )]
     HostKeyChanged {
         /// The offered key.
         facts: Box<HostKeyFacts>,
-        /// Where the other key is.
+        /// The known_hosts file with the other key.
         file: PathBuf,
-        /// In which line.
+        /// The line in that file, counted from 1.
         line: usize,
     },
-    /// The key, or the authority that signed it, is marked as revoked: do not connect.
+    /// The key, or the authority that signed it, is revoked: do not connect.
     #[error(
         "the host key of `{}` is revoked: {} {}, {}",
         .facts.host, .facts.kind, .facts.fingerprint, place(file, *line)
@@ -43,46 +44,46 @@ pub enum JumpError {
     HostKeyRevoked {
         /// The offered key.
         facts: Box<HostKeyFacts>,
-        /// Where it is revoked.
+        /// The file that revokes it.
         file: PathBuf,
-        /// In which line, if the file has lines.
+        /// The line in that file, counted from 1; `None` for a key revocation list (KRL).
         line: Option<usize>,
     },
-    /// The key is not good enough to be looked for among the known ones; its variant says what to do.
+    /// The key is refused before known_hosts is consulted; see [`HostKeyFault`].
     #[error("the host key of `{}` is not accepted: {fault}", .facts.host)]
     HostKeyRefused {
         /// The offered key.
         facts: Box<HostKeyFacts>,
-        /// Why.
+        /// The cause.
         fault: HostKeyFault,
     },
-    /// A trusted authority signed the host's certificate, but it does not hold; its variant says what to do.
+    /// A trusted authority signed the host's certificate, but the certificate is not valid; see [`CertificateFault`].
     #[error("the host certificate of `{}` is not accepted: {fault}", .facts.host)]
     HostCertificate {
         /// The offered key.
         facts: Box<HostKeyFacts>,
-        /// Why.
+        /// The cause.
         fault: CertificateFault,
     },
-    /// The hop will not or cannot connect to the next address: does it listen there, does a firewall stand in between,
-    /// does the hop's sshd allow forwarding (`AllowTcpForwarding`, `PermitOpen`)?
+    /// The hop refuses or fails to connect to the next address: check the listener, the firewalls, and the forwarding
+    /// settings of the hop's sshd (`AllowTcpForwarding`, `PermitOpen`).
     #[error("`{hop}` cannot open a connection to {host}:{port}: {reason}")]
     ChannelRefused {
         /// The hop that refused.
         hop: String,
-        /// Where it should have connected to.
+        /// The requested host.
         host: String,
-        /// At which port.
+        /// The requested port.
         port: u16,
-        /// Its words, untrusted.
+        /// The hop's reason: untrusted.
         reason: String,
     },
-    /// What answers does not speak ssh, or not as we can: is the port right?
+    /// The peer is not an ssh server, or supports none of our algorithms: check the port.
     #[error("`{hop}`: {source}")]
     Protocol {
         /// The hop.
         hop: String,
-        /// What is wrong.
+        /// russh's error.
         source: russh::Error,
     },
     /// The stream to the hop failed.
@@ -90,54 +91,54 @@ pub enum JumpError {
     Io {
         /// The hop.
         hop: String,
-        /// The system's words.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The connection to the hop is over.
+    /// The connection to the hop has ended.
     #[error("the connection to `{hop}` has ended: {ending}")]
     Ended {
         /// The hop.
         hop: String,
-        /// How.
+        /// The reason.
         ending: Ending,
     },
-    /// A step took too long: the hop is overloaded, or something in between swallows what we send.
+    /// A step timed out: the hop is overloaded, or a firewall drops packets.
     #[error("`{hop}` did not answer for {} s while {step}", after.as_secs())]
     Timeout {
         /// The hop.
         hop: String,
-        /// What was done.
+        /// The step that timed out.
         step: HopStep,
-        /// How long it took.
+        /// The time limit.
         after: Duration,
     },
 }
 
-/// A login that the server refused; texts of the server are untrusted.
+/// A login that the server refused. Texts from the server are untrusted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{user}` cannot log in to `{hop}`: tried {}; the server takes {}", list(tried), list(offered))]
+#[error("`{user}` cannot log in to `{hop}`: tried {}; the server accepts {}", list(tried), list(offered))]
 pub struct LoginFailure {
-    /// What the user calls the hop.
+    /// The hop's name as typed.
     pub hop: String,
-    /// Who tried to log in.
+    /// The user name on the hop.
     pub user: String,
-    /// What was tried, in order: `key ssh-ed25519 SHA256:… (ssh-agent)`, `password`.
+    /// The attempts, in order: `key ssh-ed25519 SHA256:… (ssh-agent)`, `password`.
     pub tried: Vec<String>,
-    /// The ways that the server takes; none if it did not say.
+    /// The authentication methods that the server accepts; empty if it did not list them.
     pub offered: Vec<String>,
-    /// What could not be tried.
+    /// The keys that could not be tried.
     pub problems: Vec<KeyProblem>,
-    /// How the connection ended, if the server did not wait for more: mostly that too many keys were tried
-    /// (`IdentitiesOnly` helps).
-    pub hung_up: Option<String>,
+    /// The reason if the server closed the connection during the login: usually too many offered keys (set
+    /// `IdentitiesOnly`).
+    pub disconnected: Option<String>,
 }
 
-/// A host key in words.
+/// A host key as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKeyFacts {
-    /// What the user calls the hop.
+    /// The hop's name as typed.
     pub hop: String,
-    /// The name that known_hosts has for it.
+    /// The hop's name in known_hosts.
     pub host: String,
     /// The key's type, such as `ED25519`.
     pub kind: String,
@@ -145,110 +146,110 @@ pub struct HostKeyFacts {
     pub fingerprint: String,
 }
 
-/// Why a host key is refused before anybody looks whether it is known.
+/// Why a host key is refused before known_hosts is consulted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum HostKeyFault {
-    /// It is not of a kind that was asked for: `HostKeyAlgorithms`, or the host does not keep to what was agreed.
-    #[error("its kind is not allowed")]
+    /// Its algorithm is not allowed by `HostKeyAlgorithms`, or was not negotiated.
+    #[error("its algorithm is not allowed")]
     Kind,
-    /// It could be broken: the host needs a longer one, or one of another type (`RequiredRSASize`).
-    #[error("it is an RSA key of {bits} bits, and must have {least}")]
+    /// The RSA key is too short: install a longer key or another type on the host (`RequiredRSASize`).
+    #[error("the RSA key has {bits} bits, but {least} are required")]
     Short {
-        /// What it has.
+        /// The length of the key.
         bits: u32,
-        /// What it must have.
+        /// The required length.
         least: u32,
     },
-    /// A file of `RevokedHostKeys` cannot be read or understood: mend it.
-    #[error("it may be revoked: `{}`: {reason}", file.display())]
+    /// A file of `RevokedHostKeys` cannot be read or parsed: correct the file.
+    #[error("cannot check for revoked keys in `{}`: {reason}", file.display())]
     RevocationUnknown {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }
 
-/// Why a key could not be tried, or not to the end.
+/// Why a key could not be offered, or could not sign.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyProblem {
-    /// Others may read the private key: `chmod 600` it.
-    #[error("`{}` is ignored: others can read it", .0.display())]
+    /// Other users can read the private key: run `chmod 600` on it.
+    #[error("`{}` is ignored: other users can read it", .0.display())]
     TooOpen(PathBuf),
-    /// The file is not there, or may not be read.
-    #[error("`{}` cannot be read: {reason}", file.display())]
+    /// The file does not exist, or cannot be read.
+    #[error("cannot read `{}`: {reason}", file.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// The system's words.
+        /// The operating system's error.
         reason: String,
     },
-    /// The file is not a key or certificate that we know.
-    #[error("`{}` is not a usable key", .0.display())]
+    /// The file is not a supported key or certificate.
+    #[error("`{}` is not a valid key or certificate", .0.display())]
     Malformed(PathBuf),
-    /// An old encrypted format hides the public key: put the `.pub` file beside it, or write it anew with
-    /// `ssh-keygen -p`.
-    #[error("`{}` is encrypted and has no `.pub` file beside it", .0.display())]
+    /// The old encrypted format hides the public key: create the `.pub` file, or convert the key with `ssh-keygen
+    /// -p`.
+    #[error("`{}` is encrypted and has no `.pub` file", .0.display())]
     NoPublicKey(PathBuf),
-    /// The key is encrypted, and there was no right passphrase: `ssh-add` it.
-    #[error("`{}` stays locked: {reason}", file.display())]
+    /// The key is encrypted, and the right passphrase was not entered: run `ssh-add` on it.
+    #[error("cannot decrypt `{}`: {reason}", file.display())]
     Locked {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// The key needs its hardware token: it works through the agent.
-    #[error("`{}` needs its token: add it to the ssh-agent", .0.display())]
+    /// The key is on a hardware token, which only the ssh-agent can use.
+    #[error("`{}` is on a hardware token: add it to the ssh-agent", .0.display())]
     NeedsToken(PathBuf),
-    /// `PubkeyAcceptedAlgorithms` or `RequiredRSASize` of ssh_config rules it out.
-    #[error("{0}: ssh_config does not allow it")]
+    /// `PubkeyAcceptedAlgorithms` or `RequiredRSASize` of ssh_config excludes it.
+    #[error("{0}: not allowed by ssh_config")]
     NotAllowed(String),
-    /// The server takes RSA keys with SHA-1 only, which nobody should.
-    #[error("{0}: the server takes RSA signatures with SHA-1 only")]
+    /// The server accepts only RSA signatures with SHA-1, which is broken: update the server.
+    #[error("{0}: the server accepts only RSA signatures with SHA-1")]
     WeakRsa(String),
-    /// There is no agent at that address, or it does not answer properly.
-    #[error("the ssh-agent `{}` cannot be used: {reason}", socket.display())]
+    /// The socket has no agent, or the agent's answer is not valid.
+    #[error("cannot use the ssh-agent `{}`: {reason}", socket.display())]
     Agent {
-        /// Its socket.
+        /// The agent's socket.
         socket: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// The agent refused to sign: the token was not touched, or the confirmation was declined.
+    /// The agent refused to sign: the token was not touched, or the user declined the confirmation.
     #[error("{0}: the ssh-agent refused to sign")]
     AgentRefused(String),
-    /// The agent does not know RSA with SHA-2, or is broken: use another one.
-    #[error("{0}: the ssh-agent signed in another way than it was asked to")]
+    /// The agent does not support RSA with SHA-2, or is faulty: use another agent.
+    #[error("{0}: the ssh-agent signed with another algorithm than requested")]
     AgentSignature(String),
 }
 
-/// How a connection to a hop ended.
+/// Why a connection to a hop ended.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Ending {
-    /// We ended it.
+    /// We closed it.
     #[error("it was closed")]
     Closed,
-    /// The server said why, untrusted.
-    #[error("the server hung up: {0}")]
-    HungUp(String),
-    /// It was cut, or broke the protocol.
+    /// The server sent a disconnect message with this reason: untrusted.
+    #[error("the server disconnected: {0}")]
+    Disconnected(String),
+    /// The stream failed, or the server violated the protocol.
     #[error("{0}")]
     Failed(String),
 }
 
-/// What was waited for.
+/// A step that can time out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HopStep {
-    /// The exchange of keys.
+    /// The key exchange.
     KeyExchange,
-    /// An answer of the login.
+    /// An answer during the login.
     Login,
-    /// Its connection to the next address.
+    /// The hop's connection to the next address.
     Dial {
-        /// Where.
+        /// The requested host.
         host: String,
-        /// At which port.
+        /// The requested port.
         port: u16,
     },
 }
@@ -268,6 +269,6 @@ fn place(file: &Path, line: Option<usize>) -> String {
     format!("{}{line}", file.display())
 }
 
-fn list(words: &[String]) -> String {
-    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }

@@ -1,13 +1,13 @@
-//! Expands what `ssh -G` prints as it was written: `~`, `%`-tokens and variables.
+//! Expands what `ssh -G` prints unexpanded: `~`, `%`-tokens and variables.
 
 use std::path::PathBuf;
 
 use super::settings::Local;
 
-/// What the tokens of ssh_config(5) stand for.
+/// The values of the tokens of ssh_config(5).
 pub(super) struct Tokens<'a> {
     pub local: &'a Local<'a>,
-    /// `%n`: the name as it was given.
+    /// `%n`: the host name as typed.
     pub name: &'a str,
     /// `%h`
     pub host: &'a str,
@@ -15,18 +15,18 @@ pub(super) struct Tokens<'a> {
     pub port: u16,
     /// `%r`
     pub user: &'a str,
-    /// `%k`: the alias, or the name as it was given.
+    /// `%k`: `HostKeyAlias`, or the host name as typed.
     pub alias: &'a str,
 }
 
 impl Tokens<'_> {
-    /// Returns a path, or nothing if it has a token that we cannot expand.
+    /// Expands a path; returns `None` if it has an unsupported token or an unset variable.
     pub fn path(&self, text: &str) -> Option<PathBuf> {
         let text = unquote(text);
         self.home_path(&self.variables(&self.percent(text)?)?)
     }
 
-    /// Returns a path of which only `~` is expanded; nothing if it is somebody else's home, which we do not know.
+    /// Expands only `~`; returns `None` for another user's home (`~eve`).
     pub fn home_path(&self, text: &str) -> Option<PathBuf> {
         match text.strip_prefix('~') {
             Some("") => Some(self.local.home.to_owned()),
@@ -62,7 +62,7 @@ impl Tokens<'_> {
         })
     }
 
-    /// `${NAME}`; a variable that is not set makes the whole text useless, as in OpenSSH.
+    /// Expands `${NAME}`; returns `None` if a variable is not set, as OpenSSH does.
     fn variables(&self, text: &str) -> Option<String> {
         let Some((before, rest)) = text.split_once("${") else {
             return Some(text.to_owned());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_stand_for_what_ssh_config_says() {
+    fn tokens_are_expanded_as_in_ssh_config() {
         assert_eq!(expand("~/.ssh/id").as_deref(), Some("/home/me/.ssh/id"));
         assert_eq!(expand("\"~/.ssh/my id\"").as_deref(), Some("/home/me/.ssh/my id"));
         assert_eq!(expand("%d/%u/%r@%h:%p/%n/%k").as_deref(), Some("/home/me/me/bob@10.0.0.1:2222/app/app"));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_expanded_is_no_path() {
+    fn an_unsupported_token_gives_no_path() {
         assert_eq!(expand("${ELSEWHERE}/x"), None);
         assert_eq!(expand("%Z"), None);
         assert_eq!(expand("50%"), None);

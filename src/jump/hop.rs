@@ -1,4 +1,4 @@
-//! A hop that we are logged in to, and the way there.
+//! The ssh connection to a hop: key exchange, login, and direct-tcpip channels.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,83 +12,83 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::Asker;
+use super::abortable::AbortableStream;
 use super::auth::Login;
-use super::cuttable::Cuttable;
 use super::error::{Ending, HopStep, JumpError};
+use super::handler::{ClientHandler, Shared};
 use super::host_key::HostKeys;
-use super::patience::Patience;
+use super::pausable_timer::PausableTimer;
+use super::prompt::Prompter;
 use super::settings::HopSettings;
 use super::stream::HopStream;
-use super::watcher::{Shared, Watcher};
 
-/// What fills 200 ms at 10 MB/s.
+/// Receive window of a channel in bytes: 200 ms at 10 MB/s.
 const WINDOW: u32 = 2 * 1024 * 1024;
 
-/// What OpenSSH sends.
-const LARGEST_PACKET: u32 = 32 * 1024;
+/// Maximum packet size in bytes, as OpenSSH sends it.
+const MAX_PACKET: u32 = 32 * 1024;
 
-/// Packets of one channel that russh keeps: the stream's own inbox takes them at once.
+/// Packets of one channel that russh queues. Small, because the stream's receive buffer takes them at once.
 const WAITING_PACKETS: usize = 8;
 
-/// What OpenSSH says for a connection from its standard input.
+/// The originator that OpenSSH sends for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
 
-/// How long a goodbye waits for a peer that takes nothing any more.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// How long [`Hop::disconnect`] waits for a peer that has stopped reading.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A hop that we are logged in to. Dropping it keeps its streams alive; the last one closes the connection.
+/// A logged-in ssh connection to a hop. Its streams outlive it: dropping the last of them closes the connection.
 pub struct Hop {
     name: String,
-    handle: Arc<Handle<Watcher>>,
+    handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
-    cut: CancellationToken,
-    /// How long it may take to connect on.
+    abort: CancellationToken,
+    /// Time limit for opening a channel.
     connect_timeout: Duration,
 }
 
-/// Exchanges keys with the sshd at the other end of a stream, and logs in. If it fails or is dropped before its end,
-/// the stream is cut.
+/// Exchanges keys with the sshd at the other end of a stream, and logs in. If the future fails or is dropped, the
+/// stream is aborted.
 ///
 /// # Errors
-/// The host key is not accepted, nothing lets the user in, a step takes too long, or the stream fails.
-pub async fn connect<S>(stream: S, settings: &HopSettings, asker: &dyn Asker) -> Result<Hop, JumpError>
+/// The host key is not accepted, authentication fails, a step times out, or the stream fails.
+pub async fn connect<S>(stream: S, settings: &HopSettings, prompter: &dyn Prompter) -> Result<Hop, JumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (patience, shared) = (Patience::default(), Arc::new(Shared::new()));
-    let cut = CancellationToken::new();
-    let guard = cut.clone().drop_guard();
-    let stream = Cuttable::new(stream, &cut);
-    let exchange = exchange_keys(stream, settings, asker, &patience, &shared);
-    let exchanged = patience.limit(settings.connect_timeout, exchange).await;
+    let (timer, shared) = (PausableTimer::default(), Arc::new(Shared::new()));
+    let abort = CancellationToken::new();
+    let guard = abort.clone().drop_guard();
+    let stream = AbortableStream::new(stream, &abort);
+    let exchange = exchange_keys(stream, settings, prompter, &timer, &shared);
+    let exchanged = timer.limit(settings.connect_timeout, exchange).await;
     let mut handle = exchanged.map_err(|_| JumpError::Timeout {
         hop: settings.name.clone(),
         step: HopStep::KeyExchange,
         after: settings.connect_timeout,
     })??;
-    Login::new(&mut handle, &shared, settings, asker, &patience).run().await?;
+    Login::new(&mut handle, &shared, settings, prompter, &timer).run().await?;
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
     guard.disarm();
     let handle = Arc::new(handle);
-    Ok(Hop { name: settings.name.clone(), handle, shared, cut, connect_timeout: settings.connect_timeout })
+    Ok(Hop { name: settings.name.clone(), handle, shared, abort, connect_timeout: settings.connect_timeout })
 }
 
 impl Hop {
-    /// Opens a connection from the hop to an address that the hop resolves.
+    /// Opens a TCP connection from the hop to `host`, which the hop resolves.
     ///
     /// # Errors
-    /// The hop refuses or fails to connect, takes too long, or the connection to it has ended.
+    /// The hop refuses or fails to connect, the request times out, or the ssh connection has ended.
     pub async fn open(&self, host: &str, port: u16) -> Result<HopStream, JumpError> {
         let (sender, opened) = oneshot::channel();
         let (hop, host) = (self.name.clone(), host.to_owned());
         tokio::spawn(open_channel(self.handle.clone(), self.shared.clone(), host.clone(), port, sender));
         match timeout(self.connect_timeout, opened).await {
             Ok(Ok(Ok(channel))) => Ok(HopStream::new(channel, self.shared.clone())),
-            Ok(Ok(Err(Unopened::Refused(reason)))) => {
+            Ok(Ok(Err(OpenFailure::Refused(reason)))) => {
                 Err(JumpError::ChannelRefused { hop, host, port, reason })
             }
-            Ok(Ok(Err(Unopened::Ended)) | Err(_)) => {
+            Ok(Ok(Err(OpenFailure::Ended)) | Err(_)) => {
                 Err(JumpError::Ended { hop, ending: self.ended().await })
             }
             Err(_) => {
@@ -98,45 +98,47 @@ impl Hop {
         }
     }
 
-    /// Waits until the hop has taken everything that was sent before, or the connection to it has ended.
-    pub async fn taken(&self) {
-        // Requests are answered in their order; that there is an answer is enough.
+    /// Sends a keepalive request and waits for the reply, or for the end of the connection. The reply confirms that
+    /// the hop has received everything that was sent before.
+    pub async fn ping(&self) {
+        // sshd answers requests in order. Any reply will do.
         let _ = self.handle.send_ping().await;
     }
 
-    /// Breaks the connection off, since the hop does not answer any more.
-    pub fn give_up(&self) {
-        self.shared.end(Ending::Failed("it does not answer".to_owned()));
-        self.cut.cancel();
+    /// Aborts the connection to a hop that has stopped answering.
+    pub fn abort(&self) {
+        self.shared.end(Ending::Failed("the hop does not answer".to_owned()));
+        self.abort.cancel();
     }
 
-    /// Tells how long a stream has kept all others waiting, if one does.
+    /// Returns for how long one stream's full receive buffer has blocked all others, if one does.
     pub fn stalled_for(&self) -> Option<Duration> {
         self.shared.stalls.longest()
     }
 
-    /// Waits until the connection has ended, and returns why.
+    /// Waits until the connection has ended, and returns the reason.
     pub async fn ended(&self) -> Ending {
         self.shared.ended.cancelled().await;
         self.shared.ending().cloned().unwrap_or(Ending::Closed)
     }
 
-    /// Tells how the connection has ended, as an error, if it has.
+    /// Returns how the connection has ended as an error, or `None` while it is open.
     pub fn lost(&self) -> Option<JumpError> {
         let ending = self.ended().now_or_never()?;
         Some(JumpError::Ended { hop: self.name.clone(), ending })
     }
 
-    /// Says goodbye and ends the connection, at the latest after half a second; streams that are still open break.
+    /// Sends a disconnect message and ends the connection, at the latest after half a second. Streams that are still
+    /// open fail.
     pub async fn disconnect(self) {
         self.shared.end(Ending::Closed);
-        let goodbye = async {
+        let disconnect = async {
             if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
                 self.shared.ended.cancelled().await;
             }
         };
-        let _ = timeout(GOODBYE, goodbye).await;
-        self.cut.cancel();
+        let _ = timeout(DISCONNECT_TIMEOUT, disconnect).await;
+        self.abort.cancel();
     }
 }
 
@@ -146,59 +148,60 @@ impl std::fmt::Debug for Hop {
     }
 }
 
-/// Why there is no channel.
-enum Unopened {
-    /// The hop said no, in these words.
+/// Why a channel could not be opened.
+enum OpenFailure {
+    /// The hop refused, with this reason.
     Refused(String),
     Ended,
 }
 
-/// Opens a channel, however long the hop takes: one that comes when nobody waits any more is closed.
+/// Opens a channel without a time limit, and closes it if the caller has stopped waiting.
 async fn open_channel(
-    handle: Arc<Handle<Watcher>>,
+    handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
     host: String,
     port: u16,
-    opened: oneshot::Sender<Result<Channel<Msg>, Unopened>>,
+    opened: oneshot::Sender<Result<Channel<Msg>, OpenFailure>>,
 ) {
     let (address, from) = ORIGINATOR;
     let result = match handle.channel_open_direct_tcpip(host, port.into(), address, from).await {
         Ok(channel) => Ok(channel),
         Err(russh::Error::ChannelOpenFailure(failure)) => {
-            let said = shared.refusal(&failure).await;
-            let reason = if said.is_empty() { failure.description().to_owned() } else { said };
-            Err(Unopened::Refused(reason))
+            let described = shared.refusal(&failure).await;
+            let reason = if described.is_empty() { failure.description().to_owned() } else { described };
+            Err(OpenFailure::Refused(reason))
         }
-        Err(_) => Err(Unopened::Ended),
+        Err(_) => Err(OpenFailure::Ended),
     };
     if let Err(Ok(late)) = opened.send(result) {
         let _ = late.close().await;
     }
 }
 
-/// russh asks about the host key in a task of its own; it is judged here, where the asker can be borrowed.
+/// Runs the key exchange. russh asks about the host key in its own task; the verification runs here, where the
+/// prompter can be borrowed.
 async fn exchange_keys<S>(
     stream: S,
     settings: &HopSettings,
-    asker: &dyn Asker,
-    patience: &Patience,
+    prompter: &dyn Prompter,
+    timer: &PausableTimer,
     shared: &Arc<Shared>,
-) -> Result<Handle<Watcher>, JumpError>
+) -> Result<Handle<ClientHandler>, JumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let host_keys = HostKeys::read(settings);
     let (sender, mut questions) = mpsc::channel(1);
-    let watcher = Watcher { shared: shared.clone(), host_keys: sender };
+    let handler = ClientHandler { shared: shared.clone(), host_keys: sender };
     let config = Arc::new(config(&host_keys));
-    let connecting = client::connect_stream(config, stream, watcher);
+    let connecting = client::connect_stream(config, stream, handler);
     tokio::pin!(connecting);
     loop {
         tokio::select! {
             connected = &mut connecting => return connected.map_err(|error| failure(settings, error)),
             Some((key, verdict)) = questions.recv() => {
-                let _paused = patience.pause();
-                host_keys.judge(&key, asker).await?;
+                let _paused = timer.pause();
+                host_keys.verify(&key, prompter).await?;
                 let _ = verdict.send(true);
             }
         }
@@ -210,10 +213,10 @@ fn config(host_keys: &HostKeys<'_>) -> client::Config {
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(name)),
         window_size: WINDOW,
-        maximum_packet_size: LARGEST_PACKET,
+        maximum_packet_size: MAX_PACKET,
         channel_buffer_size: WAITING_PACKETS,
         preferred: host_keys.preferred(),
-        // Whether the link lives is for whoever carries it: a cut is repaired for longer than ssh would wait.
+        // The session below checks its own link, and resumes it for longer than ssh keepalives would wait.
         keepalive_interval: None,
         inactivity_timeout: None,
         ..client::Config::default()
@@ -234,12 +237,12 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{Local, Nobody};
+    use crate::jump::{Local, NoPrompter};
 
-    fn can_be_a_task(_: &impl Send) {}
+    fn assert_send(_: &impl Send) {}
 
     #[test]
-    fn everything_can_be_awaited_in_a_task() {
+    fn futures_can_be_spawned() {
         let local = Local {
             home: Path::new("/home/me"),
             user: "me",
@@ -248,10 +251,10 @@ mod tests {
             variable: &|_| None,
         };
         let settings = HopSettings::new("me", "app", 22, &local);
-        can_be_a_task(&connect(tokio::io::duplex(1).0, &settings, &Nobody));
+        assert_send(&connect(tokio::io::duplex(1).0, &settings, &NoPrompter));
         let _ = |hop: &Hop| {
-            can_be_a_task(&hop.open("app", 22));
-            can_be_a_task(&hop.ended());
+            assert_send(&hop.open("app", 22));
+            assert_send(&hop.ended());
         };
     }
 }

@@ -1,4 +1,4 @@
-//! Decides about a hop's host key: which kinds are asked for, and whether the offered one is accepted.
+//! Verifies a hop's host key: selects the algorithms to negotiate, and decides whether to accept the offered key.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,18 @@ use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
 use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Preferred, compression};
 
-use super::ask::{Asker, Question};
 use super::certificate;
 use super::error::{HostKeyFacts, HostKeyFault, JumpError};
 use super::known_hosts::{Finding, KnownHosts, is_same_type};
+use super::prompt::{Prompter, Question};
 use super::settings::{Allowed, HopSettings, StrictHostKeys};
-use super::{remember, revoked};
+use super::{known_hosts_file, revoked};
 
-/// How often a human may answer neither yes nor no.
-const MOST_QUESTIONS: usize = 3;
+/// Maximum number of times that the question is asked.
+const MAX_QUESTIONS: usize = 3;
 
-/// What we ask for, best first: no DSA, no SHA-1. russh does not hold a server to it: what an RSA key signed is verified
-/// with the hash that the signature names, be it SHA-1.
+/// The algorithms that we negotiate, preferred first: no DSA, no SHA-1. russh does not enforce them on the server: it
+/// verifies an RSA signature with the hash that the signature names, even SHA-1.
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Ed25519,
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
@@ -27,16 +27,16 @@ const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
 
-/// What is known of one hop's keys.
+/// The entries of known_hosts for one hop.
 pub(super) struct HostKeys<'a> {
     settings: &'a HopSettings,
     known: KnownHosts,
-    /// What is known of the host without its port: OpenSSH accepts that too.
+    /// The entries for the host without its port, which OpenSSH accepts too.
     portless: Option<KnownHosts>,
 }
 
 impl<'a> HostKeys<'a> {
-    /// Reads the files; one that is not there is empty.
+    /// Reads the files. A file that does not exist counts as empty.
     pub fn read(settings: &'a HopSettings) -> Self {
         let files = settings.user_known_hosts.iter().chain(&settings.global_known_hosts);
         let texts: Vec<(&PathBuf, String)> =
@@ -53,8 +53,9 @@ impl<'a> HostKeys<'a> {
         Self { settings, known: about(&settings.known_as()), portless }
     }
 
-    /// Returns what is negotiated: the types that are known first, so that no host looks changed for having many keys;
-    /// certificates only if an authority is trusted for the host, or if nothing else is allowed.
+    /// Returns the algorithms to negotiate. Known key types come first, so that a host with several keys does not
+    /// appear changed. Certificates are requested only if an authority is trusted for the host, or if nothing else is
+    /// allowed.
     pub fn preferred(&self) -> Preferred {
         let is_known = |algorithm: &Algorithm| self.sources().any(|known| known.has_type(algorithm));
         let allowed = &self.settings.host_key_algorithms;
@@ -71,19 +72,24 @@ impl<'a> HostKeys<'a> {
         }
     }
 
-    /// Accepts what the hop offers, or says why not.
-    pub async fn judge(&self, offered: &PublicKeyOrCertificate, asker: &dyn Asker) -> Result<(), JumpError> {
-        self.refuse(offered).await?;
+    /// Accepts or refuses the key or certificate that the hop offers.
+    pub async fn verify(
+        &self,
+        offered: &PublicKeyOrCertificate,
+        prompter: &dyn Prompter,
+    ) -> Result<(), JumpError> {
+        self.check_allowed(offered).await?;
         match offered {
             PublicKeyOrCertificate::Certificate(certificate) => {
-                self.judge_certificate(certificate, asker).await
+                self.verify_certificate(certificate, prompter).await
             }
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.judge_key(key, asker).await,
+            PublicKeyOrCertificate::PublicKey { key, .. } => self.verify_key(key, prompter).await,
         }
     }
 
-    /// What is refused though it may be known: russh does not check that the key is of a kind that we asked for.
-    async fn refuse(&self, offered: &PublicKeyOrCertificate) -> Result<(), JumpError> {
+    /// Refuses revoked keys, and keys whose algorithm or length is not allowed: russh does not check the algorithm
+    /// against the negotiated ones.
+    async fn check_allowed(&self, offered: &PublicKeyOrCertificate) -> Result<(), JumpError> {
         let (key, is_certificate) = match offered {
             PublicKeyOrCertificate::Certificate(certificate) => (certificate.public_key(), true),
             PublicKeyOrCertificate::PublicKey { key, .. } => (key.key_data(), false),
@@ -115,9 +121,9 @@ impl<'a> HostKeys<'a> {
         Some(HostKeyFault::Short { bits, least })
     }
 
-    /// A certificate that nobody vouches for is worth what its key is worth, as in OpenSSH; a bad one of a trusted
-    /// authority only if its key is known.
-    async fn judge_certificate(&self, cert: &Certificate, asker: &dyn Asker) -> Result<(), JumpError> {
+    /// Verifies a certificate as OpenSSH does. If its authority is not trusted, the certificate's key is verified
+    /// instead. If it is trusted but the certificate is not valid, only a known key is accepted.
+    async fn verify_certificate(&self, cert: &Certificate, prompter: &dyn Prompter) -> Result<(), JumpError> {
         let key = PublicKey::from(cert.public_key().clone());
         match self.find(|known| known.check_authority(cert)) {
             Finding::Revoked(place) => Err(JumpError::HostKeyRevoked {
@@ -125,11 +131,11 @@ impl<'a> HostKeys<'a> {
                 file: place.file,
                 line: Some(place.line),
             }),
-            Finding::Unknown | Finding::Changed(_) => self.judge_key(&key, asker).await,
+            Finding::Unknown | Finding::Changed(_) => self.verify_key(&key, prompter).await,
             Finding::Known => {
                 let principal = self.settings.principal();
                 let signatures = &self.settings.ca_signature_algorithms;
-                match certificate::judge(cert, &principal, (self.settings.clock)(), signatures) {
+                match certificate::verify(cert, &principal, (self.settings.clock)(), signatures) {
                     Ok(()) => Ok(()),
                     Err(_) if self.find(|known| known.check(key.key_data())) == Finding::Known => Ok(()),
                     Err(fault) => Err(JumpError::HostCertificate { facts: self.facts(&key), fault }),
@@ -138,7 +144,7 @@ impl<'a> HostKeys<'a> {
         }
     }
 
-    async fn judge_key(&self, key: &PublicKey, asker: &dyn Asker) -> Result<(), JumpError> {
+    async fn verify_key(&self, key: &PublicKey, prompter: &dyn Prompter) -> Result<(), JumpError> {
         let facts = self.facts(key);
         match self.find(|known| known.check(key.key_data())) {
             Finding::Known => Ok(()),
@@ -148,40 +154,40 @@ impl<'a> HostKeys<'a> {
             Finding::Changed(place) => {
                 Err(JumpError::HostKeyChanged { facts, file: place.file, line: place.line })
             }
-            Finding::Unknown => self.judge_unknown(key, facts, asker).await,
+            Finding::Unknown => self.verify_unknown(key, facts, prompter).await,
         }
     }
 
-    async fn judge_unknown(
+    async fn verify_unknown(
         &self,
         key: &PublicKey,
         facts: Box<HostKeyFacts>,
-        asker: &dyn Asker,
+        prompter: &dyn Prompter,
     ) -> Result<(), JumpError> {
         let is_accepted = match self.settings.strict {
             StrictHostKeys::Yes => false,
             StrictHostKeys::AcceptNew | StrictHostKeys::No => true,
-            StrictHostKeys::Ask => !self.settings.batch_mode && is_confirmed(&facts, asker).await,
+            StrictHostKeys::Ask => !self.settings.batch_mode && is_confirmed(&facts, prompter).await,
         };
         if !is_accepted {
             return Err(JumpError::HostKeyUnknown { facts });
         }
-        self.remember(key);
+        self.add_to_known_hosts(key);
         Ok(())
     }
 
-    /// A host that cannot be written down is asked about again next time; that is no reason not to go on.
-    fn remember(&self, key: &PublicKey) {
+    /// Appends the key to known_hosts. On failure, the login continues and the user is asked again at the next one.
+    fn add_to_known_hosts(&self, key: &PublicKey) {
         let Some(file) = self.settings.user_known_hosts.first() else { return };
         let name = self.settings.known_as();
-        if !remember::is_plain(&self.settings.principal()) {
-            tracing::warn!(host = name, "is no name for the known hosts");
+        if !known_hosts_file::is_plain(&self.settings.principal()) {
+            tracing::warn!(host = name, "not added to known_hosts: the name has special characters");
             return;
         }
-        match remember::append(file, &name, key, self.settings.hash_known_hosts) {
-            Ok(()) => tracing::info!(host = name, file = %file.display(), "added to the known hosts"),
+        match known_hosts_file::append(file, &name, key, self.settings.hash_known_hosts) {
+            Ok(()) => tracing::info!(host = name, file = %file.display(), "added to known_hosts"),
             Err(error) => {
-                tracing::warn!(host = name, file = %file.display(), %error, "cannot be added to the known hosts");
+                tracing::warn!(host = name, file = %file.display(), %error, "cannot add the host to known_hosts");
             }
         }
     }
@@ -190,7 +196,8 @@ impl<'a> HostKeys<'a> {
         std::iter::once(&self.known).chain(&self.portless)
     }
 
-    /// What is known without the port can only help, but for what is revoked.
+    /// Combines both sets of entries: an entry without the port can accept or revoke a key, but cannot make it
+    /// changed.
     fn find(&self, check: impl Fn(&KnownHosts) -> Finding) -> Finding {
         let finding = check(&self.known);
         let portless = self.portless.as_ref().map(check);
@@ -212,7 +219,7 @@ impl<'a> HostKeys<'a> {
     }
 }
 
-/// Whether we can do anything of what is allowed.
+/// Returns true if the list allows at least one supported algorithm.
 pub(super) fn is_any_allowed(allowed: &Allowed) -> bool {
     key_algorithms(allowed).chain(certificate_algorithms(allowed)).next().is_some()
 }
@@ -225,16 +232,16 @@ fn certificate_algorithms(allowed: &Allowed) -> impl Iterator<Item = Algorithm> 
     ALGORITHMS.into_iter().filter(|algorithm| allowed.has(&algorithm.to_certificate_type()))
 }
 
-/// OpenSSH's three answers: yes, no, or the fingerprint from somewhere else.
-async fn is_confirmed(facts: &HostKeyFacts, asker: &dyn Asker) -> bool {
-    for attempt in 0..MOST_QUESTIONS {
+/// Asks the user for one of OpenSSH's three answers: yes, no, or the fingerprint.
+async fn is_confirmed(facts: &HostKeyFacts, prompter: &dyn Prompter) -> bool {
+    for attempt in 0..MAX_QUESTIONS {
         let question = Question::HostKey {
             host: &facts.host,
             kind: &facts.kind,
             fingerprint: &facts.fingerprint,
             is_retry: attempt > 0,
         };
-        let Ok(answer) = asker.ask(question).await else { return false };
+        let Ok(answer) = prompter.ask(question).await else { return false };
         let answer = answer.reveal().trim();
         if answer.eq_ignore_ascii_case("yes") || answer == facts.fingerprint {
             return true;
@@ -246,7 +253,7 @@ async fn is_confirmed(facts: &HostKeyFacts, asker: &dyn Asker) -> bool {
     false
 }
 
-/// The name that OpenSSH gives a type in its messages.
+/// Returns OpenSSH's short name of a key type, such as `ED25519`.
 fn short_name(algorithm: &Algorithm) -> String {
     let name = algorithm.as_str();
     let kind = name.strip_prefix("ssh-").or_else(|| name.strip_suffix("@openssh.com")).unwrap_or(name);
@@ -260,7 +267,7 @@ fn read_file(file: &Path) -> Option<String> {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "known hosts cannot be read");
+            tracing::warn!(file = %file.display(), %error, "cannot read known_hosts");
             None
         }
     }
@@ -271,7 +278,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{Local, Nobody};
+    use crate::jump::{Local, NoPrompter};
 
     const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
 
@@ -289,18 +296,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_was_not_asked_for_is_refused() {
+    async fn a_key_of_an_algorithm_that_is_not_allowed_is_refused() {
         let mut settings = settings();
         let offered = PublicKeyOrCertificate::PublicKey { key: CURVE.parse().unwrap(), hash_alg: None };
-        let error = HostKeys::read(&settings).judge(&offered, &Nobody).await.unwrap_err();
+        let error = HostKeys::read(&settings).verify(&offered, &NoPrompter).await.unwrap_err();
         assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
         settings.host_key_algorithms = Allowed::only("ssh-ed25519,ecdsa-sha2-nistp256-cert-v01@openssh.com");
-        let error = HostKeys::read(&settings).judge(&offered, &Nobody).await.unwrap_err();
+        let error = HostKeys::read(&settings).verify(&offered, &NoPrompter).await.unwrap_err();
         assert!(matches!(error, JumpError::HostKeyRefused { fault: HostKeyFault::Kind, .. }), "{error}");
     }
 
     #[test]
-    fn what_is_asked_for_is_what_is_allowed() {
+    fn only_allowed_algorithms_are_negotiated() {
         let mut settings = settings();
         let all = HostKeys::read(&settings).preferred();
         assert_eq!((&*all.key, all.host_key_certificates.len()), (&ALGORITHMS[..], 0));

@@ -1,4 +1,4 @@
-//! The user's own key files: what is in them, who may read them, how they are unlocked.
+//! The user's key files: reads them, checks their permissions, decrypts them.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -7,34 +7,34 @@ use std::path::{Path, PathBuf};
 use russh::keys::{Algorithm, Certificate, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
-use super::ask::{Asker, Question};
 use super::error::KeyProblem;
+use super::prompt::{Prompter, Question};
 
-/// OpenSSH's `NumberOfPasswordPrompts`, for passphrases.
-const MOST_PASSPHRASES: usize = 3;
+/// Attempts for a passphrase: OpenSSH's default of `NumberOfPasswordPrompts`.
+const MAX_PASSPHRASES: usize = 3;
 
 /// One `IdentityFile`.
 pub(super) struct Identity {
     pub file: PathBuf,
     pub public: PublicKey,
     pub private: Private,
-    /// The certificate that lies beside it.
+    /// The certificate in `FILE-cert.pub`.
     pub certificate: Option<Box<Certificate>>,
 }
 
-/// What is known of an identity's private half.
+/// The private half of an identity.
 pub(super) enum Private {
-    /// Its text.
+    /// The text of the file, maybe encrypted.
     Text(Zeroizing<String>),
-    /// It is there, and of no use.
+    /// The file exists, but cannot be used.
     Unusable(KeyProblem),
-    /// It is not there: only the agent can have it.
-    Elsewhere,
+    /// There is no private key file: only the ssh-agent can sign.
+    AgentOnly,
 }
 
 impl Identity {
-    /// Reads a file; nothing if neither it nor its public half is there. As in OpenSSH, a private half that others can
-    /// read is not used, but tells which key of the agent is meant.
+    /// Reads a file; returns `None` if neither it nor its `.pub` file exists. As in OpenSSH, a private key that other
+    /// users can read is not used, but still selects the agent's key.
     pub fn read(file: &Path) -> Result<Option<Self>, KeyProblem> {
         let beside = read_public(&with_suffix(file, ".pub"));
         let certificate = read_certificate(&with_suffix(file, "-cert.pub")).ok().flatten();
@@ -48,11 +48,11 @@ impl Identity {
             Self { file: file.to_owned(), public, private, certificate }
         };
         let Some((text, metadata)) = read_text(file)? else {
-            return Ok(beside.map(|public| identity(public, Private::Elsewhere)));
+            return Ok(beside.map(|public| identity(public, Private::AgentOnly)));
         };
-        // A public key as `IdentityFile` picks one of the agent's.
+        // `IdentityFile` may name a public key to select one of the agent's keys.
         if let Ok(public) = PublicKey::from_openssh(&text) {
-            return Ok(Some(identity(public, Private::Elsewhere)));
+            return Ok(Some(identity(public, Private::AgentOnly)));
         }
         match public_half(&text).or(beside) {
             Some(public) if is_open_to_others(&metadata) => {
@@ -72,32 +72,32 @@ pub(super) fn read_certificate(file: &Path) -> Result<Option<Box<Certificate>>, 
     certificate.map(|found| Some(Box::new(found))).map_err(|_| KeyProblem::Malformed(file.to_owned()))
 }
 
-/// Decodes a private key, and asks for its passphrase if it has one.
+/// Decodes a private key, and asks for the passphrase if it is encrypted.
 pub(super) async fn unlock(
     file: &Path,
     text: &Zeroizing<String>,
-    asker: Option<&dyn Asker>,
+    prompter: Option<&dyn Prompter>,
 ) -> Result<PrivateKey, KeyProblem> {
     if !is_encrypted(text) {
         return decode(text.clone(), None).await.ok_or_else(|| KeyProblem::Malformed(file.to_owned()));
     }
     let locked = |reason: &str| KeyProblem::Locked { file: file.to_owned(), reason: reason.to_owned() };
-    let asker = asker.ok_or_else(|| locked("nobody may be asked (`BatchMode`)"))?;
-    for attempt in 0..MOST_PASSPHRASES {
+    let prompter = prompter.ok_or_else(|| locked("`BatchMode` allows no prompt"))?;
+    for attempt in 0..MAX_PASSPHRASES {
         let question = Question::Passphrase { file, is_retry: attempt > 0 };
-        let answer = asker.ask(question).await.map_err(|error| locked(&error.to_string()))?;
+        let answer = prompter.ask(question).await.map_err(|error| locked(&error.to_string()))?;
         if answer.reveal().is_empty() {
-            return Err(locked("no passphrase was given"));
+            return Err(locked("no passphrase was entered"));
         }
         let passphrase = Zeroizing::new(answer.reveal().to_owned());
         if let Some(key) = decode(text.clone(), Some(passphrase)).await {
             return Ok(key);
         }
     }
-    Err(locked("the passphrase was wrong"))
+    Err(locked("wrong passphrase"))
 }
 
-/// A passphrase is stretched for about a second: not on a thread that moves bytes.
+/// Decodes on a blocking thread, since deriving a key from a passphrase takes about a second.
 async fn decode(text: Zeroizing<String>, passphrase: Option<Zeroizing<String>>) -> Option<PrivateKey> {
     let passphrase = move || {
         let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
@@ -106,7 +106,7 @@ async fn decode(text: Zeroizing<String>, passphrase: Option<Zeroizing<String>>) 
     tokio::task::spawn_blocking(passphrase).await.ok().flatten()
 }
 
-/// The public half, which OpenSSH's own format shows without the passphrase.
+/// Reads the public half, which OpenSSH's format does not encrypt.
 fn public_half(text: &str) -> Option<PublicKey> {
     let key = match PrivateKey::from_openssh(text) {
         Ok(key) => key,
@@ -122,7 +122,7 @@ fn is_encrypted(text: &str) -> bool {
     }
 }
 
-/// What is in the file of such a key is of no use without its token, which only the agent speaks to.
+/// Returns true for a key on a hardware token, which only the ssh-agent can use.
 fn is_on_token(key: &PublicKey) -> bool {
     matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }
@@ -138,7 +138,7 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Reads a file; nothing if it is not there.
+/// Reads a file; returns `None` if it does not exist.
 fn read_text(file: &Path) -> Result<Option<(Zeroizing<String>, Metadata)>, KeyProblem> {
     let unreadable =
         |error: io::Error| KeyProblem::Unreadable { file: file.to_owned(), reason: error.to_string() };
@@ -152,7 +152,7 @@ fn read_text(file: &Path) -> Result<Option<(Zeroizing<String>, Metadata)>, KeyPr
     Ok(Some((text, open.metadata().map_err(unreadable)?)))
 }
 
-/// Like OpenSSH, does not judge the files of others.
+/// Returns true if other users can access the file. Like OpenSSH, checks only files that the user owns.
 #[cfg(unix)]
 fn is_open_to_others(metadata: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -172,16 +172,18 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::jump::ask::{Answer, NoAnswer};
+    use crate::jump::prompt::{AnswerFuture, PromptError};
     use crate::jump::secret::Secret;
 
-    struct Says(&'static [&'static str]);
+    struct ScriptedPrompter(&'static [&'static str]);
 
-    impl Asker for Says {
-        fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+    impl Prompter for ScriptedPrompter {
+        fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
             let Question::Passphrase { is_retry, .. } = question else { panic!("{question:?}") };
             let answer = self.0.get(usize::from(is_retry)).copied();
-            Box::pin(async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(NoAnswer::Nobody) })
+            Box::pin(
+                async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(PromptError::NoTerminal) },
+            )
         }
     }
 
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_that_others_can_read_the_public_half_is_kept() {
+    fn a_key_that_others_can_read_keeps_only_its_public_half() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("id");
         generate(&file, "", &[]);
@@ -204,7 +206,7 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
         let identity = read(&file);
         assert_eq!(identity.public.key_data(), read(&folder.path().join("id.pub")).public.key_data());
-        let Private::Unusable(problem) = identity.private else { panic!("it is used") };
+        let Private::Unusable(problem) = identity.private else { panic!("the private half is used") };
         assert_eq!(problem, KeyProblem::TooOpen(file));
     }
 
@@ -214,7 +216,7 @@ mod tests {
         let file = folder.path().join("id");
         generate(&file, "", &[]);
         let named = read(&folder.path().join("id.pub"));
-        assert!(matches!(named.private, Private::Elsewhere));
+        assert!(matches!(named.private, Private::AgentOnly));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(read(&file).public.key_data(), named.public.key_data());
         assert!(Identity::read(&folder.path().join("nothing")).unwrap().is_none());
@@ -228,9 +230,9 @@ mod tests {
             generate(&file, "secret", format);
             let identity = read(&file);
             let Private::Text(text) = identity.private else { panic!("{name}") };
-            let key = unlock(&file, &text, Some(&Says(&["wrong", "secret"]))).await.unwrap();
+            let key = unlock(&file, &text, Some(&ScriptedPrompter(&["wrong", "secret"]))).await.unwrap();
             assert_eq!(key.public_key().key_data(), identity.public.key_data(), "{name}");
-            assert!(unlock(&file, &text, Some(&Says(&["wrong", "wrong"]))).await.is_err());
+            assert!(unlock(&file, &text, Some(&ScriptedPrompter(&["wrong", "wrong"]))).await.is_err());
             assert!(unlock(&file, &text, None).await.is_err());
         }
     }

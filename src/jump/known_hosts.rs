@@ -1,8 +1,8 @@
-//! The user's known hosts: what sshd(8) says of the file, as pure functions on its text.
+//! The known_hosts format of sshd(8), as pure functions on the file's text.
 //!
-//! [`KnownHosts::read`] keeps the lines that are about one name; [`KnownHosts::check`] says what they make of a key, in
-//! the order and with the exceptions of OpenSSH: a revoked key is revoked whatever else is written, and any key of the
-//! host that is not the offered one makes it a changed one. That is why the types that are known are offered first.
+//! [`KnownHosts::read`] keeps the lines for one name. [`KnownHosts::check`] compares a key with them by OpenSSH's
+//! rules: a `@revoked` line overrides all others, and a host with other keys only counts as changed. Therefore known
+//! key types are negotiated first.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, PublicKey};
 
-/// A file's lines about one name, several files one after the other.
+/// The entries for one name, from all files in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownHosts {
     entries: Vec<Entry>,
@@ -29,7 +29,7 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub file: PathBuf,
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub line: usize,
 }
 
@@ -40,20 +40,20 @@ enum Marker {
     Revoked,
 }
 
-/// What known hosts make of a key.
+/// The result of comparing a key with the entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// It is the host's, or its certificate's authority is trusted for the host.
+    /// The key is listed for the host, or the certificate's authority is trusted for the host.
     Known,
-    /// There is no line about the host.
+    /// No line matches the host.
     Unknown,
-    /// The host has another key.
+    /// Another key is listed for the host.
     Changed(Place),
-    /// This key must never be trusted again.
+    /// The key is marked `@revoked`.
     Revoked(Place),
 }
 
-/// A line of the file, taken apart; what is not one is no line.
+/// A parsed line of the file.
 struct Line<'a> {
     marker: Marker,
     hosts: &'a str,
@@ -61,17 +61,18 @@ struct Line<'a> {
 }
 
 impl KnownHosts {
-    /// Keeps the lines of a file that are about `name`: a host in lower case, or `[host]:port`.
+    /// Adds the lines of a file that match `name`: a host in lower case, or `[host]:port`. Ignores lines that are not
+    /// valid.
     pub fn read(&mut self, file: PathBuf, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
-            if let Some(line) = Line::parse(line).filter(|line| is_about(line.hosts, name)) {
+            if let Some(line) = Line::parse(line).filter(|line| matches_host(line.hosts, name)) {
                 let place = Place { file: file.clone(), line: number + 1 };
                 self.entries.push(Entry { place, marker: line.marker, key: line.key });
             }
         }
     }
 
-    /// Judges a plain key.
+    /// Compares a plain key with the entries.
     pub fn check(&self, key: &KeyData) -> Finding {
         if let Some(place) = self.revoked(key) {
             return Finding::Revoked(place);
@@ -85,7 +86,7 @@ impl KnownHosts {
         changed.map_or(Finding::Unknown, |entry| Finding::Changed(entry.place.clone()))
     }
 
-    /// Judges who signed a certificate; what the certificate itself says is not looked at.
+    /// Compares a certificate's authority with the entries; does not verify the certificate.
     pub fn check_authority(&self, certificate: &Certificate) -> Finding {
         let keys = [certificate.signature_key(), certificate.public_key()];
         if let Some(place) = keys.into_iter().find_map(|key| self.revoked(key)) {
@@ -98,12 +99,12 @@ impl KnownHosts {
         Finding::Unknown
     }
 
-    /// Whether an authority is trusted for the host.
+    /// Returns true if an authority is trusted for the host.
     pub fn has_authority(&self) -> bool {
         self.marked(Marker::CertAuthority).next().is_some()
     }
 
-    /// Whether the host has a key of that type.
+    /// Returns true if a key of that type is listed for the host.
     pub fn has_type(&self, algorithm: &Algorithm) -> bool {
         self.marked(Marker::None).any(|entry| is_same_type(&entry.key.algorithm(), algorithm))
     }
@@ -120,34 +121,34 @@ impl KnownHosts {
 
 impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
-        let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-        let first = words.next().filter(|word| !word.starts_with('#'))?;
+        let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
+        let first = fields.next().filter(|field| !field.starts_with('#'))?;
         let (marker, hosts) = match first {
-            "@cert-authority" => (Marker::CertAuthority, words.next()?),
-            "@revoked" => (Marker::Revoked, words.next()?),
+            "@cert-authority" => (Marker::CertAuthority, fields.next()?),
+            "@revoked" => (Marker::Revoked, fields.next()?),
             _ if first.starts_with('@') => return None,
             _ => (Marker::None, first),
         };
-        let (kind, key) = (words.next()?, words.next()?.trim_end());
+        let (kind, key) = (fields.next()?, fields.next()?.trim_end());
         let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok()?;
         Some(Self { marker, hosts, key: key.key_data().clone() })
     }
 }
 
-/// RSA keys are of one type, whatever hash signs.
+/// Returns true if both algorithms use the same key type; RSA has one type for all hashes.
 pub(super) fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
     one == other || (one.clone().is_rsa() && other.clone().is_rsa())
 }
 
-/// Whether the field of hosts, hashed or a list of patterns, is about that name.
-fn is_about(hosts: &str, name: &str) -> bool {
+/// Returns true if the host field, hashed or a list of patterns, matches the name.
+fn matches_host(hosts: &str, name: &str) -> bool {
     match hosts.strip_prefix("|1|") {
-        Some(hashed) => is_hash_of(hashed, name).unwrap_or(false),
-        None => is_in_list(hosts, name),
+        Some(hashed) => matches_hash(hashed, name).unwrap_or(false),
+        None => matches_list(hosts, name),
     }
 }
 
-fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
+fn matches_hash(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
     let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
     Some(hash == hash_of(&salt, name))
@@ -158,20 +159,20 @@ fn hash_of(salt: &[u8], name: &str) -> Vec<u8> {
     hmac::sign(&key, name.as_bytes()).as_ref().to_vec()
 }
 
-/// Writes a name as `ssh-keygen -H` would, with a salt of 20 random bytes.
+/// Hashes a name as `ssh-keygen -H` does, with a salt of 20 random bytes.
 pub(super) fn hashed_name(salt: &[u8], name: &str) -> String {
     format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash_of(salt, name)))
 }
 
-/// A negated pattern that matches excludes the name from the whole list.
-fn is_in_list(list: &str, name: &str) -> bool {
+/// Returns true if a pattern of the list matches and no negated one does.
+fn matches_list(list: &str, name: &str) -> bool {
     let mut is_in = false;
     for pattern in list.split(',') {
         let (is_negated, pattern) = match pattern.strip_prefix('!') {
             Some(pattern) => (true, pattern),
             None => (false, pattern),
         };
-        if is_like(name, &pattern.to_lowercase()) {
+        if matches_pattern(name, &pattern.to_lowercase()) {
             if is_negated {
                 return false;
             }
@@ -181,11 +182,11 @@ fn is_in_list(list: &str, name: &str) -> bool {
     is_in
 }
 
-/// Whether a name is like a pattern: `*` is any text, `?` any byte.
-pub(super) fn is_like(name: &str, pattern: &str) -> bool {
+/// Returns true if a name matches a pattern: `*` is any text, `?` any byte.
+pub(super) fn matches_pattern(name: &str, pattern: &str) -> bool {
     let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
     let (mut at, mut next) = (0, 0);
-    // Where the last star is, and how much of the name it has taken so far.
+    // Index of the last star in the pattern, and of the end of its match in the name.
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = name.get(at) {
         match (pattern.get(next), star) {
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_is_no_key_of_the_host() {
+    fn an_authority_does_not_count_as_a_host_key() {
         let known = read(&format!("@cert-authority *.example {ONE}"), "app.example");
         assert!(known.has_authority());
         assert_eq!(known.check(&key(ONE)), Finding::Unknown);
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_those_of_sshd() {
+    fn patterns_match_as_in_openssh() {
         for (pattern, name, expected) in [
             ("*", "x", true),
             ("*.example", "a.example", true),
@@ -287,23 +288,23 @@ mod tests {
             ("", "", true),
             ("", "x", false),
         ] {
-            assert_eq!(is_like(name, pattern), expected, "{pattern} {name}");
+            assert_eq!(matches_pattern(name, pattern), expected, "{pattern} {name}");
         }
-        assert!(!is_in_list("*.example,!bad.example", "bad.example"));
-        assert!(is_in_list("!bad.example,*.example", "good.example"));
-        assert!(!is_in_list("!bad.example", "good.example"));
-        assert!(is_in_list("APP", "app"));
+        assert!(!matches_list("*.example,!bad.example", "bad.example"));
+        assert!(matches_list("!bad.example,*.example", "good.example"));
+        assert!(!matches_list("!bad.example", "good.example"));
+        assert!(matches_list("APP", "app"));
     }
 
     #[test]
-    fn hashes_are_those_of_sshd() {
+    fn hashes_match_as_in_openssh() {
         // `ssh-keygen -H` of OpenSSH 9.2, for `[app]:2222`.
         let salt = [7u8; 20];
         let hosts = hashed_name(&salt, "[app]:2222");
-        assert!(is_about(&hosts, "[app]:2222") && !is_about(&hosts, "app"));
+        assert!(matches_host(&hosts, "[app]:2222") && !matches_host(&hosts, "app"));
     }
 
-    /// The lines that `ssh-keygen -F` finds.
+    /// Returns the line numbers that `ssh-keygen -F` finds.
     fn found_by_keygen(file: &std::path::Path, name: &str) -> Vec<usize> {
         let output = Command::new("ssh-keygen").arg("-F").arg(name).arg("-f").arg(file).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -334,7 +335,7 @@ mod tests {
             "bad.example",
             "secret.example",
             "[secret.example]:2222",
-            "nobody",
+            "unknown.example.org",
         ];
         for name in names {
             let ours: Vec<usize> = read(&text, name).entries.iter().map(|entry| entry.place.line).collect();

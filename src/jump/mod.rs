@@ -1,48 +1,49 @@
-//! Built-in ssh hops: logs in to an sshd at the other end of any stream of bytes and connects on from there.
+//! Built-in ssh hops: logs in to an sshd over any byte stream and opens TCP connections from there.
 //!
-//! [`connect`] is done as carefully as OpenSSH would: host keys by our own matcher over the user's files (`known_hosts`,
-//! `host_key`), keys by the agent, then by files (`candidate`, `auth`), questions by an [`Asker`]. A chain is as deep as
-//! it is long:
+//! [`connect`] follows OpenSSH's rules. It verifies the host key against the user's files (`known_hosts`,
+//! `host_key`). It offers the ssh-agent's keys first, then key files (`candidate`, `auth`). It asks the user through
+//! a [`Prompter`]. A chain of hops is one call for each hop:
 //!
 //! ```text
-//! let bastion = connect(stream, &bastion_settings, &asker).await?;
-//! let app = connect(bastion.open(&app_settings.host, app_settings.port).await?, &app_settings, &asker).await?;
+//! let bastion = connect(stream, &bastion_settings, &prompter).await?;
+//! let app = connect(bastion.open(&app_settings.host, app_settings.port).await?, &app_settings, &prompter).await?;
 //! let database = app.open("10.0.0.9", 3306).await?;
 //! ```
 //!
-//! It imports no other layer, reads no environment and no clock that it is not given, and never forwards the agent. What
-//! it is given comes from [`openssh::settings`], or from [`HopSettings::new`] where there is no ssh.
+//! This layer imports no other layer. Environment and wall clock are inputs. The ssh-agent is never forwarded. The
+//! settings come from [`openssh::settings`], or from [`HopSettings::new`] if ssh is not installed.
 
+mod abortable;
 mod agent;
-mod ask;
 mod askpass;
 mod auth;
 mod candidate;
 mod certificate;
-mod cuttable;
 mod error;
 mod expand;
+mod handler;
 mod hop;
 mod host_key;
 mod identity;
-mod inbox;
 mod known_hosts;
+mod known_hosts_file;
 pub mod openssh;
-mod patience;
-mod remember;
+mod pausable_timer;
+mod prompt;
+mod receive_buffer;
 mod revoked;
 mod secret;
 mod settings;
 mod signer;
+mod stalls;
 mod stream;
-pub mod terminal;
-mod watcher;
+pub(crate) mod terminal;
 
-pub use self::ask::{Answer, Asker, NoAnswer, Nobody, Question};
-pub use self::askpass::{AskpassSettings, Human};
+pub use self::askpass::{Askpass, AskpassSettings};
 pub use self::certificate::CertificateFault;
 pub use self::error::{Ending, HopStep, HostKeyFacts, HostKeyFault, JumpError, KeyProblem, LoginFailure};
 pub use self::hop::{Hop, connect};
+pub use self::prompt::{AnswerFuture, NoPrompter, PromptError, Prompter, Question};
 pub use self::secret::Secret;
 pub use self::settings::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
 pub use self::stream::HopStream;

@@ -1,7 +1,7 @@
-//! What the user's own ssh_config says of a hop: `ssh -G NAME`, run and read.
+//! Reads the user's ssh_config for a hop by running `ssh -G NAME`.
 //!
-//! So every rule of ssh_config(5) holds (`Host`, `Match`, `Include`, canonical names) without one line of it here. What
-//! `ssh -G` prints is not quoted, and some paths are as they were written; [`parse`] makes plain values of both.
+//! ssh applies every rule of ssh_config(5): `Host`, `Match`, `Include`, canonical names. `ssh -G` prints values
+//! without quotes, and some paths unexpanded; [`parse`] splits and expands them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,55 +13,55 @@ use super::expand::Tokens;
 use super::host_key;
 use super::settings::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
 
-/// What is asked for: the words of a command line.
+/// The arguments of `ssh -G`.
 #[derive(Clone, Copy, Debug)]
 pub struct HopName<'a> {
-    /// The name that ssh_config knows.
+    /// The host name, as in a `Host` line.
     pub name: &'a str,
-    /// The user, if given.
+    /// The user from the command line or config file.
     pub user: Option<&'a str>,
-    /// The port, if given.
+    /// The port from the config file.
     pub port: Option<u16>,
 }
 
-/// Why there are no settings.
+/// Why the settings could not be read.
 #[derive(Debug, Error)]
 pub enum OpenSshError {
-    /// ssh is not there, or cannot be run: use [`HopSettings::new`].
-    #[error("`{}` cannot be run: {source}", program.display())]
+    /// ssh is not installed, or cannot be run: use [`HopSettings::new`].
+    #[error("cannot run `{}`: {source}", program.display())]
     Run {
-        /// The program.
+        /// The path of ssh.
         program: PathBuf,
-        /// The system's words.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// ssh refused: mostly an error in an ssh_config, which its message names.
+    /// ssh exited with an error: usually a mistake in an ssh_config, which its message names.
     #[error("`ssh -G {name}` failed: {message}")]
     Refused {
-        /// What was asked for.
+        /// The host name.
         name: String,
-        /// The last line it printed, untrusted.
+        /// The last line of its standard error: untrusted.
         message: String,
     },
-    /// What ssh printed lacks a value, or has one that cannot be read.
+    /// The output of ssh lacks a value, or has one that cannot be parsed.
     #[error("`ssh -G {name}` printed no usable `{key}`")]
     Value {
-        /// What was asked for.
+        /// The host name.
         name: String,
-        /// The setting.
+        /// The keyword, in lower case.
         key: &'static str,
     },
-    /// A setting allows nothing that we can do: allow more, or use ssh's own `ProxyJump`.
-    #[error("`ssh -G {name}` printed a `{key}` of which nothing is supported")]
+    /// A setting allows no algorithm that is supported here: allow more, or use ssh's own `ProxyJump`.
+    #[error("`ssh -G {name}` printed a `{key}` without a supported algorithm")]
     Unsupported {
-        /// What was asked for.
+        /// The host name.
         name: String,
-        /// The setting.
+        /// The keyword, in lower case.
         key: &'static str,
     },
 }
 
-/// Runs `ssh -G` and reads what it prints.
+/// Runs `ssh -G` and parses its output.
 ///
 /// # Errors
 /// See [`OpenSshError`].
@@ -82,17 +82,17 @@ pub async fn settings(
     let output = command.output().await;
     let output = output.map_err(|source| OpenSshError::Run { program: program.to_owned(), source })?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let message = said.lines().next_back().unwrap_or_default().to_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let message = stderr.lines().next_back().unwrap_or_default().to_owned();
         return Err(OpenSshError::Refused { name: hop.name.to_owned(), message });
     }
     parse(&String::from_utf8_lossy(&output.stdout), hop.name, local)
 }
 
-/// Reads what `ssh -G` printed of `name`.
+/// Parses the output of `ssh -G` for `name`.
 ///
 /// # Errors
-/// A value that everything depends on is missing or cannot be read.
+/// A required value is missing or cannot be parsed.
 pub fn parse(text: &str, name: &str, local: &Local<'_>) -> Result<HopSettings, OpenSshError> {
     let printed = Printed { text, name };
     let (user, host) = (printed.required("user")?, printed.required("hostname")?);
@@ -107,7 +107,7 @@ pub fn parse(text: &str, name: &str, local: &Local<'_>) -> Result<HopSettings, O
     Ok(settings)
 }
 
-/// Lines of a key in lower case, a space, and a value that is not quoted.
+/// The output of `ssh -G`: each line is a keyword in lower case, a space, and an unquoted value.
 struct Printed<'a> {
     text: &'a str,
     name: &'a str,
@@ -150,7 +150,7 @@ impl<'a> Printed<'a> {
         self.value(key).map_or_else(Allowed::default, Allowed::only)
     }
 
-    /// Reads a list of files that must all be looked at: one that cannot be named is an error.
+    /// Reads a list of files that must all be read: a path that cannot be expanded is an error.
     fn files(
         &self,
         key: &'static str,
@@ -183,7 +183,7 @@ impl<'a> Printed<'a> {
             keyboard_interactive: uses("keyboard-interactive", "kbdinteractiveauthentication"),
             password: uses("password", "passwordauthentication"),
         };
-        // Before OpenSSH 8.5 the setting had another name.
+        // OpenSSH before 8.5 used the second name.
         let kinds = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
         let kinds = kinds.into_iter().find_map(|key| self.value(key));
         settings.pubkey_accepted_algorithms = kinds.map_or_else(Allowed::default, Allowed::only);
@@ -192,7 +192,8 @@ impl<'a> Printed<'a> {
             self.number("numberofpasswordprompts").unwrap_or(settings.password_prompts);
     }
 
-    /// Of known hosts, ssh has expanded the user's already, and of the machine's only `~` is ever expanded.
+    /// Reads the settings of host keys. ssh has already expanded `UserKnownHostsFile`; in `GlobalKnownHostsFile` it
+    /// expands only `~`.
     fn read_host_keys(&self, settings: &mut HopSettings, tokens: &Tokens<'_>) -> Result<(), OpenSshError> {
         let home_path = |text: &str| tokens.home_path(text);
         if let Some(files) = self.files("userknownhostsfile", home_path)? {
@@ -216,7 +217,7 @@ impl<'a> Printed<'a> {
             Some("no" | "false" | "off") => StrictHostKeys::No,
             Some(_) | None => StrictHostKeys::Ask,
         };
-        // Its keys would make an offered one a changed one: what only it knows must not be taken for new.
+        // Without the command's keys, a changed host key would be taken for a new one.
         if self.value("knownhostscommand").is_some_and(|command| command != "none") {
             tracing::warn!(
                 hop = self.name,
@@ -228,19 +229,19 @@ impl<'a> Printed<'a> {
     }
 }
 
-/// `none` is OpenSSH's word for no file.
+/// Expands paths; `none` is OpenSSH's value for no file.
 fn paths<'a>(values: impl Iterator<Item = &'a str>, tokens: &Tokens<'_>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for value in values.filter(|value| *value != "none") {
         match tokens.path(value) {
             Some(path) => paths.push(path),
-            None => tracing::warn!(setting = value, "a path of ssh_config cannot be expanded"),
+            None => tracing::warn!(setting = value, "cannot expand a path of ssh_config"),
         }
     }
     paths
 }
 
-/// An agent may also be named by a variable: `$NAME`. What ssh has expanded already is an absolute path.
+/// Expands `IdentityAgent`, which may also name a variable: `$NAME`. A path that ssh has expanded is absolute.
 fn agent_path(text: &str, tokens: &Tokens<'_>) -> Option<PathBuf> {
     if text.starts_with('/') {
         return Some(text.into());
@@ -252,8 +253,8 @@ fn agent_path(text: &str, tokens: &Tokens<'_>) -> Option<PathBuf> {
     }
 }
 
-/// Takes a list of files apart that is printed without quotes: pieces that together name a file are that file, the
-/// longest name first; any other piece is a path of its own.
+/// Splits a list of files that is printed without quotes. The longest run of words that names an existing file is one
+/// path; any other word is a separate path.
 fn split_files(value: &str, expand: impl Fn(&str) -> Option<PathBuf>) -> Option<Vec<PathBuf>> {
     let (mut files, mut rest) = (Vec::new(), value);
     while !rest.is_empty() {
@@ -273,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    /// What OpenSSH 9.2 printed of a host that sets what we read; lines that we do not read are left out.
+    /// The output of OpenSSH 9.2 for a host that sets every keyword that is read; other lines are left out.
     const FULL: &str = "host app\nuser bob\nhostname app.example\nport 2222\nbatchmode yes\nhashknownhosts yes\n\
         identitiesonly yes\nkbdinteractiveauthentication yes\npasswordauthentication no\npubkeyauthentication true\n\
         stricthostkeychecking accept-new\nnumberofpasswordprompts 2\nhostkeyalias the-app\nidentityagent /home/me/.agent/me.sock\n\
@@ -281,7 +282,7 @@ mod tests {
         globalknownhostsfile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n\
         userknownhostsfile /home/me/.ssh/kh /x/the-app\n";
 
-    /// The same of a host that turns things off.
+    /// The output for a host that disables features.
     const BARE: &str = "host b\nuser me\nhostname b\nport 22\nidentitiesonly no\npubkeyauthentication false\n\
         stricthostkeychecking true\nidentityagent none\nidentityfile none\nuserknownhostsfile none\n";
 
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_no_file_and_no_agent() {
+    fn none_disables_files_and_agent() {
         let settings = read(BARE, "b");
         assert!(settings.identity_files.is_empty() && settings.user_known_hosts.is_empty());
         assert_eq!(settings.agent, None);
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_named_is_an_error() {
+    fn a_path_that_cannot_be_expanded_is_an_error() {
         for key in ["userknownhostsfile", "globalknownhostsfile", "revokedhostkeys"] {
             let error = with(&format!("{key} /x/one ~eve/two")).unwrap_err();
             assert!(matches!(error, OpenSshError::Value { key: found, .. } if found == key), "{error}");
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_only_a_command_knows_are_not_new() {
+    fn a_known_hosts_command_makes_checking_strict() {
         let strict =
             |command: &str| with(&format!("stricthostkeychecking accept-new\n{command}")).unwrap().strict;
         assert_eq!(strict("knownhostscommand none"), StrictHostKeys::AcceptNew);
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn algorithms_of_which_none_is_ours_are_an_error() {
+    fn a_list_without_a_supported_algorithm_is_an_error() {
         let error = with("hostkeyalgorithms sk-ssh-ed25519@openssh.com,ssh-dss").unwrap_err();
         assert!(matches!(error, OpenSshError::Unsupported { key: "hostkeyalgorithms", .. }), "{error}");
         assert!(with("hostkeyalgorithms ssh-dss,rsa-sha2-512-cert-v01@openssh.com").is_ok());

@@ -1,7 +1,7 @@
-//! `RevokedHostKeys`: keys that no host may have any more, whatever else is known of it.
+//! `RevokedHostKeys`: keys that are refused even if known_hosts lists them.
 //!
-//! As in OpenSSH, a file is a list of public keys or a key revocation list (KRL), and one that cannot be read or asked
-//! revokes everything.
+//! As in OpenSSH, a file is a list of public keys or a key revocation list (KRL). A file that cannot be read or
+//! parsed revokes every key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use tokio::process::Command;
 
 use super::error::HostKeyFault;
 
-/// How a KRL begins (PROTOCOL.krl of OpenSSH).
+/// The first bytes of a KRL (PROTOCOL.krl of OpenSSH).
 const KRL_MAGIC: &[u8] = b"SSHKRL\n\0";
 
-/// Where a key is revoked.
+/// The place that revokes a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Revocation {
     pub file: PathBuf,
-    /// Counted from 1; a KRL has no lines.
+    /// Counted from 1; `None` for a KRL.
     pub line: Option<usize>,
 }
 
-/// Looks for a key, or a certificate's key and its authority's, in all files.
+/// Searches all files for a key, or for a certificate's key and its authority's key.
 ///
 /// # Errors
-/// A file that cannot be understood.
+/// A file cannot be read or parsed.
 pub(super) async fn find(
     files: &[PathBuf],
     offered: &PublicKeyOrCertificate,
@@ -77,20 +77,20 @@ fn line_in(text: &str, offered: &PublicKeyOrCertificate) -> io::Result<Option<us
     Ok(None)
 }
 
-/// A certificate in the list stands for its key.
+/// Parses a public key; a certificate in the list revokes its key.
 fn key_in(line: &str) -> Option<KeyData> {
     let key = PublicKey::from_openssh(line).map(|key| key.key_data().clone());
     key.or_else(|_| Certificate::from_openssh(line).map(|found| found.public_key().clone())).ok()
 }
 
-/// Asks ssh-keygen, which ends with 0 for a key that is not revoked, with 1 for one that is, else with 255.
+/// Runs `ssh-keygen -Q`. It exits with 0 for a key that is not revoked, with 1 for a revoked one, else with 255.
 async fn is_in_krl(file: &Path, offered: &PublicKeyOrCertificate) -> io::Result<bool> {
     let line = match offered {
         PublicKeyOrCertificate::PublicKey { key, .. } => key.to_openssh(),
         PublicKeyOrCertificate::Certificate(certificate) => certificate.to_openssh(),
     };
     let line = line.map_err(io::Error::other)?;
-    let failure = |error: io::Error| io::Error::other(format!("ssh-keygen cannot be asked: {error}"));
+    let failure = |error: io::Error| io::Error::other(format!("cannot run ssh-keygen: {error}"));
     let mut keygen = Command::new("ssh-keygen");
     keygen.arg("-Q").arg("-f").arg(file).arg("/dev/stdin").kill_on_drop(true);
     keygen.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -101,7 +101,7 @@ async fn is_in_krl(file: &Path, offered: &PublicKeyOrCertificate) -> io::Result<
     match keygen.wait().await?.code() {
         Some(0) => Ok(false),
         Some(1) => Ok(true),
-        Some(_) | None => Err(io::Error::other("ssh-keygen does not understand it")),
+        Some(_) | None => Err(io::Error::other("ssh-keygen cannot parse it")),
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_revokes_a_key_and_what_an_authority_signed() {
+    async fn a_list_revokes_keys_and_certificates_of_an_authority() {
         let folder = keys();
         let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
         let list = folder.path().join("list");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_krl_is_asked_by_ssh_keygen() {
+    async fn a_krl_is_queried_with_ssh_keygen() {
         let folder = keys();
         fs::write(folder.path().join("ids"), "id: host\n").unwrap();
         for (arguments, expected) in [
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_understood_is_a_fault() {
+    async fn a_file_that_cannot_be_parsed_is_a_fault() {
         let folder = keys();
         let [key, _] = offers(&folder);
         let file = |name: &str, bytes: &[u8]| {
@@ -185,7 +185,7 @@ mod tests {
         };
         for file in [
             folder.path().join("nothing"),
-            file("words", b"these are no keys\n"),
+            file("text", b"not a key\n"),
             file("krl", &[KRL_MAGIC, b"broken"].concat()),
         ] {
             let fault = find(std::slice::from_ref(&file), &key).await.unwrap_err();

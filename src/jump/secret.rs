@@ -1,23 +1,23 @@
-//! What must be seen by nobody: passwords, passphrases, answers.
+//! Passwords, passphrases and other answers that must not be logged.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that is wiped when dropped, and that no log shows.
+/// Text that is wiped when dropped, and redacted in logs.
 ///
-/// Only what is ours is wiped. russh is given passwords and answers as strings of its own, which nobody wipes once they
-/// are sent; and what an askpass program prints may have been copied while it was read.
+/// Other copies are not wiped: russh takes passwords and answers as plain strings, and the output of an askpass
+/// program may have been copied while it was read.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes over a text.
+    /// Wraps a text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// Returns the text itself.
+    /// Returns the text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -34,7 +34,7 @@ mod tests {
     use super::Secret;
 
     #[test]
-    fn debug_shows_nothing_of_it() {
+    fn debug_redacts_the_text() {
         assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "Secret(…)");
     }
 }

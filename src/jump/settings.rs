@@ -1,133 +1,133 @@
-//! Everything that is known of a hop before it is dialled, as plain values.
+//! The settings of a hop, as plain values.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// OpenSSH waits as long as TCP does; our stream is open already, so its far end answers or never will.
+/// Time limit for the key exchange. OpenSSH waits for TCP's own timeout, but here the stream is already open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Half of the grace that sshd gives a login.
+/// Time limit for one answer during the login: half of sshd's default `LoginGraceTime`.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// OpenSSH's `NumberOfPasswordPrompts`.
+/// OpenSSH's default of `NumberOfPasswordPrompts`.
 const PASSWORD_PROMPTS: u32 = 3;
 
-/// OpenSSH's `RequiredRSASize`.
+/// OpenSSH's default of `RequiredRSASize`, in bits.
 const REQUIRED_RSA_SIZE: u32 = 1024;
 
-/// Private keys that are tried if nothing else is said, below `~/.ssh`.
+/// OpenSSH's default identity files in `~/.ssh`.
 const IDENTITY_FILES: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_rsa", "id_ecdsa_sk", "id_ed25519_sk"];
 
-/// How to log in to one hop, and what it must prove.
+/// How to log in to one hop, and how to verify its host key.
 #[derive(Clone, Debug)]
 pub struct HopSettings {
-    /// What the user calls it.
+    /// The hop's name as typed.
     pub name: String,
-    /// Who logs in.
+    /// The user name on the hop.
     pub user: String,
-    /// The address that known_hosts knows it by, and that the hop before is asked for.
+    /// The address: used in known_hosts, and in the request to the previous hop.
     pub host: String,
-    /// The port of its sshd.
+    /// The port of the hop's sshd.
     pub port: u16,
-    /// What known_hosts knows it by instead, as it is, without a port.
+    /// `HostKeyAlias`: replaces host and port in known_hosts.
     pub host_key_alias: Option<String>,
-    /// Private keys, or public keys whose private half the agent has.
+    /// Private keys, or public keys whose private half is in the agent.
     pub identity_files: Vec<PathBuf>,
-    /// Certificates beside those that lie beside the keys.
+    /// Certificates, in addition to `FILE-cert.pub` of each identity file.
     pub certificate_files: Vec<PathBuf>,
-    /// Whether the agent's other keys must not be offered.
+    /// Whether only the agent's keys that `identity_files` lists are offered.
     pub identities_only: bool,
-    /// The agent's socket; none: no agent.
+    /// The agent's socket; `None` uses no agent.
     pub agent: Option<PathBuf>,
-    /// Known hosts of the user; the first file is where new ones are written.
+    /// The user's known_hosts files; new hosts are added to the first.
     pub user_known_hosts: Vec<PathBuf>,
-    /// Known hosts of the machine.
+    /// The system's known_hosts files.
     pub global_known_hosts: Vec<PathBuf>,
-    /// Whether names are hashed where new hosts are written.
+    /// Whether the names of new hosts are hashed.
     pub hash_known_hosts: bool,
-    /// What is done about a host key that is not known.
+    /// The policy for unknown host keys.
     pub strict: StrictHostKeys,
-    /// Files of keys and authorities that no host may have any more.
+    /// Files of revoked keys and authorities.
     pub revoked_host_keys: Vec<PathBuf>,
-    /// Of which kinds host keys and their certificates may be.
+    /// Allowed algorithms of host keys and host certificates.
     pub host_key_algorithms: Allowed,
-    /// How the authorities of host certificates may sign.
+    /// Allowed signature algorithms of host certificates.
     pub ca_signature_algorithms: Allowed,
-    /// How many bits an RSA key must have, a host's or the user's.
+    /// Minimum length of RSA keys in bits, for host keys and user keys.
     pub required_rsa_size: u32,
-    /// Of which kinds the user's keys and certificates may be.
+    /// Allowed algorithms of the user's keys and certificates.
     pub pubkey_accepted_algorithms: Allowed,
-    /// Which ways to log in may be used.
+    /// Allowed authentication methods.
     pub methods: Methods,
-    /// Whether nobody must be asked anything.
+    /// Whether prompts are forbidden.
     pub batch_mode: bool,
-    /// How often a password may be asked for.
+    /// Maximum number of password prompts.
     pub password_prompts: u32,
-    /// How long the exchange of keys may take, without the time that a human thinks.
+    /// Time limit for the key exchange, paused while the user answers a question.
     pub connect_timeout: Duration,
-    /// How long one answer of the server may take while logging in, without the time that a human thinks.
+    /// Time limit for each answer of the server during the login, paused while the user answers a question.
     pub auth_timeout: Duration,
-    /// Tells the time by which certificates are judged; a hop may be logged in to again after days.
+    /// Returns the time for the validity of certificates. A function, since a login may be repeated after days.
     pub clock: fn() -> SystemTime,
 }
 
-/// What is done about a host key that is not known; a changed or revoked one is refused whatever this says.
+/// The policy for unknown host keys (`StrictHostKeyChecking`). A changed or revoked key is always refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StrictHostKeys {
-    /// It is refused.
+    /// Refuse the key.
     Yes,
-    /// A human is asked, and it is refused if there is none.
+    /// Ask the user; refuse the key if there is no terminal.
     Ask,
-    /// It is accepted and written down.
+    /// Accept the key and add it to known_hosts.
     AcceptNew,
-    /// Like [`StrictHostKeys::AcceptNew`]: OpenSSH would also go on with a changed key, we do not.
+    /// Like [`StrictHostKeys::AcceptNew`]. OpenSSH would also accept a changed key; we refuse it.
     No,
 }
 
-/// The names that a setting allows of those that we know; all of them if it is not set.
+/// A list of allowed algorithm names; allows every supported one if the setting is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed(Option<Vec<String>>);
 
-/// Which ways to log in may be used.
+/// The allowed authentication methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Methods {
-    /// Keys and certificates.
+    /// `publickey`: keys and certificates.
     pub public_key: bool,
-    /// The server's own questions.
+    /// `keyboard-interactive`: the server's prompts.
     pub keyboard_interactive: bool,
-    /// A password.
+    /// `password`.
     pub password: bool,
 }
 
-/// What is known of the user who runs this, as an input.
+/// The local user's environment, as an input.
 #[derive(Clone, Copy)]
 pub struct Local<'a> {
-    /// The home folder.
+    /// The user's home folder.
     pub home: &'a Path,
-    /// The user's name.
+    /// The local user name.
     pub user: &'a str,
-    /// `SSH_AUTH_SOCK`.
+    /// The agent's socket, `SSH_AUTH_SOCK`.
     pub agent: Option<&'a Path>,
-    /// Tells the time.
+    /// Returns the current time.
     pub clock: fn() -> SystemTime,
-    /// Reads a variable of the environment, for settings that name one.
+    /// Returns the value of an environment variable, for settings that name one.
     pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
 impl Allowed {
-    /// Allows the names of a list with commas.
+    /// Allows only the names in a comma-separated list.
     pub fn only(list: &str) -> Self {
         Self(Some(list.split(',').map(str::to_owned).collect()))
     }
 
-    /// Whether a name is allowed.
+    /// Returns true if a name is allowed.
     pub fn has(&self, name: &str) -> bool {
         self.0.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))
     }
 }
 
 impl HopSettings {
-    /// Returns the settings that OpenSSH would use without any configuration.
+    /// Returns OpenSSH's defaults.
     pub fn new(user: &str, host: &str, port: u16, local: &Local<'_>) -> Self {
         let folder = local.home.join(".ssh");
         Self {
@@ -158,7 +158,7 @@ impl HopSettings {
         }
     }
 
-    /// Returns the name that known_hosts knows the hop by: the alias, or the host with its port.
+    /// Returns the hop's name in known_hosts: the alias, or the host with its port.
     pub fn known_as(&self) -> String {
         match &self.host_key_alias {
             Some(alias) => alias.to_lowercase(),
@@ -167,7 +167,7 @@ impl HopSettings {
         }
     }
 
-    /// Returns the name that a host certificate must be for.
+    /// Returns the name that a host certificate must list.
     pub(super) fn principal(&self) -> String {
         self.host_key_alias.as_ref().unwrap_or(&self.host).to_lowercase()
     }

@@ -1,4 +1,4 @@
-//! Signs for a key once the server has said that it would let it in: no passphrase is asked for in vain.
+//! Signs with a key that the server has accepted: a passphrase is requested only for such a key.
 
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
@@ -10,13 +10,13 @@ use russh::{SendError, Signer};
 use thiserror::Error;
 
 use super::agent::{Agent, put, take};
-use super::ask::Asker;
 use super::candidate::{Candidate, Holder};
 use super::error::KeyProblem;
 use super::identity::unlock;
-use super::patience::Patience;
+use super::pausable_timer::PausableTimer;
+use super::prompt::Prompter;
 
-/// The agent's flags that ask for RSA with SHA-2.
+/// Flags of the agent's sign request that select RSA with SHA-2.
 const RSA_SHA2_256: u32 = 2;
 const RSA_SHA2_512: u32 = 4;
 
@@ -24,17 +24,17 @@ const RSA_SHA2_512: u32 = 4;
 pub(super) struct KeySigner<'a> {
     pub candidate: &'a Candidate,
     pub agent: Option<&'a mut Agent>,
-    /// Nobody, if nobody may be asked.
-    pub asker: Option<&'a dyn Asker>,
-    pub patience: &'a Patience,
+    /// `None` in batch mode.
+    pub prompter: Option<&'a dyn Prompter>,
+    pub timer: &'a PausableTimer,
 }
 
-/// Why there is no signature.
+/// Why signing failed.
 #[derive(Debug, Error)]
 pub(super) enum SignError {
-    /// The connection is gone; its own end says more.
-    #[error("the connection is gone")]
-    Gone,
+    /// The connection has closed; [`Shared::ending`](super::handler::Shared::ending) has the reason.
+    #[error("the connection is closed")]
+    Closed,
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyProblem),
@@ -42,25 +42,25 @@ pub(super) enum SignError {
 
 impl From<SendError> for SignError {
     fn from(_: SendError) -> Self {
-        Self::Gone
+        Self::Closed
     }
 }
 
 impl Signer for KeySigner<'_> {
     type Error = SignError;
 
-    /// A human may have to type or to touch: the server's time does not run.
+    /// Pauses the timer, since the user may have to type a passphrase or touch a token.
     async fn auth_sign(
         &mut self,
         _key: &AgentIdentity,
         hash: Option<HashAlg>,
         mut to_sign: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        let _paused = self.patience.pause();
+        let _paused = self.timer.pause();
         let signature = match &self.candidate.holder {
             Holder::Agent(blob) => self.by_agent(&blob.clone(), &to_sign, hash).await?,
             Holder::File(file, text) => {
-                let key = unlock(file, text, self.asker).await?;
+                let key = unlock(file, text, self.prompter).await?;
                 sign(&key, &to_sign, hash).ok_or_else(|| KeyProblem::Malformed(file.clone()))?
             }
         };
@@ -84,7 +84,7 @@ impl KeySigner<'_> {
         let refused = || KeyProblem::AgentRefused(self.candidate.describe());
         let agent = self.agent.as_mut().ok_or_else(refused)?;
         let signature = agent.sign(blob, data, flags).await.map_err(|error| {
-            tracing::debug!(%error, "the ssh-agent does not sign");
+            tracing::debug!(%error, "the ssh-agent failed to sign");
             refused()
         })?;
         let algorithm = self.candidate.signature_algorithm(hash);
@@ -118,7 +118,7 @@ mod tests {
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4ipdMjJdk4+YUQwrnonsgHqVv9UZNu9wWONXCBxW3WoQaT5fwDOwcDeNS5Htunh/3g7wTPmX4D4d9UAhuGD9OuuDewD+anAwJUplj/VekB4bQOjl7GNAJyYPQOMKLgMWmB+W3r57cdv6izsKuLca2ilP0ihlf5CbKGEbAR8s2OQ==";
 
     #[tokio::test]
-    async fn an_agent_must_sign_as_it_was_asked_to() {
+    async fn an_agent_must_sign_with_the_requested_algorithm() {
         let sha512 = Some(HashAlg::Sha512);
         for (key, hash, signed, is_right) in [
             (ED25519, None, "ssh-ed25519", true),
@@ -133,13 +133,9 @@ mod tests {
             let mut agent = answering(answer);
             let public = Public::Key(key.parse::<PublicKey>().unwrap());
             let candidate = Candidate { public, holder: Holder::Agent(Vec::new()) };
-            let patience = Patience::default();
-            let mut signer = KeySigner {
-                candidate: &candidate,
-                agent: Some(&mut agent),
-                asker: None,
-                patience: &patience,
-            };
+            let timer = PausableTimer::default();
+            let mut signer =
+                KeySigner { candidate: &candidate, agent: Some(&mut agent), prompter: None, timer: &timer };
             let result = signer.by_agent(b"key", b"data", hash).await;
             let expected =
                 if is_right { Ok(signature) } else { Err(KeyProblem::AgentSignature(candidate.describe())) };

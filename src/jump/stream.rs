@@ -1,7 +1,7 @@
-//! A TCP connection made by a hop, as a stream of bytes.
+//! A TCP connection from a hop, as a byte stream.
 //!
-//! An end that the peer did not mean is an error when reading, and a write to a channel that the peer has closed fails
-//! instead of waiting for a window that never opens.
+//! A read returns EOF only if the peer sent EOF or closed the channel; a cut connection is an error. A write to a
+//! closed channel fails, and does not wait for window space that never arrives.
 
 use std::future::Future;
 use std::io;
@@ -14,15 +14,15 @@ use russh::client::Msg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use super::inbox::{End, Inbox, fill};
-use super::watcher::Shared;
+use super::handler::Shared;
+use super::receive_buffer::{End, ReceiveBuffer, fill};
 
-/// A connection through a hop. Shutting it down ends our direction only; dropping it closes it.
+/// A TCP connection from a hop. Shutdown sends EOF and leaves the other direction open; drop closes the channel.
 pub struct HopStream {
-    inbox: Arc<Inbox>,
+    buffer: Arc<ReceiveBuffer>,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     is_shut: bool,
-    /// The peer has closed it, or everything is over.
+    /// Cancelled when the peer closes the channel, or when the ssh connection ends.
     closed: CancellationToken,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     shared: Arc<Shared>,
@@ -32,14 +32,14 @@ pub struct HopStream {
 impl HopStream {
     pub(super) fn new(channel: Channel<Msg>, shared: Arc<Shared>) -> Self {
         let (reader, writer) = channel.split();
-        let (inbox, dropped) = (Arc::<Inbox>::default(), CancellationToken::new());
+        let (buffer, dropped) = (Arc::<ReceiveBuffer>::default(), CancellationToken::new());
         let closed = shared.ended.child_token();
         let closing = Box::pin(closed.clone().cancelled_owned());
         let sending = Box::pin(writer.make_writer());
-        let filling = fill(inbox.clone(), reader, writer, shared.clone(), closed.clone(), dropped.clone());
+        let filling = fill(buffer.clone(), reader, writer, shared.clone(), closed.clone(), dropped.clone());
         tokio::spawn(filling);
         let _dropped = dropped.drop_guard();
-        Self { inbox, writer: sending, is_shut: false, closed, closing, shared, _dropped }
+        Self { buffer, writer: sending, is_shut: false, closed, closing, shared, _dropped }
     }
 
     fn broken(&self, kind: io::ErrorKind) -> io::Error {
@@ -59,7 +59,7 @@ impl std::fmt::Debug for HopStream {
 
 impl AsyncRead for HopStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match ready!(self.inbox.poll_read(cx, buf)) {
+        Poll::Ready(match ready!(self.buffer.poll_read(cx, buf)) {
             None | Some(End::Finished) => Ok(()),
             Some(End::Cut) => Err(self.broken(io::ErrorKind::ConnectionReset)),
         })
@@ -81,7 +81,7 @@ impl AsyncWrite for HopStream {
         self.writer.as_mut().poll_flush(cx)
     }
 
-    /// To say goodbye to a peer that is gone already is no error.
+    /// Sends EOF. Succeeds if the peer has already closed the channel.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_shut || self.closed.is_cancelled() {
             return Poll::Ready(Ok(()));

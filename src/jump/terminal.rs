@@ -1,35 +1,36 @@
-//! Asks on the terminal: never on standard input, which is ssh's.
+//! Asks on the controlling terminal, not on standard input, which carries ssh's stream.
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::ask::NoAnswer;
+use super::prompt::PromptError;
 use super::secret::Secret;
 
-/// A human answers one question at a time, whoever asks and how.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Held while a question is open, so that questions are asked one at a time.
+static PROMPT_LOCK: Mutex<()> = Mutex::const_new(());
 
-/// Whether what is typed is shown.
+/// Whether the terminal echoes the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// As usual.
+    /// Input is echoed.
     Shown,
-    /// Not at all.
+    /// Input is hidden.
     Hidden,
 }
 
-/// Waits until nobody else asks; the next one waits until this is dropped.
-pub(super) async fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().await
+/// Waits until no other question is open. The guard delays the next question until it is dropped.
+pub(super) async fn lock() -> MutexGuard<'static, ()> {
+    PROMPT_LOCK.lock().await
 }
 
-/// Asks in its turn, and reads one line, without its end. If the future is dropped, the terminal is as it was before.
+/// Asks a question and reads one line, without its line end. Restores the terminal's mode, also if the future is
+/// dropped.
 ///
-/// The question is written as it is: what others wrote of it must be escaped before.
+/// The question is written unchanged: the caller must escape untrusted text.
 ///
 /// # Errors
-/// There is no terminal, it is not ours now, or it cannot be read.
-pub async fn ask(question: &str, echo: Echo) -> Result<Secret, NoAnswer> {
-    let _turn = turn().await;
+/// The process has no terminal, is not in its foreground, or cannot read from it.
+pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
+    let _lock = lock().await;
     system::ask(question, echo).await
 }
 
@@ -43,23 +44,23 @@ mod system {
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
     use zeroize::Zeroizing;
 
-    use super::{Echo, NoAnswer, Secret};
+    use super::{Echo, PromptError, Secret};
 
-    /// As much as any terminal keeps of a line.
-    const LONGEST_LINE: usize = 4096;
+    /// Maximum length of a line in bytes, as in Linux's line discipline.
+    const MAX_LINE: usize = 4096;
 
-    pub async fn ask(question: &str, echo: Echo) -> Result<Secret, NoAnswer> {
-        let mut terminal = open().ok_or(NoAnswer::Nobody)?;
-        let _mode = Mode::begin(terminal.clone(), echo).ok_or(NoAnswer::Nobody)?;
-        terminal.write_all(question.as_bytes()).map_err(|_| NoAnswer::Nobody)?;
-        // The thread cannot be stopped; nobody waits for it at the end.
+    pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
+        let mut terminal = open().ok_or(PromptError::NoTerminal)?;
+        let _mode = Mode::begin(terminal.clone(), echo).ok_or(PromptError::NoTerminal)?;
+        terminal.write_all(question.as_bytes()).map_err(|_| PromptError::NoTerminal)?;
+        // The thread cannot be interrupted; the process exits without waiting for it.
         let line = tokio::task::spawn_blocking(move || read_line(&*terminal));
-        line.await.ok().flatten().ok_or(NoAnswer::Dismissed)
+        line.await.ok().flatten().ok_or(PromptError::Dismissed)
     }
 
-    /// Reads into one buffer that is wiped, and never past the line.
+    /// Reads one line into a buffer that is wiped on drop.
     fn read_line(mut terminal: impl Read) -> Option<Secret> {
-        let mut buffer = Zeroizing::new([0; LONGEST_LINE]);
+        let mut buffer = Zeroizing::new([0; MAX_LINE]);
         let mut length = 0;
         while buffer.get(..length)?.last() != Some(&b'\n') {
             let read = terminal.read(buffer.get_mut(length..)?).ok().filter(|read| *read > 0)?;
@@ -69,14 +70,14 @@ mod system {
         Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
     }
 
-    /// A job in the background would be stopped by asking.
+    /// Opens the terminal if the process is in its foreground: writing from the background would stop the process.
     fn open() -> Option<Arc<File>> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
         let is_ours = tcgetpgrp(&terminal).is_ok_and(|group| group == getpgrp());
         is_ours.then(|| Arc::new(terminal))
     }
 
-    /// While this lives, the terminal reads lines and shows what is typed or does not.
+    /// Sets line mode and echo; restores the previous mode on drop.
     struct Mode {
         terminal: Arc<File>,
         before: Termios,
@@ -95,7 +96,7 @@ mod system {
     }
 
     impl Drop for Mode {
-        /// A return key that was not shown leaves the cursor in the question's line.
+        /// Restores the mode. If echo was off, the Enter key left the cursor on the question's line.
         fn drop(&mut self) {
             let _ = tcsetattr(&*self.terminal, OptionalActions::Now, &self.before);
             if self.echo == Echo::Hidden {
@@ -109,7 +110,7 @@ mod system {
         use super::*;
 
         #[test]
-        fn a_line_is_read_whole_or_not_at_all() {
+        fn an_incomplete_line_is_not_returned() {
             let read = |parts: &[&[u8]]| {
                 let (one, two) = (parts[0], parts.get(1).copied().unwrap_or_default());
                 read_line(one.chain(two)).map(|line| line.reveal().to_owned())
@@ -120,17 +121,17 @@ mod system {
             assert_eq!(read(&[b"", b""]), None);
             assert_eq!(read(&[b"secret"]), None);
             assert_eq!(read(&[b"\xff\n"]), None);
-            assert_eq!(read(&[&[b'x'; LONGEST_LINE + 1]]), None);
+            assert_eq!(read(&[&[b'x'; MAX_LINE + 1]]), None);
         }
     }
 }
 
 #[cfg(not(unix))]
 mod system {
-    use super::{Echo, NoAnswer, Secret};
+    use super::{Echo, PromptError, Secret};
 
-    #[expect(clippy::unused_async, reason = "asks where there is a terminal that can be opened")]
-    pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, NoAnswer> {
-        Err(NoAnswer::Nobody)
+    #[expect(clippy::unused_async, reason = "the signature is that of unix")]
+    pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, PromptError> {
+        Err(PromptError::NoTerminal)
     }
 }

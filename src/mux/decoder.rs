@@ -1,42 +1,42 @@
-//! From bytes, cut anywhere, to frames: a header may arrive in pieces, and data is passed on as it comes.
+//! Decodes smux frames from bytes that may be cut anywhere; data is returned as it arrives.
 
 use bytes::{Buf, Bytes};
 
-use super::frame::{Command, FrameHeader, HEADER_LENGTH, HeaderError};
+use super::frame::{FrameCommand, FrameHeader, HEADER_LENGTH, HeaderError};
 
-/// What the peer says.
+/// What the peer sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// A stream's data, or a part of what one frame carries.
+    /// Data of a stream: a whole frame's or a part of it.
     Data(u32, Bytes),
-    /// The stream is closed, both ways.
+    /// The stream is closed in both directions.
     Fin(u32),
-    /// Nothing for us: a stream of the peer's, or a sign of life.
+    /// A frame that the client ignores: SYN or NOP.
     Ignored,
 }
 
-/// The state between two pieces.
+/// The state between two pieces of input.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     input: Bytes,
     header: [u8; HEADER_LENGTH],
-    /// How much of the header is there.
+    /// How many bytes of the header have arrived.
     have: usize,
-    /// The stream and the length of the data that is to come.
+    /// The stream and the number of data bytes that have not arrived yet.
     data: Option<(u32, usize)>,
 }
 
 impl Decoder {
-    /// Takes the next piece, once [`Self::next`] has given everything of the last one.
+    /// Sets the next piece of input. Call it after [`Self::next`] has returned `None`.
     pub(crate) fn feed(&mut self, piece: Bytes) {
-        debug_assert!(self.input.is_empty(), "the last piece is used up");
+        debug_assert!(self.input.is_empty(), "the last piece was read to its end");
         self.input = piece;
     }
 
-    /// Gives the next item that is whole.
+    /// Returns the next item.
     ///
     /// # Errors
-    /// [`HeaderError`] when the peer speaks something else; what follows cannot be read.
+    /// [`HeaderError`] if the input is not smux version 1; the rest cannot be read.
     pub(crate) fn next(&mut self) -> Option<Result<Item, HeaderError>> {
         while !self.input.is_empty() {
             if let Some((stream, left)) = self.data {
@@ -61,16 +61,16 @@ impl Decoder {
         None
     }
 
-    /// A frame without data is whole; data is announced.
+    /// Handles a header; returns the item of a frame without data.
     fn begin(&mut self, header: FrameHeader) -> Option<Item> {
         let length = usize::from(header.length);
         match header.command {
-            Command::Psh => {
+            FrameCommand::Psh => {
                 self.data = (length > 0).then_some((header.stream, length));
                 None
             }
-            Command::Fin => Some(Item::Fin(header.stream)),
-            Command::Syn | Command::Nop => Some(Item::Ignored),
+            FrameCommand::Fin => Some(Item::Fin(header.stream)),
+            FrameCommand::Syn | FrameCommand::Nop => Some(Item::Ignored),
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_read_wherever_they_are_cut() {
+    fn frames_cut_at_any_byte_are_decoded() {
         let whole = [Item::Data(3, Bytes::from_static(b"GET")), Item::Ignored, Item::Fin(3)];
         assert_eq!(decode(&[FRAMES]), whole);
         for at in 0..FRAMES.len() {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_frame_is_taken() {
+    fn a_frame_of_the_largest_size_is_decoded() {
         let mut bytes = vec![1, 2, 0xff, 0xff, 3, 0, 0, 0];
         bytes.extend(vec![7; 65_535]);
         assert_eq!(decode(&[&bytes[..1000], &bytes[1000..]]), [Item::Data(3, vec![7; 65_535].into())]);

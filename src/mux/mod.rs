@@ -1,10 +1,10 @@
 //! smux version 1, client side, as a value: many byte streams in one.
 //!
 //! A [`Mux`] is mutated by `open`, `write`, `finish`, `abandon` and `handle_*`, and drained with `poll_frame` and
-//! `poll_event`. It owns ids, the order of what is sent and what a FIN means at an agent: the end of both directions.
-//! It bounds nothing by itself, since the protocol has no flow control: the caller asks [`Mux::queued`] before it
-//! writes, and stops reading the carrier when its own readers are slow. There is no keep-alive time-out; a sign of life
-//! is sent on request. Source: `session.go` and `stream.go` of xtaci/smux, `port_mux.go` of the agent (docs/protocol.md).
+//! `poll_event`. It owns stream ids and the order of frames. A FIN closes both directions, as the agent treats it.
+//! The protocol has no flow control and the mux does not bound its buffers: the caller checks [`Mux::queued`] before it
+//! writes, and stops reading the session while its own readers are slow. It has no keep-alive time-out; a NOP is sent
+//! on request. Source: `session.go` and `stream.go` of xtaci/smux, `port_mux.go` of the agent (docs/protocol.md).
 
 mod decoder;
 mod frame;
@@ -17,12 +17,12 @@ use bytes::Bytes;
 use self::decoder::{Decoder, Item};
 use self::send::SendQueue;
 
-pub use self::frame::{Command, HeaderError};
+pub use self::frame::HeaderError;
 
-/// The official client's first id; ids grow by two and are never used again.
+/// The first stream id, as in the official client. Ids grow by two and are not reused.
 const FIRST_STREAM: u32 = 3;
 
-/// One byte stream, for as long as its session lives.
+/// Identifies a byte stream within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(u32);
 
@@ -32,37 +32,37 @@ impl std::fmt::Display for StreamId {
     }
 }
 
-/// What the caller must know.
+/// What the caller must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Bytes of the peer's.
+pub enum MuxEvent {
+    /// Bytes that the peer sent.
     Data(StreamId, Bytes),
-    /// The peer has closed the stream, both ways.
+    /// The peer has closed the stream in both directions.
     Closed(StreamId),
-    /// The peer could not connect the stream.
+    /// The agent could not connect the stream to its destination.
     Refused(StreamId),
-    /// The peer speaks another protocol: the session is of no use any more.
+    /// The peer does not send smux version 1: end the session.
     Broken(HeaderError),
 }
 
-/// The client's half of a session.
+/// The client's half of a multiplexed session.
 #[derive(Debug)]
 pub struct Mux {
     decoder: Decoder,
     next: u32,
     streams: BTreeMap<u32, Stream>,
     send: SendQueue,
-    /// Refusals that have been told without the stream they are for.
+    /// Refusals that have not been matched to a stream yet.
     refusals: u32,
     broken: bool,
-    events: VecDeque<Event>,
+    events: VecDeque<MuxEvent>,
 }
 
 /// A stream that the peer has not closed.
 #[derive(Debug, Default)]
 struct Stream {
     has_received: bool,
-    /// We have closed it: only the peer's end is awaited.
+    /// The client has closed it and waits for the peer's FIN.
     is_closed: bool,
 }
 
@@ -81,36 +81,36 @@ impl Default for Mux {
 }
 
 impl Mux {
-    /// Opens a stream. Data may follow at once; there is no answer unless it is refused.
+    /// Opens a stream. Data may follow at once: the agent replies only if it cannot connect.
     ///
     /// # Panics
-    /// After two thousand million streams.
+    /// After 2^31 streams.
     pub fn open(&mut self) -> StreamId {
         let id = self.next;
-        self.next = id.checked_add(2).expect("a session does not live for so many streams");
+        self.next = id.checked_add(2).expect("a session does not open so many streams");
         self.streams.insert(id, Stream::default());
         self.send.open(id);
         StreamId(id)
     }
 
-    /// Puts bytes behind those that wait on an open stream; nothing happens on any other.
+    /// Queues bytes on an open stream; bytes for a closed stream are discarded.
     pub fn write(&mut self, StreamId(id): StreamId, bytes: Bytes) {
         if self.streams.get(&id).is_some_and(|stream| !stream.is_closed) {
             self.send.push(id, bytes);
         }
     }
 
-    /// Bytes that wait on a stream.
+    /// Returns the bytes that are queued on a stream.
     pub fn queued(&self, StreamId(id): StreamId) -> usize {
         self.send.queued(id)
     }
 
-    /// Bytes that wait on all streams.
+    /// Returns the bytes that are queued on all streams.
     pub fn backlog(&self) -> usize {
         self.send.backlog()
     }
 
-    /// Closes a stream, both ways, behind what waits on it.
+    /// Closes a stream in both directions after its queued bytes are sent.
     pub fn finish(&mut self, StreamId(id): StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
             && !std::mem::replace(&mut stream.is_closed, true)
@@ -119,18 +119,18 @@ impl Mux {
         }
     }
 
-    /// Closes a stream at once, forgetting what waits on it.
+    /// Closes a stream at once and discards its queued bytes.
     pub fn abandon(&mut self, id: StreamId) {
         self.send.forget(id.0);
         self.finish(id);
     }
 
-    /// Sends a sign of life.
+    /// Queues a NOP, which keeps the session alive.
     pub fn keep_alive(&mut self) {
         self.send.keep_alive();
     }
 
-    /// Takes bytes of the carrier.
+    /// Handles bytes that the session received.
     pub fn handle_data(&mut self, bytes: Bytes) {
         if self.broken {
             return;
@@ -143,35 +143,35 @@ impl Mux {
                 Ok(Item::Ignored) => {}
                 Err(error) => {
                     self.broken = true;
-                    self.events.push_back(Event::Broken(error));
+                    self.events.push_back(MuxEvent::Broken(error));
                     return;
                 }
             }
         }
     }
 
-    /// Takes the agent's word that a stream could not be connected; it does not say which. Dials are made one after
-    /// another, so it is the next one that ends without having received anything.
+    /// Handles the agent's message that it could not connect a stream. The message does not name the stream. The agent
+    /// connects streams one after another, so it is the next one that ends without having received data.
     pub fn handle_refusal(&mut self) {
         self.refusals += 1;
     }
 
-    /// The next frame to send.
+    /// Returns the next frame to send.
     pub fn poll_frame(&mut self) -> Option<Bytes> {
         self.send.poll_frame()
     }
 
-    /// The next thing that the caller must know.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    /// Returns the next event.
+    pub fn poll_event(&mut self) -> Option<MuxEvent> {
         self.events.pop_front()
     }
 
-    /// Bytes of all frames that were given out.
+    /// Returns the bytes of all frames that [`Self::poll_frame`] returned.
     pub fn sent(&self) -> u64 {
         self.send.sent()
     }
 
-    /// Where among them the opening of a stream ends, once it has been given out.
+    /// Returns where in them the SYN of a stream ends, once it was returned.
     pub fn opened_at(&self, StreamId(id): StreamId) -> Option<u64> {
         self.send.opened_at(id)
     }
@@ -180,7 +180,7 @@ impl Mux {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.has_received = true;
             if !stream.is_closed {
-                self.events.push_back(Event::Data(StreamId(id), bytes));
+                self.events.push_back(MuxEvent::Data(StreamId(id), bytes));
             }
         }
     }
@@ -198,7 +198,7 @@ impl Mux {
         }
         self.send.finish(id);
         let id = StreamId(id);
-        self.events.push_back(if is_refused { Event::Refused(id) } else { Event::Closed(id) });
+        self.events.push_back(if is_refused { MuxEvent::Refused(id) } else { MuxEvent::Closed(id) });
     }
 }
 

@@ -1,90 +1,91 @@
-//! What waits to be sent, and whose turn it is.
+//! The queues of frames to send, and the order of streams.
 //!
-//! Streams take turns with small frames. A stream that had nothing to send goes before those that wait in bulk, every
-//! second time: a small request waits for one frame of others, and bulk never starves. Openings and signs of life go
-//! first.
+//! Streams take turns with small frames. Every second turn goes to a stream that had nothing queued before (fresh), the
+//! other turns to streams with more than one frame queued (bulk). So a small request waits for at most one frame of
+//! other streams, and bulk data always continues. SYN and NOP are sent first.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::{Command, FrameHeader, HEADER_LENGTH};
+use super::frame::{FrameCommand, FrameHeader, HEADER_LENGTH};
 
-/// Data of one frame: small, so that others have their turn soon. The official ends send up to 32,768 bytes.
+/// Data bytes of one frame: small, so that other streams wait less. The official client and agent send up to 32,768.
 const FRAME_DATA: usize = 4 << 10;
 
-/// Everything that waits.
+/// The queues of all streams.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
-    /// Openings and signs of life.
+    /// SYN and NOP frames.
     first: VecDeque<FrameHeader>,
-    lanes: BTreeMap<u32, Lane>,
-    /// Streams that had nothing to send a moment ago.
+    streams: BTreeMap<u32, StreamQueue>,
+    /// Streams that had nothing queued before.
     fresh: VecDeque<u32>,
-    /// Streams that had more than one frame to send.
+    /// Streams that have sent a frame and have more queued.
     bulk: VecDeque<u32>,
-    /// The last turn was a fresh stream's.
+    /// The last turn went to a fresh stream.
     was_fresh: bool,
     backlog: usize,
     sent: u64,
 }
 
-/// What waits on one stream.
+/// The queue of one stream.
 #[derive(Debug, Default)]
-struct Lane {
+struct StreamQueue {
     chunks: VecDeque<Bytes>,
     queued: usize,
-    finishes: bool,
-    /// It has a turn coming.
-    waits: bool,
-    /// Where its opening ends among all that was sent.
+    /// A FIN follows the queued data.
+    ends: bool,
+    /// It is in `fresh` or `bulk`.
+    has_turn: bool,
+    /// Where its SYN ends in the bytes that were sent.
     opened_at: Option<u64>,
 }
 
 impl SendQueue {
     pub(super) fn open(&mut self, id: u32) {
-        self.lanes.insert(id, Lane::default());
-        self.first.push_back(FrameHeader { command: Command::Syn, length: 0, stream: id });
+        self.streams.insert(id, StreamQueue::default());
+        self.first.push_back(FrameHeader { command: FrameCommand::Syn, length: 0, stream: id });
     }
 
     pub(super) fn keep_alive(&mut self) {
-        self.first.push_back(FrameHeader { command: Command::Nop, length: 0, stream: 0 });
+        self.first.push_back(FrameHeader { command: FrameCommand::Nop, length: 0, stream: 0 });
     }
 
     pub(super) fn push(&mut self, id: u32, bytes: Bytes) {
-        let Some(lane) = self.lanes.get_mut(&id).filter(|_| !bytes.is_empty()) else { return };
-        lane.queued += bytes.len();
+        let Some(stream) = self.streams.get_mut(&id).filter(|_| !bytes.is_empty()) else { return };
+        stream.queued += bytes.len();
         self.backlog += bytes.len();
-        lane.chunks.push_back(bytes);
+        stream.chunks.push_back(bytes);
         self.queue(id);
     }
 
     pub(super) fn finish(&mut self, id: u32) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.finishes = true;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.ends = true;
             self.queue(id);
         }
     }
 
-    /// Drops what waits on a stream.
+    /// Discards the data that is queued on a stream.
     pub(super) fn forget(&mut self, id: u32) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            self.backlog -= std::mem::take(&mut lane.queued);
-            lane.chunks.clear();
+        if let Some(stream) = self.streams.get_mut(&id) {
+            self.backlog -= std::mem::take(&mut stream.queued);
+            stream.chunks.clear();
         }
     }
 
-    /// Drops a stream whose end both sides know.
+    /// Removes a stream that both sides have closed.
     pub(super) fn remove(&mut self, id: u32) {
         self.forget(id);
-        let keeps = self.lanes.get(&id).is_some_and(|lane| lane.waits);
-        if !keeps {
-            self.lanes.remove(&id);
+        let is_queued = self.streams.get(&id).is_some_and(|stream| stream.has_turn);
+        if !is_queued {
+            self.streams.remove(&id);
         }
     }
 
     pub(super) fn queued(&self, id: u32) -> usize {
-        self.lanes.get(&id).map_or(0, |lane| lane.queued)
+        self.streams.get(&id).map_or(0, |stream| stream.queued)
     }
 
     pub(super) fn backlog(&self) -> usize {
@@ -96,14 +97,14 @@ impl SendQueue {
     }
 
     pub(super) fn opened_at(&self, id: u32) -> Option<u64> {
-        self.lanes.get(&id)?.opened_at
+        self.streams.get(&id)?.opened_at
     }
 
     pub(super) fn poll_frame(&mut self) -> Option<Bytes> {
         if let Some(header) = self.first.pop_front() {
             let frame = self.encode(header, &[]);
-            if let Some(lane) = self.lanes.get_mut(&header.stream) {
-                lane.opened_at = Some(self.sent);
+            if let Some(stream) = self.streams.get_mut(&header.stream) {
+                stream.opened_at = Some(self.sent);
             }
             return Some(frame);
         }
@@ -116,8 +117,8 @@ impl SendQueue {
     }
 
     fn queue(&mut self, id: u32) {
-        if let Some(lane) = self.lanes.get_mut(&id)
-            && !std::mem::replace(&mut lane.waits, true)
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !std::mem::replace(&mut stream.has_turn, true)
         {
             self.fresh.push_back(id);
         }
@@ -130,23 +131,23 @@ impl SendQueue {
         fresh.or_else(|| self.bulk.pop_front()).or_else(|| self.fresh.pop_front())
     }
 
-    /// The next frame of a stream whose turn it is; it waits for another turn if it has more.
+    /// Returns the next frame of a stream, and queues another turn if the stream has more.
     fn frame_of(&mut self, id: u32) -> Option<Bytes> {
-        let lane = self.lanes.get_mut(&id)?;
-        let data = lane.take();
+        let stream = self.streams.get_mut(&id)?;
+        let data = stream.take();
         self.backlog -= data.len();
-        let ends = data.is_empty() && lane.finishes;
-        lane.waits = lane.queued > 0 || (lane.finishes && !ends);
-        if lane.waits {
+        let ends = data.is_empty() && stream.ends;
+        stream.has_turn = stream.queued > 0 || (stream.ends && !ends);
+        if stream.has_turn {
             self.bulk.push_back(id);
         }
         let command = match (data.is_empty(), ends) {
-            (false, _) => Command::Psh,
-            (true, true) => Command::Fin,
+            (false, _) => FrameCommand::Psh,
+            (true, true) => FrameCommand::Fin,
             (true, false) => return None,
         };
         if ends {
-            self.lanes.remove(&id);
+            self.streams.remove(&id);
         }
         let length = u16::try_from(data.len()).expect("a frame is small");
         Some(self.encode(FrameHeader { command, length, stream: id }, &data))
@@ -161,8 +162,8 @@ impl SendQueue {
     }
 }
 
-impl Lane {
-    /// Takes the data of one frame, gathered from small chunks.
+impl StreamQueue {
+    /// Removes the data of one frame from the queue; small chunks are joined.
     fn take(&mut self) -> Bytes {
         let mut gathered = BytesMut::new();
         while gathered.len() < FRAME_DATA

@@ -1,4 +1,4 @@
-//! The mux against golden bytes, against a model, and against somebody else's implementation of the protocol.
+//! The mux with golden bytes, with a model, and with another implementation of the protocol.
 
 use async_smux::MuxBuilder;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn frames(mux: &mut Mux) -> Vec<Bytes> {
     std::iter::from_fn(|| mux.poll_frame()).collect()
 }
 
-fn events(mux: &mut Mux) -> Vec<Event> {
+fn events(mux: &mut Mux) -> Vec<MuxEvent> {
     std::iter::from_fn(|| mux.poll_event()).collect()
 }
 
@@ -24,7 +24,7 @@ fn data(id: u8, data: &[u8]) -> Bytes {
 }
 
 #[test]
-fn streams_open_carry_and_close_in_the_golden_bytes() {
+fn streams_open_send_and_close_with_the_golden_bytes() {
     let mut mux = Mux::default();
     let (first, second) = (mux.open(), mux.open());
     mux.write(first, Bytes::from_static(b"GET"));
@@ -41,19 +41,22 @@ fn streams_open_carry_and_close_in_the_golden_bytes() {
 }
 
 #[test]
-fn the_peers_end_is_ours_too() {
+fn a_fin_of_the_peer_closes_both_directions() {
     let mut mux = Mux::default();
     let stream = mux.open();
     frames(&mut mux);
     mux.write(stream, Bytes::from_static(b"too late"));
     mux.handle_data([data(3, b"answer"), fin(3), data(3, b"ghost")].concat().into());
-    assert_eq!(events(&mut mux), [Event::Data(stream, Bytes::from_static(b"answer")), Event::Closed(stream)]);
-    assert_eq!(frames(&mut mux), [fin(3)], "what waited would be thrown away by the agent");
+    assert_eq!(
+        events(&mut mux),
+        [MuxEvent::Data(stream, Bytes::from_static(b"answer")), MuxEvent::Closed(stream)]
+    );
+    assert_eq!(frames(&mut mux), [fin(3)], "the agent would discard the queued data");
     assert_eq!(mux.backlog(), 0);
 }
 
 #[test]
-fn what_comes_after_our_own_end_is_ignored() {
+fn frames_after_our_fin_are_ignored() {
     let mut mux = Mux::default();
     let stream = mux.open();
     mux.finish(stream);
@@ -64,28 +67,28 @@ fn what_comes_after_our_own_end_is_ignored() {
 }
 
 #[test]
-fn a_refusal_is_the_next_end_without_data() {
+fn a_refusal_belongs_to_the_next_stream_that_ends_without_data() {
     let mut mux = Mux::default();
-    let [served, gone, refused, fine] = [(); 4].map(|()| mux.open());
+    let [served, abandoned, refused, closed] = [(); 4].map(|()| mux.open());
     mux.handle_data(data(3, b"hello"));
-    mux.abandon(gone);
+    mux.abandon(abandoned);
     mux.handle_refusal();
     mux.handle_data(fin(3));
     mux.handle_data(fin(5));
     mux.handle_refusal();
     mux.handle_data(fin(7));
     mux.handle_data(fin(9));
-    let told = [
-        Event::Data(served, Bytes::from_static(b"hello")),
-        Event::Closed(served),
-        Event::Refused(refused),
-        Event::Closed(fine),
+    let expected = [
+        MuxEvent::Data(served, Bytes::from_static(b"hello")),
+        MuxEvent::Closed(served),
+        MuxEvent::Refused(refused),
+        MuxEvent::Closed(closed),
     ];
-    assert_eq!(events(&mut mux), told);
+    assert_eq!(events(&mut mux), expected);
 }
 
 #[test]
-fn an_abandoned_stream_sends_nothing_but_its_end() {
+fn an_abandoned_stream_sends_only_its_fin() {
     let mut mux = Mux::default();
     let stream = mux.open();
     mux.write(stream, Bytes::from(vec![0; 100_000]));
@@ -96,7 +99,7 @@ fn an_abandoned_stream_sends_nothing_but_its_end() {
 }
 
 #[test]
-fn a_small_request_waits_for_one_frame_of_bulk() {
+fn a_small_request_waits_for_one_frame_of_bulk_data() {
     let mut mux = Mux::default();
     let bulk = [(); 20].map(|()| mux.open());
     bulk.iter().for_each(|stream| mux.write(*stream, Bytes::from(vec![0; 64 << 10])));
@@ -108,7 +111,7 @@ fn a_small_request_waits_for_one_frame_of_bulk() {
 }
 
 #[test]
-fn bulk_is_not_starved_by_many_small_requests() {
+fn bulk_data_continues_beside_many_small_requests() {
     let mut mux = Mux::default();
     let (bulk, busy) = (mux.open(), mux.open());
     mux.write(bulk, Bytes::from(vec![0; 64 << 10]));
@@ -123,12 +126,12 @@ fn bulk_is_not_starved_by_many_small_requests() {
 }
 
 #[test]
-fn another_protocol_breaks_the_session_once() {
+fn another_protocol_breaks_the_session_with_one_event() {
     let mut mux = Mux::default();
     mux.open();
     mux.handle_data(Bytes::from_static(b"SSH-2.0-OpenSSH"));
     mux.handle_data(Bytes::from_static(b"more"));
-    assert_eq!(events(&mut mux), [Event::Broken(HeaderError::Version(b'S'))]);
+    assert_eq!(events(&mut mux), [MuxEvent::Broken(HeaderError::Version(b'S'))]);
 }
 
 #[derive(Clone, Debug)]
@@ -149,7 +152,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever is written, in whatever order, arrives per stream in order, whole, and before its FIN.
+    /// The bytes of each stream arrive in order, complete, and before its FIN.
     #[test]
     fn every_stream_is_a_byte_queue(steps in proptest::collection::vec(step(), 1..60)) {
         let mut mux = Mux::default();
@@ -189,7 +192,7 @@ proptest! {
             let stream = |id: u32| usize::try_from((id - FIRST_STREAM) / 2).unwrap();
             match item.unwrap() {
                 Item::Data(id, bytes) => {
-                    prop_assert!(!arrived[stream(id)].1, "data behind the end");
+                    prop_assert!(!arrived[stream(id)].1, "data after the FIN");
                     arrived[stream(id)].0.extend(bytes);
                 }
                 Item::Fin(id) => arrived[stream(id)].1 = true,
@@ -201,16 +204,16 @@ proptest! {
 }
 
 #[tokio::test]
-async fn another_implementation_understands_us_and_we_it() {
+async fn data_passes_both_ways_with_another_implementation() {
     let (mut ours, theirs) = tokio::io::duplex(1 << 20);
     let (_, mut acceptor, worker) = MuxBuilder::server().with_connection(theirs).build();
     tokio::spawn(worker);
     let echo = tokio::spawn(async move {
         for _ in 0..2 {
             let mut stream = acceptor.accept().await.unwrap();
-            let mut heard = vec![0; 200_000];
-            stream.read_exact(&mut heard).await.unwrap();
-            stream.write_all(&heard).await.unwrap();
+            let mut received = vec![0; 200_000];
+            stream.read_exact(&mut received).await.unwrap();
+            stream.write_all(&received).await.unwrap();
             stream.shutdown().await.unwrap();
         }
     });
@@ -221,7 +224,7 @@ async fn another_implementation_understands_us_and_we_it() {
     for frame in frames(&mut mux) {
         ours.write_all(&frame).await.unwrap();
     }
-    let mut heard = [Vec::new(), Vec::new()];
+    let mut received = [Vec::new(), Vec::new()];
     let mut closed = 0;
     let mut buffer = vec![0; 10_000];
     while closed < 2 {
@@ -229,12 +232,12 @@ async fn another_implementation_understands_us_and_we_it() {
         mux.handle_data(Bytes::copy_from_slice(&buffer[..length]));
         for event in events(&mut mux) {
             match event {
-                Event::Data(id, bytes) => heard[usize::from(id == ids[1])].extend(bytes),
-                Event::Closed(_) => closed += 1,
-                other @ (Event::Refused(_) | Event::Broken(_)) => panic!("{other:?}"),
+                MuxEvent::Data(id, bytes) => received[usize::from(id == ids[1])].extend(bytes),
+                MuxEvent::Closed(_) => closed += 1,
+                other @ (MuxEvent::Refused(_) | MuxEvent::Broken(_)) => panic!("{other:?}"),
             }
         }
     }
-    assert!(heard == sent);
+    assert!(received == sent);
     echo.await.unwrap();
 }

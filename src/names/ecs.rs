@@ -1,4 +1,4 @@
-//! From a service or task of ECS to one container that a session can be opened to, or why there is none.
+//! Selects one container of an ECS service or task to open a session to.
 
 use thiserror::Error;
 
@@ -6,84 +6,84 @@ use crate::aws::{Container, Task};
 
 use super::{ContainerName, Target, TargetKind, TaskName};
 
-/// Containers that ECS and GuardDuty put beside the user's own.
+/// Name prefixes of the sidecars that ECS Service Connect and GuardDuty add to a task.
 const SIDECARS: [&str; 2] = ["ecs-service-connect-", "aws-guardduty-agent"];
 
-/// Why there is no container to open a session to; the texts are untrusted.
+/// Why no container could be selected. The texts are untrusted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum EcsError {
-    /// No such task: the id is wrong, or it ended long ago.
+    /// The task does not exist: the id is wrong, or the task ended long ago.
     #[error("cluster `{cluster}` has no task `{task}`")]
     NoSuchTask {
-        /// The cluster.
+        /// The cluster's name.
         cluster: String,
         /// The task's id.
         task: String,
     },
-    /// The service exists and has nothing running: scale it up, or see why its tasks fail.
+    /// The service has no running task: scale it up, or find out why its tasks fail.
     #[error("service `{service}` of cluster `{cluster}` has no running task")]
     NothingRuns {
-        /// The cluster.
+        /// The cluster's name.
         cluster: String,
-        /// The service.
+        /// The service's name.
         service: String,
     },
-    /// The task is there and does not run (yet, or any more).
+    /// The task exists but is not running (not yet, or no longer).
     #[error("task `{task}` is {status}, not RUNNING")]
     NotRunning {
         /// The task's id.
         task: String,
-        /// In ECS's words.
+        /// Its last status.
         status: String,
     },
-    /// It was started without execute-command: enable that and start it anew.
+    /// The task was started without execute-command: enable it and start the task again.
     #[error("task `{task}` was started without execute-command")]
     NoExecuteCommand {
         /// The task's id.
         task: String,
     },
-    /// The task has no container of that name: use one of those it has.
+    /// The task has no container of that name: use one of `known`.
     #[error("task `{task}` has no container `{container}`")]
     NoSuchContainer {
         /// The task's id.
         task: String,
-        /// What was looked for.
+        /// The name.
         container: String,
-        /// What there is.
+        /// The task's containers.
         known: Vec<String>,
     },
-    /// The task has several containers: name one.
+    /// The task has several containers: specify one.
     #[error("task `{task}` has {} containers", known.len())]
     WhichContainer {
         /// The task's id.
         task: String,
-        /// What there is.
+        /// The task's containers, without sidecars.
         known: Vec<String>,
     },
-    /// The agent inside of the container does not run: the task's role or its network is lacking something.
+    /// The container's agent is not running: check the task's role and network.
     #[error("the ExecuteCommandAgent of container `{container}` in task `{task}` is {status}, not RUNNING")]
     NoAgent {
         /// The task's id.
         task: String,
-        /// The container.
+        /// The container's name.
         container: String,
-        /// In ECS's words, or ours.
+        /// The agent's last status, or `missing`.
         status: String,
     },
-    /// The container has not been started yet: try again.
+    /// The container has not started yet: try again.
     #[error("container `{container}` in task `{task}` has no runtime id yet")]
     NoRuntimeId {
         /// The task's id.
         task: String,
-        /// The container.
+        /// The container's name.
         container: String,
     },
 }
 
-/// Picks a container: of the named task, or of the service's latest task that has one to connect to.
+/// Selects a container of the task, or of the service's latest task with a suitable container.
 ///
 /// # Errors
-/// [`EcsError`], of several tasks the latest one's.
+/// [`EcsError`]; for several tasks, the error of the latest one.
 pub fn pick(name: &ContainerName, tasks: &[Task]) -> Result<Target, EcsError> {
     let mut tasks: Vec<&Task> = tasks.iter().collect();
     tasks.sort_by(|one, other| other.started.cmp(&one.started).then_with(|| one.id.cmp(&other.id)));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_suitable_task_is_taken() {
+    fn the_latest_suitable_task_is_selected() {
         let mut newest = task("c", 3, &["nginx"]);
         newest.containers[0].agent = Some("PENDING".into());
         let tasks = [task("a", 1, &["nginx"]), task("b", 2, &["nginx"]), newest];
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_told() {
+    fn every_cause_has_its_message() {
         let changed = |change: fn(&mut Task)| {
             let mut task = task("a", 1, &["nginx"]);
             change(&mut task);

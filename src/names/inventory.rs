@@ -1,53 +1,53 @@
-//! What AWS told of the machines that exist: EC2's half and SSM's half, joined by id.
+//! The known machines: the answers of EC2 and SSM, joined by id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::aws::{Instance, ManagedNode};
 
-/// What EC2 still lists for a while although it is gone.
-const GONE: [&str; 2] = ["terminated", "shutting-down"];
+/// States of instances that no longer exist, which EC2 still lists for a while.
+const TERMINATED: [&str; 2] = ["terminated", "shutting-down"];
 
-/// The machines, in the order of their ids.
+/// The machines, sorted by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     nodes: BTreeMap<String, Node>,
     has_ec2: bool,
 }
 
-/// One machine.
+/// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Its id, `i-…` or `mi-…`.
+    /// The id, `i-…` or `mi-…`.
     pub id: String,
-    /// What EC2 tells of it.
+    /// EC2's description.
     pub instance: Option<Instance>,
-    /// What SSM tells of it.
+    /// SSM's description.
     pub agent: Option<ManagedNode>,
-    /// Tags that SSM filtered by: it does not tell tags otherwise.
+    /// Tags that SSM filtered by. SSM does not return tags.
     filtered_tags: Vec<(String, String)>,
 }
 
 impl Inventory {
-    /// Joins both lists; `None` is a service that did not answer. Instances that are gone are left out of both.
+    /// Joins both lists; `None` stands for a service that did not answer. Omits terminated instances from both.
     pub fn merge(instances: Option<Vec<Instance>>, agents: Option<Vec<ManagedNode>>) -> Self {
         let mut inventory = Self { has_ec2: instances.is_some(), ..Self::default() };
-        let mut gone = BTreeSet::new();
+        let mut terminated = BTreeSet::new();
         for instance in instances.into_iter().flatten() {
-            if GONE.contains(&instance.state.as_str()) {
-                gone.insert(instance.id);
+            if TERMINATED.contains(&instance.state.as_str()) {
+                terminated.insert(instance.id);
             } else {
                 let id = instance.id.clone();
                 inventory.node(id).instance = Some(instance);
             }
         }
-        for agent in agents.into_iter().flatten().filter(|agent| !gone.contains(&agent.id)) {
+        for agent in agents.into_iter().flatten().filter(|agent| !terminated.contains(&agent.id)) {
             let id = agent.id.clone();
             inventory.node(id).agent = Some(agent);
         }
         inventory
     }
 
-    /// Adds what SSM gave when it was asked for the machines with that tag.
+    /// Adds the machines that SSM returned for a tag filter.
     pub fn add_tagged(&mut self, agents: Vec<ManagedNode>, key: &str, value: &str) {
         for agent in agents {
             let node = self.node(agent.id.clone());
@@ -61,7 +61,8 @@ impl Inventory {
         self.nodes.values()
     }
 
-    /// Tells whether SSM's words about a machine count: EC2 knows its own instances better, if it could be asked.
+    /// Returns true if the names and address that SSM reports for a machine are used. For an instance they are not
+    /// used if EC2 answered.
     pub(super) fn trusts_agent(&self, node: &Node) -> bool {
         !self.has_ec2 || !node.id.starts_with("i-")
     }
@@ -72,12 +73,12 @@ impl Inventory {
 }
 
 impl Node {
-    /// Returns what people call it: the Name tag, else what SSM has.
+    /// Returns the Name tag, else SSM's name.
     pub fn name(&self) -> Option<&str> {
         self.tag("Name").filter(|name| !name.is_empty()).or_else(|| self.agent_names().next())
     }
 
-    /// Returns its address: a private one, else a public one, else what its agent reports.
+    /// Returns a private address, else a public one, else the one that the agent reports.
     pub fn address(&self) -> Option<&str> {
         let instance = self.instance.as_ref();
         let known =
@@ -85,18 +86,18 @@ impl Node {
         known.chain(self.agent.iter().flat_map(|agent| &agent.address)).next().map(String::as_str)
     }
 
-    /// Returns its state in EC2's words, if it is EC2's.
+    /// Returns the EC2 state of an instance.
     pub fn state(&self) -> Option<&str> {
         self.instance.as_ref().map(|instance| instance.state.as_str())
     }
 
-    /// Returns its system; the agent knows it better than EC2.
+    /// Returns the platform that the agent reports, else EC2's less precise one.
     pub fn platform(&self) -> Option<&str> {
         let agents = self.agent.as_ref().and_then(|agent| agent.platform.as_deref());
         agents.or_else(|| self.instance.as_ref()?.platform.as_deref())
     }
 
-    /// Returns its tags as far as they are known.
+    /// Returns the known tags.
     pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
         let instances = self.instance.iter().flat_map(|instance| &instance.tags);
         instances.chain(&self.filtered_tags).map(|(key, value)| (key.as_str(), value.as_str()))
@@ -107,7 +108,7 @@ impl Node {
         self.tags().find(|(key, _)| *key == wanted).map(|(_, value)| value)
     }
 
-    /// Returns the names that SSM has for it.
+    /// Returns SSM's names of the machine.
     pub(super) fn agent_names(&self) -> impl Iterator<Item = &str> {
         let names = self.agent.iter().flat_map(|agent| [&agent.name, &agent.computer_name]);
         names.flatten().map(String::as_str)

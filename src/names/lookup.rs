@@ -1,8 +1,8 @@
-//! Asks AWS what a name needs, and nothing more: the one file of this layer that does I/O.
+//! Looks a name up in AWS with as few calls as possible: the only file of this layer that does I/O.
 //!
-//! EC2 and SSM are asked in parallel, by filters where the name allows them. If nothing is found, all of EC2 is asked
-//! for: for addresses that no simple filter finds, and for near names to suggest. Where EC2 may not be asked, SSM alone
-//! must do, and the other way round.
+//! Calls EC2 and SSM in parallel, with filters where the name allows them. If nothing matches, lists all EC2
+//! instances: to find addresses without a simple filter, and to suggest similar names. If one service denies the
+//! call, the other's answer is used alone.
 
 use futures_util::future::{join, try_join_all};
 use thiserror::Error;
@@ -15,40 +15,40 @@ use super::{ContainerName, Inventory, Name, ResolveError, Target, TaskName, reso
 /// Why a name could not be looked up.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LookupError {
-    /// The answers do not lead to one machine.
+    /// The name does not match exactly one machine.
     #[error("{error}")]
     Resolve {
-        /// Why.
+        /// The cause.
         error: ResolveError,
-        /// A service that did not answer: it may know better.
+        /// The error of the service that did not answer: its list may have the machine.
         unseen: Option<Box<ApiError>>,
     },
-    /// The answers do not lead to a container.
+    /// The name does not match exactly one container.
     #[error(transparent)]
     Ecs(#[from] EcsError),
-    /// A call failed that cannot be done without.
+    /// A required call failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// Neither service may be asked: allow one of them, or write the id.
+    /// Both services denied the call: allow one of them, or use the id.
     #[error("{ec2}; {ssm}")]
     Denied {
-        /// EC2's answer.
+        /// EC2's error.
         ec2: Box<ApiError>,
-        /// SSM's answer.
+        /// SSM's error.
         ssm: Box<ApiError>,
     },
 }
 
-/// All that is visible.
+/// All visible machines.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The machines.
     pub inventory: Inventory,
-    /// The service that did not answer, so that its half is missing.
+    /// The error of the service that did not answer, so that its machines are missing.
     pub unseen: Option<ApiError>,
 }
 
-/// Finds what a name means. An id costs no call.
+/// Looks up a name. An id needs no call.
 ///
 /// # Errors
 /// [`LookupError`]
@@ -60,19 +60,19 @@ pub async fn find(access: &Access, name: &Name) -> Result<Target, LookupError> {
         return Ok(target.clone());
     }
     let filter = node_filter(name);
-    let mut answers = ask(access, &instance_filters(name), Some(&filter)).await?;
+    let mut answers = query(access, &instance_filters(name), Some(&filter)).await?;
     if answers.instances.is_some() {
         match resolve(name, &answers.inventory(&filter)) {
             Err(ResolveError::NotFound { .. }) => {}
-            Err(error) => return Err(answers.because(error)),
+            Err(error) => return Err(answers.unresolved(error)),
             Ok(target) => return Ok(target),
         }
     }
     let inventory = answers.widen(access, name, &filter).await?;
-    resolve(name, &inventory).map_err(|error| answers.because(error))
+    resolve(name, &inventory).map_err(|error| answers.unresolved(error))
 }
 
-/// Returns the IAM actions of what [`find`] asks for a name.
+/// Returns the IAM actions that [`find`] needs for a name.
 pub fn actions(name: &Name) -> &'static [&'static str] {
     match name {
         Name::Id(_) => &[],
@@ -86,12 +86,12 @@ pub fn actions(name: &Name) -> &'static [&'static str] {
     }
 }
 
-/// Lists everything.
+/// Lists all visible machines.
 ///
 /// # Errors
-/// [`LookupError`]; one service that may not be asked is none.
+/// [`LookupError`]. A call that only one service denies is not an error.
 pub async fn list(access: &Access) -> Result<Listing, LookupError> {
-    let answers = ask(access, &[Vec::new()], None).await?;
+    let answers = query(access, &[Vec::new()], None).await?;
     let inventory = Inventory::merge(answers.instances, answers.nodes);
     Ok(Listing { inventory, unseen: answers.unseen })
 }
@@ -105,7 +105,7 @@ async fn find_container(access: &Access, name: &ContainerName) -> Result<Target,
     Ok(ecs::pick(name, &tasks)?)
 }
 
-/// What the two services answered; at least one did.
+/// The answers of the two services, at least one of which is present.
 #[derive(Debug)]
 struct Answers {
     instances: Option<Vec<Instance>>,
@@ -114,7 +114,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// The answers to a narrow question.
+    /// Returns the inventory of filtered answers.
     fn inventory(&self, filter: &NodeFilter) -> Inventory {
         match filter {
             NodeFilter::Activated => Inventory::merge(self.instances.clone(), self.nodes.clone()),
@@ -126,7 +126,7 @@ impl Answers {
         }
     }
 
-    /// Asks on without a filter, since with one nothing was found or not all could be asked.
+    /// Repeats the calls without filters, after nothing matched or one service did not answer.
     async fn widen(
         &mut self,
         access: &Access,
@@ -136,7 +136,7 @@ impl Answers {
         if self.instances.is_some() {
             match access.describe_instances(&[]).await {
                 Ok(all) => self.instances = Some(all),
-                Err(error) => tracing::debug!(%error, "there is nothing to suggest"),
+                Err(error) => tracing::debug!(%error, "cannot list instances for suggestions"),
             }
             return Ok(self.inventory(filter));
         }
@@ -154,24 +154,24 @@ impl Answers {
         Ok(inventory)
     }
 
-    fn because(&self, error: ResolveError) -> LookupError {
+    fn unresolved(&self, error: ResolveError) -> LookupError {
         LookupError::Resolve { error, unseen: self.unseen.clone().map(Box::new) }
     }
 }
 
-/// Asks both services at once; EC2 once for each set of filters.
-async fn ask(
+/// Calls both services in parallel; EC2 once for each set of filters.
+async fn query(
     access: &Access,
     filters: &[Vec<Filter>],
     node_filter: Option<&NodeFilter>,
 ) -> Result<Answers, LookupError> {
     let instances = try_join_all(filters.iter().map(|filters| access.describe_instances(filters)));
     let (instances, nodes) = join(instances, access.describe_instance_information(node_filter)).await;
-    settle(instances.map(|lists| lists.into_iter().flatten().collect()), nodes)
+    combine(instances.map(|lists| lists.into_iter().flatten().collect()), nodes)
 }
 
-/// Goes on with one answer if the other service may not be asked, or not from here.
-fn settle(
+/// Combines the answers. Accepts one answer alone if the other service denied the call or cannot be reached.
+fn combine(
     instances: Result<Vec<Instance>, ApiError>,
     nodes: Result<Vec<ManagedNode>, ApiError>,
 ) -> Result<Answers, LookupError> {
@@ -184,11 +184,11 @@ fn settle(
             let cause = if is_denied(ec2) { ssm } else { ec2 };
             return Err(cause.clone().into());
         }
-        (Ok(_), Err(error)) | (Err(error), Ok(_)) if is_beyond_reach(error) => Some(error.clone()),
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) if is_permanent(error) => Some(error.clone()),
         (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error.clone().into()),
     };
     if let Some(error) = &unseen {
-        tracing::info!(%error, "names are looked up without this");
+        tracing::info!(%error, "looking up names without this service");
     }
     Ok(Answers { instances: instances.ok(), nodes: nodes.ok(), unseen })
 }
@@ -197,9 +197,9 @@ fn is_denied(error: &ApiError) -> bool {
     error.meaning() == Meaning::AccessDenied
 }
 
-/// Tells whether asking again would be no use: a network may have a way to one service only, as a subnet with VPC
-/// endpoints for SSM has, and one service may refuse a tag that the other one knows.
-fn is_beyond_reach(error: &ApiError) -> bool {
+/// Returns true if a retry cannot succeed. Examples: a subnet with VPC endpoints for SSM only, or a tag filter that
+/// one service rejects.
+fn is_permanent(error: &ApiError) -> bool {
     match error.meaning() {
         Meaning::AccessDenied | Meaning::Other | Meaning::DoesNotExist | Meaning::TargetNotConnected => true,
         Meaning::Transient => matches!(error, ApiError::Network { .. }),
@@ -207,7 +207,7 @@ fn is_beyond_reach(error: &ApiError) -> bool {
     }
 }
 
-/// The sets of filters of which an instance must pass one.
+/// Returns sets of filters; an instance matches if it passes one set.
 fn instance_filters(name: &Name) -> Vec<Vec<Filter>> {
     let any_of =
         |names: &[&str], value: &str| names.iter().map(|name| vec![Filter::new(*name, value)]).collect();
@@ -258,16 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn one_denied_call_is_tolerated_and_remembered() {
-        let answers = settle(Ok(Vec::new()), Err(ssm())).expect("EC2 answered");
+    fn one_denied_call_is_tolerated_and_reported() {
+        let answers = combine(Ok(Vec::new()), Err(ssm())).expect("EC2 answered");
         assert_eq!((answers.nodes, answers.unseen), (None, Some(ssm())));
-        let answers = settle(Err(ec2()), Ok(Vec::new())).expect("SSM answered");
+        let answers = combine(Err(ec2()), Ok(Vec::new())).expect("SSM answered");
         assert_eq!((answers.instances, answers.unseen), (None, Some(ec2())));
     }
 
     #[test]
-    fn both_denied_names_both_actions() {
-        let error = settle(Err(ec2()), Err(ssm())).expect_err("denied");
+    fn two_denied_calls_name_both_actions() {
+        let error = combine(Err(ec2()), Err(ssm())).expect_err("denied");
         let text = error.to_string();
         assert!(
             text.contains("DescribeInstances: ") && text.contains("DescribeInstanceInformation: "),
@@ -276,15 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_denial_is_the_cause() {
+    fn an_error_other_than_a_denial_is_the_cause() {
         let timeout = || ApiError::Timeout { operation: "DescribeInstances" };
         for (instances, nodes) in
             [(Err(timeout()), Ok(Vec::new())), (Err(timeout()), Err(ssm())), (Err(ec2()), Err(timeout()))]
         {
-            assert_eq!(settle(instances, nodes).err(), Some(LookupError::Api(timeout())));
+            assert_eq!(combine(instances, nodes).err(), Some(LookupError::Api(timeout())));
         }
         let network = || ApiError::Network { operation: "DescribeInstances", cause: "no route".into() };
-        assert!(settle(Err(network()), Ok(Vec::new())).is_ok());
-        assert_eq!(settle(Err(network()), Err(ssm())).err(), Some(LookupError::Api(network())));
+        assert!(combine(Err(network()), Ok(Vec::new())).is_ok());
+        assert_eq!(combine(Err(network()), Err(ssm())).err(), Some(LookupError::Api(network())));
     }
 }

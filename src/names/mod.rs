@@ -1,23 +1,26 @@
-//! What a session is opened to: from what was typed to a target.
+//! Targets of sessions: parses a typed name, and resolves it to a target.
 //!
-//! A [`Destination`] is `[USER@]NAME[--REGION]` as a type; a [`Target`] is what StartSession takes. An id is a target
-//! already. Any other [`Name`] is [`resolve`]d against an [`Inventory`], or a container picked out of [`ecs`] tasks: all
-//! of that is pure. Only [`lookup`] asks AWS. [`route`] has the ways on from a target to what is behind it. Whether the service knows an id is the service's to say: ids keep their
-//! case and their length is not judged, since AWS has used several; [`Target::doubt`] words what looks odd, for the
-//! moment when the service refuses.
+//! A [`Destination`] is the parsed form of `[USER@]NAME[--REGION]`. A [`Target`] is what StartSession takes. An id is
+//! already a target. Any other [`Name`] is [`resolve`]d against an [`Inventory`], or selects a container of [`ecs`]
+//! tasks; these parts are pure. Only [`lookup`] calls AWS.
+//!
+//! The service decides whether an id exists. Ids keep their case and may have any length, since AWS has used several
+//! lengths. [`Target::unusual_form`] describes an unusual id, for a hint after the service has refused it.
 
-pub mod ecs;
+pub(crate) mod cache;
+pub(crate) mod ecs;
 mod inventory;
-pub mod lookup;
+pub(crate) mod listed;
+pub(crate) mod lookup;
 mod name;
 mod resolve;
-pub mod route;
 
-pub use self::inventory::{Inventory, Node};
+pub(crate) use self::inventory::{Inventory, Node};
+pub(crate) use self::listed::ListedMachine;
 pub use self::name::{ContainerName, Destination, Name, Region, TargetError, TaskName};
-pub use self::resolve::{Candidate, ResolveError, resolve};
+pub(crate) use self::resolve::{Candidate, ResolveError, resolve};
 
-/// Something that the service can open a session to.
+/// An id that the service can open a session to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     id: String,
@@ -25,7 +28,7 @@ pub struct Target {
     is_stopped: bool,
 }
 
-/// What a target is, by the form of its id.
+/// The kind of a target, by the form of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetKind {
     /// An EC2 instance, `i-…`.
@@ -46,18 +49,19 @@ impl Target {
         &self.id
     }
 
-    /// Returns what the id names.
+    /// Returns the kind of the target.
     pub fn kind(&self) -> TargetKind {
         self.kind
     }
 
-    /// Tells whether EC2 said that it is stopped or stopping; an id is not looked up and never is.
+    /// Returns true if EC2 reports the instance as stopped or stopping; always false for an id, which is not looked
+    /// up.
     pub fn is_stopped(&self) -> bool {
         self.is_stopped
     }
 
-    /// Words what is odd about an id that has a valid form, for a hint once the service refuses it.
-    pub fn doubt(&self) -> Option<String> {
+    /// Describes what is unusual about a valid id, for a hint after the service has refused it.
+    pub fn unusual_form(&self) -> Option<String> {
         let (name, digits, lengths): (&str, &str, &[usize]) = match self.kind {
             TargetKind::Instance => ("`i-`", self.id.strip_prefix("i-")?, &[8, 17]),
             TargetKind::ManagedInstance => ("`mi-`", self.id.strip_prefix("mi-")?, &[17]),
@@ -65,9 +69,12 @@ impl Target {
         };
         let usual = lengths.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
         if digits.chars().any(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
-            return Some(format!("AWS writes {name} and {usual} digits `0-9a-f`, in lower case"));
+            return Some(format!(
+                "check the id: AWS ids are {name} and {usual} digits `0-9a-f`, in lower case"
+            ));
         }
         let count = digits.len();
-        (!lengths.contains(&count)).then(|| format!("AWS writes {name} and {usual} digits, here are {count}"))
+        (!lengths.contains(&count))
+            .then(|| format!("check the id: AWS ids are {name} and {usual} digits, this one has {count}"))
     }
 }

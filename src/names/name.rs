@@ -1,6 +1,6 @@
-//! The forms in which a target may be named: `[USER@]NAME[--REGION]` as a type.
+//! The forms of a target's name: `[USER@]NAME[--REGION]` as a type.
 //!
-//! What parses is well-formed and nothing more; whether it exists is for AWS to say. Called by `cli` and `config`.
+//! Parsing checks only the form; AWS decides whether the target exists. Called by `cli` and `config`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,10 +10,10 @@ use thiserror::Error;
 
 use super::{Target, TargetKind};
 
-/// The longest run of letters and digits that is taken for an instance id.
-const LONGEST_ID: usize = 40;
+/// Maximum number of letters and digits after an id's prefix.
+const MAX_ID_LENGTH: usize = 40;
 
-/// What the user named, and how to get in there.
+/// A parsed `[USER@]NAME[--REGION]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     name: Name,
@@ -21,50 +21,50 @@ pub struct Destination {
     region: Option<Region>,
 }
 
-/// The forms in which a target may be named.
+/// The name of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// An id, which needs no looking up.
+    /// An id, which needs no lookup.
     Id(Target),
     /// A container of an ECS service or task.
     Container(ContainerName),
-    /// The value of a tag.
+    /// A tag.
     Tag {
         /// The tag's key.
         key: String,
-        /// Its value.
+        /// The tag's value.
         value: String,
     },
     /// An address, private or public.
     Address(IpAddr),
     /// A DNS name, private or public; a Name tag may look like one.
     Dns(String),
-    /// Anything else is a Name tag.
+    /// Any other text: a Name tag.
     Named(String),
 }
 
-/// A container by names that stay the same when its task is replaced.
+/// A container of an ECS service or task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerName {
-    /// The cluster.
+    /// The cluster's name.
     pub cluster: String,
-    /// Which tasks of it.
+    /// The service or task.
     pub tasks: TaskName,
-    /// The container; `None` is the only one.
+    /// The container's name; `None` selects the only container of the task.
     pub container: Option<String>,
 }
 
-/// Which tasks of a cluster are meant.
+/// A service or task of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskName {
-    /// Any running one of that service.
+    /// Any running task of that service.
     Service(String),
-    /// The one with that id.
+    /// The task with that id.
     Task(String),
 }
 
 impl Destination {
-    /// Returns what is to be found.
+    /// Returns the name.
     pub fn name(&self) -> &Name {
         &self.name
     }
@@ -136,7 +136,7 @@ impl fmt::Display for ContainerName {
 pub struct Region(String);
 
 impl Region {
-    /// Takes the text if it has a region's form.
+    /// Parses a region; returns `None` if the text does not have a region's form.
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('-').collect();
         let [area, middle @ .., number] = parts.as_slice() else { return None };
@@ -162,67 +162,69 @@ impl fmt::Display for Region {
     }
 }
 
-/// Why a text is no target; every one is the user's to correct.
+/// Why a text is not a valid target. The user must correct the text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TargetError {
-    /// Nothing is left for the id: write one.
-    #[error("`{text}` names no target")]
+    /// The name is empty: add one.
+    #[error("no target in \"{text}\"")]
     Empty {
         /// What was typed.
         text: String,
     },
-    /// There is an `@` and nothing before it: name the user or leave out the `@`.
-    #[error("`{text}` has no user before the `@`")]
+    /// The user before `@` is empty: add the user or remove the `@`.
+    #[error("no user before `@` in \"{text}\"")]
     NoUser {
         /// What was typed.
         text: String,
     },
     /// An instance id is too short or too long.
     #[error(
-        "`{id}` is no instance id: 1 to {LONGEST_ID} letters and digits follow `{prefix}`, here are {count}"
+        "\"{id}\" is not a valid instance id (expected {prefix} and 1 to {MAX_ID_LENGTH} letters and digits, not {count})"
     )]
     IdLength {
         /// The id, without user and region.
         id: String,
         /// `i-` or `mi-`.
         prefix: &'static str,
-        /// How many characters follow the prefix.
+        /// The number of characters after the prefix.
         count: usize,
     },
-    /// An instance id holds something else than letters and digits.
-    #[error("`{id}` is no instance id: only letters and digits follow `{prefix}`, not `{found}`")]
+    /// An instance id has a character that is not a letter or digit.
+    #[error(
+        "\"{id}\" is not a valid instance id (expected {prefix} and letters and digits, not \"{found}\")"
+    )]
     IdCharacter {
         /// The id, without user and region.
         id: String,
         /// `i-` or `mi-`.
         prefix: &'static str,
-        /// The first character that does not belong.
+        /// The first invalid character.
         found: char,
     },
-    /// It starts with `ecs:` but is none of a container's forms.
-    #[error("`{id}` is no container: {ECS_FORMS}")]
+    /// It starts with `ecs:` but has none of a container's forms.
+    #[error("\"{id}\" is not a valid container name (expected {ECS_FORMS})")]
     Container {
         /// The name, without user and region.
         id: String,
     },
     /// It starts with `tag:` but has no key, or no `=`.
-    #[error("`{name}` is no tag: the form is `tag:KEY=VALUE`")]
+    #[error("\"{name}\" is not a valid tag (expected `tag:KEY=VALUE`)")]
     Tag {
         /// The name, without user and region.
         name: String,
     },
-    /// What was probably meant is an id in another form: write that.
-    #[error("`{name}` is no id, `{meant}` would be one")]
+    /// It is an id in upper case or an ARN: write the id.
+    #[error("\"{name}\" is not a valid id (expected \"{meant}\")")]
     NearMiss {
         /// The name, without user and region.
         name: String,
-        /// The id that was probably meant.
+        /// The id that the user probably meant.
         meant: String,
     },
 }
 
-/// How a container is named.
-const ECS_FORMS: &str = "the forms are `ecs:CLUSTER/SERVICE[/CONTAINER]`, `ecs:CLUSTER/TASK/CONTAINER` and \
+/// The forms of a container's name.
+const ECS_FORMS: &str = "`ecs:CLUSTER/SERVICE[/CONTAINER]`, `ecs:CLUSTER/TASK/CONTAINER` or \
                          `ecs:CLUSTER_TASK_RUNTIME`";
 
 fn split_region(text: &str) -> (&str, Option<Region>) {
@@ -261,7 +263,8 @@ fn name_of(text: &str) -> Result<Name, TargetError> {
     }
 }
 
-/// Labels of letters, digits and dashes with dots between; one that starts with `i-` may well be a resource name.
+/// Returns true for labels of letters, digits, dashes and underscores with dots between them. Such a name may start
+/// with `i-`: EC2's resource names do.
 fn is_dns_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
@@ -284,7 +287,7 @@ fn container(text: &str, parts: &str) -> Result<Name, TargetError> {
     Ok(Name::Container(ContainerName { cluster: (*cluster).to_owned(), tasks, container }))
 }
 
-/// Task ids are 32 hexadecimal digits; the older ones have a UUID's dashes. No sane service has such a name.
+/// Returns true for 32 hexadecimal digits, or a UUID (older task ids). A service with such a name is not supported.
 fn is_task_id(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
     digits == 32 && (text.len() == 32 || (text.len() == 36 && text.matches('-').count() == 4))
@@ -299,13 +302,13 @@ fn check_digits(id: &str, prefix: &'static str, digits: &str) -> Result<(), Targ
         return Err(TargetError::IdCharacter { id: id.to_owned(), prefix, found });
     }
     let count = digits.len();
-    if !(1..=LONGEST_ID).contains(&count) {
+    if !(1..=MAX_ID_LENGTH).contains(&count) {
         return Err(TargetError::IdLength { id: id.to_owned(), prefix, count });
     }
     Ok(())
 }
 
-/// A cluster's name may hold underscores itself, so the parts are counted from the right.
+/// Parses `ecs:CLUSTER_TASK_RUNTIME` from the right, since a cluster's name may contain underscores.
 fn raw_container(id: &str, parts: &str) -> Result<Name, TargetError> {
     let parts: Vec<&str> = parts.rsplitn(3, '_').collect();
     if parts.len() == 3 && parts.iter().all(is_ecs_name) {
@@ -314,7 +317,7 @@ fn raw_container(id: &str, parts: &str) -> Result<Name, TargetError> {
     Err(TargetError::Container { id: id.to_owned() })
 }
 
-/// Knows what people paste in place of an id: the wrong case, or an ARN. Neither is looked up as a Name tag.
+/// Recognizes an id in the wrong case, or in an ARN. Neither is looked up as a Name tag.
 fn near_miss(text: &str) -> Option<String> {
     let from_arn = text.strip_prefix("arn:").and_then(|rest| rest.rsplit(['/', ':']).next());
     let candidate = from_arn.map_or_else(|| lower_prefix(text), str::to_owned);
@@ -345,7 +348,7 @@ mod tests {
     }
 
     fn target(text: &str) -> Target {
-        let Name::Id(target) = parse(text).name else { panic!("`{text}` is no id") };
+        let Name::Id(target) = parse(text).name else { panic!("`{text}` is not an id") };
         target
     }
 
@@ -415,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn user_is_what_stands_before_the_last_at() {
+    fn the_user_is_the_text_before_the_last_at() {
         assert_eq!(parse("ec2-user@i-01234567").user(), Some("ec2-user"));
         assert_eq!(parse("me@corp.example@web").user(), Some("me@corp.example"));
         assert_eq!(parse("i-01234567").user(), None);
@@ -462,16 +465,22 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_says_what_is_wrong() {
+    fn an_invalid_name_is_refused_with_the_cause() {
         for (text, message) in [
-            ("", "`` names no target"),
-            ("me@", "`me@` names no target"),
-            ("me@--eu-west-1", "`me@--eu-west-1` names no target"),
-            ("i-", "`i-` is no instance id: 1 to 40 letters and digits follow `i-`, here are 0"),
-            ("i-01 23", "`i-01 23` is no instance id: only letters and digits follow `i-`, not ` `"),
-            ("mi-01é", "`mi-01é` is no instance id: only letters and digits follow `mi-`, not `é`"),
-            ("tag:Name", "`tag:Name` is no tag: the form is `tag:KEY=VALUE`"),
-            ("tag:=x", "`tag:=x` is no tag: the form is `tag:KEY=VALUE`"),
+            ("", "no target in \"\""),
+            ("me@", "no target in \"me@\""),
+            ("me@--eu-west-1", "no target in \"me@--eu-west-1\""),
+            ("i-", "\"i-\" is not a valid instance id (expected i- and 1 to 40 letters and digits, not 0)"),
+            (
+                "i-01 23",
+                "\"i-01 23\" is not a valid instance id (expected i- and letters and digits, not \" \")",
+            ),
+            (
+                "mi-01é",
+                "\"mi-01é\" is not a valid instance id (expected mi- and letters and digits, not \"é\")",
+            ),
+            ("tag:Name", "\"tag:Name\" is not a valid tag (expected `tag:KEY=VALUE`)"),
+            ("tag:=x", "\"tag:=x\" is not a valid tag (expected `tag:KEY=VALUE`)"),
         ] {
             assert_eq!(refuse(text).to_string(), message);
         }
@@ -494,12 +503,12 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_id_is_doubted_but_taken() {
-        assert_eq!(target("i-0123456789abcdef0").doubt(), None);
-        assert_eq!(target("i-01234567").doubt(), None);
-        let short = target("i-0123").doubt().expect("too short");
-        assert_eq!(short, "AWS writes `i-` and 8 or 17 digits, here are 4");
-        let upper = target("mi-0123456789ABCDEF0").doubt().expect("upper case");
-        assert_eq!(upper, "AWS writes `mi-` and 17 digits `0-9a-f`, in lower case");
+    fn an_unusual_id_is_accepted_with_a_description() {
+        assert_eq!(target("i-0123456789abcdef0").unusual_form(), None);
+        assert_eq!(target("i-01234567").unusual_form(), None);
+        let short = target("i-0123").unusual_form().expect("too short");
+        assert_eq!(short, "check the id: AWS ids are `i-` and 8 or 17 digits, this one has 4");
+        let upper = target("mi-0123456789ABCDEF0").unusual_form().expect("upper case");
+        assert_eq!(upper, "check the id: AWS ids are `mi-` and 17 digits `0-9a-f`, in lower case");
     }
 }

@@ -1,4 +1,4 @@
-//! From a name to the one machine that has it. Pure: the same inventory always gives the same answer.
+//! Resolves a name to the one matching machine. Pure: the result depends only on the inventory.
 
 use std::net::IpAddr;
 
@@ -6,33 +6,33 @@ use thiserror::Error;
 
 use super::{Inventory, Name, Node, Target, TargetKind};
 
-/// More suggestions than this are no help.
-const MOST_SUGGESTIONS: usize = 3;
-/// Names less alike than this are other names (Jaro-Winkler; 1 is equal).
-const ALIKE: f64 = 0.84;
+/// Maximum number of suggestions.
+const MAX_SUGGESTIONS: usize = 3;
+/// Minimum similarity of a suggestion (Jaro-Winkler; 1 is equal).
+const MIN_SIMILARITY: f64 = 0.84;
 
-/// Why a name is not one machine.
+/// Why a name could not be resolved.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ResolveError {
-    /// Nothing has that name: correct it, or look in another region or account.
-    #[error("nothing is called `{name}`")]
+    /// No machine matches: correct the name, or try another region or account.
+    #[error("no instance named \"{name}\"")]
     NotFound {
-        /// What was looked for.
+        /// The name.
         name: String,
-        /// What exists and reads alike, untrusted.
+        /// Similar names: untrusted.
         near: Vec<String>,
     },
-    /// Several have it: name one by its id.
-    #[error("`{name}` is {} instances", candidates.len())]
+    /// Several machines match: use the id of one.
+    #[error("{} instances match \"{name}\"", candidates.len())]
     Ambiguous {
-        /// What was looked for.
+        /// The name.
         name: String,
-        /// All that have it.
+        /// All matching machines.
         candidates: Vec<Candidate>,
     },
 }
 
-/// One of several machines with the same name; its texts are untrusted.
+/// One of several matching machines. Its texts are untrusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The id.
@@ -41,11 +41,11 @@ pub struct Candidate {
     pub name: Option<String>,
     /// The address.
     pub address: Option<String>,
-    /// The state in EC2's words, else the agent's in SSM's.
+    /// The EC2 state, else SSM's ping status.
     pub state: Option<String>,
 }
 
-/// Finds the one machine that is meant. An id is itself; containers are not in an inventory.
+/// Resolves a name to the one matching machine. An id resolves to itself. Containers are not in an inventory.
 ///
 /// # Errors
 /// [`ResolveError`]
@@ -53,7 +53,7 @@ pub fn resolve(name: &Name, inventory: &Inventory) -> Result<Target, ResolveErro
     if let Name::Id(target) = name {
         return Ok(target.clone());
     }
-    let found: Vec<&Node> = inventory.nodes().filter(|node| is_meant(name, node, inventory)).collect();
+    let found: Vec<&Node> = inventory.nodes().filter(|node| matches(name, node, inventory)).collect();
     match found.as_slice() {
         [] => Err(ResolveError::NotFound { name: name.to_string(), near: near(name, inventory) }),
         [node] => Ok(target(node)),
@@ -83,8 +83,8 @@ impl From<&Node> for Candidate {
     }
 }
 
-fn is_meant(name: &Name, node: &Node, inventory: &Inventory) -> bool {
-    // An instance that EC2 did not give is none that has the name, whatever its agent says.
+fn matches(name: &Name, node: &Node, inventory: &Inventory) -> bool {
+    // If EC2 answered without this instance, the agent's names do not count.
     let agent_counts = inventory.trusts_agent(node);
     if node.instance.is_none() && !agent_counts {
         return false;
@@ -118,44 +118,46 @@ fn is_same_host(one: &str, other: &str) -> bool {
     one.trim_end_matches('.').eq_ignore_ascii_case(other.trim_end_matches('.'))
 }
 
-/// What could have been meant, the likeliest first.
+/// Returns similar names, the most similar first.
 fn near(name: &Name, inventory: &Inventory) -> Vec<String> {
     let mut scored: Vec<(f64, String)> = Vec::new();
     for node in inventory.nodes() {
-        let alike = match name {
+        let similar = match name {
             Name::Named(wanted) | Name::Dns(wanted) => near_names(wanted, node),
             Name::Tag { key, value } => near_values(key, value, node),
             Name::Id(_) | Name::Container(_) | Name::Address(_) => Vec::new(),
         };
-        scored.extend(alike);
+        scored.extend(similar);
     }
     scored.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
     scored.dedup_by(|one, other| one.1 == other.1);
-    scored.into_iter().take(MOST_SUGGESTIONS).map(|(_, name)| name).collect()
+    scored.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name).collect()
 }
 
 fn near_names(wanted: &str, node: &Node) -> Vec<(f64, String)> {
-    // An id is often pasted without what comes before its digits.
+    // Users often paste an id without `i-`.
     if node.id.split_once('-').is_some_and(|(_, digits)| digits == wanted) {
         return vec![(1.0, node.id.clone())];
     }
     let names = node.tag("Name").into_iter().chain(node.agent_names());
-    names.filter_map(|name| Some((likeness(wanted, name)?, name.to_owned()))).collect()
+    names.filter_map(|name| Some((similarity(wanted, name)?, name.to_owned()))).collect()
 }
 
 fn near_values(key: &str, value: &str, node: &Node) -> Vec<(f64, String)> {
     let same_key = node.tags().filter(|(known, _)| *known == key);
-    same_key.filter_map(|(_, known)| Some((likeness(value, known)?, format!("tag:{key}={known}")))).collect()
+    same_key
+        .filter_map(|(_, known)| Some((similarity(value, known)?, format!("tag:{key}={known}"))))
+        .collect()
 }
 
-fn likeness(wanted: &str, known: &str) -> Option<f64> {
+fn similarity(wanted: &str, known: &str) -> Option<f64> {
     if wanted.is_empty() || known.is_empty() {
         return None;
     }
     let (wanted, known) = (wanted.to_lowercase(), known.to_lowercase());
     let score = strsim::jaro_winkler(&wanted, &known);
     let has_part = wanted.chars().count() > 2 && known.contains(&wanted);
-    (score >= ALIKE || has_part).then_some(score)
+    (score >= MIN_SIMILARITY || has_part).then_some(score)
 }
 
 #[cfg(test)]
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_finds_its_machine() {
+    fn every_form_of_a_name_resolves() {
         for (text, expected) in [
             ("i-9", "i-9"),
             ("web", "i-1"),
@@ -232,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_one_counts_and_says_so() {
+    fn a_stopped_instance_resolves_as_stopped() {
         assert!(find("db.prod", &full()).expect("found").is_stopped());
         assert!(!find("web", &full()).expect("found").is_stopped());
         assert!(!find("rack", &full()).expect("found").is_stopped());
     }
 
     #[test]
-    fn an_agents_word_about_an_instance_counts_only_where_ec2_cannot_be_asked() {
+    fn an_agents_names_count_only_if_ec2_did_not_answer() {
         assert!(matches!(find("web.local", &full()), Err(ResolveError::NotFound { .. })));
         assert!(matches!(find("forgotten", &full()), Err(ResolveError::NotFound { .. })));
         let without = Inventory::merge(None, Some(vec![agent("i-1", None, "web.local")]));
@@ -248,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn ec2_alone_is_enough() {
+    fn names_resolve_with_ec2_alone() {
         let inventory = Inventory::merge(Some(vec![instance("i-1", "web", "10.0.0.1", "running")]), None);
         assert_eq!(id("web", &inventory), "i-1");
         assert!(matches!(find("rack", &inventory), Err(ResolveError::NotFound { .. })));
     }
 
     #[test]
-    fn tags_that_ssm_filtered_by_are_known() {
+    fn tags_that_ssm_filtered_by_match() {
         let mut inventory =
             Inventory::merge(None, Some(vec![agent("i-1", None, "one"), agent("i-2", None, "two")]));
         inventory.add_tagged(vec![agent("i-2", None, "two")], "Name", "web");
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_does_not_count() {
+    fn terminated_instances_do_not_match() {
         let inventory = Inventory::merge(
             Some(vec![
                 instance("i-1", "web", "10.0.0.1", "terminated"),
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn twins_are_listed_and_none_is_picked() {
+    fn an_ambiguous_name_lists_all_candidates() {
         let inventory = Inventory::merge(
             Some(vec![
                 instance("i-2", "web", "10.0.0.2", "stopped"),
@@ -286,8 +288,10 @@ mod tests {
             ]),
             Some(vec![agent("mi-3", Some("web"), "web.local"), agent("i-1", None, "x")]),
         );
-        let Err(error @ ResolveError::Ambiguous { .. }) = find("web", &inventory) else { panic!("twins") };
-        assert_eq!(error.to_string(), "`web` is 3 instances");
+        let Err(error @ ResolveError::Ambiguous { .. }) = find("web", &inventory) else {
+            panic!("ambiguous")
+        };
+        assert_eq!(error.to_string(), "3 instances match \"web\"");
         let ResolveError::Ambiguous { candidates, .. } = error else { unreachable!() };
         let shown = candidates.iter().map(|one| {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_suggests_what_reads_alike() {
+    fn an_unknown_name_suggests_similar_names() {
         for (text, suggestions) in [
             ("wbe", vec![]),
             ("Web", vec!["web", "web.local"]),

@@ -1,151 +1,139 @@
 //! The loop: drain everything to empty, wait, make one mutation, drain again.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep_until;
 
-use crate::aws::{Access, Aws, Started};
-use crate::channel::{self, Channel, Event, LARGEST_PAYLOAD, Mode, Now, Pace, Transmit};
-use crate::transport::{Dialer, Incoming};
+use crate::aws::Started;
+use crate::channel::{self, AgentVersion, Channel, ChannelEvent, LARGEST_PAYLOAD, Mode, Now, Pace};
+use crate::transport::WebsocketEvent;
 
+use super::attempt::{Opened, Opener};
+use super::clock::Clock;
 use super::end::{LinkState, LocalEnd};
 use super::ending::{Circumstances, Closing};
-use super::link::{self, Link, LinkEvent};
-use super::liveness::Liveness;
+use super::leave::Leaving;
+use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
+use super::link_error::LinkError;
+use super::liveness::Verdict;
 use super::path_cache::PathCache;
-use super::repair::lost;
-use super::resume::{AttemptError, Resume};
-use super::{Failure, Note, Notes, Outcome, Settings, Step, random};
-use crate::clock::{Clock, wall};
+use super::service::{ControlPlane, Dial};
+use super::wakes::Wakes;
+use super::{Notice, OnNotice, Outcome, SessionError, Settings, Step, random};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
 
 /// What a driver is made of.
-pub(super) struct Parts<E> {
-    pub aws: Rc<Aws>,
-    pub dialer: Dialer,
+pub(super) struct Parts<C, D, E> {
+    pub control: Rc<C>,
+    pub dialer: D,
     pub settings: Rc<Settings>,
-    pub notes: Notes,
+    pub on_notice: OnNotice,
+    pub path: PathCache,
+    pub read_wall: fn() -> SystemTime,
     pub end: E,
 }
 
 /// One session between its start and its end.
-pub(super) struct Driver<E> {
-    pub(super) parts: Parts<E>,
-    pub(super) session_id: String,
-    pub(super) stream_url: String,
-    /// The credentials and endpoints that worked last.
-    pub(super) access: Rc<Access>,
-    pub(super) path: PathCache,
-    pub(super) clock: Clock,
-    pub(super) channel: Channel,
-    pub(super) link: Link,
-    pub(super) liveness: Liveness,
-    pub(super) outage: Resume,
-    pub(super) phase: Phase,
-    pub(super) mode: Option<Mode>,
-    pub(super) port_answered: bool,
-    pub(super) resumed: bool,
-    /// When the agent or the service last sent a message.
-    pub(super) heard_at: Instant,
-    /// When the websocket was opened, and how far the channel had come.
-    pub(super) opened_at: (Instant, u64),
-    /// Websockets in a row that died without progress while a large message was unacknowledged.
-    pub(super) stillborn: u32,
-    /// When the loop wanted to wake up at the latest.
-    pub(super) wake_by: Instant,
-    pub(super) closing: Option<Closing>,
-    /// The session is no more at the service.
-    pub(super) ended: bool,
-    pub(super) last_error: Option<String>,
+pub(super) struct Driver<C: ControlPlane, D, E> {
+    session_id: Rc<str>,
+    settings: Rc<Settings>,
+    on_notice: OnNotice,
+    path: PathCache,
+    clock: Clock,
+    wakes: Wakes,
+    channel: Channel,
+    link: Link<C, D>,
+    phase: Phase,
+    port_answered: bool,
+    end: E,
 }
 
 /// Whether data can flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     Connecting { deadline: Instant },
-    Connected,
+    Connected(Mode),
 }
 
 /// What the loop woke up for.
-enum Wake<L> {
-    Deadline,
-    Link(LinkEvent),
+enum Wake<A, L> {
+    Deadline(Instant),
+    Link(LinkEvent<A>),
     Local(L),
 }
 
-impl<E: LocalEnd> Driver<E> {
-    pub(super) fn new(parts: Parts<E>, access: Rc<Access>, started: Started, deadline: Instant) -> Self {
-        let clock = Clock::start();
+impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
+    /// Begins to open the stream of a session that has been started; data must be able to flow by `deadline`.
+    pub(super) fn new(
+        parts: Parts<C, D, E>,
+        access: Rc<C::Access>,
+        started: Started,
+        deadline: Instant,
+    ) -> Self {
+        let Parts { control, dialer, settings, on_notice, path, read_wall, end } = parts;
+        let clock = Clock::start(read_wall);
         let now = clock.now();
-        let host = access.stream_hosts().check(&started.stream.url).map(|url| url.host()).unwrap_or_default();
-        let path = PathCache::new(parts.settings.cache_dir.clone(), host);
-        let settings = channel::Settings {
-            max_payload: parts.settings.max_payload.unwrap_or(LARGEST_PAYLOAD),
+        let channel_settings = channel::ChannelSettings {
+            max_payload: settings.max_payload.unwrap_or(LARGEST_PAYLOAD),
             pace: Pace::default(),
-            path: path.load(wall()),
-            for_remote_host: parts.settings.for_remote_host,
+            path: path.load(clock.wall()),
+            for_remote_host: settings.for_remote_host,
         };
-        let opening = link::open(access.clone(), parts.dialer.clone(), started.stream.clone());
+        let session_id: Rc<str> = started.session_id.into();
+        let opener = Opener { control, dialer, session_id: session_id.clone() };
+        let upkeep = Upkeep { keepalive: settings.keepalive, resume_window: settings.resume_window };
         Self {
-            session_id: started.session_id,
-            stream_url: started.stream.url,
-            access,
+            session_id,
+            settings,
+            on_notice,
             path,
             clock,
-            channel: Channel::new(now, settings, Box::new(random::fill)),
-            link: Link::Opening(Box::pin(opening)),
-            liveness: Liveness::new(now.instant, parts.settings.keepalive),
-            outage: Resume::new(now.instant),
+            wakes: Wakes::default(),
+            channel: Channel::new(now, channel_settings, Box::new(random::fill)),
+            link: Link::open(now.instant, opener, access, started.stream, upkeep),
             phase: Phase::Connecting { deadline },
-            mode: None,
             port_answered: false,
-            resumed: false,
-            heard_at: now.instant,
-            opened_at: (now.instant, 0),
-            stillborn: 0,
-            wake_by: now.instant + SLEEP_CHECK,
-            closing: None,
-            ended: false,
-            last_error: None,
-            parts,
+            end,
         }
     }
 
-    /// Runs until the session is over for us, and ends it at the service unless the far side has. Gives the local end
-    /// back.
-    pub(super) async fn run(mut self) -> (Result<Outcome, Failure>, E) {
+    /// Runs until the session is over for us, and ends it at the service unless the far side has. Returns the local end
+    /// too.
+    pub(super) async fn run(mut self) -> (Result<Outcome, SessionError>, E) {
         let result = loop {
             match self.turn().await {
                 Ok(None) => {}
                 Ok(Some(outcome)) => break Ok(outcome),
-                Err(failure) => break Err(failure),
+                Err(error) => break Err(error),
             }
         };
-        self.parts.end.ending();
+        let Self { clock, channel, link, mut end, .. } = self;
+        end.ending();
         let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
-        if !self.ended {
-            self.leave(hurried).await;
+        if let Some(remains) = link.into_remains() {
+            Leaving::new(clock, channel, &mut end, hurried).run(remains).await;
         }
         if !hurried {
-            self.parts.end.write_out().await;
+            end.write_out().await;
         }
-        (result, self.parts.end)
+        (result, end)
     }
 
     /// One round of the loop.
-    async fn turn(&mut self) -> Result<Option<Outcome>, Failure> {
+    async fn turn(&mut self) -> Result<Option<Outcome>, SessionError> {
         let wake = self.wait().await;
         let now = self.clock.now();
+        self.wakes.woke(if let Wake::Deadline(at) = &wake { Some(*at) } else { None });
         match wake {
-            Wake::Deadline => {}
+            Wake::Deadline(_) => {}
             Wake::Link(LinkEvent::Incoming(incoming)) => self.incoming(now, incoming),
             Wake::Link(LinkEvent::Opened(opened)) => self.opened(now, opened),
             Wake::Link(LinkEvent::Failed(error)) => self.lost(now, error)?,
             Wake::Local(event) => {
-                if let Some(outcome) = self.parts.end.handle(now, event, &mut self.channel)? {
+                if let Some(outcome) = self.end.handle(now, event, &mut self.channel)? {
                     return Ok(Some(outcome));
                 }
             }
@@ -155,15 +143,15 @@ impl<E: LocalEnd> Driver<E> {
         self.finished(now)
     }
 
-    async fn wait(&mut self) -> Wake<E::Event> {
+    async fn wait(&mut self) -> Wake<C::Access, E::Event> {
         let deadline = self.deadline(self.clock.now().instant);
-        self.wake_by = deadline;
-        let read = self.reads();
+        self.clock.plan_wake(deadline);
+        let reads = self.end.takes_more();
         let room = self.channel.capacity();
         tokio::select! {
-            event = self.link.next(read) => Wake::Link(event),
-            event = self.parts.end.next(room) => Wake::Local(event),
-            () = sleep_until(deadline.into()) => Wake::Deadline,
+            event = self.link.next(reads) => Wake::Link(event),
+            event = self.end.next(room) => Wake::Local(event),
+            () = sleep_until(deadline.into()) => Wake::Deadline(deadline),
         }
     }
 
@@ -172,202 +160,251 @@ impl<E: LocalEnd> Driver<E> {
         let mut deadline = now + SLEEP_CHECK;
         let mut consider = |at: Option<Instant>| deadline = at.map_or(deadline, |at| at.min(deadline));
         consider(self.channel.poll_timeout().map(|(at, _)| at));
-        match &self.link {
-            Link::Up(_) => consider(Some(self.liveness.deadline())),
-            Link::Opening(_) if self.phase == Phase::Connected => consider(Some(self.resume_deadline())),
-            Link::Opening(_) => {}
+        let link = self.link.deadline(self.channel.has_gap());
+        if self.is_closing() {
+            // Afterwards only the reader is waited for, whose progress is an event.
+            consider(link.filter(|at| *at > now || self.end.is_written_out()));
+            return deadline;
         }
+        consider(link);
         if let Phase::Connecting { deadline } = self.phase {
             consider(Some(deadline));
         }
-        consider(self.parts.end.poll_timeout().filter(|_| self.closing.is_none()));
-        let closing = self.closing.as_ref().map(|closing| closing.deadline(self.channel.has_gap()));
-        consider(closing.filter(|at| *at > now || self.parts.end.is_written_out()));
+        consider(self.end.poll_timeout());
         deadline
     }
 
-    fn resume_deadline(&self) -> Instant {
-        self.outage.since() + self.parts.settings.resume_window
+    fn is_closing(&self) -> bool {
+        self.link.closing().is_some()
     }
 
-    /// Received data is bounded: a reader that is too slow stops the websocket.
-    pub(super) fn reads(&self) -> bool {
-        self.parts.end.takes_more()
+    fn incoming(&mut self, now: Now, incoming: WebsocketEvent) {
+        self.link.heard(now.instant, &incoming);
+        if let WebsocketEvent::Message(message) = incoming {
+            self.channel.handle_frame(now, &message);
+        }
     }
 
-    pub(super) fn incoming(&mut self, now: Now, incoming: Incoming) {
-        match incoming {
-            Incoming::Message(message) => {
-                self.liveness.heard();
-                self.heard_at = now.instant;
-                self.channel.handle_frame(now, &message);
-                if let Some(closing) = &mut self.closing {
-                    closing.heard(now.instant);
-                }
+    fn opened(&mut self, now: Now, opened: Opened<C::Access>) {
+        if let Some(outage) = self.link.opened(now, opened, &mut self.channel) {
+            tracing::info!(session_id = &*self.session_id, ?outage, "resumed");
+            (self.on_notice)(&Notice::Resumed(outage));
+        }
+    }
+
+    /// The link, or an attempt to open it, has failed.
+    fn lost(&mut self, now: Now, error: LinkError) -> Result<(), SessionError> {
+        match self.link.lost(now, error, &mut self.channel) {
+            AfterLoss::Closing => {}
+            AfterLoss::Reopening { was_up, cause } => match (self.is_connected(), was_up) {
+                (true, true) => (self.on_notice)(&Notice::Interrupted(cause)),
+                (false, false) => (self.on_notice)(&Notice::Retrying(cause)),
+                (true, false) | (false, true) => {}
+            },
+            AfterLoss::GivenUp(GiveUp::Failed(error)) => {
+                return Err(error.into_session_error(|| self.suspected_size(now)));
             }
-            Incoming::Pong | Incoming::Ping => self.liveness.heard(),
-            Incoming::Flushed => {}
-        }
-    }
-
-    /// Acts on the deadlines that have passed.
-    fn expire(&mut self, now: Now) -> Result<(), Failure> {
-        self.channel.set_reading(now, self.reads());
-        self.channel.handle_timeout(now);
-        self.check_sleep(now)?;
-        self.check_link(now)?;
-        self.check_agent(now)?;
-        if let Phase::Connecting { deadline } = self.phase
-            && now.instant >= deadline
-            && self.closing.is_none()
-        {
-            return Err(self.timed_out());
-        }
-        let outage = self.phase == Phase::Connected && matches!(self.link, Link::Opening(_));
-        if outage && self.closing.is_none() && now.instant >= self.resume_deadline() {
-            let window = self.parts.settings.resume_window.as_secs();
-            let last = self.last_error.take().unwrap_or_default();
-            return Err(lost(format!("not resumed within {window} s: {last}")));
+            AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
+                self.path.refused(self.clock.wall(), size);
+                let cause = format!("every connection is lost at a message of {size} bytes");
+                return Err(SessionError::Lost { cause, suspected_size: Some(size) });
+            }
         }
         Ok(())
     }
 
-    fn timed_out(&mut self) -> Failure {
-        let step = match (&self.link, self.channel.has_agent_spoken()) {
-            (Link::Opening(_), _) => Step::Open,
-            (Link::Up(_), false) => Step::HandshakeRequest,
-            (Link::Up(_), true) => Step::HandshakeComplete,
+    /// Acts on the deadlines that have passed.
+    fn expire(&mut self, now: Now) -> Result<(), SessionError> {
+        self.channel.set_reading(now, self.end.takes_more());
+        self.channel.handle_timeout(now);
+        self.check_sleep(now)?;
+        self.check_link(now)?;
+        self.check_agent(now)?;
+        if self.is_closing() {
+            return Ok(());
+        }
+        self.check_start(now)?;
+        self.check_outage(now)
+    }
+
+    /// After sleep the websocket is dead and what was begun is stale: starts over at once.
+    fn check_sleep(&mut self, now: Now) -> Result<(), SessionError> {
+        let Some(slept) = self.clock.slept() else { return Ok(()) };
+        tracing::info!(?slept, "the machine has slept");
+        if self.link.wake_up() {
+            return self.lost(now, LinkError::Lost("the machine has slept".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn check_link(&mut self, now: Now) -> Result<(), SessionError> {
+        let verdict = self.link.judge(now.instant, self.end.takes_more(), &self.channel);
+        let failed = match verdict {
+            Verdict::Fine => None,
+            Verdict::Ping => self.link.ping().err(),
+            Verdict::Dead(why) => Some(LinkError::Lost(why.to_owned())),
         };
-        Failure::TimedOut { step, after: self.parts.settings.connect_timeout, last: self.last_error.take() }
+        failed.map_or(Ok(()), |error| self.lost(now, error))
+    }
+
+    /// An agent that acknowledges nothing may not exist any more although the service answers: a fresh link shows
+    /// whether the session is over. This cannot go on for longer than a link may be lost.
+    fn check_agent(&mut self, now: Now) -> Result<(), SessionError> {
+        let stall = self.end.patience().zip(self.channel.stalled_since());
+        let Some((patience, since)) = stall else { return Ok(()) };
+        if !self.link.is_agent_silent(now.instant, since, patience) {
+            return Ok(());
+        }
+        let window = self.settings.resume_window.max(patience);
+        if now.instant >= since + window {
+            let seconds = window.as_secs();
+            return Err(SessionError::lost(format!("the agent has acknowledged nothing for {seconds} s")));
+        }
+        self.lost(now, LinkError::Lost("the agent acknowledges nothing".to_owned()))
+    }
+
+    fn check_start(&mut self, now: Now) -> Result<(), SessionError> {
+        match self.phase {
+            Phase::Connecting { deadline } if now.instant >= deadline => Err(self.timed_out()),
+            Phase::Connecting { .. } | Phase::Connected(_) => Ok(()),
+        }
+    }
+
+    fn timed_out(&mut self) -> SessionError {
+        let step = match (self.link.is_opening(), self.channel.has_handshake_request()) {
+            (true, _) => Step::Open,
+            (false, false) => Step::HandshakeRequest,
+            (false, true) => Step::HandshakeComplete,
+        };
+        let last = self.link.take_last_error();
+        SessionError::TimedOut { step, after: self.settings.connect_timeout, last }
+    }
+
+    fn check_outage(&mut self, now: Now) -> Result<(), SessionError> {
+        let window = self.settings.resume_window;
+        if self.link.outage(now.instant).is_none_or(|outage| outage < window) {
+            return Ok(());
+        }
+        let (seconds, last) = (window.as_secs(), self.link.take_last_error().unwrap_or_default());
+        Err(SessionError::lost(format!("not resumed within {seconds} s: {last}")))
     }
 
     /// Empties the channel: events to us, messages to the websocket.
-    fn drain(&mut self, now: Now) -> Result<(), Failure> {
-        self.drain_or_lose(now)?;
+    fn drain(&mut self, now: Now) -> Result<(), SessionError> {
+        self.transmit(now)?;
         while let Some(event) = self.channel.poll_event() {
             self.event(now, event)?;
         }
-        if self.closing.is_none() {
+        if !self.is_closing() {
             self.feed(now)?;
         }
-        self.drain_or_lose(now)
+        self.transmit(now)
     }
 
     /// Lets the local end write what the channel takes, as long as that leaves at once.
-    fn feed(&mut self, now: Now) -> Result<(), Failure> {
+    fn feed(&mut self, now: Now) -> Result<(), SessionError> {
         let link = self.link_state();
-        while self.parts.end.feed(now, &mut self.channel, link) {
-            self.drain_or_lose(now)?;
+        while self.end.feed(now, &mut self.channel, link) {
+            self.transmit(now)?;
         }
         Ok(())
     }
 
     fn link_state(&self) -> LinkState {
         LinkState {
-            connected: self.phase == Phase::Connected,
-            is_up: matches!(self.link, Link::Up(_)),
-            resumed_at: self.resumed.then_some(self.opened_at.0),
+            connected: self.is_connected(),
+            is_up: self.link.is_up(),
+            resumed_at: self.link.resumed_at(),
         }
     }
 
-    fn drain_or_lose(&mut self, now: Now) -> Result<(), Failure> {
-        match self.drain_to_link(now) {
+    fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected(_))
+    }
+
+    fn transmit(&mut self, now: Now) -> Result<(), SessionError> {
+        match self.link.transmit(now, &mut self.channel) {
             Ok(()) => Ok(()),
             Err(error) => self.lost(now, error),
         }
     }
 
-    pub(super) fn drain_to_link(&mut self, now: Now) -> Result<(), AttemptError> {
-        while let Some(websocket) = self.link.websocket().filter(|websocket| websocket.has_room())
-            && let Some(transmit) = self.channel.poll_transmit(now)
-        {
-            let sent = match transmit {
-                Transmit::Text(text) => websocket.send_text(text),
-                Transmit::Binary(frame) => websocket.send_binary(frame),
-            };
-            sent.map_err(|lost| AttemptError::Lost(lost.0))?;
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, now: Now, event: Event) -> Result<(), Failure> {
+    fn event(&mut self, now: Now, event: ChannelEvent) -> Result<(), SessionError> {
         match event {
-            Event::Connected { agent, mode, customer_message } => {
-                tracing::debug!(session_id = self.session_id, %agent, ?mode, "connected");
-                self.phase = Phase::Connected;
-                self.mode = Some(mode);
-                self.parts.end.connected(now, mode, &agent)?;
-                self.outage = Resume::new(now.instant);
-                if !customer_message.is_empty() {
-                    tracing::info!(customer_message);
-                    (self.parts.notes)(&Note::CustomerMessage(customer_message));
-                }
+            ChannelEvent::Connected { agent, mode, customer_message } => {
+                self.connected(now, &agent, mode, customer_message)?;
             }
-            Event::Data(bytes) => {
+            ChannelEvent::Data(bytes) => {
                 self.port_answered = true;
-                self.parts.end.receive(now, bytes)?;
+                self.end.receive(now, bytes)?;
             }
-            Event::PortRefused => self.parts.end.refused(),
-            Event::FirstInputUnanswered => {
-                tracing::info!(session_id = self.session_id, "the first input is not acknowledged");
-                (self.parts.notes)(&Note::FirstInputUnanswered);
+            ChannelEvent::PortRefused => self.end.refused(),
+            ChannelEvent::FirstInputUnanswered => {
+                tracing::info!(session_id = &*self.session_id, "the first input is not acknowledged");
+                (self.on_notice)(&Notice::FirstInputUnanswered);
             }
-            Event::SizeProven(size) => {
-                tracing::debug!(size, "message size proven");
-                self.path.proven(wall(), size);
-            }
-            Event::SizeRefused(size) => {
-                tracing::info!(size, "message size refused by the path");
-                self.path.refused(wall(), size);
-            }
-            Event::SizeOutdated => {
-                tracing::info!("the path does not carry the message size of earlier sessions");
-                self.path.outdated(wall());
-            }
-            Event::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
-            Event::Closed { output } => {
-                self.ended = true;
-                if self.closing.is_none() {
-                    let suspected_size = self.suspected_size(now);
-                    self.closing = Some(Closing::new(now.instant, output, suspected_size));
-                }
-            }
-            Event::Failed(failure) => return Err(self.channel_failure(failure)),
+            ChannelEvent::SizeProven(size) => self.path.proven(self.clock.wall(), size),
+            ChannelEvent::SizeRefused(size) => self.path.refused(self.clock.wall(), size),
+            ChannelEvent::SizeOutdated => self.path.outdated(self.clock.wall()),
+            ChannelEvent::Dropped(dropped) => tracing::debug!(?dropped, "message dropped"),
+            ChannelEvent::Closed { output } => self.closed(now, output),
+            ChannelEvent::Failed(failure) => return Err(failure.into()),
         }
         Ok(())
     }
 
-    fn channel_failure(&self, failure: channel::Failure) -> Failure {
-        let timed_out = |step| Failure::TimedOut { step, after: Duration::from_secs(30), last: None };
-        match failure {
-            channel::Failure::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
-            channel::Failure::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
-            channel::Failure::Refused(refusal) => Failure::Refused(refusal),
-            channel::Failure::NotAPort => Failure::NotAPort,
-            channel::Failure::Gap { missing } => {
-                lost(format!("message {missing} of the agent did not arrive for 120 s"))
-            }
+    /// The handshake is complete.
+    fn connected(
+        &mut self,
+        now: Now,
+        agent: &AgentVersion,
+        mode: Mode,
+        customer_message: String,
+    ) -> Result<(), SessionError> {
+        tracing::debug!(session_id = &*self.session_id, %agent, ?mode, "connected");
+        self.phase = Phase::Connected(mode);
+        self.link.establish(now.instant);
+        if !customer_message.is_empty() {
+            tracing::info!(customer_message);
+            (self.on_notice)(&Notice::CustomerMessage(customer_message));
+        }
+        self.end.connected(now, mode, agent)
+    }
+
+    /// The service has closed the session.
+    fn closed(&mut self, now: Now, output: String) {
+        if !self.is_closing() {
+            let suspected_size = self.suspected_size(now);
+            self.link.close(Closing::new(now.instant, output, suspected_size));
         }
     }
 
-    /// Tells whether everything is over, once all that can be done now is done.
-    fn finished(&mut self, now: Now) -> Result<Option<Outcome>, Failure> {
-        if let Some(closing) = &self.closing {
-            let over = now.instant >= closing.deadline(self.channel.has_gap());
-            if !over || !self.parts.end.is_written_out() {
-                return Ok(None);
-            }
-            let circumstances = self.circumstances();
-            return self.closing.take().map(|closing| closing.verdict(circumstances)).transpose();
+    /// The message size that is to blame if the far side has just ended the session in the middle of a transfer; later
+    /// sessions will not try it.
+    fn suspected_size(&self, now: Now) -> Option<usize> {
+        let busy = self.end.may_send() && !self.channel.is_flushed();
+        let suspect = self.channel.suspected_size(now).filter(|_| busy)?;
+        self.path.refused(self.clock.wall(), suspect);
+        Some(suspect)
+    }
+
+    /// Returns the outcome if everything is over, once all that can be done now is done.
+    fn finished(&mut self, now: Now) -> Result<Option<Outcome>, SessionError> {
+        let Some(closing) = self.link.closing() else {
+            let link = self.link_state();
+            return self.end.finished(now, &self.channel, link);
+        };
+        let is_over = now.instant >= closing.deadline(self.channel.has_gap());
+        if !is_over || !self.end.is_written_out() {
+            return Ok(None);
         }
-        let link = self.link_state();
-        self.parts.end.finished(now, &self.channel, link)
+        closing.verdict(self.circumstances()).map(Some)
     }
 
     fn circumstances(&self) -> Circumstances {
         Circumstances {
-            connected: self.phase == Phase::Connected,
-            port_answered: self.port_answered || self.mode == Some(Mode::Multiplexed),
+            connected: self.is_connected(),
+            port_answered: self.port_answered || self.phase == Phase::Connected(Mode::Multiplexed),
             gap: self.channel.has_gap(),
         }
     }

@@ -1,7 +1,7 @@
 //! The local end of a session: what its bytes are joined to.
 //!
 //! The driver owns time, link and protocol and is the same for all; an end owns what is read and written on this side,
-//! and decides when it has had enough: [`Streams`](super::streams::Streams), and what the driver's tests need.
+//! and decides when the session is over for it: [`Streams`](super::streams::Streams), and the one of the driver's tests.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
-use super::{Failure, Outcome};
+use super::{Outcome, SessionError};
 
 /// What an end may want to know of the link.
 #[derive(Clone, Copy, Debug)]
@@ -36,22 +36,27 @@ pub(crate) trait LocalEnd {
         now: Now,
         event: Self::Event,
         channel: &mut Channel,
-    ) -> Result<Option<Outcome>, Failure>;
+    ) -> Result<Option<Outcome>, SessionError>;
 
     /// Data can flow; it is what `mode` says.
-    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure>;
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), SessionError>;
 
     /// Takes bytes of the agent.
-    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), Failure>;
+    fn receive(&mut self, now: Now, bytes: Bytes) -> Result<(), SessionError>;
 
     /// The agent could not connect one of several streams.
     fn refused(&mut self);
 
-    /// Does what is due and writes what waits into the channel, as far as it has appetite; tells whether it wrote.
+    /// Does what is due and writes what waits into the channel, as far as it has send_room; returns true if it wrote.
     fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool;
 
-    /// Tells whether the session is over for this end, once all that can be done now is done.
-    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure>;
+    /// Returns the outcome if the session is over for this end, once all that can be done now is done.
+    fn finished(
+        &mut self,
+        now: Now,
+        channel: &Channel,
+        link: LinkState,
+    ) -> Result<Option<Outcome>, SessionError>;
 
     /// The session is about to end: nothing more begins in it.
     fn ending(&mut self);
@@ -59,23 +64,23 @@ pub(crate) trait LocalEnd {
     /// When there is something to do without anything happening.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// Tells whether it takes more of what is received.
+    /// Returns true if it takes more of what is received.
     fn takes_more(&self) -> bool;
 
-    /// Tells whether what was received has been handed on.
+    /// Returns true if all that was received has been handed on.
     fn is_written_out(&self) -> bool;
 
-    /// Tells whether it may have more to send.
+    /// Returns true if it may have more to send.
     fn may_send(&self) -> bool;
 
     /// How long an agent may acknowledge and say nothing before the link is opened anew, to see whether the session is
-    /// still there; `None` leaves that to whoever uses the end.
+    /// still there; `None` leaves that to the user of the end.
     fn patience(&self) -> Option<Duration>;
 
     /// Forgets what was received and not handed on.
     fn forget(&mut self);
 
-    /// Hands on some of what was received; waits for ever when there is nothing. What fails is forgotten.
+    /// Hands on some of what was received; never returns if there is nothing. What fails is forgotten.
     async fn write(&mut self);
 
     /// Hands on all that was received, however slow the reader is, unless something from outside ends us.

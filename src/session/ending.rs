@@ -1,10 +1,10 @@
-//! What the service's last word means, and how long to wait after it.
+//! The end of a session that the service has closed: what its close message means, and how long to wait after it.
 
 use std::time::{Duration, Instant};
 
-use super::{Failure, Outcome};
+use super::{Outcome, SessionError};
 
-/// The last word may overtake the last data: listen for so long after the last thing heard.
+/// The close message may overtake the last data: read for so long after the last message.
 const GRACE: Duration = Duration::from_millis(150);
 /// If data is known to be missing, it gets this long.
 const GAP_GRACE: Duration = Duration::from_secs(2);
@@ -17,8 +17,8 @@ pub(super) struct Closing {
     suspected_size: Option<usize>,
     since: Instant,
     heard: Instant,
-    /// The link is gone too: nothing more can arrive.
-    link_gone: bool,
+    /// The websocket is lost too: nothing more can arrive.
+    link_lost: bool,
 }
 
 /// What was going on when the session was closed.
@@ -34,20 +34,20 @@ pub(super) struct Circumstances {
 
 impl Closing {
     pub(super) fn new(now: Instant, output: String, suspected_size: Option<usize>) -> Self {
-        Self { output, suspected_size, since: now, heard: now, link_gone: false }
+        Self { output, suspected_size, since: now, heard: now, link_lost: false }
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
-    pub(super) fn link_gone(&mut self) {
-        self.link_gone = true;
+    pub(super) fn link_lost(&mut self) {
+        self.link_lost = true;
     }
 
     /// When nothing more is to be expected.
     pub(super) fn deadline(&self, gap: bool) -> Instant {
-        match (self.link_gone, gap) {
+        match (self.link_lost, gap) {
             (true, _) => self.since,
             (false, true) => self.since + GAP_GRACE,
             (false, false) => (self.heard + GRACE).min(self.since + GAP_GRACE),
@@ -55,17 +55,17 @@ impl Closing {
     }
 
     /// What the end means. Refused ports have several texts: the plugin's own, those of a host that the agent may not dial or
-    /// does not know, and, since a real agent's worker may die of the failed dial, what its parent says a minute later.
-    pub(super) fn verdict(self, was: Circumstances) -> Result<Outcome, Failure> {
+    /// does not know, and, since a real agent's worker may die of the failed dial, what its parent reports a minute later.
+    pub(super) fn verdict(&self, was: Circumstances) -> Result<Outcome, SessionError> {
         let text = self.output.trim().to_owned();
         let died =
             text.contains("document process failed unexpectedly") && was.connected && !was.port_answered;
         let forbidden = text.contains("Forwarding to IP address") && text.contains("forbidden");
         let unknown = text.contains("no such host");
         if died || forbidden || unknown || text.contains("Unable to connect to specified port") {
-            return Err(Failure::RemotePort(text));
+            return Err(SessionError::RemotePort(text));
         }
-        let ended = |reason: String| Failure::Ended { reason, suspected_size: self.suspected_size };
+        let ended = |reason: String| SessionError::Ended { reason, suspected_size: self.suspected_size };
         if !text.is_empty() {
             return Err(ended(text));
         }
@@ -89,22 +89,22 @@ mod tests {
 
     const OPEN: Circumstances = Circumstances { connected: true, port_answered: true, gap: false };
 
-    fn verdict(output: &str, was: Circumstances) -> Result<Outcome, Failure> {
+    fn verdict(output: &str, was: Circumstances) -> Result<Outcome, SessionError> {
         Closing::new(start().instant, output.to_owned(), None).verdict(was)
     }
 
     #[test]
-    fn an_empty_word_after_the_handshake_is_a_normal_end() {
+    fn an_empty_close_message_after_the_handshake_is_a_normal_end() {
         assert!(matches!(verdict("", OPEN), Ok(Outcome::Done)));
     }
 
     #[test]
-    fn an_empty_word_is_no_excuse_for_missing_data() {
+    fn an_empty_close_message_does_not_excuse_missing_data() {
         for was in [Circumstances { connected: false, ..OPEN }, Circumstances { gap: true, ..OPEN }] {
-            assert!(matches!(verdict("", was), Err(Failure::Ended { .. })), "{was:?}");
+            assert!(matches!(verdict("", was), Err(SessionError::Ended { .. })), "{was:?}");
         }
         let suspected = Closing::new(start().instant, String::new(), Some(4096)).verdict(OPEN);
-        assert!(matches!(suspected, Err(Failure::Ended { suspected_size: Some(4096), .. })));
+        assert!(matches!(suspected, Err(SessionError::Ended { suspected_size: Some(4096), .. })));
     }
 
     #[test]
@@ -118,19 +118,22 @@ mod tests {
             "lookup nosuch.invalid on 10.0.0.2:53: no such host",
             worker,
         ] {
-            assert!(matches!(verdict(text, silent), Err(Failure::RemotePort(_))), "{text}");
+            assert!(matches!(verdict(text, silent), Err(SessionError::RemotePort(_))), "{text}");
         }
-        assert!(matches!(verdict(worker, OPEN), Err(Failure::Ended { .. })), "a port that answered was open");
+        assert!(
+            matches!(verdict(worker, OPEN), Err(SessionError::Ended { .. })),
+            "a port that answered was open"
+        );
     }
 
     #[test]
-    fn any_other_word_is_an_end_before_its_time() {
+    fn any_other_close_message_is_an_early_end() {
         let text = "Your session timed out due to inactivity and has been terminated.";
-        assert!(matches!(verdict(text, OPEN), Err(Failure::Ended { reason, .. }) if reason == text));
+        assert!(matches!(verdict(text, OPEN), Err(SessionError::Ended { reason, .. }) if reason == text));
     }
 
     #[test]
-    fn what_the_last_word_overtook_is_waited_for() {
+    fn what_the_close_message_overtook_is_waited_for() {
         let now = start().instant;
         let mut closing = Closing::new(now, String::new(), None);
         assert_eq!(closing.deadline(false), now + GRACE);
@@ -139,7 +142,7 @@ mod tests {
         assert_eq!(closing.deadline(false), now + GRACE * 2);
         closing.heard(now + GAP_GRACE);
         assert_eq!(closing.deadline(false), now + GAP_GRACE);
-        closing.link_gone();
+        closing.link_lost();
         assert_eq!(closing.deadline(true), now);
     }
 }

@@ -1,81 +1,365 @@
-//! The link to the service: an open websocket, or the work to get the next one.
+//! The link of one session to the service: opened, watched, lost and opened again, or closed by the service.
+//!
+//! Owns the websocket, or the work to get one, and everything that decides about it: liveness, the outage, the attempts.
+//! It attaches the channel and detaches it; what it cannot decide alone, it returns to the driver.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::pending;
+use std::mem::replace;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::aws::{Access, Aws, Stream};
-use crate::transport::{Dialer, Incoming, Lost, Websocket};
+use crate::aws::Stream;
+use crate::channel::{Channel, Now, Transmit};
+use crate::transport::{Lost, Websocket, WebsocketEvent};
 
-use super::resume::AttemptError;
-use crate::clock::wall;
+use super::attempt::{Attempt, Opened, Opener, Source};
+use super::ending::Closing;
+use super::link_error::LinkError;
+use super::liveness::{Liveness, Verdict};
+use super::outage::{Next, Outage};
+use super::random;
+use super::service::{ControlPlane, Dial};
 
-/// Either side of an outage.
-pub(super) enum Link {
-    Up(Websocket),
-    Opening(Attempt),
+/// A websocket that lived for so long was a working one.
+const LIFE: Duration = Duration::from_secs(5);
+/// So many websockets in a row that are lost at once, with a large message unacknowledged, were lost because of it.
+const SHORT_LIVES: u32 = 6;
+
+/// The link of one session.
+pub(super) struct Link<C: ControlPlane, D> {
+    opener: Opener<C, D>,
+    keepalive: Duration,
+    resume_window: Duration,
+    /// What the latest websocket was opened with.
+    source: Source<C::Access>,
+    outage: Outage,
+    resumed_at: Option<Instant>,
+    /// Websockets in a row that were lost without progress while a large message was unacknowledged.
+    short_lives: u32,
+    last_error: Option<String>,
+    state: State<C::Access>,
 }
 
-/// Work that ends with an open websocket and the token for it.
-pub(super) type Attempt = Pin<Box<dyn Future<Output = Result<Opened, AttemptError>>>>;
+enum State<A> {
+    /// A websocket is being opened.
+    Opening(Attempt<A>),
+    Up(Up),
+    /// The service has closed the session. The end of the transfer may still arrive while there is a websocket.
+    Closing(Closing, Option<Websocket>),
+    /// There is no websocket and there will not be another.
+    GivenUp {
+        session_exists: bool,
+    },
+}
 
-/// A websocket that nothing has been sent on yet.
-pub(super) struct Opened {
-    pub websocket: Websocket,
-    pub stream: Stream,
-    /// What it was opened with.
-    pub access: Rc<Access>,
+/// An open websocket, and how it does.
+struct Up {
+    websocket: Websocket,
+    liveness: Liveness,
+    opened_at: Instant,
+    /// How far the channel was when it was opened.
+    progress: u64,
+    /// When the agent or the service last sent a message.
+    heard_at: Instant,
+}
+
+/// How a link is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Upkeep {
+    pub keepalive: Duration,
+    pub resume_window: Duration,
 }
 
 /// What the link yields.
-pub(super) enum LinkEvent {
-    Incoming(Incoming),
-    Opened(Opened),
-    Failed(AttemptError),
+pub(super) enum LinkEvent<A> {
+    Incoming(WebsocketEvent),
+    Opened(Opened<A>),
+    Failed(LinkError),
 }
 
-impl Link {
+/// What follows from the loss of a websocket, or from a failed attempt to open one.
+pub(super) enum AfterLoss {
+    /// The next attempt is under way.
+    Reopening {
+        was_up: bool,
+        cause: String,
+    },
+    /// The service had closed the session: nothing is opened again.
+    Closing,
+    GivenUp(GiveUp),
+}
+
+/// Why no websocket is opened again.
+pub(super) enum GiveUp {
+    /// The answer is final.
+    Failed(LinkError),
+    /// Every websocket is lost to a message of this size.
+    MessageSize(usize),
+}
+
+/// What is left of a link, for ending the session.
+pub(super) struct Remains<C: ControlPlane> {
+    pub control: Rc<C>,
+    pub access: Rc<C::Access>,
+    pub session_id: Rc<str>,
+    pub websocket: Option<Websocket>,
+}
+
+impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
+    /// Begins to open the stream of a session that has just been started.
+    pub(super) fn open(
+        now: Instant,
+        opener: Opener<C, D>,
+        access: Rc<C::Access>,
+        stream: Stream,
+        upkeep: Upkeep,
+    ) -> Self {
+        let source = Source { access: access.clone(), url: stream.url.clone() };
+        Self {
+            state: State::Opening(opener.first(access, stream)),
+            opener,
+            keepalive: upkeep.keepalive,
+            resume_window: upkeep.resume_window,
+            source,
+            outage: Outage::first(now),
+            resumed_at: None,
+            short_lives: 0,
+            last_error: None,
+        }
+    }
+
     /// Waits for what the link yields; reads only if `read`. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self, read: bool) -> LinkEvent {
-        match self {
-            Self::Up(websocket) => match websocket.next(read).await {
-                Ok(incoming) => LinkEvent::Incoming(incoming),
-                Err(Lost(cause)) => LinkEvent::Failed(AttemptError::Lost(cause)),
-            },
-            Self::Opening(attempt) => match attempt.await {
-                Ok(opened) => LinkEvent::Opened(opened),
-                Err(error) => LinkEvent::Failed(error),
-            },
+    pub(super) async fn next(&mut self, read: bool) -> LinkEvent<C::Access> {
+        let websocket = match &mut self.state {
+            State::Opening(attempt) => {
+                return attempt.await.map_or_else(LinkEvent::Failed, LinkEvent::Opened);
+            }
+            State::Up(up) => &mut up.websocket,
+            State::Closing(_, Some(websocket)) => websocket,
+            State::Closing(_, None) | State::GivenUp { .. } => return pending().await,
+        };
+        match websocket.next(read).await {
+            Ok(incoming) => LinkEvent::Incoming(incoming),
+            Err(Lost(cause)) => LinkEvent::Failed(LinkError::Lost(cause)),
         }
     }
 
-    /// The open websocket.
-    pub(super) fn websocket(&mut self) -> Option<&mut Websocket> {
-        match self {
-            Self::Up(websocket) => Some(websocket),
-            Self::Opening(_) => None,
+    /// Sends what the channel has to send, as far as the websocket has room.
+    pub(super) fn transmit(&mut self, now: Now, channel: &mut Channel) -> Result<(), LinkError> {
+        let Some(websocket) = self.websocket() else { return Ok(()) };
+        send_all(now, channel, websocket).map_err(|Lost(cause)| LinkError::Lost(cause))
+    }
+
+    /// Queues a ping.
+    pub(super) fn ping(&mut self) -> Result<(), LinkError> {
+        let Some(websocket) = self.websocket() else { return Ok(()) };
+        websocket.ping().map_err(|Lost(cause)| LinkError::Lost(cause))
+    }
+
+    fn websocket(&mut self) -> Option<&mut Websocket> {
+        match &mut self.state {
+            State::Up(up) => Some(&mut up.websocket),
+            State::Closing(_, websocket) => websocket.as_mut(),
+            State::Opening(_) | State::GivenUp { .. } => None,
         }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening(_))
+    }
+
+    /// The end of the session, once the service has closed it.
+    pub(super) fn closing(&self) -> Option<&Closing> {
+        if let State::Closing(closing, _) = &self.state { Some(closing) } else { None }
+    }
+
+    /// When the latest websocket was opened, if the session was resumed with it.
+    pub(super) fn resumed_at(&self) -> Option<Instant> {
+        self.resumed_at
+    }
+
+    /// Takes what went wrong last.
+    pub(super) fn take_last_error(&mut self) -> Option<String> {
+        self.last_error.take()
+    }
+
+    /// Returns how long there has been no working websocket, if an established session waits for one.
+    pub(super) fn outage(&self, now: Instant) -> Option<Duration> {
+        let waits = self.is_opening() && self.outage.is_established();
+        waits.then(|| now.saturating_duration_since(self.outage.since()))
+    }
+
+    /// Takes a fresh websocket and attaches the channel to it. Returns how long the outage was, if it was one.
+    pub(super) fn opened(
+        &mut self,
+        now: Now,
+        opened: Opened<C::Access>,
+        channel: &mut Channel,
+    ) -> Option<Duration> {
+        let outage = self.outage(now.instant);
+        let Opened { websocket, token, source } = opened;
+        self.source = source;
+        self.resumed_at = outage.map(|_| now.instant);
+        self.state = State::Up(Up {
+            websocket,
+            liveness: Liveness::new(now.instant, self.keepalive),
+            opened_at: now.instant,
+            progress: channel.progress(),
+            heard_at: now.instant,
+        });
+        channel.attach(now, token.reveal());
+        outage
+    }
+
+    /// The handshake is complete: what is lost from now on is resumed.
+    pub(super) fn establish(&mut self, now: Instant) {
+        self.outage.establish(now);
+    }
+
+    /// Something has arrived.
+    pub(super) fn heard(&mut self, now: Instant, incoming: &WebsocketEvent) {
+        let is_message = match incoming {
+            WebsocketEvent::Message(_) => true,
+            WebsocketEvent::Pong | WebsocketEvent::Ping => false,
+            WebsocketEvent::Flushed => return,
+        };
+        match &mut self.state {
+            State::Up(up) => {
+                up.liveness.heard();
+                up.heard_at = if is_message { now } else { up.heard_at };
+            }
+            State::Closing(closing, _) if is_message => closing.heard(now),
+            State::Closing(..) | State::Opening(_) | State::GivenUp { .. } => {}
+        }
+    }
+
+    /// Judges whether an open link is alive; while the caller does not read, nothing is concluded.
+    pub(super) fn judge(&mut self, now: Instant, reads: bool, channel: &Channel) -> Verdict {
+        let State::Up(up) = &mut self.state else { return Verdict::Fine };
+        if !reads {
+            up.liveness.suspend(now);
+        }
+        up.liveness.judge(now, channel.is_waiting(), channel.round_trip_time())
+    }
+
+    /// Returns true if the agent has neither acknowledged nor sent anything since `since`, for `patience`.
+    pub(super) fn is_agent_silent(&self, now: Instant, since: Instant, patience: Duration) -> bool {
+        matches!(&self.state, State::Up(up) if now >= since.max(up.heard_at) + patience)
+    }
+
+    /// Acts on the end of a sleep: an attempt is begun anew. Returns true if an open websocket has to be given up.
+    pub(super) fn wake_up(&mut self) -> bool {
+        if self.is_opening() && self.outage.is_established() {
+            self.state = State::Opening(self.opener.again(&self.source, Duration::ZERO));
+        }
+        self.websocket().is_some()
+    }
+
+    /// The service has closed the session: nothing is opened again, what is under way may still arrive.
+    pub(super) fn close(&mut self, mut closing: Closing) {
+        let websocket = match replace(&mut self.state, State::GivenUp { session_exists: false }) {
+            State::Up(up) => Some(up.websocket),
+            State::Closing(first, websocket) => {
+                closing = first;
+                websocket
+            }
+            State::Opening(_) | State::GivenUp { .. } => None,
+        };
+        if websocket.is_none() {
+            closing.link_lost();
+        }
+        self.state = State::Closing(closing, websocket);
+    }
+
+    /// The websocket, or the attempt to open one, has failed: detaches the channel and decides what follows.
+    pub(super) fn lost(&mut self, now: Now, error: LinkError, channel: &mut Channel) -> AfterLoss {
+        let lost = replace(&mut self.state, State::GivenUp { session_exists: true });
+        let was_up = matches!(lost, State::Up(_));
+        let fatal_size =
+            if let State::Up(up) = &lost { self.judge_life(now.instant, up, channel) } else { None };
+        channel.detach(now);
+        if let State::Closing(mut closing, _) = lost {
+            closing.link_lost();
+            self.state = State::Closing(closing, None);
+            return AfterLoss::Closing;
+        }
+        let cause = error.to_string();
+        let (session_id, what) =
+            (&*self.opener.session_id, if was_up { "link lost" } else { "cannot open the link" });
+        tracing::info!(session_id, cause, "{what}");
+        match fatal_size {
+            Some(size) => AfterLoss::GivenUp(GiveUp::MessageSize(size)),
+            None => self.reopen(error, was_up, cause),
+        }
+    }
+
+    fn reopen(&mut self, error: LinkError, was_up: bool, cause: String) -> AfterLoss {
+        self.last_error = Some(cause.clone());
+        if self.outage.is_established() && self.resume_window.is_zero() {
+            return AfterLoss::GivenUp(GiveUp::Failed(LinkError::Lost(cause)));
+        }
+        match self.outage.after(error, random::fraction()) {
+            Next::RetryAfter(delay) => {
+                self.state = State::Opening(self.opener.again(&self.source, delay));
+                AfterLoss::Reopening { was_up, cause }
+            }
+            Next::GiveUp(error) => {
+                self.state = State::GivenUp { session_exists: !error.is_of_ended_session() };
+                AfterLoss::GivenUp(GiveUp::Failed(error))
+            }
+        }
+    }
+
+    /// Judges the life of a websocket that is lost. After a working one the outage begins now. If too many in a row did
+    /// not work, and a large message is what they have in common, returns its size: the path refuses it.
+    fn judge_life(&mut self, now: Instant, up: &Up, channel: &Channel) -> Option<usize> {
+        if channel.progress() != up.progress || now >= up.opened_at + LIFE {
+            self.outage.restart(now);
+            self.short_lives = 0;
+            return None;
+        }
+        let size = channel.oversized()?;
+        self.short_lives += 1;
+        (self.short_lives >= SHORT_LIVES).then_some(size)
+    }
+
+    /// When something has to be done about the link.
+    pub(super) fn deadline(&self, has_gap: bool) -> Option<Instant> {
+        match &self.state {
+            State::Opening(_) if self.outage.is_established() => {
+                Some(self.outage.since() + self.resume_window)
+            }
+            State::Up(up) => Some(up.liveness.deadline()),
+            State::Closing(closing, _) => Some(closing.deadline(has_gap)),
+            State::Opening(_) | State::GivenUp { .. } => None,
+        }
+    }
+
+    /// Takes the link apart, unless the session does not exist any more.
+    pub(super) fn into_remains(self) -> Option<Remains<C>> {
+        let websocket = match self.state {
+            State::Up(up) => Some(up.websocket),
+            State::Opening(_) | State::GivenUp { session_exists: true } => None,
+            State::Closing(..) | State::GivenUp { session_exists: false } => return None,
+        };
+        let Opener { control, session_id, .. } = self.opener;
+        Some(Remains { control, access: self.source.access, session_id, websocket })
     }
 }
 
-/// Opens the stream of a session that has just been started.
-pub(super) async fn open(access: Rc<Access>, dialer: Dialer, stream: Stream) -> Result<Opened, AttemptError> {
-    let url = access.stream_hosts().check(&stream.url)?;
-    let websocket = dialer.dial(&url, access.signer(), wall()).await?;
-    Ok(Opened { websocket, stream, access })
-}
-
-/// After `delay`, asks for a new stream on fresh credentials and opens it.
-pub(super) async fn reopen(
-    aws: &Aws,
-    dialer: Dialer,
-    session_id: &str,
-    known_url: String,
-    delay: Duration,
-) -> Result<Opened, AttemptError> {
-    tokio::time::sleep(delay).await;
-    let access = aws.access().await?;
-    let stream = access.resume_session(session_id, &known_url).await?.ok_or(AttemptError::Gone)?;
-    open(Rc::new(access), dialer, stream).await
+/// Sends what the channel has to send, as far as the websocket has room.
+pub(super) fn send_all(now: Now, channel: &mut Channel, websocket: &mut Websocket) -> Result<(), Lost> {
+    while websocket.has_room()
+        && let Some(transmit) = channel.poll_transmit(now)
+    {
+        match transmit {
+            Transmit::Text(text) => websocket.send_text(text)?,
+            Transmit::Binary(frame) => websocket.send_binary(frame)?,
+        }
+    }
+    Ok(())
 }

@@ -1,12 +1,12 @@
-//! Is the link alive? Decides when to ping and when to give a websocket up.
+//! Whether a websocket is alive: when to ping it, and when to give it up.
 //!
-//! Two rules. Keepalive: a ping every interval; two that stay unanswered, by a pong or anything else, mean a dead link. Silence: when an answer
-//! of the agent is due and nothing at all arrives for 3 s, one ping at once, and a deadline. Both are suspended while
-//! we do not read, since then the silence is ours.
+//! Two rules. Keepalive: a ping every interval; two that stay unanswered, by a pong or anything else, mean a dead link.
+//! Silence: when an answer of the agent is due and nothing arrives for 3 s, one ping at once, and a deadline. Both are
+//! suspended while the client does not read, since then it causes the silence.
 
 use std::time::{Duration, Instant};
 
-/// Silence that makes us ask.
+/// Silence after which a ping is sent.
 const SILENCE: Duration = Duration::from_secs(3);
 /// The least time to wait for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub(crate) struct Liveness {
     unanswered: u32,
     /// Since when an answer is due and nothing has arrived.
     silent_since: Option<Instant>,
-    /// When the silence is fatal, once we have asked.
+    /// When the silence is fatal, once a ping was sent.
     fatal_at: Option<Instant>,
 }
 
@@ -50,13 +50,13 @@ impl Liveness {
         self.fatal_at = None;
     }
 
-    /// We do not read: nothing can be concluded.
+    /// The client does not read: nothing can be concluded.
     pub(crate) fn suspend(&mut self, now: Instant) {
         self.heard();
         self.next_ping = now + self.keepalive;
     }
 
-    /// Judges; `waiting` tells whether an answer of the agent is due.
+    /// Judges; `waiting` is true if an answer of the agent is due.
     pub(crate) fn judge(&mut self, now: Instant, waiting: bool, round_trip: Duration) -> Verdict {
         if !waiting {
             self.end_silence();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_asked_about_and_then_fatal() {
+    fn silence_causes_a_ping_and_is_then_fatal() {
         let (mut link, at) = liveness();
         assert_eq!(link.judge(at(1), true, RTT), Verdict::Fine);
         assert_eq!(link.deadline(), at(4));

@@ -1,49 +1,51 @@
-//! THE DRIVER: everything that blocks, waits, reads a clock or draws a random number is here.
+//! THE DRIVER: everything that blocks, waits or draws a random number for a session is here.
 //!
-//! [`open`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession
-//! on, every way out ends the session at the service. The loop is in `driver`; what it decides by are values without I/O
-//! (`liveness`, `resume`, `ending`), what it moves bytes with is [`crate::transport`]. `relay` joins a stream to a local
-//! end; [`connect`] does that for standard input and output.
+//! [`open`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession on,
+//! every way out ends the session at the service. The loop is in `driver`, which owns the channel and the `link`; the link
+//! decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through the traits of `service`,
+//! this side through `end`: the tests have their own of each. `relay` joins a stream to a local end.
 
-mod connect;
+mod attempt;
+mod clock;
 mod driver;
 mod end;
 mod ending;
 mod leave;
 mod link;
+mod link_error;
 mod liveness;
+mod open;
+mod outage;
 mod path_cache;
 mod random;
 mod relay;
-mod repair;
-mod resume;
+mod service;
 mod signals;
 mod start;
 mod stdio;
 mod streams;
-mod tunnel;
+mod wakes;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::aws::ApiError;
-use crate::channel::Refusal;
+use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub use self::connect::connect;
-pub(crate) use self::connect::join;
+pub(crate) use self::open::{Session, open};
 pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::start::{Start, start};
-pub use self::streams::{Handle, Opening, Request, Stream, StreamError, StreamOptions};
-pub(crate) use self::streams::{Released, Status, Streams};
-pub use self::tunnel::{Session, open, tunnel};
+pub(crate) use self::stdio::Stdio;
+pub(crate) use self::streams::{
+    Handle, Released, Request, Status, Stream, StreamError, StreamOptions, Streams,
+};
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]
@@ -101,22 +103,14 @@ impl std::fmt::Display for Step {
 
 /// Why a session failed.
 #[derive(Debug, Error)]
-pub enum Failure {
-    /// What is to be started could not be found out.
-    #[error("{error}")]
-    Unprepared {
-        /// Why, in the words of whoever was to find it out.
-        error: Box<dyn std::error::Error>,
-        /// It may be different in a moment, if it was before.
-        may_pass: bool,
-    },
+pub enum SessionError {
     /// The control plane said no, or could not be asked.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The service gave a stream URL that must not be dialled.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The websocket could not be opened, and trying again is no use.
+    /// The websocket could not be opened, and another attempt cannot succeed.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// A step of the start-up took too long.
@@ -170,10 +164,32 @@ pub enum Failure {
     Panic(String),
 }
 
-/// What happens on the way and is worth a word to somebody who watches.
+impl From<channel::ChannelError> for SessionError {
+    fn from(failure: channel::ChannelError) -> Self {
+        let timed_out = |step| Self::TimedOut { step, after: channel::HANDSHAKE_TIMEOUT, last: None };
+        match failure {
+            channel::ChannelError::HandshakeRequestTimeout => timed_out(Step::HandshakeRequest),
+            channel::ChannelError::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
+            channel::ChannelError::Refused(refusal) => Self::Refused(refusal),
+            channel::ChannelError::NotAPort => Self::NotAPort,
+            channel::ChannelError::Gap { missing } => {
+                Self::lost(format!("message {missing} of the agent did not arrive for 120 s"))
+            }
+        }
+    }
+}
+
+impl SessionError {
+    /// The session was lost, and a message's size is not to blame.
+    fn lost(cause: String) -> Self {
+        Self::Lost { cause, suspected_size: None }
+    }
+}
+
+/// What happens during a session that a user who watches wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// The administrator's message for everybody who connects, untrusted.
+pub enum Notice {
+    /// The administrator's message for all users who connect, untrusted.
     CustomerMessage(String),
     /// The port does not answer.
     FirstInputUnanswered,
@@ -185,5 +201,8 @@ pub enum Note {
     Resumed(Duration),
 }
 
-/// Who is told of notes.
-pub type Notes = Rc<dyn Fn(&Note)>;
+/// Called with each notice.
+pub type OnNotice = Rc<dyn Fn(&Notice)>;
+
+#[cfg(test)]
+mod tests;

@@ -3,90 +3,78 @@
 //! Only one session pays for a discovery. Nothing here may fail a session: what cannot be read is unknown, what
 //! cannot be written is a line in the log.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Cache;
 use crate::channel::PathKnowledge;
 
-use crate::cache::CacheFile;
-
 const FILE: &str = "path.json";
-const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The file, and the host that this session talks to.
+/// The knowledge about one stream host.
 #[derive(Clone, Debug)]
 pub(crate) struct PathCache {
-    file: CacheFile,
+    cache: Cache<Sizes>,
     host: String,
 }
 
-/// What is known about one host, since when. Sizes of whole messages in bytes.
+/// Sizes of whole messages in bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Entry {
+struct Sizes {
     proven: Option<usize>,
     refused: Option<usize>,
-    /// Unix time in seconds.
-    learned: u64,
 }
 
-type Entries = BTreeMap<String, Entry>;
-
 impl PathCache {
-    /// Looks after `host` in `folder`; without a folder nothing is kept.
+    /// Opens the knowledge about `host` in `folder`; without a folder nothing is kept.
     pub(crate) fn new(folder: Option<PathBuf>, host: String) -> Self {
-        Self { file: CacheFile::new(folder, FILE), host }
+        Self { cache: Cache::new(folder, FILE, LIFETIME), host }
     }
 
-    /// What is known and not too old.
+    /// Returns what is known and has not expired.
     pub(crate) fn load(&self, now: SystemTime) -> PathKnowledge {
-        let entry = self.read(now).get(&self.host).copied().unwrap_or_default();
-        PathKnowledge { proven: entry.proven, refused: entry.refused }
+        let Sizes { proven, refused } = self.sizes(now);
+        PathKnowledge { proven, refused }
     }
 
-    /// Keeps that messages of `size` pass.
+    /// Stores that messages of `size` pass.
     pub(crate) fn proven(&self, now: SystemTime, size: usize) {
-        self.change(now, |entry| entry.proven = Some(size));
+        tracing::debug!(size, "message size proven");
+        self.change(now, |sizes| sizes.proven = Some(size));
     }
 
-    /// The size that was proven is not carried any more.
+    /// Forgets the proven size: the path does not carry it any more.
     pub(crate) fn outdated(&self, now: SystemTime) {
-        self.change(now, |entry| entry.proven = None);
+        tracing::info!("the path does not carry the message size of earlier sessions");
+        self.change(now, |sizes| sizes.proven = None);
     }
 
-    /// Keeps that messages of `size` do not pass.
+    /// Stores that messages of `size` do not pass.
     pub(crate) fn refused(&self, now: SystemTime, size: usize) {
-        self.change(now, |entry| {
-            entry.refused = Some(size);
-            entry.proven = entry.proven.filter(|proven| *proven < size);
+        tracing::info!(size, "message size refused by the path");
+        self.change(now, |sizes| {
+            sizes.refused = Some(size);
+            sizes.proven = sizes.proven.filter(|proven| *proven < size);
         });
     }
 
-    fn change(&self, now: SystemTime, change: impl FnOnce(&mut Entry)) {
-        let mut entries = self.read(now);
-        let entry = entries.entry(self.host.clone()).or_default();
-        change(entry);
-        entry.learned = unix_seconds(now);
-        self.file.write(&entries);
+    fn sizes(&self, now: SystemTime) -> Sizes {
+        self.cache.get(now, &self.host).map(|cached| cached.value).unwrap_or_default()
     }
 
-    fn read(&self, now: SystemTime) -> Entries {
-        let mut entries: Entries = self.file.read();
-        let now = unix_seconds(now);
-        entries.retain(|_, entry| entry.learned <= now && now - entry.learned < LIFE.as_secs());
-        entries
+    fn change(&self, now: SystemTime, change: impl FnOnce(&mut Sizes)) {
+        let mut sizes = self.sizes(now);
+        change(&mut sizes);
+        self.cache.put(now, &self.host, sizes);
     }
-}
-
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -106,22 +94,7 @@ mod tests {
         assert_eq!(cache("b").load(now), known(Some(32_768), None));
         cache("b").refused(now, 16_384);
         assert_eq!(cache("b").load(now), known(None, Some(16_384)), "a smaller failure disproves");
-        assert_eq!(cache("a").load(now + LIFE), known(None, None));
+        assert_eq!(cache("a").load(now + LIFETIME), known(None, None));
         assert_eq!(cache("a").load(now - Duration::from_secs(1)), known(None, None));
-    }
-
-    #[test]
-    fn a_broken_or_absent_cache_knows_nothing_and_fails_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        fs::write(folder.path().join(FILE), "{nonsense").unwrap();
-        let cache = PathCache::new(Some(folder.path().to_owned()), "a".to_owned());
-        assert_eq!(cache.load(now), known(None, None));
-        cache.proven(now, 4096);
-        assert_eq!(cache.load(now), known(Some(4096), None));
-        let nowhere = PathCache::new(Some(folder.path().join(FILE)), "a".to_owned());
-        nowhere.proven(now, 4096);
-        assert_eq!(nowhere.load(now), known(None, None));
-        PathCache::new(None, "a".to_owned()).proven(now, 1);
     }
 }

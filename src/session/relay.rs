@@ -10,14 +10,16 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use crate::clock;
 
 use self::direction::{Direction, Passed, Step};
 
@@ -133,7 +135,7 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
             down: Direction::new(Step::Reading),
             policy,
             is_delivered: false,
-            moved_at: Instant::now(),
+            moved_at: clock::now(),
             timer: None,
             deaf: None,
         }
@@ -159,7 +161,7 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
         let upward = up.poll(cx, local, remote, |bytes| count(Way::Up, bytes));
         let downward = down.poll(cx, remote, local, |bytes| count(Way::Down, bytes));
         if has_moved && self.limit().is_some() {
-            self.moved_at = Instant::now();
+            self.moved_at = clock::now();
         }
         let end = match (upward, downward) {
             (Poll::Pending, Poll::Pending) => return Poll::Pending,
@@ -167,7 +169,7 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
             (Poll::Pending, Poll::Ready(down)) => self.after_down(down),
             (Poll::Ready(up), Poll::Ready(down)) => self.after_down(down).or_else(|| self.after_up(up)),
         };
-        self.moved_at = Instant::now();
+        self.moved_at = clock::now();
         Poll::Ready(end)
     }
 
@@ -217,21 +219,21 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         if self.up.step == Step::Ended && !self.is_delivered {
             ready!(self.policy.delivered.as_mut().poll(cx));
-            (self.is_delivered, self.moved_at) = (true, Instant::now());
+            (self.is_delivered, self.moved_at) = (true, clock::now());
         }
         let Some(limit) = self.limit() else { return Poll::Pending };
         loop {
             let due = self.moved_at + limit;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due.into())));
             // A timer that fires too early costs less than one that is set anew with every byte.
-            if timer.deadline() > due {
-                timer.as_mut().reset(due);
+            if timer.deadline() > due.into() {
+                timer.as_mut().reset(due.into());
             }
             ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= due {
+            if clock::now() >= due {
                 return Poll::Ready(RelayEnd::Finished);
             }
-            timer.as_mut().reset(due);
+            timer.as_mut().reset(due.into());
         }
     }
 }

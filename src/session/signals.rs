@@ -1,4 +1,4 @@
-//! What ends a session from outside: signals, and a standard output without a reader.
+//! What ends a session from outside: signals, and a standard output that nobody reads any more.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use std::io;
 pub enum Interrupt {
     /// A signal, by its number.
     Signal(u8),
-    /// Standard output has no reader any more.
+    /// Nobody reads our standard output.
     ReaderGone,
 }
 
@@ -18,6 +18,7 @@ pub(crate) use self::windows::Interrupts;
 
 #[cfg(unix)]
 mod unix {
+    use std::future::pending;
     use std::os::fd::AsFd;
     use std::thread;
 
@@ -41,11 +42,28 @@ mod unix {
         terminate: Signal,
         /// Listened to so that it does not stop us: a stopped ProxyCommand freezes its ssh.
         _stop: Option<Signal>,
-        reader_gone: Option<oneshot::Receiver<()>>,
+        reader: ReaderWatch,
+    }
+
+    /// The watch over the reader of standard output, until it has ended.
+    struct ReaderWatch(Option<oneshot::Receiver<()>>);
+
+    impl ReaderWatch {
+        /// Waits until standard output has no reader. Never returns if that cannot be observed.
+        async fn gone(&mut self) {
+            if let Some(watch) = &mut self.0 {
+                let is_gone = watch.await.is_ok();
+                self.0 = None;
+                if is_gone {
+                    return;
+                }
+            }
+            pending().await
+        }
     }
 
     impl Interrupts {
-        /// Starts to listen, for a program between two others: a vanished reader of standard output ends us, and the
+        /// Starts to listen, as somebody between two programs: a vanished reader of standard output ends us, and the
         /// terminal's stop key does not stop us.
         ///
         /// # Errors
@@ -53,7 +71,7 @@ mod unix {
         pub(crate) fn listen() -> io::Result<Self> {
             let stop = rustix::process::Signal::TSTP.as_raw();
             let stop = signal(SignalKind::from_raw(stop)).ok();
-            Ok(Self { _stop: stop, reader_gone: Some(watch_reader()?), ..Self::signals()? })
+            Ok(Self { _stop: stop, reader: ReaderWatch(Some(watch_reader()?)), ..Self::signals()? })
         }
 
         /// Starts to listen to the signals that end a program.
@@ -68,7 +86,7 @@ mod unix {
                 quit: listen(QUIT)?,
                 terminate: listen(TERMINATE)?,
                 _stop: None,
-                reader_gone: None,
+                reader: ReaderWatch(None),
             })
         }
 
@@ -79,24 +97,12 @@ mod unix {
                 _ = self.interrupt.recv() => Interrupt::Signal(INTERRUPT),
                 _ = self.quit.recv() => Interrupt::Signal(QUIT),
                 _ = self.terminate.recv() => Interrupt::Signal(TERMINATE),
-                () = vanished(&mut self.reader_gone) => Interrupt::ReaderGone,
+                () = self.reader.gone() => Interrupt::ReaderGone,
             }
         }
     }
 
-    /// Resolves once, when the reader has gone. A watch that has ended, with or without a result, is not asked again.
-    async fn vanished(watch: &mut Option<oneshot::Receiver<()>>) {
-        if let Some(gone) = watch {
-            let gone = gone.await.is_ok();
-            *watch = None;
-            if gone {
-                return;
-            }
-        }
-        std::future::pending().await
-    }
-
-    /// Starts a watch that reports when standard output has no reader. With no event asked for, `poll` returns for an error or a hang-up
+    /// Tells when standard output has no reader. With no event asked for, `poll` returns for an error or a hang-up
     /// only, and for a file never; the thread ends with the process.
     fn watch_reader() -> io::Result<oneshot::Receiver<()>> {
         let (sender, receiver) = oneshot::channel();
@@ -114,6 +120,30 @@ mod unix {
         };
         thread::Builder::new().name("stdout watch".to_owned()).spawn(watch)?;
         Ok(receiver)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use futures_util::poll;
+
+        use super::*;
+
+        #[tokio::test(flavor = "current_thread")]
+        async fn a_reader_that_is_gone_is_reported_once() {
+            let (sender, receiver) = oneshot::channel();
+            let mut watch = ReaderWatch(Some(receiver));
+            sender.send(()).unwrap();
+            watch.gone().await;
+            assert!(poll!(Box::pin(watch.gone())).is_pending());
+        }
+
+        #[tokio::test(flavor = "current_thread")]
+        async fn a_watch_that_ended_without_an_answer_is_not_asked_again() {
+            let mut watch = ReaderWatch(Some(oneshot::channel().1));
+            for _ in 0..2 {
+                assert!(poll!(Box::pin(watch.gone())).is_pending());
+            }
+        }
     }
 }
 

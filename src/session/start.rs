@@ -2,19 +2,21 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use crate::aws::{self, Access, ApiError, Aws, SessionRequest};
+use crate::clock;
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
 use super::end::LocalEnd;
-use super::leave::{LEAVE, end};
+use super::leave::{LEAVE, end_session};
+use super::path_cache::PathCache;
 use super::signals::Interrupt;
-use super::{Failure, Notes, Outcome, Settings, Step, random};
+use super::{OnNotice, Outcome, SessionError, Settings, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -39,21 +41,30 @@ impl Started {
         self,
         aws: Rc<Aws>,
         settings: Rc<Settings>,
-        notes: Notes,
-        open: impl FnOnce() -> Result<E, Failure>,
-    ) -> (Result<Outcome, Failure>, Option<E>) {
+        on_notice: OnNotice,
+        open: impl FnOnce() -> Result<E, SessionError>,
+    ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
         let run = async {
-            let dialer = Dialer::new(aws.roots());
-            let parts = Parts { aws: aws.clone(), dialer, settings, notes, end: open()? };
-            Ok(Driver::new(parts, self.access, self.started, self.deadline.into_std()).run().await)
+            let url = self.access.stream_hosts().check(&self.started.stream.url);
+            let host = url.map(|url| url.host()).unwrap_or_default();
+            let parts = Parts {
+                control: aws.clone(),
+                dialer: Dialer::new(aws.roots()),
+                path: PathCache::new(settings.cache_dir.clone(), host),
+                settings,
+                on_notice,
+                read_wall: clock::wall,
+                end: open()?,
+            };
+            Ok(Driver::new(parts, self.access, self.started, self.deadline).run().await)
         };
         let failure = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok((result, end))) => return (result, Some(end)),
             Ok(Err(failure)) => failure,
-            Err(panic) => Failure::Panic(panic_text(panic.as_ref())),
+            Err(panic) => SessionError::Panic(panic_text(panic.as_ref())),
         };
-        let _ = timeout(LEAVE, end(&aws, &access, &session_id)).await;
+        let _ = timeout(LEAVE, end_session(&*aws, &access, &session_id)).await;
         (Err(failure), None)
     }
 }
@@ -68,13 +79,13 @@ pub(crate) enum Start {
 /// Starts a session unless something from outside comes first.
 ///
 /// # Errors
-/// [`Failure`]
+/// [`SessionError`]
 pub(crate) async fn start(
     aws: &Aws,
     request: &SessionRequest,
     settings: &Settings,
     interrupt: impl Future<Output = Interrupt>,
-) -> Result<Start, Failure> {
+) -> Result<Start, SessionError> {
     let deadline = settings.began + settings.connect_timeout;
     let mut work = Box::pin(async {
         let access = aws.access().await?;
@@ -86,21 +97,21 @@ pub(crate) async fn start(
             let (access, started) = result?;
             let (session_id, document) = (&started.session_id, &request.document);
             tracing::info!(session_id, target = request.target, document, "session started");
-            let deadline = deadline + aws.human().time_taken();
+            let deadline = deadline + aws.mfa_prompt().time_spent();
             return Ok(Start::Started(Box::new(Started { access: Rc::new(access), started, deadline })));
         }
         interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
-        () = aws.human().passed(deadline) => {
-            Err(Failure::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
+        () = aws.mfa_prompt().wait_until(deadline) => {
+            Err(SessionError::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
     // Whoever is still asked has started nothing.
-    let patience = if aws.human().is_asked() { Duration::ZERO } else { LEAVE };
-    let leave_at = Instant::now() + patience;
-    if let Ok(Ok((access, started))) = timeout_at(leave_at, work).await {
+    let patience = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
+    let leave_at = clock::now() + patience;
+    if let Ok(Ok((access, started))) = timeout_at(leave_at.into(), work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
-        let end_by = leave_at.max(Instant::now() + LATE_END);
-        let _ = timeout_at(end_by, access.terminate_session(&started.session_id)).await;
+        let end_by = leave_at.max(clock::now() + LATE_END);
+        let _ = timeout_at(end_by.into(), access.terminate_session(&started.session_id)).await;
     }
     left
 }
@@ -109,7 +120,7 @@ async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws:
     let mut attempt = 1;
     loop {
         match access.start_session(request).await {
-            Err(error) if attempt < ATTEMPTS && error.is_refusal_to_serve() => {
+            Err(error) if attempt < ATTEMPTS && error.is_throttled_or_server_fault() => {
                 tracing::debug!(%error, attempt, "trying again");
                 let step = BACKOFF * 2u32.pow(attempt - 1);
                 tokio::time::sleep(step.mul_f64(0.5 + random::fraction())).await;

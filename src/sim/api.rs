@@ -1,51 +1,38 @@
-//! The SSM API: AWS JSON 1.1 over the operations that a Session Manager client needs.
+//! The API: SSM's session operations and STS GetCallerIdentity.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::sim::agent::Status;
+use crate::sim::api_call::{ApiCall, ApiService};
 use crate::sim::clock;
+use crate::sim::exception::ApiException;
 use crate::sim::faults::ApiEffect;
-use crate::sim::http::Request;
-use crate::sim::journal::Event;
+use crate::sim::journal::SimEvent;
 use crate::sim::listing;
-use crate::sim::mailbox::{Control, RelayHandle};
 use crate::sim::relay::Relay;
-use crate::sim::sessions::{Session, SessionInfo, SessionState, SharedAgent};
+use crate::sim::relay_handle::{Control, RelayHandle};
+use crate::sim::sessions::{SessionEntry, SessionInfo, SessionState, SharedAgent};
 use crate::sim::shared::{Shared, lock};
-use crate::sim::sigv4::{Signed, verify};
+use crate::sim::sigv4::{SignatureError, Signed, verify};
+use crate::sim::sts;
 
-const SIGNING_NAME: &str = "ssm";
-
-/// What the connection does with an API call.
+/// What the server does with an API call.
 #[derive(Debug)]
-pub(super) enum Answer {
-    /// Sends this, perhaps late.
-    Send { status: u16, body: String, after: Duration },
-    /// Says nothing for ever.
+pub(super) enum Reply {
+    /// Sends a response after a delay.
+    Send { response: Response<Full<Bytes>>, after: Duration },
+    /// Never answers.
     Hang,
-    /// Closes.
+    /// Closes the connection.
     Disconnect,
-}
-
-/// An error as the API words it.
-#[derive(Debug)]
-pub(super) struct ApiError {
-    code: String,
-    message: String,
-}
-
-impl ApiError {
-    pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into() }
-    }
-
-    fn status(&self) -> u16 {
-        if self.code.contains("Internal") || self.code.contains("Unavailable") { 500 } else { 400 }
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -69,80 +56,84 @@ struct OneTarget {
     target: String,
 }
 
-/// Answers a call.
-pub(super) fn answer(shared: &Arc<Shared>, request: &Request) -> Answer {
-    if request.body.starts_with(b"Action=") {
-        return refuse_query(shared, &request.body);
-    }
-    let target = request.header("x-amz-target").unwrap_or_default();
-    let operation = target.strip_prefix("AmazonSSM.").unwrap_or(&target).to_owned();
-    let effect = shared.with_faults(|faults| faults.take_api(&operation));
-    let result = authenticate(shared, request).and_then(|()| match &effect {
-        Some(ApiEffect::Error { code, message }) => Err(ApiError::new(code, message.clone())),
-        _ => perform(shared, &operation, &request.body, effect.as_ref()),
-    });
-    let session = session_of(&result, &request.body);
-    let error = result.as_ref().err().map(|error| error.code.clone());
-    shared.note(Event::Api { operation, session, error });
-    match effect {
-        Some(ApiEffect::Hang) => Answer::Hang,
-        Some(ApiEffect::Disconnect) => Answer::Disconnect,
-        Some(ApiEffect::Delay(after)) => send(result, after),
-        Some(ApiEffect::Error { .. } | ApiEffect::EmptyToken | ApiEffect::NewStreamUrl) | None => {
-            send(result, Duration::ZERO)
+/// Answers an API call.
+pub(super) fn answer(shared: &Arc<Shared>, head: &Parts, body: &[u8]) -> Reply {
+    let call = ApiCall::read(head, body);
+    let effect = shared.with_faults(|faults| faults.take_api(&call.operation));
+    let result = match &effect {
+        Some(ApiEffect::Error { code, message }) => {
+            authenticate(shared, call.service, head, body).and(Err(ApiException::new(code, message.clone())))
         }
-    }
-}
-
-/// Answers a call of EC2's protocol: it is not simulated, and says no as if the caller had no permission.
-fn refuse_query(shared: &Shared, body: &[u8]) -> Answer {
-    const CODE: &str = "UnauthorizedOperation";
-    let words = String::from_utf8_lossy(body);
-    let action = words.split('&').next().and_then(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
-    shared.note(Event::Api { operation: action.to_owned(), session: None, error: Some(CODE.to_owned()) });
-    let body = format!(
-        "<Response><Errors><Error><Code>{CODE}</Code><Message>fumidai-sim plays no EC2</Message></Error></Errors>\
-         <RequestID>0</RequestID></Response>"
-    );
-    Answer::Send { status: 403, body, after: Duration::ZERO }
-}
-
-fn send(result: Result<Value, ApiError>, after: Duration) -> Answer {
-    match result {
-        Ok(body) => Answer::Send { status: 200, body: body.to_string(), after },
-        Err(error) => {
-            let body = json!({ "__type": error.code, "Message": error.message, "message": error.message })
-                .to_string();
-            Answer::Send { status: error.status(), body, after }
-        }
-    }
-}
-
-fn session_of(result: &Result<Value, ApiError>, body: &[u8]) -> Option<String> {
-    let answered = result.as_ref().ok().and_then(|value| value.get("SessionId")?.as_str().map(str::to_owned));
-    let asked = || serde_json::from_slice::<OneSession>(body).ok().map(|one| one.session_id);
-    answered.or_else(asked).filter(|id| !id.is_empty())
-}
-
-fn authenticate(shared: &Shared, request: &Request) -> Result<(), ApiError> {
-    let signed = Signed {
-        method: &request.method,
-        target: &request.target,
-        headers: &request.headers,
-        payload: &request.body,
-        service: SIGNING_NAME,
-        region: &shared.config.region,
+        _ => perform(shared, &call, head, body, effect.as_ref()),
     };
-    let verified = verify(signed, &lock(&shared.keyring), clock::unix_s());
-    verified.map_err(|refusal| ApiError::new(refusal.code(), refusal.to_string()))
+    let (session, operation) = (session_of(&result, body), call.operation.clone());
+    let error = result.as_ref().err().map(|error| error.code.clone());
+    shared.note(SimEvent::Api { operation, session, error });
+    let send = |after| Reply::Send { response: call.response(result), after };
+    match effect {
+        Some(ApiEffect::Hang) => Reply::Hang,
+        Some(ApiEffect::Disconnect) => Reply::Disconnect,
+        Some(ApiEffect::Delay(after)) => send(after),
+        Some(ApiEffect::Error { .. } | ApiEffect::EmptyToken | ApiEffect::NewStreamUrl) | None => {
+            send(Duration::ZERO)
+        }
+    }
+}
+
+fn session_of(result: &Result<String, ApiException>, body: &[u8]) -> Option<String> {
+    let id = |json: &[u8]| serde_json::from_slice::<OneSession>(json).ok().map(|one| one.session_id);
+    let answered = result.as_ref().ok().and_then(|json| id(json.as_bytes())).filter(|id| !id.is_empty());
+    answered.or_else(|| id(body)).filter(|id| !id.is_empty())
 }
 
 fn perform(
     shared: &Arc<Shared>,
+    call: &ApiCall,
+    head: &Parts,
+    body: &[u8],
+    effect: Option<&ApiEffect>,
+) -> Result<String, ApiException> {
+    authenticate(shared, call.service, head, body)?;
+    match call.service {
+        ApiService::Ssm => ssm(shared, &call.operation, body, effect).map(|json| json.to_string()),
+        ApiService::Sts => sts::answer(shared, &call.operation),
+        ApiService::Ec2 => Err(not_simulated("UnauthorizedOperation", "EC2")),
+        ApiService::Ecs => Err(not_simulated("AccessDeniedException", "ECS")),
+    }
+}
+
+/// Refuses a call as if the caller had no permission, which no client retries.
+fn not_simulated(code: &str, service: &str) -> ApiException {
+    let message =
+        format!("fumidai-sim does not simulate {service}; set AWS_ENDPOINT_URL_{service} to a moto server");
+    ApiException::new(code, message)
+}
+
+fn authenticate(
+    shared: &Shared,
+    service: ApiService,
+    head: &Parts,
+    payload: &[u8],
+) -> Result<(), ApiException> {
+    let check = |service| {
+        let signed = Signed { head, payload, service, region: &shared.config.region };
+        verify(signed, &lock(&shared.keyring), clock::unix_s())
+    };
+    match service {
+        ApiService::Ssm => {
+            check("ssm").map_err(|error: SignatureError| ApiException::new(error.code(), error.to_string()))
+        }
+        ApiService::Sts => check("sts").map_err(|error| sts::refuse(&error)),
+        ApiService::Ec2 | ApiService::Ecs => Ok(()),
+    }
+}
+
+fn ssm(
+    shared: &Arc<Shared>,
     operation: &str,
     body: &[u8],
     effect: Option<&ApiEffect>,
-) -> Result<Value, ApiError> {
+) -> Result<Value, ApiException> {
     match operation {
         "StartSession" => start_session(shared, parse(body)?),
         "ResumeSession" => resume_session(shared, &parse(body)?, effect),
@@ -150,26 +141,28 @@ fn perform(
         "GetConnectionStatus" => Ok(connection_status(shared, &parse(body)?)),
         "DescribeSessions" => listing::sessions(shared, parse(body)?),
         "DescribeInstanceInformation" => listing::instances(shared, parse(body)?),
-        other => {
-            Err(ApiError::new("UnknownOperationException", format!("fumidai-sim does not know `{other}`")))
-        }
+        other => Err(ApiException::new(
+            "UnknownOperationException",
+            format!("fumidai-sim does not simulate {other}"),
+        )),
     }
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::new("SerializationException", error.to_string()))
+fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ApiException> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiException::new("SerializationException", error.to_string()))
 }
 
-fn start_session(shared: &Arc<Shared>, request: StartSession) -> Result<Value, ApiError> {
+fn start_session(shared: &Arc<Shared>, request: StartSession) -> Result<Value, ApiException> {
     let properties = properties(&request)?;
     if !is_online(shared, &request.target) {
-        return Err(ApiError::new("TargetNotConnected", format!("{} is not connected.", request.target)));
+        return Err(ApiException::new("TargetNotConnected", format!("{} is not connected.", request.target)));
     }
     let (handle, inputs) = RelayHandle::channel();
     let agent = SharedAgent::default();
-    let mut dice = lock(&shared.dice);
+    let mut rng = lock(&shared.rng);
     let id =
-        format!("{}-{:017x}", shared.config.principal, u128::from(dice.roll()) & 0xf_ffff_ffff_ffff_ffff);
+        format!("{}-{:017x}", shared.config.principal, u128::from(rng.next_u64()) & 0xf_ffff_ffff_ffff_ffff);
     let info = SessionInfo {
         id: id.clone(),
         target: request.target,
@@ -181,24 +174,19 @@ fn start_session(shared: &Arc<Shared>, request: StartSession) -> Result<Value, A
         ended: None,
         end: None,
     };
-    let mut session = Session::new(info, handle, agent.clone(), &mut dice);
-    let token = session.issue_token(clock::now(), &mut dice);
-    let (own_dice, url) = (dice.fork(), stream_url(shared, &session));
-    drop(dice);
+    let mut session = SessionEntry::new(info, handle, agent.clone(), &mut rng);
+    let token = session.issue_token(clock::now(), &mut rng);
+    let (relay_rng, url) = (rng.fork(), stream_url(shared, &session));
+    drop(rng);
     lock(&shared.sessions).insert(session);
     let mut config = lock(&shared.agent).clone();
     (config.session_id, config.properties) = (id.clone(), properties);
-    tokio::spawn(
-        shared
-            .stop
-            .clone()
-            .run_until_cancelled_owned(Relay::new(shared.clone(), config, inputs, agent, own_dice).run()),
-    );
+    shared.spawn(Relay::new(shared.clone(), config, inputs, agent, relay_rng).run());
     Ok(json!({ "SessionId": id, "TokenValue": token, "StreamUrl": url }))
 }
 
-/// Returns the properties that the document makes of the parameters.
-fn properties(request: &StartSession) -> Result<Value, ApiError> {
+/// Returns the properties that the document derives from the parameters.
+fn properties(request: &StartSession) -> Result<Value, ApiException> {
     let document = request.document_name.as_deref().unwrap_or("SSM-SessionManagerRunShell");
     let (defaults, forwards): (&[(&str, &str)], bool) = match document {
         "AWS-StartSSHSession" => (&[("portNumber", "22")], false),
@@ -209,7 +197,7 @@ fn properties(request: &StartSession) -> Result<Value, ApiError> {
         other => {
             let message =
                 format!("Document with name {other} does not exist. (fumidai-sim has Port documents only)");
-            return Err(ApiError::new("InvalidDocument", message));
+            return Err(ApiException::new("InvalidDocument", message));
         }
     };
     let mut properties = Map::new();
@@ -221,7 +209,10 @@ fn properties(request: &StartSession) -> Result<Value, ApiError> {
         match one {
             Some(value) if properties.contains_key(name) => properties.insert(name.clone(), value.into()),
             Some(_) | None => {
-                return Err(ApiError::new("InvalidParameters", format!("Parameter {name} is not valid.")));
+                return Err(ApiException::new(
+                    "InvalidParameters",
+                    format!("Parameter {name} is not valid."),
+                ));
             }
         };
     }
@@ -235,24 +226,25 @@ fn resume_session(
     shared: &Shared,
     request: &OneSession,
     effect: Option<&ApiEffect>,
-) -> Result<Value, ApiError> {
-    let mut dice = lock(&shared.dice);
+) -> Result<Value, ApiException> {
+    let mut rng = lock(&shared.rng);
     let mut sessions = lock(&shared.sessions);
-    let gone =
-        || ApiError::new("DoesNotExistException", format!("Session {} does not exist.", request.session_id));
-    let session = sessions.find(&request.session_id).ok_or_else(gone)?;
+    let missing = || {
+        ApiException::new("DoesNotExistException", format!("Session {} does not exist.", request.session_id))
+    };
+    let session = sessions.find(&request.session_id).ok_or_else(missing)?;
     if let Some(ApiEffect::EmptyToken) = effect {
         return Ok(
             json!({ "SessionId": session.info.id, "TokenValue": "", "StreamUrl": stream_url(shared, session) }),
         );
     }
     if session.info.end.is_some() {
-        return Err(gone());
+        return Err(missing());
     }
     if let Some(ApiEffect::NewStreamUrl) = effect {
-        session.move_stream(&mut dice);
+        session.move_stream(&mut rng);
     }
-    let token = session.issue_token(clock::now(), &mut dice);
+    let token = session.issue_token(clock::now(), &mut rng);
     Ok(json!({ "SessionId": session.info.id, "TokenValue": token, "StreamUrl": stream_url(shared, session) }))
 }
 
@@ -261,11 +253,11 @@ fn terminate_session(shared: &Shared, request: &OneSession) -> Value {
     json!({ "SessionId": request.session_id })
 }
 
-/// Ends a session from the service's side, with a text for the client.
+/// Ends a session from the service's side; `output` is the text for the client.
 pub(super) fn end_session(shared: &Shared, id: &str, output: &str) {
     shared.end(id, Status::Success, output);
     if let Some(session) = lock(&shared.sessions).find(id) {
-        // Its relay is gone if the session was over already.
+        // The send fails if the session had ended and its relay has stopped.
         let _ = session.relay.control.send(Control::Terminate { output: output.to_owned() });
     }
 }
@@ -279,7 +271,7 @@ fn is_online(shared: &Shared, id: &str) -> bool {
     shared.config.targets.iter().any(|target| target.id == id && target.online)
 }
 
-fn stream_url(shared: &Shared, session: &Session) -> String {
+fn stream_url(shared: &Shared, session: &SessionEntry) -> String {
     format!("{}{}", shared.stream_endpoint(), session.stream_target())
 }
 
@@ -293,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_fill_in_and_check_their_parameters() {
+    fn documents_have_default_parameters_and_refuse_unknown_ones() {
         let ssh = properties(&request("AWS-StartSSHSession", json!({}))).unwrap();
         assert_eq!(ssh, json!({ "portNumber": "22" }));
         let forward =
@@ -307,17 +299,5 @@ mod tests {
         assert_eq!(code("AWS-StartSSHSession", json!({ "host": ["db"] })), "InvalidParameters");
         assert_eq!(code("AWS-StartSSHSession", json!({ "portNumber": "22" })), "InvalidParameters");
         assert_eq!(code("AWS-RunShellScript", json!({})), "InvalidDocument");
-    }
-
-    #[test]
-    fn errors_have_the_services_form_and_status() {
-        let Answer::Send { status, body, .. } =
-            send(Err(ApiError::new("ThrottlingException", "slow")), Duration::ZERO)
-        else {
-            panic!("an error is sent")
-        };
-        assert_eq!(status, 400);
-        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["__type"], "ThrottlingException");
-        assert_eq!(ApiError::new("InternalServerError", "").status(), 500);
     }
 }

@@ -1,4 +1,4 @@
-//! The simulator's clocks: the one place of its I/O part that reads them.
+//! The simulator's clocks; no other file of the simulator reads the time.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,10 +20,10 @@ pub(super) fn unix_s() -> u64 {
     unix_ms() / 1000
 }
 
-/// Writes a Unix time in milliseconds as `2023-11-14T22:13:20.000Z`.
+/// Formats a Unix time in milliseconds as `2023-11-14T22:13:20.000Z`.
 pub(super) fn date(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    // Counted from 1 March of the year 0, so that leap days come last in their years.
+    // Counted from 1 March of the year 0, so that the leap day is the last day of a year.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -36,7 +36,7 @@ pub(super) fn date(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
 }
 
-/// Waits until a deadline; for ever if there is none.
+/// Waits until a deadline; without one it never returns.
 pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_follow_the_calendar() {
         assert_eq!(date(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(date(951_782_400_001), "2000-02-29T00:00:00.001Z");
         assert_eq!(date(1_700_000_000_000), "2023-11-14T22:13:20.000Z");

@@ -1,72 +1,72 @@
-//! What a simulator is given at its start.
+//! The configuration of a simulator.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::sim::agent::AgentConfig;
-use crate::sim::destination::Address;
 use crate::sim::faults::Faults;
 use crate::sim::sigv4::Credentials;
+use crate::sim::tcp_destination::Address;
 
-/// The configuration of a simulator; the default has one target that is online and one that is not.
+/// The configuration of a simulator; the default has one online and one offline target.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
-    /// The seed of every fault, token and identifier.
+    /// The seed of faults, tokens and identifiers.
     pub seed: u64,
     /// The loopback port to listen on; 0 takes a free one.
     pub port: u16,
     /// The region that signatures must name.
     pub region: String,
-    /// The credentials that are accepted at first.
+    /// The credentials at the start.
     pub credentials: Credentials,
-    /// Whether upgrades without a signature are accepted, as from the official plugin before 2025-11.
+    /// Whether unsigned upgrades are accepted, as the official plugin sent them before 2025-11.
     pub unsigned_upgrades: bool,
     /// The session name of the caller; session identifiers begin with it.
     pub principal: String,
-    /// What can be reached.
+    /// The managed nodes.
     pub targets: Vec<SimTarget>,
-    /// Where a port of the target itself really is; other ports are dialled on loopback.
+    /// The addresses of ports of the target; other ports are dialled on loopback.
     pub ports: HashMap<u16, SocketAddr>,
-    /// Where a remote host and port really are; others are dialled as they are.
+    /// The addresses of remote hosts and ports; others are looked up and dialled.
     pub hosts: HashMap<(String, u16), SocketAddr>,
-    /// The agents' template; sessions fill in their own identifier and properties.
+    /// The configuration of agents; a session sets its identifier and properties.
     pub agent: AgentConfig,
-    /// Whether the agent begins with StartSession and not with the client's first websocket.
+    /// Whether the agent starts at StartSession, not at the client's first websocket.
     pub agent_starts_early: bool,
-    /// How often the service pings a client.
+    /// The interval between pings to a client.
     pub ping_interval: Duration,
-    /// What goes wrong from the start.
+    /// The faults at the start.
     pub faults: Faults,
-    /// Serve `https` and `wss` with this identity; else `http` and `ws`.
+    /// The identity for `https` and `wss`; without it the simulator serves `http` and `ws`.
     pub tls: Option<TlsIdentity>,
-    /// The host in the addresses given out; it must lead to loopback.
+    /// The host in endpoints and stream URLs; it must resolve to loopback.
     pub hostname: String,
 }
 
 /// A managed node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimTarget {
-    /// Its identifier, as `i-0123456789abcdef0`.
+    /// The identifier, such as `i-0123456789abcdef0`.
     pub id: String,
-    /// Its name.
+    /// The Name tag.
     pub name: String,
-    /// Whether its agent is connected.
+    /// Whether the agent is connected.
     pub online: bool,
 }
 
-/// A certificate chain and its key, in PEM.
+/// A certificate chain and its private key, in PEM.
 #[derive(Clone, Debug)]
 pub struct TlsIdentity {
-    /// The chain.
+    /// The certificates.
     pub certificates_pem: String,
     /// The private key.
     pub key_pem: String,
 }
 
-/// The target of the default configuration that is online.
+/// The online target of the default configuration.
 pub const ONLINE_TARGET: &str = "i-0123456789abcdef0";
-/// The target of the default configuration whose agent is not connected.
+/// The offline target of the default configuration.
 pub const OFFLINE_TARGET: &str = "i-0fedcba9876543210";
 
 impl Default for SimConfig {
@@ -95,7 +95,7 @@ impl Default for SimConfig {
 }
 
 impl SimConfig {
-    /// Says where the agent really connects to.
+    /// Returns the address to which the agent connects.
     pub(super) fn address_of(&self, host: Option<&str>, port: u16) -> Address {
         let mapped = match host {
             None | Some("localhost" | "127.0.0.1") => self.ports.get(&port),
@@ -116,7 +116,7 @@ impl SimTarget {
     }
 }
 
-/// Makes credentials that are good for nothing but a simulator; each number gives others.
+/// Makes credentials for a simulator; each number gives different ones.
 pub fn dummy_credentials(number: u32) -> Credentials {
     Credentials {
         access_key_id: format!("AKIDFUMIDAISIM{number:06}"),

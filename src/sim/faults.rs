@@ -1,74 +1,73 @@
-//! What goes wrong: a plain value, changeable while the simulator runs.
+//! The faults of the service: a plain value, which can change while the simulator runs.
 //!
-//! Faults are orthogonal: a script of API answers and upgrade statuses, what either path does to messages, when and how
-//! the client's websocket is cut, the service's limits and manners. The agent's own knobs are in
-//! [`AgentConfig`](crate::sim::agent::AgentConfig).
+//! Faults are independent: scripted API answers and upgrade statuses, faults of either path, cuts of the client's
+//! websocket, and limits of the service. Options of the agent are in [`AgentConfig`](crate::sim::agent::AgentConfig).
 
 use std::time::Duration;
 
 use crate::sim::link::LinkConfig;
 
-/// Everything that goes wrong; the default is a faultless service.
+/// The faults of the service; the default has none.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Scripted API answers; the first that matches an operation is used up.
+    /// Scripted API answers; the first that matches an operation is used.
     pub api: Vec<ApiFault>,
-    /// Scripted answers to websocket upgrades, used up in order.
+    /// Scripted answers to websocket upgrades, used in order.
     pub upgrades: Vec<UpgradeFault>,
     /// The path from the client to the agent.
     pub to_agent: PathFaults,
     /// The path from the agent to the client.
     pub to_client: PathFaults,
-    /// When and how the client's websocket is cut.
+    /// The cuts of the client's websocket.
     pub cuts: Vec<Cut>,
-    /// What the service does not put up with.
+    /// The limits of the service.
     pub limits: Limits,
-    /// The agent says nothing any more once this step is reached.
-    pub agent_silent_at: Option<Step>,
-    /// Pings are not answered; decided for a websocket when it is opened.
+    /// The agent sends nothing after this step.
+    pub agent_silent_at: Option<SessionStep>,
+    /// Pings are not answered; read when a websocket is opened.
     pub never_pong: bool,
-    /// What happens to messages for an absent client.
+    /// What happens to messages while no client is attached.
     pub absent: Absent,
     /// The service sends start_publication first.
     pub start_publication: bool,
     /// The header form of channel_closed.
     pub closed_form: ClosedForm,
-    /// How long every dial of an agent takes, before it comes to connecting; an hour is a black hole.
+    /// The delay of every dial of an agent; an hour is a black hole.
     pub dial_delay: Duration,
-    /// A session ends when its client has sent no data, size, flag or token for so long.
+    /// A session ends when its client has sent no data, size, flag or token for this time.
     pub idle_timeout: Option<Duration>,
-    /// A session ends when it is so old.
+    /// A session ends at this age.
     pub max_duration: Option<Duration>,
-    /// A token works only once.
+    /// A token is valid once only.
     pub single_use_tokens: bool,
-    /// How long a token works.
+    /// How long a token is valid.
     pub token_lifetime: Option<Duration>,
 }
 
 /// One scripted answer of the API.
 #[derive(Clone, Debug)]
 pub struct ApiFault {
-    /// The operation's name, as `StartSession`.
+    /// The operation, such as `StartSession`.
     pub operation: String,
-    /// What happens.
+    /// The effect.
     pub effect: ApiEffect,
-    /// How many times.
+    /// The number of times.
     pub times: u32,
 }
 
-/// What happens to an API call.
+/// The effect on an API call.
 #[derive(Clone, Debug)]
 pub enum ApiEffect {
-    /// An error; names that say internal or unavailable are status 500, others 400.
+    /// An error; the status is 500 for names with `Internal` or `Unavailable`, else 400.
     Error {
-        /// The error's name.
+        /// The error code.
         code: String,
-        /// Its text.
+        /// The message.
         message: String,
     },
-    /// The right answer, late.
+    /// The correct answer after a delay.
     Delay(Duration),
-    /// No answer at all.
+    /// No answer.
     Hang,
     /// The connection is closed without an answer.
     Disconnect,
@@ -83,87 +82,87 @@ pub enum ApiEffect {
 pub struct UpgradeFault {
     /// The HTTP status.
     pub status: u16,
-    /// How many times.
+    /// The number of times.
     pub times: u32,
 }
 
-/// What one path does to messages.
+/// The faults of one path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PathFaults {
     /// Delay, loss, duplicates, reordering, bandwidth.
     pub link: LinkConfig,
-    /// The share of acknowledgements that vanish.
+    /// The share of acknowledgements that are lost.
     pub lost_acks: f64,
-    /// The share of stream messages whose digest is damaged.
+    /// The share of stream messages with a damaged digest.
     pub corrupt_digest: f64,
 }
 
 /// One scripted cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
-    /// When.
+    /// When the cut happens.
     pub when: CutWhen,
-    /// How.
+    /// How the websocket is cut.
     pub how: CutKind,
-    /// How many times.
+    /// The number of times.
     pub times: u32,
 }
 
 /// When a websocket is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutWhen {
-    /// After so many raw bytes after the upgrade, both directions together; in the middle of a frame if need be.
+    /// This many raw bytes after the upgrade, both directions together; in the middle of a frame if need be.
     Bytes(u64),
-    /// So long after it was opened.
+    /// This long after it was opened.
     After(Duration),
-    /// Before the message of this step is passed on; it is lost.
-    Before(Step),
+    /// Before the message of this step is passed on; the message is lost.
+    Before(SessionStep),
     /// After the message of this step was passed on.
-    Past(Step),
+    Past(SessionStep),
 }
 
-/// How a websocket is cut; what is on its way is lost.
+/// How a websocket is cut; messages in transit are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutKind {
     /// By a TCP reset.
     Reset,
     /// By close code 1000 with the reason "Bye", as the service does about every hour.
     Bye,
-    /// Not at all visibly: nothing is read or written any more.
+    /// The connection stays open, but nothing is read or written.
     BlackHole,
 }
 
-/// A step of a session that a cut or a silence can be tied to.
+/// A step of a session, at which a fault can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// The upgrade was answered; the token is awaited.
+pub enum SessionStep {
+    /// The upgrade is answered; the token is awaited.
     Upgraded,
-    /// The token was accepted.
+    /// The token is accepted.
     Opened,
     /// The agent's handshake request.
     HandshakeRequest,
     /// The client's handshake response.
     HandshakeResponse,
-    /// The agent's end of the handshake.
+    /// The agent's HandshakeComplete.
     HandshakeComplete,
     /// Data from the client.
     ClientOutput,
     /// Data from the agent.
     AgentOutput,
-    /// A flag from the client, as TerminateSession.
+    /// A flag from the client, such as TerminateSession.
     ClientFlag,
     /// The service's channel_closed.
     ChannelClosed,
 }
 
-/// What the service does not put up with.
+/// The limits of the service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Client messages per second; the websocket is closed when it is exceeded for 2 s.
+    /// Client messages per second; the websocket is closed when they are exceeded for 2 s.
     pub messages_per_second: Option<u32>,
     /// The longest message from a client.
     pub message_size: Option<usize>,
-    /// What happens to a longer one.
+    /// What happens to a longer message.
     pub oversized: Oversized,
 }
 
@@ -173,36 +172,36 @@ pub enum Oversized {
     /// The websocket is closed.
     #[default]
     Close,
-    /// It vanishes.
+    /// The message is dropped.
     Drop,
 }
 
-/// What happens to messages for an absent client.
+/// What happens to messages while no client is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Absent {
-    /// They vanish.
+    /// They are dropped.
     #[default]
     Drop,
-    /// They wait.
+    /// They are queued.
     Queue,
-    /// They vanish, and the agent gets pause_publication, and start_publication on the client's return.
+    /// They are dropped, and the agent receives pause_publication, then start_publication when a client is attached.
     Pause,
 }
 
-/// What a client sees of its agent's death.
+/// How the loss of an agent shows to its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AgentLoss {
-    /// The service says at once that the session is over, and not why.
+    /// The service ends the session at once, without a reason.
     #[default]
     Closed,
-    /// Nothing at all.
+    /// Nothing is sent.
     Silent,
 }
 
 /// The header form of channel_closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClosedForm {
-    /// Header length 112 and NUL padding, as seen from the service.
+    /// Header length 112 and NUL padding, as observed from the service.
     #[default]
     Service,
     /// Header length 116 and space padding.
@@ -210,7 +209,7 @@ pub enum ClosedForm {
 }
 
 impl Faults {
-    /// Adds an API error that is answered so many times.
+    /// Adds an API error that is returned `times` times.
     pub fn fail_api(&mut self, operation: &str, code: &str, message: &str, times: u32) {
         let effect = ApiEffect::Error { code: code.to_owned(), message: message.to_owned() };
         self.api.push(ApiFault { operation: operation.to_owned(), effect, times });
@@ -221,34 +220,34 @@ impl Faults {
         self.cuts.push(Cut { when, how, times });
     }
 
-    /// Gives both paths the same link.
+    /// Sets the link of both paths.
     pub fn set_link(&mut self, link: LinkConfig) {
         self.to_agent.link = link;
         self.to_client.link = link;
     }
 
-    /// Uses up the next scripted answer to an API call.
+    /// Takes the next scripted answer to an API call.
     pub(super) fn take_api(&mut self, operation: &str) -> Option<ApiEffect> {
         let fault = self.api.iter_mut().find(|fault| fault.operation == operation && fault.times > 0)?;
         fault.times -= 1;
         Some(fault.effect.clone())
     }
 
-    /// Uses up the next scripted answer to an upgrade.
+    /// Takes the next scripted answer to an upgrade.
     pub(super) fn take_upgrade(&mut self) -> Option<u16> {
         let fault = self.upgrades.iter_mut().find(|fault| fault.times > 0)?;
         fault.times -= 1;
         Some(fault.status)
     }
 
-    /// Uses up a cut that is due at exactly this moment.
+    /// Takes a cut that is due at exactly this moment.
     pub(super) fn take_cut(&mut self, when: CutWhen) -> Option<CutKind> {
         let cut = self.cuts.iter_mut().find(|cut| cut.when == when && cut.times > 0)?;
         cut.times -= 1;
         Some(cut.how)
     }
 
-    /// Uses up the cut by bytes for a new websocket.
+    /// Takes the cut by bytes for a new websocket.
     pub(super) fn take_byte_cut(&mut self) -> Option<(u64, CutKind)> {
         self.cuts.iter_mut().filter(|cut| cut.times > 0).find_map(|cut| match cut.when {
             CutWhen::Bytes(bytes) => {
@@ -259,7 +258,7 @@ impl Faults {
         })
     }
 
-    /// Returns the cut by age for a new websocket; it is used up when it happens.
+    /// Returns the age at which a new websocket is cut; the cut is taken when it happens.
     pub(super) fn next_timed_cut(&self) -> Option<Duration> {
         self.cuts.iter().filter(|cut| cut.times > 0).find_map(|cut| match cut.when {
             CutWhen::After(age) => Some(age),
@@ -273,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_are_used_up_in_order() {
+    fn scripted_answers_are_used_in_order() {
         let mut faults = Faults::default();
         faults.fail_api("StartSession", "ThrottlingException", "slow down", 2);
         faults.upgrades.push(UpgradeFault { status: 403, times: 1 });
@@ -285,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn cuts_happen_as_often_as_they_say() {
+    fn cuts_happen_the_scripted_number_of_times() {
         let mut faults = Faults::default();
         faults.cut(CutWhen::Bytes(1000), CutKind::Reset, 1);
-        faults.cut(CutWhen::Before(Step::ChannelClosed), CutKind::Bye, 1);
+        faults.cut(CutWhen::Before(SessionStep::ChannelClosed), CutKind::Bye, 1);
         assert_eq!(faults.take_byte_cut(), Some((1000, CutKind::Reset)));
         assert_eq!(faults.take_byte_cut(), None);
-        assert_eq!(faults.take_cut(CutWhen::Past(Step::ChannelClosed)), None);
-        assert_eq!(faults.take_cut(CutWhen::Before(Step::ChannelClosed)), Some(CutKind::Bye));
+        assert_eq!(faults.take_cut(CutWhen::Past(SessionStep::ChannelClosed)), None);
+        assert_eq!(faults.take_cut(CutWhen::Before(SessionStep::ChannelClosed)), Some(CutKind::Bye));
     }
 }

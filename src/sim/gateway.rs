@@ -1,12 +1,18 @@
-//! The message gateway: the websocket upgrade, its first message, and the pump between websocket and relay.
+//! The message gateway: the websocket upgrade, the first message, and the copying between websocket and relay.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
@@ -16,20 +22,20 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::sim::clock;
-use crate::sim::faults::{CutKind, CutWhen, Limits, Oversized, Step};
-use crate::sim::http::{Request, respond};
-use crate::sim::journal::{Detach, Event};
-use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayHandle};
+use crate::sim::fault_stream::FaultStream;
+use crate::sim::faults::{CutKind, CutWhen, Limits, Oversized, SessionStep};
+use crate::sim::journal::{Detach, SimEvent};
+use crate::sim::relay_handle::{AttachedClient, Control, Disconnect, Outgoing, RelayHandle};
+use crate::sim::response;
 use crate::sim::sessions::TokenRules;
 use crate::sim::shared::{Shared, lock};
-use crate::sim::sigv4::{Signed, verify};
-use crate::sim::tap::Tap;
+use crate::sim::sigv4::{Signed, header, verify};
 
 const SIGNING_NAME: &str = "ssmmessages";
 const PATH: &str = "/v1/data-channel/";
 const OUTGOING: usize = 256;
 
-type Socket = WebSocketStream<Tap>;
+type Socket = WebSocketStream<FaultStream>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -41,142 +47,149 @@ struct OpenDataChannelInput {
     client_version: String,
 }
 
-/// The cut after so many bytes: how it is done, and the news that they have passed, if they pass without breaking.
-struct Budget {
-    cut: Option<CutKind>,
-    spent: Arc<Notify>,
+/// The scripted cut at a byte.
+struct ByteCut {
+    kind: CutKind,
+    /// Notified when the bytes have passed; not used if the stream breaks there.
+    passed: Arc<Notify>,
 }
 
-impl Budget {
-    fn kind(&self) -> CutKind {
-        self.cut.unwrap_or(CutKind::Reset)
-    }
-}
-
-/// Why a websocket is left, and by whom.
+/// Why a websocket is closed.
 enum Exit {
     Client,
-    Order(Order),
+    Disconnect(Disconnect),
     Cut(CutKind),
     Limit(&'static str),
 }
 
-/// Says whether a request wants a data channel.
-pub(super) fn wants(request: &Request) -> bool {
-    request.path().starts_with(PATH)
+/// Returns whether a request is for a data channel.
+pub(super) fn is_data_channel(request: &Request<Incoming>) -> bool {
+    request.uri().path().starts_with(PATH)
 }
 
-/// Answers an upgrade and serves the websocket to its end.
-///
-/// # Errors
-/// Those of the connection before the upgrade is answered.
-pub(super) async fn serve(
-    shared: &Arc<Shared>,
-    mut tap: Tap,
-    rest: BytesMut,
-    request: Request,
-) -> io::Result<()> {
-    let session = request.path().trim_start_matches(PATH).to_owned();
-    let admitted = admit(shared, &session, &request);
+/// Answers an upgrade request; an accepted websocket is served by its own task.
+pub(super) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    let session = head.uri.path().trim_start_matches(PATH).to_owned();
+    let admitted = admit(shared, &session, &head);
     let (status, why) = match &admitted {
         Ok(_) => (101, None),
         Err((status, why)) => (*status, Some(why.clone())),
     };
-    shared.note(Event::Upgrade { session: session.clone(), status, why: why.clone() });
-    let Ok(accept) = admitted else {
-        return respond(&mut tap, status, &[("connection", "close")], why.unwrap_or_default().as_bytes())
-            .await;
+    shared.note(SimEvent::Upgrade { session: session.clone(), status, why: why.clone() });
+    let mut response = response::plain(status, why.unwrap_or_default());
+    let headers = response.headers_mut();
+    match admitted {
+        Ok(accept) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+            shared.spawn(serve(shared.clone(), upgraded, session));
+        }
+        Err(_) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    response
+}
+
+/// Takes the connection back from hyper once the upgrade is answered, and serves the websocket until it is closed.
+async fn serve(shared: Arc<Shared>, upgraded: OnUpgrade, session: String) {
+    let parts = upgraded.await.map(|upgraded| upgraded.downcast::<TokioIo<FaultStream>>());
+    let Ok(Ok(parts)) = parts else {
+        tracing::debug!(session, "the connection was closed before the upgrade was answered");
+        return;
     };
-    let headers =
-        [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", accept.as_str())];
-    respond(&mut tap, 101, &headers, b"").await?;
-    let budget = shared.with_faults(|faults| {
+    let (mut stream, rest) = (parts.io.into_inner(), parts.read_buf);
+    let byte_cut = shared.with_faults(|faults| {
         if faults.never_pong {
-            tap.ignore_pings();
+            stream.ignore_pings();
         }
         faults.take_byte_cut()
     });
-    let spent = Arc::new(Notify::new());
-    match budget {
-        Some((bytes, CutKind::Bye)) => tap.set_milestone(bytes, spent.clone()),
-        Some((bytes, CutKind::Reset | CutKind::BlackHole)) => tap.set_budget(bytes),
+    let passed = Arc::new(Notify::new());
+    match byte_cut {
+        Some((bytes, CutKind::Bye)) => stream.notify_after(bytes, passed.clone()),
+        Some((bytes, CutKind::Reset | CutKind::BlackHole)) => stream.break_after(bytes),
         None => {}
     }
-    let rest = tap.filter(&rest);
-    let socket = WebSocketStream::from_partially_read(tap, rest, Role::Server, None).await;
-    converse(shared, socket, &session, Budget { cut: budget.map(|(_, kind)| kind), spent }).await;
-    Ok(())
+    let rest = stream.filter(&rest);
+    let socket = WebSocketStream::from_partially_read(stream, rest, Role::Server, None).await;
+    let byte_cut = ByteCut { kind: byte_cut.map_or(CutKind::Reset, |(_, kind)| kind), passed };
+    run_websocket(&shared, socket, &session, byte_cut).await;
 }
 
-/// Judges an upgrade; returns the key that accepts it.
-fn admit(shared: &Shared, session: &str, request: &Request) -> Result<String, (u16, String)> {
+/// Checks an upgrade request; returns the value of `sec-websocket-accept`, or a status and a reason.
+fn admit(shared: &Shared, session: &str, head: &Parts) -> Result<HeaderValue, (u16, String)> {
     if let Some(status) = shared.with_faults(|faults| faults.take_upgrade()) {
         return Err((status, "scripted".to_owned()));
     }
-    authenticate(shared, request).map_err(|why| (403, why))?;
+    authenticate(shared, head).map_err(|why| (403, why))?;
     let target = lock(&shared.sessions).find(session).map(|session| session.stream_target());
     match target {
         None => return Err((404, "no such session".to_owned())),
-        Some(target) if target != request.target => {
-            return Err((400, "not the stream url that was given out".to_owned()));
+        Some(target) if head.uri != *target => {
+            return Err((400, "the url is not the session's StreamUrl".to_owned()));
         }
         Some(_) => {}
     }
-    if !request.has_token("upgrade", "websocket") || !request.has_token("connection", "upgrade") {
+    if !has_token(head, "upgrade", "websocket") || !has_token(head, "connection", "upgrade") {
         return Err((400, "not a websocket upgrade".to_owned()));
     }
-    let key = request.header("sec-websocket-key").ok_or_else(|| (400, "no sec-websocket-key".to_owned()))?;
-    Ok(derive_accept_key(key.as_bytes()))
+    let key = header(&head.headers, "sec-websocket-key");
+    let key = key.ok_or_else(|| (400, "no sec-websocket-key".to_owned()))?;
+    Ok(HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header value"))
 }
 
-fn authenticate(shared: &Shared, request: &Request) -> Result<(), String> {
-    if shared.config.unsigned_upgrades && request.header("authorization").is_none() {
+fn has_token(head: &Parts, name: &str, token: &str) -> bool {
+    let value = header(&head.headers, name).unwrap_or_default();
+    value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+fn authenticate(shared: &Shared, head: &Parts) -> Result<(), String> {
+    if shared.config.unsigned_upgrades && !head.headers.contains_key("authorization") {
         return Ok(());
     }
-    let signed = Signed {
-        method: &request.method,
-        target: &request.target,
-        headers: &request.headers,
-        payload: b"",
-        service: SIGNING_NAME,
-        region: &shared.config.region,
-    };
+    let signed = Signed { head, payload: b"", service: SIGNING_NAME, region: &shared.config.region };
     verify(signed, &lock(&shared.keyring), clock::unix_s())
-        .map_err(|refusal| format!("{}: {refusal}", refusal.code()))
+        .map_err(|error| format!("{}: {error}", error.code()))
 }
 
-/// Takes the first message, then pumps until one side has enough.
-async fn converse(shared: &Arc<Shared>, mut socket: Socket, session: &str, budget: Budget) {
-    if let Some(kind) = cut_at(shared, Step::Upgraded) {
-        shared.note(Event::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
+/// Checks the first message, then copies messages until the websocket is closed.
+async fn run_websocket(shared: &Shared, mut socket: Socket, session: &str, byte_cut: ByteCut) {
+    let detached = |kind| {
+        shared.note(SimEvent::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
+    };
+    if let Some(kind) = cut_at(shared, SessionStep::Upgraded) {
+        detached(kind);
         return cut(socket, kind).await;
     }
     let opened = match first_message(&mut socket).await {
         Some(text) => open(shared, session, &text),
-        None if socket.get_ref().is_exhausted() => {
-            let kind = budget.kind();
-            shared.note(Event::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
-            return cut(socket, kind).await;
+        None if socket.get_ref().is_broken() => {
+            detached(byte_cut.kind);
+            return cut(socket, byte_cut.kind).await;
         }
         None => Err("no first message".to_owned()),
     };
     let relay = match opened {
         Ok(relay) => relay,
         Err(why) => {
-            shared.note(Event::Rejected { session: session.to_owned(), why });
+            shared.note(SimEvent::Rejected { session: session.to_owned(), why });
             let reason = CloseFrame { code: CloseCode::Policy, reason: "rejected".into() };
             let _ = socket.close(Some(reason)).await;
             return;
         }
     };
-    if let Some(kind) = shared.with_faults(|faults| faults.take_cut(CutWhen::Before(Step::Opened))) {
-        shared.note(Event::Detached { session: session.to_owned(), why: Detach::Cut(kind) });
+    if let Some(kind) = shared.with_faults(|faults| faults.take_cut(CutWhen::Before(SessionStep::Opened))) {
+        detached(kind);
         return cut(socket, kind).await;
     }
-    attend(shared, socket, &relay, &budget).await;
+    copy(shared, socket, &relay, &byte_cut).await;
 }
 
-fn cut_at(shared: &Shared, step: Step) -> Option<CutKind> {
+fn cut_at(shared: &Shared, step: SessionStep) -> Option<CutKind> {
     shared.with_faults(|faults| {
         faults.take_cut(CutWhen::Before(step)).or_else(|| faults.take_cut(CutWhen::Past(step)))
     })
@@ -195,7 +208,7 @@ async fn first_message(socket: &mut Socket) -> Option<String> {
     None
 }
 
-/// Judges the first message.
+/// Checks the first message; returns the session's relay, or why the message is rejected.
 fn open(shared: &Shared, session: &str, text: &str) -> Result<RelayHandle, String> {
     let input: OpenDataChannelInput = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if input.message_schema_version != "1.0" {
@@ -214,64 +227,65 @@ fn open(shared: &Shared, session: &str, text: &str) -> Result<RelayHandle, Strin
     let mut sessions = lock(&shared.sessions);
     let entry = sessions.find(session).ok_or("no such session")?;
     if entry.info.end.is_some() {
-        return Err("the session is over".to_owned());
+        return Err("the session has ended".to_owned());
     }
     entry.redeem(&input.token_value, clock::now(), rules)?;
     let relay = entry.relay.clone();
     drop(sessions);
     let (session, client_id, client_version) = (session.to_owned(), input.client_id, input.client_version);
-    shared.note(Event::Opened { session, client_id, client_version });
+    shared.note(SimEvent::Opened { session, client_id, client_version });
     Ok(relay)
 }
 
-async fn attend(shared: &Shared, socket: Socket, relay: &RelayHandle, budget: &Budget) {
-    let id = lock(&shared.dice).roll();
+/// Copies messages both ways until the websocket is closed or cut.
+async fn copy(shared: &Shared, socket: Socket, relay: &RelayHandle, byte_cut: &ByteCut) {
+    let id = lock(&shared.rng).next_u64();
     let (outgoing, outgoing_inputs) = mpsc::channel(OUTGOING);
-    let (order, mut orders) = watch::channel(None);
-    // If the relay is gone, the session has just ended, and the dropped order ends the wait below.
-    let _ = relay.control.send(Control::Attach(Client { id, outgoing, order }));
+    let (disconnect, mut disconnects) = watch::channel(None);
+    // The send fails if the session has just ended; the client then closes its websocket.
+    let _ = relay.control.send(Control::Attach(AttachedClient { id, outgoing, disconnect }));
     let (limits, age) = shared.with_faults(|faults| (faults.limits, faults.next_timed_cut()));
     let (mut sink, mut stream) = socket.split();
     let exit = tokio::select! {
         biased;
-        order = next_order(&mut orders) => Exit::Order(order),
+        disconnect = disconnected(&mut disconnects) => Exit::Disconnect(disconnect),
         exit = write(&mut sink, outgoing_inputs, shared.config.ping_interval) => exit,
         exit = read(&mut stream, &relay.messages, limits) => exit,
         kind = timed_cut(shared, age) => Exit::Cut(kind),
-        () = budget.spent.notified() => Exit::Cut(budget.kind()),
+        () = byte_cut.passed.notified() => Exit::Cut(byte_cut.kind),
     };
     let Ok(mut socket) = stream.reunite(sink) else { return };
     let exit = match exit {
-        Exit::Client if socket.get_ref().is_exhausted() => Exit::Cut(budget.kind()),
-        exit @ (Exit::Client | Exit::Order(_) | Exit::Cut(_) | Exit::Limit(_)) => exit,
+        Exit::Client if socket.get_ref().is_broken() => Exit::Cut(byte_cut.kind),
+        exit @ (Exit::Client | Exit::Disconnect(_) | Exit::Cut(_) | Exit::Limit(_)) => exit,
     };
     match exit {
-        Exit::Client => leave(relay, id, Detach::Client),
-        Exit::Order(Order::Replaced) => {}
-        // Its relay knows already: it gave the order.
-        Exit::Order(Order::Cut(kind)) => cut(socket, kind).await,
+        Exit::Client => detach(relay, id, Detach::Client),
+        Exit::Disconnect(Disconnect::Replaced) => {}
+        // The relay requested the cut, so it needs no `Detach`.
+        Exit::Disconnect(Disconnect::Cut(kind)) => cut(socket, kind).await,
         Exit::Cut(kind) => {
-            leave(relay, id, Detach::Cut(kind));
+            detach(relay, id, Detach::Cut(kind));
             cut(socket, kind).await;
         }
         Exit::Limit(which) => {
-            leave(relay, id, Detach::Limit(which));
+            detach(relay, id, Detach::Limit(which));
             let _ = socket.close(Some(CloseFrame { code: CloseCode::Policy, reason: which.into() })).await;
         }
     }
 }
 
-fn leave(relay: &RelayHandle, client: u64, why: Detach) {
+fn detach(relay: &RelayHandle, client: u64, why: Detach) {
     let _ = relay.control.send(Control::Detach { client, why });
 }
 
-async fn next_order(orders: &mut watch::Receiver<Option<Order>>) -> Order {
+async fn disconnected(requests: &mut watch::Receiver<Option<Disconnect>>) -> Disconnect {
     loop {
-        if let Some(order) = *orders.borrow_and_update() {
-            return order;
+        if let Some(request) = *requests.borrow_and_update() {
+            return request;
         }
-        if orders.changed().await.is_err() {
-            // The session is over; the client is to close.
+        if requests.changed().await.is_err() {
+            // The session has ended; the client closes its websocket.
             std::future::pending::<()>().await;
         }
     }
@@ -301,7 +315,7 @@ async fn write(
                 tokio::select! {
                     next = outgoing.recv() => match next {
                         Some(next) => Some(next),
-                        // The relay is done with this client; reading goes on until it closes.
+                        // The session has ended; reading goes on until the client closes.
                         None => std::future::pending().await,
                     },
                     () = tokio::time::sleep(ping_interval) => None,
@@ -312,7 +326,7 @@ async fn write(
             Some(Outgoing::Message(message)) => Message::Binary(message),
             Some(Outgoing::Cut(kind)) => {
                 let _ = sink.flush().await;
-                return Exit::Order(Order::Cut(kind));
+                return Exit::Disconnect(Disconnect::Cut(kind));
             }
             None => Message::Ping(Bytes::from_static(b"keepalive")),
         };
@@ -341,7 +355,7 @@ async fn read(stream: &mut SplitStream<Socket>, messages: &mpsc::Sender<Bytes>, 
                 Oversized::Drop => continue,
             }
         }
-        // After the session's end there is nobody to take it.
+        // The send fails after the session's end.
         let _ = messages.send(bytes).await;
     }
     // The close handshake is completed by reading on.
@@ -349,7 +363,7 @@ async fn read(stream: &mut SplitStream<Socket>, messages: &mpsc::Sender<Bytes>, 
     Exit::Client
 }
 
-/// Counts messages per second; exceeding is two full seconds above the limit in a row.
+/// Counts messages per second; two full seconds above the limit in a row exceed it.
 struct Rate {
     second: Instant,
     count: u32,
@@ -371,7 +385,6 @@ impl Rate {
     }
 }
 
-/// Cuts a websocket.
 async fn cut(mut socket: Socket, kind: CutKind) {
     match kind {
         CutKind::Reset => socket.get_ref().reset_on_close(),

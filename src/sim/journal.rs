@@ -1,4 +1,4 @@
-//! What happened, in order, and a way to await it without sleeping.
+//! The list of events, and waiting for an event without polling.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,105 +6,105 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::sim::agent::Status;
-use crate::sim::faults::{CutKind, Step};
+use crate::sim::faults::{CutKind, SessionStep};
 
-/// Something that happened in the simulated service.
+/// An event of the simulated service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum SimEvent {
     /// An API call was answered.
     Api {
-        /// The operation, as `StartSession`.
+        /// The operation, such as `StartSession`.
         operation: String,
-        /// The session it was about.
+        /// The session.
         session: Option<String>,
-        /// The name of the error that was answered.
+        /// The error code of the answer.
         error: Option<String>,
     },
     /// A websocket upgrade was answered.
     Upgrade {
-        /// The session of its path.
+        /// The session in the path.
         session: String,
         /// The HTTP status.
         status: u16,
         /// Why it was refused.
         why: Option<String>,
     },
-    /// A websocket was opened with a good token.
+    /// A websocket was opened with a valid token.
     Opened {
         /// The session.
         session: String,
-        /// The client's identifier, the same for every websocket of a session.
+        /// The client's identifier.
         client_id: String,
         /// The client's version.
         client_version: String,
     },
-    /// A websocket was closed because its first message was not right.
+    /// A websocket was closed because its first message was not valid.
     Rejected {
         /// The session.
         session: String,
-        /// What was wrong.
+        /// The reason.
         why: String,
     },
-    /// A step was reached for the first time, or again.
+    /// A step was reached for the first time.
     Reached {
         /// The session.
         session: String,
         /// The step.
-        step: Step,
+        step: SessionStep,
     },
-    /// The client's websocket is gone.
+    /// The client's websocket was closed.
     Detached {
         /// The session.
         session: String,
-        /// Why.
+        /// The reason.
         why: Detach,
     },
     /// The agent dialled.
     Dialed {
         /// The session.
         session: String,
-        /// The stream that it was for; none without multiplexing.
+        /// The stream; `None` without multiplexing.
         stream: Option<u32>,
-        /// The remote host that was asked for; none is the target itself.
+        /// The requested remote host; `None` is the target.
         host: Option<String>,
-        /// The port that was asked for.
+        /// The requested port.
         port: u16,
-        /// Why it failed.
+        /// The error, if the dial failed.
         error: Option<String>,
     },
-    /// The session is over.
+    /// The session ended.
     Ended {
         /// The session.
         session: String,
-        /// How.
+        /// The status.
         status: Status,
         /// The text for the client.
         output: String,
     },
 }
 
-/// Why a websocket is gone.
+/// Why a websocket was closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detach {
-    /// The client closed it or broke it.
+    /// The client closed it, or it failed.
     Client,
     /// It was cut.
     Cut(CutKind),
-    /// A newer one took its place.
+    /// A newer websocket replaced it.
     Replaced,
     /// The client exceeded a limit.
     Limit(&'static str),
-    /// The session is over.
+    /// The session ended.
     Ended,
 }
 
 /// An event and its time.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Since the simulator's start.
+    /// The time since the simulator's start.
     pub at: Duration,
-    /// What happened.
-    pub event: Event,
+    /// The event.
+    pub event: SimEvent,
 }
 
 /// The list of events.
@@ -122,31 +122,31 @@ impl Journal {
         Self { start, entries, async_waiters: Notify::new(), blocking_waiters: Condvar::new() }
     }
 
-    pub(super) fn note(&self, now: Instant, event: Event) {
-        tracing::debug!(?event, "simulated");
+    pub(super) fn note(&self, now: Instant, event: SimEvent) {
+        tracing::debug!(?event, "simulator event");
         let at = now.saturating_duration_since(self.start);
         self.lock().push(Entry { at, event });
         self.async_waiters.notify_waiters();
         self.blocking_waiters.notify_all();
     }
 
-    /// Returns a copy of everything so far.
+    /// Returns a copy of all entries.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
-    /// Counts the events so far that satisfy a predicate.
-    pub fn count(&self, predicate: impl Fn(&Event) -> bool) -> usize {
+    /// Counts the events that satisfy a predicate.
+    pub fn count(&self, predicate: impl Fn(&SimEvent) -> bool) -> usize {
         self.lock().iter().filter(|entry| predicate(&entry.event)).count()
     }
 
     /// Counts the answered calls of one operation, errors included.
     pub fn calls(&self, name: &str) -> usize {
-        self.count(|event| matches!(event, Event::Api { operation, .. } if operation == name))
+        self.count(|event| matches!(event, SimEvent::Api { operation, .. } if operation == name))
     }
 
-    /// Waits until an event satisfies the predicate, past events included, and returns it.
-    pub async fn wait_for(&self, predicate: impl Fn(&Event) -> bool) -> Event {
+    /// Waits for an event that satisfies the predicate; past events count.
+    pub async fn wait_for(&self, predicate: impl Fn(&SimEvent) -> bool) -> SimEvent {
         loop {
             let notified = self.async_waiters.notified();
             if let Some(event) = self.find(&predicate) {
@@ -156,15 +156,19 @@ impl Journal {
         }
     }
 
-    /// The same for a thread without a runtime; `None` when the time is up.
-    pub fn wait_for_blocking(&self, timeout: Duration, predicate: impl Fn(&Event) -> bool) -> Option<Event> {
+    /// Does the same for a thread without a runtime; returns `None` after the timeout.
+    pub fn wait_for_blocking(
+        &self,
+        timeout: Duration,
+        predicate: impl Fn(&SimEvent) -> bool,
+    ) -> Option<SimEvent> {
         let absent = |entries: &mut Vec<Entry>| !entries.iter().any(|entry| predicate(&entry.event));
         let waited = self.blocking_waiters.wait_timeout_while(self.lock(), timeout, absent);
         let (entries, _) = waited.unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|entry| &entry.event).find(|event| predicate(event)).cloned()
     }
 
-    fn find(&self, predicate: &impl Fn(&Event) -> bool) -> Option<Event> {
+    fn find(&self, predicate: &impl Fn(&SimEvent) -> bool) -> Option<SimEvent> {
         self.lock().iter().map(|entry| &entry.event).find(|event| predicate(event)).cloned()
     }
 
@@ -179,8 +183,8 @@ mod tests {
 
     use super::*;
 
-    fn call(operation: &str) -> Event {
-        Event::Api { operation: operation.to_owned(), session: None, error: None }
+    fn call(operation: &str) -> SimEvent {
+        SimEvent::Api { operation: operation.to_owned(), session: None, error: None }
     }
 
     #[tokio::test]

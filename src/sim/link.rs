@@ -1,37 +1,37 @@
-//! An emulated link, one direction of it: delay, jitter, a bottleneck, loss, duplicates and reordering, all seeded.
+//! One direction of an emulated link: delay, jitter, a bottleneck, loss, duplicates and reordering, all seeded.
 //!
-//! A value without I/O: put messages in with [`Link::send`], take them out with [`Link::poll_deliver`], and look again at
-//! [`Link::poll_timeout`]. Jitter alone never reorders, as no TCP connection does; `reorder` holds a message back until
-//! later ones have passed it.
+//! It does no I/O: call [`Link::send`], then [`Link::poll_deliver`] until it returns `None`, and again at
+//! [`Link::poll_timeout`]. Jitter alone never reorders messages, as on TCP; `reorder` delays a message until later ones
+//! have overtaken it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::sim::dice::Dice;
+use crate::sim::rng::Rng;
 
-/// How long a held message waits for others to pass it at most.
+/// The longest time that a held message waits to be overtaken.
 const LONGEST_HOLD: Duration = Duration::from_millis(50);
 
-/// What a link does to messages; the default does nothing.
+/// The properties of a link; the default is an ideal link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// How long every message travels.
+    /// The delay of every message.
     pub delay: Duration,
-    /// At most so much longer, at random.
+    /// The maximum of a random extra delay.
     pub jitter: Duration,
-    /// The share of messages that vanish.
+    /// The share of messages that are lost.
     pub loss: f64,
-    /// The share of messages that arrive twice.
+    /// The share of messages that are duplicated.
     pub duplicate: f64,
-    /// The share of messages that are overtaken.
+    /// The share of messages that are reordered.
     pub reorder: f64,
-    /// By how many messages at most.
+    /// The maximum number of messages that overtake one.
     pub reorder_depth: u64,
-    /// The bottleneck's speed in bytes per second; none is unlimited.
+    /// The bandwidth in bytes per second; `None` is unlimited.
     pub bandwidth: Option<u64>,
-    /// How many bytes may queue before the bottleneck; more are lost.
+    /// The bytes that may queue at the bottleneck; more are lost.
     pub queue_limit: Option<usize>,
 }
 
@@ -50,20 +50,20 @@ impl Default for LinkConfig {
     }
 }
 
-/// What a link has done so far.
+/// The counters of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkStats {
-    /// Messages put in.
+    /// Messages sent.
     pub sent: u64,
-    /// Messages taken out.
+    /// Messages delivered.
     pub delivered: u64,
-    /// Messages that vanished, by chance or because the queue was full.
+    /// Messages lost, at random or because the queue was full.
     pub lost: u64,
-    /// Messages delivered twice.
+    /// Messages duplicated.
     pub duplicated: u64,
-    /// Messages held back to be overtaken.
+    /// Messages held to be overtaken.
     pub held: u64,
-    /// The most bytes that ever waited before the bottleneck.
+    /// The maximum of bytes queued at the bottleneck.
     pub peak_queue: usize,
 }
 
@@ -71,7 +71,7 @@ pub struct LinkStats {
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    dice: Dice,
+    rng: Rng,
     /// Ordered by arrival.
     travelling: VecDeque<Travelling>,
     held: Vec<Held>,
@@ -98,11 +98,11 @@ struct Held {
 }
 
 impl Link {
-    /// Makes an empty link.
+    /// Makes a link without messages.
     pub fn new(config: LinkConfig, seed: u64) -> Self {
         Self {
             config,
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             travelling: VecDeque::new(),
             held: Vec::new(),
             queue: VecDeque::new(),
@@ -113,19 +113,19 @@ impl Link {
         }
     }
 
-    /// Changes what happens to the messages that are sent from now on.
+    /// Changes the properties for messages that are sent later.
     pub fn set_config(&mut self, config: LinkConfig) {
         self.config = config;
     }
 
-    /// Puts a message in.
+    /// Sends a message.
     pub fn send(&mut self, now: Instant, message: Bytes) {
         self.stats.sent += 1;
-        let lost = self.dice.chance(self.config.loss);
-        let duplicated = self.dice.chance(self.config.duplicate);
-        let late = self.dice.chance(self.config.reorder);
-        let depth = 1 + self.dice.below(self.config.reorder_depth);
-        let jitter = self.config.jitter.mul_f64(self.dice.below(1_000_000) as f64 / 1e6);
+        let lost = self.rng.chance(self.config.loss);
+        let duplicated = self.rng.chance(self.config.duplicate);
+        let late = self.rng.chance(self.config.reorder);
+        let depth = 1 + self.rng.below(self.config.reorder_depth);
+        let jitter = self.config.jitter.mul_f64(self.rng.below(1_000_000) as f64 / 1e6);
         let Some(departs) = self.pass_bottleneck(now, message.len()) else {
             self.stats.lost += 1;
             return;
@@ -144,7 +144,7 @@ impl Link {
         }
     }
 
-    /// Takes out the next message that has arrived.
+    /// Returns the next message that has arrived.
     pub fn poll_deliver(&mut self, now: Instant) -> Option<Bytes> {
         loop {
             if let Some(at) = self.held.iter().position(|held| held.overtakers == 0 || held.until <= now) {
@@ -164,14 +164,14 @@ impl Link {
         }
     }
 
-    /// Returns when there may be something to take out.
+    /// Returns when `poll_deliver` is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let travelling = self.travelling.front().map(|first| first.arrives);
         let held = self.held.iter().map(|held| held.until).min();
         travelling.into_iter().chain(held).min()
     }
 
-    /// Loses everything that is on its way, as a cut does.
+    /// Drops all messages in transit.
     pub fn cut(&mut self) {
         self.stats.lost += (self.travelling.len() + self.held.len()) as u64;
         self.travelling.clear();
@@ -180,7 +180,7 @@ impl Link {
         (self.queued, self.bytes, self.free_at) = (0, 0, None);
     }
 
-    /// Returns how many bytes wait before the bottleneck.
+    /// Returns the bytes queued at the bottleneck.
     pub fn queued(&mut self, now: Instant) -> usize {
         while let Some((_, size)) = self.queue.pop_front_if(|(departed, _)| *departed <= now) {
             self.queued -= size;
@@ -188,17 +188,17 @@ impl Link {
         self.queued
     }
 
-    /// Returns how many bytes are on their way, the queue included.
+    /// Returns the bytes in transit, including the queue.
     pub fn in_flight(&self) -> usize {
         self.bytes
     }
 
-    /// Returns what happened so far.
+    /// Returns the counters.
     pub fn stats(&self) -> LinkStats {
         self.stats
     }
 
-    /// Returns when the message is through the bottleneck, or `None` if its queue is full.
+    /// Returns when the message has passed the bottleneck, or `None` if the queue is full.
     fn pass_bottleneck(&mut self, now: Instant, size: usize) -> Option<Instant> {
         let Some(bandwidth) = self.config.bandwidth.filter(|bandwidth| *bandwidth > 0) else {
             return Some(now);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_loses_what_is_on_its_way() {
+    fn a_cut_drops_the_messages_in_transit() {
         let start = Instant::now();
         let mut link = Link::new(LinkConfig { delay: ms(5), ..LinkConfig::default() }, 1);
         numbered(3).for_each(|message| link.send(start, message));

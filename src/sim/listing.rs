@@ -1,11 +1,11 @@
-//! The listing half of the API: sessions and managed nodes, with the filters that are used in practice.
+//! The listing operations of the API: sessions and managed nodes, with the common filters.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::sim::api::ApiError;
 use crate::sim::clock;
 use crate::sim::config::SimTarget;
+use crate::sim::exception::ApiException;
 use crate::sim::sessions::{SessionInfo, SessionState};
 use crate::sim::shared::{Shared, lock};
 
@@ -42,14 +42,14 @@ struct InstanceFilter {
 }
 
 /// Answers DescribeSessions.
-pub(super) fn sessions(shared: &Shared, request: DescribeSessions) -> Result<Value, ApiError> {
+pub(super) fn sessions(shared: &Shared, request: DescribeSessions) -> Result<Value, ApiException> {
     let active = match request.state.as_str() {
         "Active" => true,
         "History" => false,
-        _ => return Err(ApiError::new("ValidationException", "State must be Active or History")),
+        _ => return Err(ApiException::new("ValidationException", "State must be Active or History")),
     };
     let table = lock(&shared.sessions);
-    let owner = format!("arn:aws:sts::123456789012:assumed-role/simulated/{}", shared.config.principal);
+    let owner = shared.caller_arn();
     let matching = table.iter().map(|session| &session.info).filter(|info| {
         (info.state != SessionState::Terminated) == active
             && request.filters.iter().all(|filter| session_matches(info, &owner, filter))
@@ -88,7 +88,7 @@ fn describe_session(info: &SessionInfo, owner: &str) -> Value {
 }
 
 /// Answers DescribeInstanceInformation.
-pub(super) fn instances(shared: &Shared, request: DescribeInstances) -> Result<Value, ApiError> {
+pub(super) fn instances(shared: &Shared, request: DescribeInstances) -> Result<Value, ApiException> {
     let version = lock(&shared.agent).agent_version.clone();
     let matching =
         shared.config.targets.iter().filter(|target| request.filters.iter().all(|f| node_matches(target, f)));
@@ -133,7 +133,7 @@ fn ping_status(target: &SimTarget) -> &'static str {
     if target.online { "Online" } else { "ConnectionLost" }
 }
 
-/// Cuts a list into pages; the token is the place of the next item.
+/// Returns one page of a list; the token is the index of the next item.
 fn page(name: &str, all: Vec<Value>, max_results: Option<usize>, token: Option<&str>) -> Value {
     let from = token.and_then(|token| token.parse().ok()).unwrap_or(0).min(all.len());
     let to = (from + max_results.unwrap_or(MOST_RESULTS).max(1)).min(all.len());

@@ -1,43 +1,47 @@
-//! The simulated service, agent and host: a product of its own, and what the tests stand on.
+//! The simulated service, agent and ssh server: a tool for users (`fumidai-sim`), and the test double of fumidai.
 //!
-//! [`Simulator`] plays the SSM API and the message gateway on one loopback port; each session has an [`agent::Agent`],
-//! which really connects to the TCP port that was asked for. [`agent`] and [`link`] are values without I/O, driven on
-//! virtual time by the protocol's tests. It was written from `docs/protocol.md` and shares no code with the client's
-//! side ([`crate::channel`]), so that a mistake in one is not mirrored in the other. It knows no real credentials.
+//! [`Simulator`] plays the SSM API and the message gateway on one loopback port. Each session has an [`agent::Agent`],
+//! which connects to the requested TCP port. [`agent`] and [`link`] are values without I/O, which tests drive on virtual
+//! time. The simulator is written from `docs/protocol.md` and shares no code with the client's side
+//! ([`crate::channel`]), so that a mistake in one is not mirrored in the other. It uses no real credentials.
 
 pub mod agent;
 mod api;
+mod api_call;
 pub mod cli;
 mod clock;
 pub mod config;
 mod connections;
-mod destination;
-pub mod dice;
+mod exception;
+mod fault_stream;
 pub mod faults;
 mod gateway;
-pub mod host;
-mod http;
 pub mod journal;
 pub mod link;
 mod listing;
-mod mailbox;
 mod relay;
-mod scratch;
-mod service_messages;
+mod relay_handle;
+mod response;
+pub mod rng;
+mod sandbox;
+mod scratch_dir;
+mod server;
+mod service_message;
 pub mod sessions;
 mod shared;
 pub mod sigv4;
 pub mod simulator;
-mod stage;
-mod tap;
+pub mod ssh_server;
+mod sts;
+mod tcp_destination;
 
 pub use self::config::{OFFLINE_TARGET, ONLINE_TARGET, SimConfig, SimTarget, TlsIdentity};
 pub use self::faults::{AgentLoss, Faults};
-pub use self::host::Host;
-pub use self::journal::{Detach, Event, Journal};
+pub use self::journal::{Detach, Journal, SimEvent};
 pub use self::sessions::{SessionInfo, SessionState};
 pub use self::sigv4::Credentials;
 pub use self::simulator::Simulator;
+pub use self::ssh_server::SshServer;
 
 #[cfg(test)]
 mod tests;

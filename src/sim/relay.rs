@@ -1,7 +1,7 @@
-//! One session's relay: the agent, its destinations, both paths, and whatever client is there at the moment.
+//! The relay of one session: drives the agent, its destinations, both paths, and the attached client.
 //!
-//! A task per session. It passes messages on byte for byte, apart from what [`Faults`](crate::sim::faults::Faults) ask
-//! for, and is the only driver of the [`Agent`] value.
+//! Each session has one task. It passes messages on unchanged, except for [`Faults`](crate::sim::faults::Faults), and it
+//! is the only driver of the [`Agent`].
 
 mod destinations;
 mod lifetime;
@@ -13,26 +13,26 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::sim::agent::frame::{MessageType, type_of};
+use crate::sim::agent::message::{MessageKind, type_of};
 use crate::sim::agent::{Agent, AgentConfig, Status};
 use crate::sim::clock;
-use crate::sim::connections::{Connections, News};
-use crate::sim::destination::{Destination, Happened};
-use crate::sim::dice::Dice;
-use crate::sim::faults::{Absent, CutKind, CutWhen, PathFaults, Step};
-use crate::sim::journal::{Detach, Event};
+use crate::sim::connections::{ConnectionEvent, Connections};
+use crate::sim::faults::{Absent, CutKind, CutWhen, PathFaults, SessionStep};
+use crate::sim::journal::{Detach, SimEvent};
 use crate::sim::link::Link;
-use crate::sim::mailbox::{Client, Control, Order, Outgoing, RelayInputs};
 use crate::sim::relay::lifetime::Lifetime;
-use crate::sim::service_messages::{agent_step, channel_closed, client_step, publication};
+use crate::sim::relay_handle::{AttachedClient, Control, Disconnect, Outgoing, RelayInputs};
+use crate::sim::rng::Rng;
+use crate::sim::service_message::{agent_step, channel_closed, client_step, publication};
 use crate::sim::sessions::{SessionState, SharedAgent};
 use crate::sim::shared::Shared;
+use crate::sim::tcp_destination::{DestinationEvent, TcpDestination};
 
-/// Bytes on their way to the agent before the client is no longer read.
+/// Bytes in transit to the agent at which the client is no longer read.
 const MOST_TO_AGENT: usize = 8 * 1024 * 1024;
-/// Bytes on their way to the client before the destination is no longer read.
+/// Bytes in transit to the client at which the destination is no longer read.
 const MOST_TO_CLIENT: usize = 1024 * 1024;
-/// Messages that may wait behind the agent's blocked reader.
+/// Messages that may wait for the agent's blocked reader.
 const MOST_BACKLOG: usize = 256;
 
 pub(super) struct Relay {
@@ -41,27 +41,29 @@ pub(super) struct Relay {
     config: AgentConfig,
     inputs: RelayInputs,
     agent: SharedAgent,
-    destination: Destination,
+    destination: TcpDestination,
     connections: Connections,
     /// The host and port of the last dial.
     dialled: (Option<String>, u16),
     lifetime: Lifetime,
     to_agent: Link,
     to_client: Link,
-    dice: Dice,
-    client: Option<Client>,
+    rng: Rng,
+    client: Option<AttachedClient>,
     waiting: VecDeque<Bytes>,
+    /// The output of an ended session whose channel_closed is not sent yet.
     closing: Option<String>,
-    told: bool,
+    ended: bool,
+    /// The agent receives and sends nothing, by a fault.
     silent: bool,
-    reached: HashSet<Step>,
+    reached: HashSet<SessionStep>,
 }
 
-enum Woken {
+enum Wakeup {
     Control(Option<Control>),
     Message(Option<Bytes>),
-    Destination(Happened),
-    Connections(News),
+    Destination(DestinationEvent),
+    Connections(ConnectionEvent),
     Writable,
     Time,
 }
@@ -72,7 +74,7 @@ impl Relay {
         config: AgentConfig,
         inputs: RelayInputs,
         agent: SharedAgent,
-        mut dice: Dice,
+        mut rng: Rng,
     ) -> Self {
         let (to_agent, to_client) =
             shared.with_faults(|faults| (faults.to_agent.link, faults.to_client.link));
@@ -81,47 +83,47 @@ impl Relay {
             config,
             inputs,
             agent,
-            destination: Destination::default(),
+            destination: TcpDestination::default(),
             connections: Connections::new(),
             dialled: (None, 0),
             lifetime: Lifetime::new(clock::now()),
-            to_agent: Link::new(to_agent, dice.roll()),
-            to_client: Link::new(to_client, dice.roll()),
-            dice,
+            to_agent: Link::new(to_agent, rng.next_u64()),
+            to_client: Link::new(to_client, rng.next_u64()),
+            rng,
             client: None,
             waiting: VecDeque::new(),
             closing: None,
-            told: false,
+            ended: false,
             silent: false,
             reached: HashSet::new(),
             shared,
         }
     }
 
-    /// Runs until the session is over and its client knows.
+    /// Runs until the session has ended and channel_closed is sent.
     pub async fn run(mut self) {
         if self.shared.config.agent_starts_early {
             self.start_agent();
         }
         loop {
-            self.do_what_is_due();
+            self.handle_timeouts();
             self.drain();
             if self.is_over() {
                 return;
             }
             match self.wait().await {
-                Woken::Control(None) | Woken::Message(None) => return,
-                Woken::Control(Some(control)) => self.obey(control),
-                Woken::Message(Some(message)) => self.take_message(message),
-                Woken::Destination(happened) => self.take_happening(happened),
-                Woken::Connections(news) => self.take_news(news),
-                Woken::Writable | Woken::Time => {}
+                Wakeup::Control(None) | Wakeup::Message(None) => return,
+                Wakeup::Control(Some(control)) => self.handle_control(control),
+                Wakeup::Message(Some(message)) => self.handle_message_of_client(message),
+                Wakeup::Destination(event) => self.handle_destination(event),
+                Wakeup::Connections(event) => self.handle_connections(event),
+                Wakeup::Writable | Wakeup::Time => {}
             }
         }
     }
 
-    /// Looks at the time in every round, since a busy session may never come to wait for it.
-    fn do_what_is_due(&mut self) {
+    /// Called in every iteration, because a busy session may never wait for a timer.
+    fn handle_timeouts(&mut self) {
         let now = clock::now();
         self.expire(now);
         self.with_agent(|agent| {
@@ -132,10 +134,10 @@ impl Relay {
     }
 
     fn is_over(&self) -> bool {
-        self.told && self.closing.is_none()
+        self.ended && self.closing.is_none()
     }
 
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self) -> Wakeup {
         let (reads, backlog, agent_timeout) = self.with_agent(|agent| {
             let reads = agent.ready_for_data().then(|| agent.payload_size());
             (reads, agent.backlog(), agent.poll_timeout())
@@ -150,16 +152,16 @@ impl Relay {
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             biased;
-            control = self.inputs.control.recv() => Woken::Control(control),
-            happened = self.destination.next(reads) => Woken::Destination(happened),
-            news = self.connections.next() => Woken::Connections(news),
-            message = self.inputs.messages.recv(), if takes_messages => Woken::Message(message),
-            () = writable(blocked.as_ref()), if blocked.is_some() => Woken::Writable,
-            () = clock::sleep_until(deadline) => Woken::Time,
+            control = self.inputs.control.recv() => Wakeup::Control(control),
+            event = self.destination.next(reads) => Wakeup::Destination(event),
+            event = self.connections.next() => Wakeup::Connections(event),
+            message = self.inputs.messages.recv(), if takes_messages => Wakeup::Message(message),
+            () = writable(blocked.as_ref()), if blocked.is_some() => Wakeup::Writable,
+            () = clock::sleep_until(deadline) => Wakeup::Time,
         }
     }
 
-    fn obey(&mut self, control: Control) {
+    fn handle_control(&mut self, control: Control) {
         match control {
             Control::Attach(client) => self.attach(client),
             Control::Detach { client, why } => {
@@ -170,72 +172,72 @@ impl Relay {
             Control::Cut(kind) => self.cut(kind),
             Control::Terminate { output } => self.terminate(output),
             Control::LoseAgent(loss) => self.lose_agent(loss),
-            // What is new is looked at before the next wait.
-            Control::Reconsider => {}
-            Control::Inject(message) => self.to_client.send(clock::now(), message),
+            // The next iteration reads the faults.
+            Control::FaultsChanged => {}
         }
     }
 
-    fn attach(&mut self, client: Client) {
+    fn attach(&mut self, client: AttachedClient) {
         if let Some(old) = self.client.replace(client) {
-            old.order.send_replace(Some(Order::Replaced));
-            self.note(|session| Event::Detached { session, why: Detach::Replaced });
+            old.disconnect.send_replace(Some(Disconnect::Replaced));
+            self.note(|session| SimEvent::Detached { session, why: Detach::Replaced });
         }
         self.lifetime.input(clock::now());
         self.shared.set_state(&self.session, SessionState::Connected);
         let (start_first, absent) =
             self.shared.with_faults(|faults| (faults.start_publication, faults.absent));
         if start_first {
-            self.hand_over(publication(MessageType::StartPublication));
+            self.send_to_client(publication(MessageKind::StartPublication));
         }
         if absent == Absent::Pause {
-            self.publish(MessageType::StartPublication);
+            self.publish(MessageKind::StartPublication);
         }
         self.start_agent();
-        self.reach(Step::Opened);
+        self.reach(SessionStep::Opened);
     }
 
     fn start_agent(&mut self) {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         if agent.is_none() && !self.shared.is_ended(&self.session) {
-            *agent = Some(Agent::new(clock::now(), clock::unix_ms(), self.config.clone(), self.dice.roll()));
+            *agent =
+                Some(Agent::new(clock::now(), clock::unix_ms(), self.config.clone(), self.rng.next_u64()));
         }
     }
 
     fn detach(&mut self, why: Detach) {
         self.client = None;
-        self.note(|session| Event::Detached { session, why });
+        self.note(|session| SimEvent::Detached { session, why });
         self.shared.set_state(&self.session, SessionState::Disconnected);
         if self.shared.with_faults(|faults| faults.absent) == Absent::Pause {
-            self.publish(MessageType::PausePublication);
+            self.publish(MessageKind::PausePublication);
         }
     }
 
     fn cut(&mut self, kind: CutKind) {
         if let Some(client) = &self.client {
-            client.order.send_replace(Some(Order::Cut(kind)));
-            self.lose(kind);
+            client.disconnect.send_replace(Some(Disconnect::Cut(kind)));
+            self.drop_in_transit(kind);
         }
     }
 
-    fn lose(&mut self, kind: CutKind) {
+    fn drop_in_transit(&mut self, kind: CutKind) {
         self.to_agent.cut();
         self.to_client.cut();
         self.detach(Detach::Cut(kind));
     }
 
-    fn take_message(&mut self, message: Bytes) {
+    fn handle_message_of_client(&mut self, message: Bytes) {
         let faults = self.shared.with_faults(|faults| faults.to_agent);
         self.to_agent.set_config(faults.link);
-        if type_of(&message) == MessageType::InputStreamData.as_str() {
+        if type_of(&message) == MessageKind::InputStreamData.as_str() {
             self.lifetime.input(clock::now());
         }
-        if let Some(message) = self.mangle(message, &faults) {
+        if let Some(message) = self.apply_faults(message, &faults) {
             self.to_agent.send(clock::now(), message);
         }
     }
 
-    /// Moves everything that can move now.
+    /// Delivers all messages that are due.
     fn drain(&mut self) {
         let now = clock::now();
         while let Some(message) = self.to_agent.poll_deliver(now) {
@@ -247,7 +249,7 @@ impl Relay {
         }
     }
 
-    /// Moves what the agent has for the client; says whether the agent was held back and has room now.
+    /// Delivers the agent's messages to the client; returns whether a congested path has become free.
     fn drain_to_client(&mut self, now: Instant) -> bool {
         let congested = self.is_congested();
         self.with_agent(|agent| agent.set_congested(now, congested));
@@ -290,7 +292,7 @@ impl Relay {
         while let Some(message) = self.with_agent(Agent::poll_transmit) {
             if type_of(&message) != "agent_session_state"
                 && !self.silent
-                && let Some(message) = self.mangle(message, &faults)
+                && let Some(message) = self.apply_faults(message, &faults)
             {
                 self.to_client.send(now, message);
             }
@@ -300,46 +302,46 @@ impl Relay {
 
     fn end(&mut self, status: Status, output: String) {
         self.shared.end(&self.session, status, &output);
-        if !self.told {
-            self.told = true;
+        if !self.ended {
+            self.ended = true;
             self.closing = Some(output);
         }
     }
 
     fn deliver_to_client(&mut self, message: Bytes) {
         let step = agent_step(&message).filter(|_| self.client.is_some());
-        let Some(step) = step else { return self.hand_over(message) };
+        let Some(step) = step else { return self.send_to_client(message) };
         if self.cut_at(CutWhen::Before(step)) {
             return;
         }
-        self.hand_over(message);
+        self.send_to_client(message);
         self.reach(step);
         self.cut_past(step);
     }
 
     fn close_channel(&mut self) {
         let Some(output) = self.closing.take() else { return };
-        if self.client.is_none() || self.cut_at(CutWhen::Before(Step::ChannelClosed)) {
+        if self.client.is_none() || self.cut_at(CutWhen::Before(SessionStep::ChannelClosed)) {
             return;
         }
         let form = self.shared.with_faults(|faults| faults.closed_form);
         let target = self.shared.target_of(&self.session);
-        let message = channel_closed(self.dice.uuid(), &self.session, &target, &output, form);
-        self.hand_over(message);
-        self.reach(Step::ChannelClosed);
-        self.cut_past(Step::ChannelClosed);
+        let message = channel_closed(self.rng.uuid(), &self.session, &target, &output, form);
+        self.send_to_client(message);
+        self.reach(SessionStep::ChannelClosed);
+        self.cut_past(SessionStep::ChannelClosed);
     }
 
-    fn hand_over(&mut self, message: Bytes) {
+    fn send_to_client(&mut self, message: Bytes) {
         if let Some(client) = &self.client {
-            // Full only if the websocket is gone in this moment, and then the message is lost with it.
+            // The channel is full only if the websocket has just closed, and then the message is lost.
             let _ = client.outgoing.try_send(Outgoing::Message(message));
         }
     }
 
-    fn reach(&mut self, step: Step) {
+    fn reach(&mut self, step: SessionStep) {
         if self.reached.insert(step) {
-            self.note(|session| Event::Reached { session, step });
+            self.note(|session| SimEvent::Reached { session, step });
         }
         if self.shared.with_faults(|faults| faults.agent_silent_at) == Some(step) {
             self.silent = true;
@@ -355,18 +357,18 @@ impl Relay {
         cut.is_some()
     }
 
-    /// Cuts after what was handed over has been written.
-    fn cut_past(&mut self, step: Step) {
+    /// Cuts once the queued messages are written.
+    fn cut_past(&mut self, step: SessionStep) {
         let Some(client) = &self.client else { return };
         if let Some(kind) = self.shared.with_faults(|faults| faults.take_cut(CutWhen::Past(step))) {
             let _ = client.outgoing.try_send(Outgoing::Cut(kind));
-            self.lose(kind);
+            self.drop_in_transit(kind);
         }
     }
 
-    fn mangle(&mut self, message: Bytes, faults: &PathFaults) -> Option<Bytes> {
-        let lost = self.dice.chance(faults.lost_acks);
-        let corrupt = self.dice.chance(faults.corrupt_digest);
+    fn apply_faults(&mut self, message: Bytes, faults: &PathFaults) -> Option<Bytes> {
+        let lost = self.rng.chance(faults.lost_acks);
+        let corrupt = self.rng.chance(faults.corrupt_digest);
         match type_of(&message) {
             "acknowledge" if lost => None,
             "input_stream_data" | "output_stream_data" if corrupt => {
@@ -378,25 +380,25 @@ impl Relay {
         }
     }
 
-    fn publish(&mut self, message_type: MessageType) {
+    fn publish(&mut self, message_type: MessageKind) {
         let now = clock::now();
         let message = publication(message_type);
         self.with_agent(|agent| agent.handle_message(now, &message));
     }
 
-    fn with_agent<T: Default>(&self, use_it: impl FnOnce(&mut Agent) -> T) -> T {
+    fn with_agent<T: Default>(&self, update: impl FnOnce(&mut Agent) -> T) -> T {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.as_mut().map(use_it).unwrap_or_default()
+        agent.as_mut().map(update).unwrap_or_default()
     }
 
-    fn note(&self, event: impl FnOnce(String) -> Event) {
+    fn note(&self, event: impl FnOnce(String) -> SimEvent) {
         self.shared.note(event(self.session.clone()));
     }
 }
 
 async fn writable(outgoing: Option<&mpsc::Sender<Outgoing>>) {
     match outgoing {
-        // Two permits, since a message may be followed by a cut; a closed channel is noticed by its own task.
+        // Two permits, because a cut may follow a message. The websocket's task reports a closed channel.
         Some(outgoing) => {
             if outgoing.reserve_many(2).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(1)).await;

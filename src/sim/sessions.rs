@@ -9,24 +9,24 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::sim::agent::{Agent, Record, Status};
-use crate::sim::dice::Dice;
-use crate::sim::mailbox::RelayHandle;
+use crate::sim::relay_handle::RelayHandle;
+use crate::sim::rng::Rng;
 
-/// What a session is doing, in the API's words.
+/// The state of a session, as in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
-    /// Started; no client has opened its websocket yet.
+    /// Started; no client has opened a websocket.
     Connecting,
-    /// A client is there.
+    /// A client is attached.
     Connected,
-    /// The client is gone; the session waits.
+    /// The client is detached; the session can be resumed.
     Disconnected,
-    /// Over.
+    /// Ended.
     Terminated,
 }
 
 impl SessionState {
-    /// Returns the API's name for it.
+    /// Returns the API's name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connecting => "Connecting",
@@ -37,33 +37,33 @@ impl SessionState {
     }
 }
 
-/// A session as a test or a listing sees it.
+/// A session in listings and tests.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
-    /// Its identifier.
+    /// The identifier.
     pub id: String,
-    /// Its target.
+    /// The target.
     pub target: String,
-    /// Its document.
+    /// The document.
     pub document: String,
-    /// Why the user wanted it.
+    /// The user's reason.
     pub reason: Option<String>,
-    /// The parameters as they were given.
+    /// The parameters of StartSession.
     pub parameters: Value,
-    /// What it is doing.
+    /// The state.
     pub state: SessionState,
-    /// When it was started, in Unix seconds.
+    /// The start, in Unix seconds.
     pub started: u64,
-    /// When it ended, in Unix seconds.
+    /// The end, in Unix seconds.
     pub ended: Option<u64>,
-    /// How it ended, and the text for the client.
+    /// The final status, and the text for the client.
     pub end: Option<(Status, String)>,
 }
 
-/// The agent of a session, shared between its relay and the assertions of a test.
+/// The agent of a session, shared by its relay and the assertions of tests.
 pub(super) type SharedAgent = Arc<Mutex<Option<Agent>>>;
 
-pub(super) struct Session {
+pub(super) struct SessionEntry {
     pub info: SessionInfo,
     pub agent: SharedAgent,
     pub relay: RelayHandle,
@@ -77,7 +77,7 @@ struct Token {
     used: bool,
 }
 
-/// How tokens are judged.
+/// The rules for tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenRules {
     pub single_use: bool,
@@ -85,18 +85,18 @@ pub(super) struct TokenRules {
 }
 
 #[derive(Default)]
-pub(super) struct Sessions(BTreeMap<String, Session>);
+pub(super) struct Sessions(BTreeMap<String, SessionEntry>);
 
 impl Sessions {
-    pub fn insert(&mut self, session: Session) {
+    pub fn insert(&mut self, session: SessionEntry) {
         self.0.insert(session.info.id.clone(), session);
     }
 
-    pub fn find(&mut self, id: &str) -> Option<&mut Session> {
+    pub fn find(&mut self, id: &str) -> Option<&mut SessionEntry> {
         self.0.get_mut(id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub fn iter(&self) -> impl Iterator<Item = &SessionEntry> {
         self.0.values()
     }
 
@@ -108,7 +108,7 @@ impl Sessions {
         }
     }
 
-    /// Ends a session; says whether it was not ended before.
+    /// Ends a session; returns false if it had ended before.
     pub fn end(&mut self, id: &str, status: Status, output: &str, unix_now: u64) -> bool {
         let Some(session) = self.0.get_mut(id).filter(|session| session.info.end.is_none()) else {
             return false;
@@ -120,33 +120,33 @@ impl Sessions {
     }
 }
 
-impl Session {
-    pub fn new(info: SessionInfo, relay: RelayHandle, agent: SharedAgent, dice: &mut Dice) -> Self {
-        Self { info, agent, relay, cell: cell(dice), tokens: Vec::new() }
+impl SessionEntry {
+    pub fn new(info: SessionInfo, relay: RelayHandle, agent: SharedAgent, rng: &mut Rng) -> Self {
+        Self { info, agent, relay, cell: cell(rng), tokens: Vec::new() }
     }
 
-    /// Path and query of its websocket; a client must dial exactly these bytes.
+    /// Returns path and query of the websocket; a client must send exactly these bytes.
     pub fn stream_target(&self) -> String {
         let id = &self.info.id;
         format!("/v1/data-channel/{id}?role=publish_subscribe&cell-number={}", self.cell)
     }
 
-    /// Makes the old stream address invalid.
-    pub fn move_stream(&mut self, dice: &mut Dice) {
-        self.cell = cell(dice);
+    /// Changes the stream URL; the old one becomes invalid.
+    pub fn move_stream(&mut self, rng: &mut Rng) {
+        self.cell = cell(rng);
     }
 
-    pub fn issue_token(&mut self, now: Instant, dice: &mut Dice) -> String {
-        let random: Vec<u8> = (0..9).flat_map(|_| dice.roll().to_be_bytes()).collect();
+    pub fn issue_token(&mut self, now: Instant, rng: &mut Rng) -> String {
+        let random: Vec<u8> = (0..9).flat_map(|_| rng.next_u64().to_be_bytes()).collect();
         let value = format!("AAEAAb{}", STANDARD.encode(random));
         self.tokens.push(Token { value: value.clone(), issued: now, used: false });
         value
     }
 
-    /// Judges a token and marks it used.
+    /// Checks a token and marks it as used.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason why the token is rejected.
     pub fn redeem(&mut self, value: &str, now: Instant, rules: TokenRules) -> Result<(), &'static str> {
         let Some(token) = self.tokens.iter_mut().find(|token| token.value == value) else {
             return Err("the token is unknown");
@@ -167,9 +167,9 @@ impl Session {
     }
 }
 
-/// A cell number as the service gives it out: base64 with unescaped `+` and `/`.
-fn cell(dice: &mut Dice) -> String {
-    let random: Vec<u8> = (0..4).flat_map(|_| dice.roll().to_be_bytes()).collect();
+/// Returns a cell number in the service's form: base64 with unescaped `+` and `/`.
+fn cell(rng: &mut Rng) -> String {
+    let random: Vec<u8> = (0..4).flat_map(|_| rng.next_u64().to_be_bytes()).collect();
     format!("AAEA+b/x{}", STANDARD.encode(random))
 }
 
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn session(dice: &mut Dice) -> Session {
+    fn session(rng: &mut Rng) -> SessionEntry {
         let info = SessionInfo {
             id: "alice@example.com-0bf03c6795a5347df".to_owned(),
             target: "i-0123456789abcdef0".to_owned(),
@@ -191,14 +191,14 @@ mod tests {
             ended: None,
             end: None,
         };
-        Session::new(info, RelayHandle::channel().0, SharedAgent::default(), dice)
+        SessionEntry::new(info, RelayHandle::channel().0, SharedAgent::default(), rng)
     }
 
     #[test]
     fn tokens_are_single_use_and_expire_only_by_the_rules() {
-        let (mut dice, now) = (Dice::new(1), Instant::now());
-        let mut session = session(&mut dice);
-        let token = session.issue_token(now, &mut dice);
+        let (mut rng, now) = (Rng::new(1), Instant::now());
+        let mut session = session(&mut rng);
+        let token = session.issue_token(now, &mut rng);
         let free = TokenRules { single_use: false, lifetime: None };
         let once = TokenRules { single_use: true, ..free };
         let brief = TokenRules { lifetime: Some(Duration::from_secs(1)), ..free };
@@ -207,24 +207,24 @@ mod tests {
         assert_eq!(session.redeem(&token, now, once), Err("the token was used before"));
         assert!(session.redeem(&token, now + Duration::from_secs(2), brief).is_err());
         assert_eq!(session.redeem("other", now, free), Err("the token is unknown"));
-        assert_ne!(session.issue_token(now, &mut dice), token);
+        assert_ne!(session.issue_token(now, &mut rng), token);
     }
 
     #[test]
-    fn the_stream_address_has_raw_plus_and_slash_and_can_move() {
-        let mut dice = Dice::new(1);
-        let mut session = session(&mut dice);
+    fn the_stream_url_has_raw_plus_and_slash_and_can_change() {
+        let mut rng = Rng::new(1);
+        let mut session = session(&mut rng);
         let before = session.stream_target();
         assert!(before.contains("alice@example.com") && before.contains("+b/x"), "{before}");
-        session.move_stream(&mut dice);
+        session.move_stream(&mut rng);
         assert_ne!(session.stream_target(), before);
     }
 
     #[test]
     fn a_session_ends_once() {
-        let mut dice = Dice::new(1);
+        let mut rng = Rng::new(1);
         let mut sessions = Sessions::default();
-        let session = session(&mut dice);
+        let session = session(&mut rng);
         let id = session.info.id.clone();
         sessions.insert(session);
         assert!(sessions.end(&id, Status::Success, "", 5));

@@ -1,11 +1,13 @@
-//! Signature Version 4, the checking side: written by hand, apart from the SDK's signer that it is there to check.
+//! Verifies Signature Version 4. It does not use the SDK's signer, because it tests that signer.
 //!
-//! It rebuilds the canonical request from what arrived on the wire: the path is encoded once more, the query is
-//! form-decoded (a raw `+` is a space) and encoded again, headers are taken as signed.
+//! The canonical request is rebuilt from the bytes on the wire: the path is encoded once more, the query is form-decoded
+//! (a raw `+` is a space) and encoded again, headers are taken as signed.
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use hyper::HeaderMap;
+use hyper::http::request::Parts;
 
-use crate::sim::agent::frame::sha256;
+use crate::sim::agent::message::sha256;
 
 /// How far a signature's date may be from the service's clock.
 const LONGEST_SKEW_S: u64 = 15 * 60;
@@ -22,7 +24,7 @@ pub struct Credentials {
     pub session_token: Option<String>,
 }
 
-/// The credentials in force and those that have expired.
+/// The current credentials and those that have expired.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     current: Credentials,
@@ -30,31 +32,27 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Accepts these credentials.
+    /// Makes a keyring of one key pair.
     pub fn new(current: Credentials) -> Self {
         Self { current, expired: Vec::new() }
     }
 
-    /// Accepts these from now on; the ones before are answered as expired.
+    /// Replaces the current credentials; the previous ones count as expired.
     pub fn rotate(&mut self, next: Credentials) {
         self.expired.push(std::mem::replace(&mut self.current, next));
     }
 
-    /// Returns the credentials in force.
+    /// Returns the current credentials.
     pub fn current(&self) -> &Credentials {
         &self.current
     }
 }
 
-/// A request as it came, and what its signature must be for.
+/// A request, and the scope that its signature must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
-    /// The method.
-    pub method: &'a str,
-    /// Path and query exactly as on the wire.
-    pub target: &'a str,
-    /// The headers in the order of the wire.
-    pub headers: &'a [(String, String)],
+    /// Method, path, query and headers as on the wire.
+    pub head: &'a Parts,
     /// The body.
     pub payload: &'a [u8],
     /// The service's signing name.
@@ -63,28 +61,28 @@ pub struct Signed<'a> {
     pub region: &'a str,
 }
 
-/// Why a signature is refused; [`Refusal::code`] is the service's name for it.
+/// Why a signature is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no Authorization header.
+pub enum SignatureError {
+    /// The request has no Authorization header.
     #[error("Missing Authentication Token")]
     Missing,
     /// The header lacks a part, or a header that must be signed is not.
     #[error("Authorization header is incomplete: {0}")]
     Incomplete(String),
-    /// The access key or its token is not known.
+    /// The access key or its token is unknown.
     #[error("The security token included in the request is invalid.")]
     Unknown,
-    /// The credentials were good once.
+    /// The credentials have expired.
     #[error("The security token included in the request is expired")]
     Expired,
     /// The scope's service, region or date is wrong.
     #[error("Credential should be scoped to {0}")]
     Scope(String),
-    /// The date is too far from the clock.
+    /// The date is too far from the service's clock.
     #[error("Signature expired: {0} is not within 15 minutes of the service's clock")]
     Skewed(String),
-    /// The signature is another one.
+    /// The signature does not match.
     #[error(
         "The request signature we calculated does not match the signature you provided. \
          Check your AWS Secret Access Key and signing method."
@@ -92,8 +90,8 @@ pub enum Refusal {
     Mismatch,
 }
 
-impl Refusal {
-    /// Returns the error's name in an API answer.
+impl SignatureError {
+    /// Returns the error's name in the JSON protocol.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing => "MissingAuthenticationTokenException",
@@ -117,15 +115,15 @@ struct Authorization<'a> {
 /// Checks a request's signature at a Unix time in seconds.
 ///
 /// # Errors
-/// What is wrong with it, in the service's own words.
-pub fn verify(request: Signed<'_>, keyring: &Keyring, unix_now: u64) -> Result<(), Refusal> {
-    let header = header(request.headers, "authorization").ok_or(Refusal::Missing)?;
+/// Why the service would refuse it.
+pub fn verify(request: Signed<'_>, keyring: &Keyring, unix_now: u64) -> Result<(), SignatureError> {
+    let header = header(&request.head.headers, "authorization").ok_or(SignatureError::Missing)?;
     let authorization = parse(&header)?;
-    let credentials = select(keyring, &authorization, request.headers)?;
+    let credentials = select(keyring, &authorization, &request.head.headers)?;
     check_scope(request, &authorization)?;
-    check_signed_headers(request.headers, &authorization)?;
-    let stamp = self::header(request.headers, "x-amz-date")
-        .ok_or_else(|| Refusal::Incomplete("x-amz-date".to_owned()))?;
+    check_signed_headers(&request.head.headers, &authorization)?;
+    let stamp = self::header(&request.head.headers, "x-amz-date")
+        .ok_or_else(|| SignatureError::Incomplete("x-amz-date".to_owned()))?;
     check_date(&stamp, authorization.date, unix_now)?;
     let canonical = canonical_request(request, &authorization.signed_headers);
     let scope =
@@ -133,11 +131,11 @@ pub fn verify(request: Signed<'_>, keyring: &Keyring, unix_now: u64) -> Result<(
     let to_sign = format!("{ALGORITHM}\n{stamp}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
     let key = signing_key(&credentials.secret_access_key, &authorization);
     let expected = hex(&mac(&key, to_sign.as_bytes()));
-    if expected == authorization.signature { Ok(()) } else { Err(Refusal::Mismatch) }
+    if expected == authorization.signature { Ok(()) } else { Err(SignatureError::Mismatch) }
 }
 
-fn parse(header: &str) -> Result<Authorization<'_>, Refusal> {
-    let incomplete = |what: &str| Refusal::Incomplete(what.to_owned());
+fn parse(header: &str) -> Result<Authorization<'_>, SignatureError> {
+    let incomplete = |what: &str| SignatureError::Incomplete(what.to_owned());
     let parts = header.strip_prefix(ALGORITHM).ok_or_else(|| incomplete("algorithm"))?;
     let part = |name: &str| {
         let mut parts = parts.split(',').map(str::trim);
@@ -154,61 +152,62 @@ fn parse(header: &str) -> Result<Authorization<'_>, Refusal> {
 fn select<'a>(
     keyring: &'a Keyring,
     authorization: &Authorization<'_>,
-    headers: &[(String, String)],
-) -> Result<&'a Credentials, Refusal> {
+    headers: &HeaderMap,
+) -> Result<&'a Credentials, SignatureError> {
     let token = header(headers, "x-amz-security-token");
-    let is_it = |credentials: &Credentials| {
+    let matches = |credentials: &Credentials| {
         credentials.access_key_id == authorization.access_key_id && credentials.session_token == token
     };
-    if is_it(&keyring.current) {
+    if matches(&keyring.current) {
         Ok(&keyring.current)
-    } else if keyring.expired.iter().any(is_it) {
-        Err(Refusal::Expired)
+    } else if keyring.expired.iter().any(matches) {
+        Err(SignatureError::Expired)
     } else {
-        Err(Refusal::Unknown)
+        Err(SignatureError::Unknown)
     }
 }
 
-fn check_scope(request: Signed<'_>, authorization: &Authorization<'_>) -> Result<(), Refusal> {
+fn check_scope(request: Signed<'_>, authorization: &Authorization<'_>) -> Result<(), SignatureError> {
     if (authorization.service, authorization.region) == (request.service, request.region) {
         return Ok(());
     }
-    Err(Refusal::Scope(format!("service `{}` in region `{}`", request.service, request.region)))
+    Err(SignatureError::Scope(format!("service `{}` in region `{}`", request.service, request.region)))
 }
 
 fn check_signed_headers(
-    headers: &[(String, String)],
+    headers: &HeaderMap,
     authorization: &Authorization<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), SignatureError> {
     let is_signed = |name: &str| authorization.signed_headers.contains(&name);
-    let names = headers.iter().map(|(name, _)| name.to_ascii_lowercase());
+    let must_be_signed = |name: &&str| *name == "host" || name.starts_with("x-amz-");
     let unsigned =
-        names.filter(|name| name == "host" || name.starts_with("x-amz-")).find(|name| !is_signed(name));
+        headers.keys().map(|name| name.as_str()).filter(must_be_signed).find(|name| !is_signed(name));
     match unsigned {
-        Some(name) => Err(Refusal::Incomplete(format!("`{name}` must be signed"))),
+        Some(name) => Err(SignatureError::Incomplete(format!("`{name}` must be signed"))),
         None => Ok(()),
     }
 }
 
-fn check_date(stamp: &str, scope_date: &str, unix_now: u64) -> Result<(), Refusal> {
+fn check_date(stamp: &str, scope_date: &str, unix_now: u64) -> Result<(), SignatureError> {
     if !stamp.starts_with(scope_date) {
-        return Err(Refusal::Scope("the date of the request".to_owned()));
+        return Err(SignatureError::Scope("the date of the request".to_owned()));
     }
     match unix_seconds(stamp) {
         Some(signed) if signed.abs_diff(unix_now) <= LONGEST_SKEW_S => Ok(()),
-        Some(_) | None => Err(Refusal::Skewed(stamp.to_owned())),
+        Some(_) | None => Err(SignatureError::Skewed(stamp.to_owned())),
     }
 }
 
 fn canonical_request(request: Signed<'_>, signed_headers: &[&str]) -> String {
-    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let uri = &request.head.uri;
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
     let mut headers = String::new();
     for name in signed_headers {
-        let values: Vec<String> = all(request.headers, name).collect();
+        let values: Vec<String> = all(&request.head.headers, name).collect();
         headers.push_str(&format!("{name}:{}\n", values.join(",")));
     }
     [
-        request.method,
+        request.head.method.as_str(),
         &encode(path.as_bytes(), true),
         &canonical_query(query),
         &headers,
@@ -277,13 +276,13 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Returns the first value of a header, trimmed and with runs of spaces made one.
-pub fn header(headers: &[(String, String)], name: &str) -> Option<String> {
+pub fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     all(headers, name).next()
 }
 
-fn all<'a>(headers: &'a [(String, String)], name: &'a str) -> impl Iterator<Item = String> + 'a {
-    let matching = headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
-    matching.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
+fn all<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    values.map(|value| value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Reads `20230102T030405Z`.
@@ -303,8 +302,8 @@ mod tests {
 
     const NOW: u64 = 1_440_938_160;
 
-    /// The example of AWS's own documentation (IAM ListUsers, 2015-08-30).
-    fn example() -> Vec<(String, String)> {
+    /// The example of AWS's documentation (IAM ListUsers, 2015-08-30).
+    fn example() -> Vec<(&'static str, String)> {
         let signature = "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7";
         [
             ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"),
@@ -318,7 +317,7 @@ mod tests {
                 ),
             ),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (name, value.to_owned()))
         .to_vec()
     }
 
@@ -330,11 +329,12 @@ mod tests {
         })
     }
 
-    fn check(headers: &[(String, String)], keyring: &Keyring, now: u64) -> Result<(), Refusal> {
+    fn check(headers: &[(&str, String)], keyring: &Keyring, now: u64) -> Result<(), SignatureError> {
         let target = "/?Version=2010-05-08&Action=ListUsers";
-        let request =
-            Signed { method: "GET", target, headers, payload: b"", service: "iam", region: "us-east-1" };
-        verify(request, keyring, now)
+        let request = hyper::Request::get(target);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        verify(Signed { head: &head, payload: b"", service: "iam", region: "us-east-1" }, keyring, now)
     }
 
     #[test]
@@ -343,25 +343,25 @@ mod tests {
     }
 
     #[test]
-    fn anything_changed_is_refused_by_its_name() {
+    fn a_changed_request_is_refused_with_the_reason() {
         let mut other_host = example();
         other_host[1].1 = "iam.amazonaws.com:443".to_owned();
-        assert_eq!(check(&other_host, &keyring(), NOW), Err(Refusal::Mismatch));
-        assert_eq!(check(&example()[..3], &keyring(), NOW), Err(Refusal::Missing));
-        assert!(matches!(check(&example(), &keyring(), NOW + 901), Err(Refusal::Skewed(_))));
+        assert_eq!(check(&other_host, &keyring(), NOW), Err(SignatureError::Mismatch));
+        assert_eq!(check(&example()[..3], &keyring(), NOW), Err(SignatureError::Missing));
+        assert!(matches!(check(&example(), &keyring(), NOW + 901), Err(SignatureError::Skewed(_))));
         let mut unsigned = example();
-        unsigned.push(("X-Amz-Target".to_owned(), "x".to_owned()));
-        assert!(matches!(check(&unsigned, &keyring(), NOW), Err(Refusal::Incomplete(_))));
+        unsigned.push(("X-Amz-Target", "x".to_owned()));
+        assert!(matches!(check(&unsigned, &keyring(), NOW), Err(SignatureError::Incomplete(_))));
         let mut token = example();
-        token.push(("X-Amz-Security-Token".to_owned(), "x".to_owned()));
-        assert_eq!(check(&token, &keyring(), NOW), Err(Refusal::Unknown));
+        token.push(("X-Amz-Security-Token", "x".to_owned()));
+        assert_eq!(check(&token, &keyring(), NOW), Err(SignatureError::Unknown));
     }
 
     #[test]
     fn rotated_credentials_are_expired() {
         let mut keyring = keyring();
         keyring.rotate(Credentials { access_key_id: "AKIDNEXT".to_owned(), ..keyring.current().clone() });
-        assert_eq!(check(&example(), &keyring, NOW), Err(Refusal::Expired));
+        assert_eq!(check(&example(), &keyring, NOW), Err(SignatureError::Expired));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A running simulator: one loopback listener for the API and the websockets.
 //!
-//! [`Simulator::start`] runs it on the current runtime, [`Simulator::spawn`] on a thread of its own, for tests that block
-//! while a real `ssh` runs. Dropping it stops everything.
+//! [`Simulator::start`] runs it on the current runtime, [`Simulator::spawn`] on a separate thread, for tests that block
+//! while a real `ssh` runs. Dropping the simulator stops it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,30 +9,22 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpListener;
 
 use crate::sim::agent::{AgentConfig, Record};
-use crate::sim::api::{self, Answer};
-use crate::sim::config::{SimConfig, TlsIdentity};
+use crate::sim::api;
+use crate::sim::config::SimConfig;
 use crate::sim::faults::{AgentLoss, CutKind, Faults};
-use crate::sim::gateway;
-use crate::sim::http::{read_request, respond};
-use crate::sim::journal::{Event, Journal};
-use crate::sim::mailbox::Control;
+use crate::sim::journal::{Journal, SimEvent};
+use crate::sim::relay_handle::Control;
+use crate::sim::server::{accept, tls_acceptor};
 use crate::sim::sessions::{SessionInfo, SessionState};
 use crate::sim::shared::{Shared, lock};
 use crate::sim::sigv4::Credentials;
-use crate::sim::tap::Tap;
 
-const JSON: &str = "application/x-amz-json-1.1";
 const NO_FILE: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
-/// Variables that would lead a child process past the simulator.
+/// Variables that a child process must not have, because they override the simulator's endpoint or credentials.
 pub const CLEARED_VARIABLES: [&str; 6] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -56,23 +48,22 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Simulator {
-    /// Starts a simulator on the current runtime; it serves when this returns.
+    /// Starts a simulator on the current runtime; it accepts connections when this returns.
     ///
     /// # Errors
-    /// The port cannot be had, or the TLS identity is not usable.
+    /// The port cannot be bound, or the TLS identity is not valid.
     pub async fn start(config: SimConfig) -> io::Result<Self> {
-        let acceptor = config.tls.as_ref().map(acceptor).transpose()?;
+        let acceptor = config.tls.as_ref().map(tls_acceptor).transpose()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
         let shared = Arc::new(Shared::new(config, listener.local_addr()?));
-        let serving = accept(shared.clone(), listener, acceptor);
-        tokio::spawn(shared.stop.clone().run_until_cancelled_owned(serving));
+        shared.spawn(accept(shared.clone(), listener, acceptor));
         Ok(Self { shared, thread: None })
     }
 
-    /// Starts a simulator on a thread of its own.
+    /// Starts a simulator on a separate thread.
     ///
     /// # Errors
-    /// Those of [`Simulator::start`], and those of starting a thread with a runtime.
+    /// Those of [`Simulator::start`]; the thread or its runtime cannot be started.
     pub fn spawn(config: SimConfig) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut simulator = runtime.block_on(Self::start(config))?;
@@ -95,23 +86,24 @@ impl Simulator {
         self.shared.address
     }
 
-    /// Returns the credentials in force.
+    /// Returns the current credentials.
     pub fn credentials(&self) -> Credentials {
         lock(&self.shared.keyring).current().clone()
     }
 
-    /// Accepts other credentials from now on; the ones before are answered as expired.
+    /// Replaces the credentials; the previous ones count as expired.
     pub fn rotate_credentials(&self, next: Credentials) {
         lock(&self.shared.keyring).rotate(next);
     }
 
-    /// Returns the environment that leads fumidai, the AWS CLI or an SDK here; see also [`CLEARED_VARIABLES`].
+    /// Returns the environment with which fumidai, the AWS CLI or an SDK uses this simulator. The caller must also remove
+    /// [`CLEARED_VARIABLES`].
     pub fn environment(&self) -> Vec<(String, String)> {
         let credentials = self.credentials();
         let endpoint = self.endpoint();
         let mut environment = vec![
             ("AWS_ENDPOINT_URL_SSM", endpoint.clone()),
-            // Nothing may leave the machine: other services are refused here.
+            // Calls of services that are not simulated are refused here, so that none reaches AWS.
             ("AWS_ENDPOINT_URL_EC2", endpoint.clone()),
             ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_STS", endpoint.clone()),
@@ -129,36 +121,35 @@ impl Simulator {
         environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Returns what goes wrong at present.
-    pub fn faults(&self) -> Faults {
-        self.shared.with_faults(|faults| faults.clone())
-    }
-
-    /// Changes what goes wrong, at once.
+    /// Changes the faults; the change has effect at once.
     pub fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.with_faults(change);
         for session in lock(&self.shared.sessions).iter() {
-            let _ = session.relay.control.send(Control::Reconsider);
+            let _ = session.relay.control.send(Control::FaultsChanged);
         }
     }
 
-    /// Changes the agents of the sessions that are started from now on, their version for one.
+    /// Changes the agents of future sessions.
     pub fn change_agent(&self, change: impl FnOnce(&mut AgentConfig)) {
         change(&mut lock(&self.shared.agent));
     }
 
-    /// Returns the list of what happened.
+    /// Returns the journal.
     pub fn journal(&self) -> &Journal {
         &self.shared.journal
     }
 
-    /// Waits until an event satisfies the predicate, past events included.
-    pub async fn wait_for(&self, predicate: impl Fn(&Event) -> bool) -> Event {
+    /// Waits for an event that satisfies the predicate; past events count.
+    pub async fn wait_for(&self, predicate: impl Fn(&SimEvent) -> bool) -> SimEvent {
         self.shared.journal.wait_for(predicate).await
     }
 
-    /// The same for a thread without a runtime; `None` when the time is up.
-    pub fn wait_for_blocking(&self, timeout: Duration, predicate: impl Fn(&Event) -> bool) -> Option<Event> {
+    /// Does the same for a thread without a runtime; returns `None` after the timeout.
+    pub fn wait_for_blocking(
+        &self,
+        timeout: Duration,
+        predicate: impl Fn(&SimEvent) -> bool,
+    ) -> Option<SimEvent> {
         self.shared.journal.wait_for_blocking(timeout, predicate)
     }
 
@@ -167,12 +158,12 @@ impl Simulator {
         lock(&self.shared.sessions).iter().map(|session| session.info.clone()).collect()
     }
 
-    /// Returns the sessions that nobody has ended: what a client leaks.
+    /// Returns the sessions that have not ended.
     pub fn open_sessions(&self) -> Vec<SessionInfo> {
         self.sessions().into_iter().filter(|info| info.state != SessionState::Terminated).collect()
     }
 
-    /// Returns what the agent of a session saw so far.
+    /// Returns the record of a session's agent.
     pub fn record(&self, session: &str) -> Option<Record> {
         lock(&self.shared.sessions).find(session).map(|session| session.record())
     }
@@ -184,22 +175,15 @@ impl Simulator {
         }
     }
 
-    /// Ends a session as the service does on a timeout, with a text for the client.
+    /// Ends a session as the service does on a timeout; `output` is the text for the client.
     pub fn end_session(&self, session: &str, output: &str) {
         api::end_session(&self.shared, session, output);
     }
 
-    /// Lets the agent of a session die, as a restart does; the session does not outlive it.
+    /// Stops the agent of a session without notice, as a restart of the agent does.
     pub fn lose_agent(&self, session: &str, loss: AgentLoss) {
         if let Some(session) = lock(&self.shared.sessions).find(session) {
             let _ = session.relay.control.send(Control::LoseAgent(loss));
-        }
-    }
-
-    /// Sends raw bytes to the client of a session as one binary message.
-    pub fn inject(&self, session: &str, message: Bytes) {
-        if let Some(session) = lock(&self.shared.sessions).find(session) {
-            let _ = session.relay.control.send(Control::Inject(message));
         }
     }
 }
@@ -211,66 +195,4 @@ impl Drop for Simulator {
             let _ = thread.join();
         }
     }
-}
-
-fn acceptor(identity: &TlsIdentity) -> io::Result<TlsAcceptor> {
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let certificates =
-        CertificateDer::pem_slice_iter(identity.certificates_pem.as_bytes()).collect::<Result<_, _>>();
-    let certificates = certificates.map_err(|error| invalid(format!("certificates: {error}")))?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes());
-    let key = key.map_err(|error| invalid(format!("private key: {error}")))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key));
-    Ok(TlsAcceptor::from(Arc::new(config.map_err(|error| invalid(error.to_string()))?)))
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            }
-        };
-        let serving = serve(shared.clone(), stream, acceptor.clone());
-        let stop: CancellationToken = shared.stop.clone();
-        tokio::spawn(stop.run_until_cancelled_owned(async move {
-            if let Err(error) = serving.await {
-                tracing::debug!(%error, "a connection broke");
-            }
-        }));
-    }
-}
-
-async fn serve(shared: Arc<Shared>, stream: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut tap = match acceptor {
-        Some(acceptor) => Tap::tls(acceptor.accept(stream).await?),
-        None => Tap::plain(stream),
-    };
-    let mut buffer = BytesMut::new();
-    while let Some(request) = read_request(&mut tap, &mut buffer).await? {
-        if gateway::wants(&request) {
-            return gateway::serve(&shared, tap, buffer, request).await;
-        }
-        match api::answer(&shared, &request) {
-            Answer::Send { status, body, after } => {
-                tokio::time::sleep(after).await;
-                let headers =
-                    [("content-type", JSON), ("x-amzn-requestid", "00000000-0000-4000-8000-000000000000")];
-                respond(&mut tap, status, &headers, body.as_bytes()).await?;
-            }
-            Answer::Hang => std::future::pending().await,
-            Answer::Disconnect => return Ok(()),
-        }
-        if request.has_token("connection", "close") {
-            break;
-        }
-    }
-    Ok(())
 }

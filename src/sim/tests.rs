@@ -1,4 +1,4 @@
-//! The simulator as a whole, against the SDK's client and signer and a small websocket client written here.
+//! The simulator as a whole, with the SDK's client and signer and a small websocket client.
 
 #![allow(clippy::disallowed_methods, reason = "tests sign with the real clock")]
 
@@ -18,11 +18,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::agent::frame::{Frame, MessageType, flag, payload_type};
+use super::agent::message::{AgentMessage, MessageKind, flag, payload_type};
 use super::agent::{AgentConfig, Status};
 use super::config::dummy_credentials;
-use super::dice::Dice;
-use super::faults::{Absent, CutKind, CutWhen, Step, UpgradeFault};
+use super::faults::{Absent, CutKind, CutWhen, SessionStep, UpgradeFault};
+use super::rng::Rng;
 use super::*;
 
 mod forwards;
@@ -30,17 +30,17 @@ mod lifetimes;
 
 const SSH: &str = "AWS-StartSSHSession";
 
-/// A session as the client knows it.
+/// The answer to StartSession or ResumeSession.
 struct Started {
     id: String,
     url: String,
     token: String,
 }
 
-/// A client that does the least that works.
+/// A minimal client.
 struct Client {
     socket: WebSocketStream<TcpStream>,
-    ids: Dice,
+    ids: Rng,
     expected: i64,
 }
 
@@ -102,7 +102,7 @@ async fn resume(simulator: &Simulator, session: &Started) -> Started {
     }
 }
 
-/// Dials and signs; an error is the status of a refused upgrade.
+/// Opens a signed websocket; the error is the status of a refused upgrade.
 async fn dial(url: &str, keys: &Credentials) -> Result<WebSocketStream<TcpStream>, u16> {
     let mut request = url.into_client_request().unwrap();
     let host = request.headers()["host"].to_str().unwrap().to_owned();
@@ -140,12 +140,12 @@ async fn dial(url: &str, keys: &Credentials) -> Result<WebSocketStream<TcpStream
 impl Client {
     async fn open(simulator: &Simulator, session: &Started) -> Self {
         let socket = dial(&session.url, &simulator.credentials()).await.unwrap();
-        let mut client = Self { socket, ids: Dice::new(5), expected: 0 };
-        client.present(&session.token).await;
+        let mut client = Self { socket, ids: Rng::new(5), expected: 0 };
+        client.send_token(&session.token).await;
         client
     }
 
-    async fn present(&mut self, token: &str) {
+    async fn send_token(&mut self, token: &str) {
         let (request, client) = (self.ids.uuid().to_string(), self.ids.uuid().to_string());
         let input = json!({ "MessageSchemaVersion": "1.0", "RequestId": request, "TokenValue": token,
             "ClientId": client, "ClientVersion": "1.2.764.0" });
@@ -164,14 +164,18 @@ impl Client {
     }
 
     async fn send(&mut self, sequence: i64, payload_type: u32, payload: &[u8]) {
-        let mut frame =
-            Frame::new(MessageType::InputStreamData, 1, self.ids.uuid(), Bytes::copy_from_slice(payload));
+        let mut frame = AgentMessage::new(
+            MessageKind::InputStreamData,
+            1,
+            self.ids.uuid(),
+            Bytes::copy_from_slice(payload),
+        );
         (frame.sequence, frame.payload_type) = (sequence, payload_type);
         self.socket.send(Message::Binary(frame.encode())).await.unwrap();
     }
 
-    /// Sends data until it is acknowledged, as the agent may not be connected yet.
-    async fn send_surely(&mut self, sequence: i64, payload: &[u8]) {
+    /// Sends data until it is acknowledged: the agent may not be connected to the destination yet.
+    async fn send_until_acknowledged(&mut self, sequence: i64, payload: &[u8]) {
         loop {
             self.send(sequence, payload_type::OUTPUT, payload).await;
             let wait = tokio::time::timeout(Duration::from_millis(50), self.acknowledgement(sequence));
@@ -184,7 +188,7 @@ impl Client {
     async fn acknowledgement(&mut self, sequence: i64) {
         loop {
             let frame = self.frame().await.expect("a message");
-            if frame.message_type == MessageType::Acknowledge {
+            if frame.message_type == MessageKind::Acknowledge {
                 let json: Value = serde_json::from_slice(&frame.payload).unwrap();
                 if json["AcknowledgedMessageSequenceNumber"] == sequence {
                     return;
@@ -193,8 +197,8 @@ impl Client {
         }
     }
 
-    /// The next expected stream message, acknowledged.
-    async fn stream(&mut self) -> Frame {
+    /// Returns the next stream message in order, after acknowledging it.
+    async fn stream(&mut self) -> AgentMessage {
         loop {
             let frame = self.frame().await.expect("a message");
             if self.accept(&frame).await {
@@ -203,14 +207,15 @@ impl Client {
         }
     }
 
-    /// Acknowledges the next expected stream message; says whether it is that.
-    async fn accept(&mut self, frame: &Frame) -> bool {
-        let is_next = frame.message_type == MessageType::OutputStreamData && frame.sequence == self.expected;
+    /// Acknowledges a message if it is the next in order; returns whether it is.
+    async fn accept(&mut self, frame: &AgentMessage) -> bool {
+        let is_next = frame.message_type == MessageKind::OutputStreamData && frame.sequence == self.expected;
         if is_next {
             self.expected += 1;
             let json = json!({ "AcknowledgedMessageType": "output_stream_data", "AcknowledgedMessageId":
                 frame.id.to_string(), "AcknowledgedMessageSequenceNumber": frame.sequence, "IsSequentialMessage": true });
-            let mut ack = Frame::new(MessageType::Acknowledge, 1, self.ids.uuid(), json.to_string().into());
+            let mut ack =
+                AgentMessage::new(MessageKind::Acknowledge, 1, self.ids.uuid(), json.to_string().into());
             ack.flags = 3;
             self.socket.send(Message::Binary(ack.encode())).await.unwrap();
         }
@@ -220,7 +225,7 @@ impl Client {
     async fn closed(&mut self) -> String {
         loop {
             let frame = self.frame().await.expect("a message");
-            if frame.message_type == MessageType::ChannelClosed {
+            if frame.message_type == MessageKind::ChannelClosed {
                 assert!(frame.digest_matches());
                 let json: Value = serde_json::from_slice(&frame.payload).unwrap();
                 return json["Output"].as_str().unwrap().to_owned();
@@ -228,18 +233,18 @@ impl Client {
         }
     }
 
-    /// The next message; `None` once the websocket is gone.
-    async fn frame(&mut self) -> Option<Frame> {
+    /// Returns the next message; `None` once the websocket is closed.
+    async fn frame(&mut self) -> Option<AgentMessage> {
         loop {
             match self.socket.next().await? {
-                Ok(Message::Binary(bytes)) => return Some(Frame::parse(&bytes).unwrap()),
+                Ok(Message::Binary(bytes)) => return Some(AgentMessage::parse(&bytes).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             }
         }
     }
 
-    async fn gone(&mut self) {
+    async fn wait_for_close(&mut self) {
         while self.frame().await.is_some() {}
     }
 }
@@ -251,8 +256,10 @@ async fn a_session_runs_from_start_to_terminate() {
     assert!(session.id.starts_with("alice@example.com-"));
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
-    client.send_surely(1, b"hello").await;
-    simulator.wait_for(|event| matches!(event, Event::Reached { step: Step::AgentOutput, .. })).await;
+    client.send_until_acknowledged(1, b"hello").await;
+    simulator
+        .wait_for(|event| matches!(event, SimEvent::Reached { step: SessionStep::AgentOutput, .. }))
+        .await;
     client.send(2, payload_type::FLAG, &flag::TERMINATE_SESSION.to_be_bytes()).await;
     assert_eq!(client.closed().await, "");
     assert!(simulator.open_sessions().is_empty());
@@ -267,7 +274,7 @@ async fn data_comes_back_after_a_cut_and_a_resume() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     simulator.cut_all(CutKind::Reset);
-    client.gone().await;
+    client.wait_for_close().await;
     let expected = client.expected;
     let resumed = resume(&simulator, &session).await;
     assert_ne!(resumed.token, session.token);
@@ -282,9 +289,9 @@ async fn a_cut_by_bytes_breaks_a_frame_in_its_middle() {
     let simulator = simulator(|config| config.faults.cut(CutWhen::Bytes(500), CutKind::Reset, 1)).await;
     let session = start(&simulator).await;
     let mut client = Client::open(&simulator, &session).await;
-    client.gone().await;
+    client.wait_for_close().await;
     simulator
-        .wait_for(|event| matches!(event, Event::Detached { why: Detach::Cut(CutKind::Reset), .. }))
+        .wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(CutKind::Reset), .. }))
         .await;
     let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
     client.handshake().await;
@@ -292,22 +299,27 @@ async fn a_cut_by_bytes_breaks_a_frame_in_its_middle() {
 
 #[tokio::test]
 async fn every_step_can_be_cut_and_resumed() {
-    let steps = [Step::Upgraded, Step::Opened, Step::HandshakeRequest, Step::HandshakeComplete];
+    let steps = [
+        SessionStep::Upgraded,
+        SessionStep::Opened,
+        SessionStep::HandshakeRequest,
+        SessionStep::HandshakeComplete,
+    ];
     for step in steps {
         for kind in [CutKind::Reset, CutKind::Bye] {
             let simulator = simulator(|config| config.faults.cut(CutWhen::Before(step), kind, 1)).await;
             let session = start(&simulator).await;
             let socket = dial(&session.url, &simulator.credentials()).await.unwrap();
-            let mut client = Client { socket, ids: Dice::new(5), expected: 0 };
-            if step != Step::Upgraded {
-                client.present(&session.token).await;
+            let mut client = Client { socket, ids: Rng::new(5), expected: 0 };
+            if step != SessionStep::Upgraded {
+                client.send_token(&session.token).await;
             }
-            if step == Step::HandshakeComplete {
+            if step == SessionStep::HandshakeComplete {
                 assert_eq!(client.stream().await.sequence, 0);
                 let response = br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[]}"#;
                 client.send(0, payload_type::HANDSHAKE_RESPONSE, response).await;
             }
-            client.gone().await;
+            client.wait_for_close().await;
             let expected = client.expected;
             let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
             client.expected = expected;
@@ -337,9 +349,9 @@ async fn a_bad_token_closes_the_websocket() {
     let mut first = Client::open(&simulator, &session).await;
     first.handshake().await;
     let mut second = Client::open(&simulator, &session).await;
-    second.gone().await;
-    let rejected = simulator.wait_for(|event| matches!(event, Event::Rejected { .. })).await;
-    assert!(matches!(rejected, Event::Rejected { why, .. } if why == "the token was used before"));
+    second.wait_for_close().await;
+    let rejected = simulator.wait_for(|event| matches!(event, SimEvent::Rejected { .. })).await;
+    assert!(matches!(rejected, SimEvent::Rejected { why, .. } if why == "the token was used before"));
 }
 
 #[tokio::test]
@@ -349,8 +361,8 @@ async fn a_second_websocket_replaces_the_first() {
     let mut first = Client::open(&simulator, &session).await;
     first.handshake().await;
     let _second = Client::open(&simulator, &session).await;
-    first.gone().await;
-    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Replaced, .. })).await;
+    first.wait_for_close().await;
+    simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Replaced, .. })).await;
 }
 
 #[tokio::test]
@@ -367,7 +379,7 @@ async fn rotated_credentials_expire_and_scripted_errors_have_their_codes() {
     let new = sdk(&simulator);
     let offline = new.start_session().target(OFFLINE_TARGET).document_name(SSH).send().await.unwrap_err();
     assert_eq!(offline.code(), Some("TargetNotConnected"));
-    let none = new.resume_session().session_id("nobody-1").send().await.unwrap_err();
+    let none = new.resume_session().session_id("unknown-1").send().await.unwrap_err();
     assert_eq!(none.code(), Some("DoesNotExistException"));
     assert_eq!(simulator.journal().calls("StartSession"), 4);
 }
@@ -384,8 +396,8 @@ async fn a_refused_port_and_a_termination_reach_the_client() {
         output,
         format!("Unable to connect to specified port: dial tcp {closed_port}: connect: connection refused")
     );
-    let ended = simulator.wait_for(|event| matches!(event, Event::Ended { .. })).await;
-    assert!(matches!(ended, Event::Ended { status: Status::Failed, .. }));
+    let ended = simulator.wait_for(|event| matches!(event, SimEvent::Ended { .. })).await;
+    assert!(matches!(ended, SimEvent::Ended { status: Status::Failed, .. }));
     let other = start(&simulator).await;
     let mut client = Client::open(&simulator, &other).await;
     client.stream().await;
@@ -394,9 +406,9 @@ async fn a_refused_port_and_a_termination_reach_the_client() {
 }
 
 #[tokio::test]
-async fn a_silent_agent_never_speaks_and_a_deaf_service_never_pongs() {
+async fn a_silent_agent_sends_nothing_and_pings_can_stay_unanswered() {
     let simulator = simulator(|config| {
-        config.faults.agent_silent_at = Some(Step::Opened);
+        config.faults.agent_silent_at = Some(SessionStep::Opened);
         config.faults.never_pong = true;
     })
     .await;
@@ -413,12 +425,12 @@ async fn a_black_hole_is_silent_and_the_session_can_be_resumed() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     simulator.cut_all(CutKind::BlackHole);
-    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. })).await;
+    simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. })).await;
     client.socket.send(Message::Ping(Bytes::new())).await.unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(200), client.socket.next()).await;
     assert!(waited.is_err(), "{waited:?}");
     let mut resumed = Client::open(&simulator, &resume(&simulator, &session).await).await;
-    resumed.send_surely(1, b"still there").await;
+    resumed.send_until_acknowledged(1, b"still there").await;
 }
 
 #[tokio::test]
@@ -435,10 +447,10 @@ async fn messages_for_an_absent_client_are_dropped_queued_or_held_back() {
         let mut client = Client::open(&simulator, &session).await;
         client.handshake().await;
         let (mut destination, _) = listener.accept().await.unwrap();
-        simulator.wait_for(|event| matches!(event, Event::Dialed { port: 22, error: None, .. })).await;
+        simulator.wait_for(|event| matches!(event, SimEvent::Dialed { port: 22, error: None, .. })).await;
         let expected = client.expected;
         drop(client);
-        simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Client, .. })).await;
+        simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Client, .. })).await;
         destination.write_all(b"late").await.unwrap();
         let mut client = Client::open(&simulator, &resume(&simulator, &session).await).await;
         client.expected = expected;
@@ -453,8 +465,8 @@ async fn an_oversized_message_closes_the_websocket() {
     let mut client = Client::open(&simulator, &session).await;
     client.handshake().await;
     client.send(1, payload_type::SIZE, &[b' '; 1000]).await;
-    client.gone().await;
-    simulator.wait_for(|event| matches!(event, Event::Detached { why: Detach::Limit(_), .. })).await;
+    client.wait_for_close().await;
+    simulator.wait_for(|event| matches!(event, SimEvent::Detached { why: Detach::Limit(_), .. })).await;
 }
 
 #[tokio::test]
@@ -478,15 +490,15 @@ async fn a_megabyte_passes_an_unpaced_agent_both_ways() {
 }
 
 #[test]
-fn it_runs_on_a_thread_of_its_own_for_tests_that_block() {
+fn it_runs_on_a_separate_thread_for_tests_that_block() {
     let simulator = Simulator::spawn(SimConfig::default()).unwrap();
     let mut stream = std::net::TcpStream::connect(simulator.address()).unwrap();
     let call = b"POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: AmazonSSM.DescribeSessions\r\ncontent-length: 2\r\n\r\n{}";
     std::io::Write::write_all(&mut stream, call).unwrap();
     let seen =
-        simulator.wait_for_blocking(Duration::from_secs(10), |event| matches!(event, Event::Api { .. }));
+        simulator.wait_for_blocking(Duration::from_secs(10), |event| matches!(event, SimEvent::Api { .. }));
     let error = Some("MissingAuthenticationTokenException".to_owned());
-    assert_eq!(seen, Some(Event::Api { operation: "DescribeSessions".to_owned(), session: None, error }));
+    assert_eq!(seen, Some(SimEvent::Api { operation: "DescribeSessions".to_owned(), session: None, error }));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
-//! From a stream URL to an open websocket: TCP or proxy, TLS, signed upgrade.
+//! Opens a websocket to a stream URL: TCP or proxy, TLS, signed upgrade.
 //!
-//! Proxies are taken from the environment by the same rules as the API calls' (`HTTPS_PROXY`, `HTTP_PROXY`,
-//! `ALL_PROXY`, `NO_PROXY`), always with CONNECT or SOCKS. The upgrade is signed with SigV4 for service `ssmmessages`
-//! over the empty payload, in headers, as the official client does from 1.2.764.0 on (docs/protocol.md).
+//! Proxies are read from the environment by the same rules as for API calls (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
+//! `NO_PROXY`), and are used with CONNECT or SOCKS. The upgrade is signed with SigV4 for service `ssmmessages` over the
+//! empty payload, in headers, as in the official client from 1.2.764.0 on (docs/protocol.md).
 
 use std::error::Error;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use super::host::StreamUrl;
 use super::tls::{Roots, TlsError};
 use super::websocket::{Io, Websocket};
 
-/// TCP, or the proxy's tunnel, must be open by then.
+/// The time limit for TCP or the proxy's tunnel.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// TLS and the upgrade must be done by then.
+/// The time limit for TLS and the upgrade.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Query parameters of a presigned URL, which is not signed again.
+/// Query parameters that mark a presigned URL.
 const PRESIGNED: [&str; 7] = [
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -42,38 +42,37 @@ const PRESIGNED: [&str; 7] = [
     "X-Amz-Security-Token",
 ];
 
-/// Whose signature the upgrade carries.
+/// What the upgrade request is signed with.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    /// The caller's credentials, resolved for this dial.
+    /// Credentials, resolved for this dial.
     pub credentials: Credentials,
     /// The session's region.
     pub region: String,
 }
 
-/// Why there is no websocket, by step.
+/// Why the websocket could not be opened, by step.
 #[derive(Debug, Error)]
 pub enum DialError {
-    /// Neither the host nor the proxy could be reached.
+    /// The host or the proxy could not be reached.
     #[error("cannot connect to {host}: {cause}")]
     Connect {
-        /// Whom we wanted to reach, or through which proxy.
+        /// The host, and the proxy if one is used.
         host: String,
-        /// The system's or the proxy's words.
+        /// The error of the system or the proxy.
         cause: String,
     },
-    /// The proxy is of a kind that we cannot use: change the setting.
+    /// The proxy's scheme is not supported: change the setting.
     #[error("proxy `{0}` is neither http, socks5 nor socks5h")]
     Proxy(String),
-    /// TLS cannot be set up on this machine: mend its roots or the bundle.
+    /// TLS cannot be set up on this machine: correct its root certificates or the bundle.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The host's certificate was not accepted: trust its issuer with `AWS_CA_BUNDLE`, if it is yours.
+    /// The host's certificate was rejected: add its issuer with `AWS_CA_BUNDLE`, if you trust it.
     #[error("TLS with {host}: {cause}")]
     Certificate {
-        /// The host.
         host: String,
-        /// Why not.
+        /// The error of the TLS library.
         cause: String,
     },
     /// The upgrade request could not be signed.
@@ -82,15 +81,14 @@ pub enum DialError {
     /// The host answered the upgrade with another status than 101.
     #[error("the upgrade to a websocket was refused with HTTP {status}{}{text}", if text.is_empty() { "" } else { ": " })]
     Refused {
-        /// The HTTP status.
         status: u16,
-        /// The body's beginning, untrusted.
+        /// The beginning of the body: untrusted text.
         text: String,
     },
-    /// The host's answer is not that of a websocket, or it hung up.
+    /// The host closed the connection, or its response is not a websocket upgrade.
     #[error("the upgrade to a websocket failed: {0}")]
     Upgrade(String),
-    /// No answer in time.
+    /// A step reached its time limit.
     #[error("timed out in step `{0}`")]
     Timeout(&'static str),
 }
@@ -103,15 +101,15 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Trusts `roots`, and takes the proxies from the environment now.
+    /// Creates a dialer that trusts `roots`; reads the proxies from the environment now.
     pub fn new(roots: Arc<Roots>) -> Self {
         Self { roots, proxies: Arc::new(Matcher::from_env()) }
     }
 
-    /// Dials `url` as it is.
+    /// Opens a websocket to `url`, which is sent unchanged.
     ///
     /// # Errors
-    /// [`DialError`] by step; each has its deadline.
+    /// [`DialError`] by step; each step has a time limit.
     pub async fn dial(
         &self,
         url: &StreamUrl,
@@ -119,8 +117,8 @@ impl Dialer {
         now: SystemTime,
     ) -> Result<Websocket, DialError> {
         let request = upgrade_request(url, signer, now)?;
-        let tcp = within("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
-        within("upgrade", UPGRADE_TIMEOUT, async {
+        let tcp = with_limit("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
+        with_limit("upgrade", UPGRADE_TIMEOUT, async {
             let stream = self.encrypt(url, tcp).await?;
             Websocket::upgrade(request, stream).await.map_err(upgrade_error)
         })
@@ -128,13 +126,13 @@ impl Dialer {
     }
 
     async fn connect(&self, url: &StreamUrl) -> Result<TcpStream, DialError> {
-        let destination = http_form(url)?;
+        let destination = http_uri(url)?;
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_nodelay(true);
         let stream = match self.proxies.intercept(&destination) {
-            None => direct.call(destination).await.map_err(|error| refused(url.host(), &error))?,
-            Some(proxy) => through(&proxy, direct, destination).await?,
+            None => direct.call(destination).await.map_err(|error| connect_error(url.host(), &error))?,
+            Some(proxy) => connect_through(&proxy, direct, destination).await?,
         };
         Ok(stream.into_inner())
     }
@@ -145,8 +143,8 @@ impl Dialer {
         }
         let host = url.host();
         let failed = |cause: String| DialError::Certificate { host: host.clone(), cause };
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(bare).map_err(|error| failed(error.to_string()))?;
+        let server = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(server).map_err(|error| failed(error.to_string()))?;
         match self.roots.connector()?.connect(name, tcp).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(failed(error.to_string())),
@@ -155,7 +153,7 @@ impl Dialer {
     }
 }
 
-async fn within<T>(
+async fn with_limit<T>(
     step: &'static str,
     limit: Duration,
     work: impl Future<Output = Result<T, DialError>>,
@@ -163,7 +161,7 @@ async fn within<T>(
     tokio::time::timeout(limit, work).await.map_err(|_| DialError::Timeout(step))?
 }
 
-async fn through(
+async fn connect_through(
     proxy: &Intercept,
     direct: HttpConnector,
     destination: Uri,
@@ -180,20 +178,20 @@ async fn through(
             if let Some(credentials) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(credentials.clone());
             }
-            tunnel.call(destination).await.map_err(|error| refused(host, &error))
+            tunnel.call(destination).await.map_err(|error| connect_error(host, &error))
         }
         Some("socks5" | "socks5h") => {
             let mut socks = SocksV5::new(uri.clone(), direct).local_dns(uri.scheme_str() == Some("socks5"));
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            socks.call(destination).await.map_err(|error| refused(host, &error))
+            socks.call(destination).await.map_err(|error| connect_error(host, &error))
         }
         scheme => Err(DialError::Proxy(scheme.unwrap_or_default().to_owned())),
     }
 }
 
-fn refused(host: String, error: &dyn Error) -> DialError {
+fn connect_error(host: String, error: &dyn Error) -> DialError {
     let mut cause = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -203,8 +201,8 @@ fn refused(host: String, error: &dyn Error) -> DialError {
     DialError::Connect { host, cause }
 }
 
-/// The URL as proxies and connectors know it: `https` for `wss`, with an explicit port.
-fn http_form(url: &StreamUrl) -> Result<Uri, DialError> {
+/// Returns the URL for proxies and connectors: `https` for `wss`, with an explicit port.
+fn http_uri(url: &StreamUrl) -> Result<Uri, DialError> {
     let (scheme, default) = if url.is_encrypted() { ("https", 443) } else { ("http", 80) };
     let authority = format!("{}:{}", url.host(), url.uri().port_u16().unwrap_or(default));
     Uri::builder()
@@ -256,7 +254,7 @@ fn upgrade_request(
     Ok(request)
 }
 
-/// The Host that is both signed and sent: without the scheme's own port.
+/// Returns the Host header that is signed and sent, without the scheme's default port.
 fn host_header(url: &StreamUrl) -> String {
     let default = if url.is_encrypted() { 443 } else { 80 };
     match url.uri().port_u16() {
@@ -307,7 +305,7 @@ mod tests {
     const STREAM: &str = "wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/a@b-0c?role=publish_subscribe&cell-number=AA+/B==";
 
     #[test]
-    fn the_upgrade_is_signed_over_host_date_and_token_and_the_url_stays_as_it_is() {
+    fn the_upgrade_is_signed_over_host_date_and_token_and_the_url_is_unchanged() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         for (token, signed) in
             [(None, "host;x-amz-date"), (Some("T"), "host;x-amz-date;x-amz-security-token")]
@@ -333,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_header_leaves_out_the_schemes_own_port() {
+    fn the_host_header_omits_the_schemes_default_port() {
         assert_eq!(host_header(&url("ws://127.0.0.1:4566/x")), "127.0.0.1:4566");
         assert_eq!(host_header(&url("ws://127.0.0.1:80/x")), "127.0.0.1");
         assert_eq!(

@@ -1,8 +1,8 @@
-//! Which stream URLs may be dialled: the token and the user's bytes go there.
+//! Checks which stream URLs may be dialled: the token and the user's bytes are sent there.
 //!
-//! Owns the rule of docs/security.md: AWS's own hosts of the session's region, private endpoints of that region, or
-//! a host that the user's own settings name; plain `ws://` and loopback only in the last case. The URL itself is
-//! opaque and dialled as received, byte for byte.
+//! Owns the rule of docs/security.md. Allowed are AWS's hosts of the session's region, private endpoints of that
+//! region, and hosts that the user's settings name; `ws://` and loopback only in the last case. The URL itself is
+//! opaque and dialled byte for byte as received.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,48 +10,43 @@ use std::net::IpAddr;
 use http::Uri;
 use thiserror::Error;
 
-/// What the rule needs to know.
+/// What the rule depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamHosts {
     /// The session's region.
     pub region: String,
-    /// DNS suffixes of AWS's endpoints in that region's partition, dual-stack included.
+    /// DNS suffixes of AWS's endpoints in the region's partition, dual-stack included.
     pub suffixes: Vec<String>,
-    /// URLs of the user's settings: the SSM endpoint and `AWS_ENDPOINT_URL_SSMMESSAGES`.
+    /// URLs in the user's settings: the SSM endpoint and `AWS_ENDPOINT_URL_SSMMESSAGES`.
     pub configured: Vec<String>,
 }
 
-/// A stream URL that may be dialled. Its query is secret: `Display` and `Debug` show the host only.
+/// A stream URL that passed the check. Its query is secret: `Display` and `Debug` show the host only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamUrl(Uri);
 
-/// Why a stream URL is not dialled.
+/// Why a stream URL was rejected.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum HostError {
-    /// It does not read as a URL with a host.
+    /// The text is not a URL with a host.
     #[error("the service gave a stream URL that cannot be read")]
     Unreadable,
-    /// It carries a user name, which no real one does.
+    /// The URL has a user name; URLs of Session Manager never do.
     #[error("the service gave a stream URL with a user name in it")]
     UserInfo,
-    /// It wants another protocol, or no encryption where that is not allowed.
+    /// The scheme is not allowed for this host.
     #[error("the service gave a `{scheme}://` stream URL for host `{host}`")]
-    Scheme {
-        /// The URL's scheme.
-        scheme: String,
-        /// The URL's host.
-        host: String,
-    },
-    /// The host is neither AWS's nor one that the user has named.
+    Scheme { scheme: String, host: String },
+    /// The host is not AWS's and not in the user's settings.
     #[error("the service gave a stream URL for host `{0}`, which is not an endpoint of Session Manager")]
     Host(String),
 }
 
 impl StreamHosts {
-    /// Checks a stream URL by the rule.
+    /// Checks a stream URL.
     ///
     /// # Errors
-    /// [`HostError`] for everything that must not be dialled.
+    /// [`HostError`] if the URL must not be dialled.
     pub fn check(&self, url: &str) -> Result<StreamUrl, HostError> {
         let uri: Uri = url.parse().map_err(|_| HostError::Unreadable)?;
         let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
@@ -61,11 +56,12 @@ impl StreamHosts {
             return Err(HostError::UserInfo);
         }
         let host = host.to_ascii_lowercase();
-        let named = self.configured.iter().any(|configured| host_of(configured).as_ref() == Some(&host));
+        let is_configured =
+            self.configured.iter().any(|configured| host_of(configured).as_ref() == Some(&host));
         match uri.scheme_str() {
-            Some("wss") if named || (!is_loopback(&host) && self.is_aws(&host)) => Ok(StreamUrl(uri)),
+            Some("wss") if is_configured || (!is_loopback(&host) && self.is_aws(&host)) => Ok(StreamUrl(uri)),
             Some("wss") => Err(HostError::Host(host)),
-            Some("ws") if named && is_loopback(&host) => Ok(StreamUrl(uri)),
+            Some("ws") if is_configured && is_loopback(&host) => Ok(StreamUrl(uri)),
             scheme => Err(HostError::Scheme { scheme: scheme.unwrap_or_default().to_owned(), host }),
         }
     }
@@ -83,7 +79,7 @@ impl StreamHosts {
 }
 
 impl StreamUrl {
-    /// The host, in lower case.
+    /// Returns the host in lower case.
     pub fn host(&self) -> String {
         self.0.host().unwrap_or_default().to_ascii_lowercase()
     }
@@ -136,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_of_the_region_are_dialled() {
+    fn endpoints_of_the_region_are_allowed() {
         for url in [
             "wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/a-0b?role=publish_subscribe&cell-number=AA+/B==",
             "wss://ssmmessages-fips.eu-west-1.amazonaws.com/x",
@@ -149,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn all_other_urls_are_rejected() {
         for url in [
             "wss://ssmmessages.us-east-1.amazonaws.com/x",
             "wss://ssmmessages.eu-west-1.amazonaws.com.evil.example/x",
@@ -171,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_the_user_names_is_dialled_and_plain_only_on_loopback() {
+    fn a_configured_host_is_allowed_without_tls_only_on_loopback() {
         assert!(allowed(&["http://127.0.0.1:4566"], "ws://127.0.0.1:9/x"));
         assert!(allowed(&["http://[::1]:1"], "ws://[::1]:2/x"));
         assert!(allowed(&["https://localhost:1"], "wss://localhost:2/x"));

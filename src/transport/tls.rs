@@ -1,4 +1,4 @@
-//! Trust: the system's roots plus the user's own bundle, read once and only when needed.
+//! Root certificates for TLS: the system's and the user's bundle, read once when they are first needed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,32 +8,32 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
-/// TLS cannot be set up on this machine.
+/// Why TLS cannot be set up on this machine.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// Neither the system nor the user gave any root certificate.
+    /// Neither the system nor the bundle has a usable root certificate.
     #[error("no root certificates: {0}")]
     NoRoots(String),
-    /// The library refuses its own defaults.
+    /// The TLS library rejects its configuration.
     #[error("TLS cannot be configured: {0}")]
     Config(#[from] rustls::Error),
 }
 
-/// The user's bundle is not a list of certificates.
+/// Why the user's bundle cannot be used.
 #[derive(Debug, Error)]
 pub enum BundleError {
-    /// It is not PEM.
+    /// The file is not PEM.
     #[error("it is not PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    /// It has a certificate that cannot be a root.
+    /// A certificate cannot be a root.
     #[error("it has a certificate that cannot be used: {0}")]
     Certificate(#[from] rustls::Error),
-    /// It has no certificate.
+    /// The file has no certificate.
     #[error("it has no certificate")]
     Empty,
 }
 
-/// The user's own root certificates: at least one, and all of them usable.
+/// The user's root certificates: at least one, and all of them usable.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     pem: Vec<u8>,
@@ -41,10 +41,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads PEM.
+    /// Parses a PEM file.
     ///
     /// # Errors
-    /// [`BundleError`] when anything in it cannot be used, since what is trusted must not depend on luck.
+    /// [`BundleError`] if any certificate in it cannot be used.
     pub fn parse(pem: Vec<u8>) -> Result<Self, BundleError> {
         let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>()?;
         let mut roots = RootCertStore::empty();
@@ -54,7 +54,7 @@ impl Bundle {
         if roots.is_empty() { Err(BundleError::Empty) } else { Ok(Self { pem, certificates }) }
     }
 
-    /// The bundle as it was read.
+    /// Returns the PEM file.
     pub fn pem(&self) -> &[u8] {
         &self.pem
     }
@@ -68,17 +68,17 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Trusts the system's roots and those in `bundle`.
+    /// Trusts the system's root certificates and those in `bundle`.
     pub fn new(bundle: Option<Bundle>) -> Self {
         Self { bundle, config: OnceLock::new() }
     }
 
-    /// Reads the certificates ahead of need, on a thread that has nothing better to do.
+    /// Reads the certificates now; call it on a blocking thread.
     pub fn preload(&self) {
         let _ = self.connector();
     }
 
-    /// What encrypts a connection; the certificates are read at the first call.
+    /// Returns the TLS connector; the first call reads the certificates.
     pub(super) fn connector(&self) -> Result<TlsConnector, TlsError> {
         if let Some(config) = self.config.get() {
             return Ok(TlsConnector::from(config.clone()));

@@ -1,4 +1,4 @@
-//! An open websocket: whole messages in and out, flushed in batches, cancel-safe.
+//! An open websocket: sends and receives whole messages, flushes in batches, cancel-safe.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,44 +12,53 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// A message larger than this is hostile: the agent's have 1,024 bytes of payload.
+/// The largest message that is accepted; the agent's have 1,024 bytes of payload.
 const MESSAGE_LIMIT: usize = 1 << 20;
-/// The caller is asked to wait once so many bytes have not left.
+/// With this many unsent bytes, [`Websocket::has_room`] returns false.
 const QUEUE_LIMIT: usize = 256 << 10;
-/// Answers are gathered up to this many bytes before they are flushed in spite of more to read.
+/// While more messages can be read, sending is delayed until this many bytes are queued.
 const BATCH: usize = 64 << 10;
 const KEEPALIVE: &[u8] = b"keepalive";
 
-/// A byte stream that a websocket can stand on.
+/// A byte stream below a websocket.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// The connection is gone, in words for a log.
+/// The connection is closed; the text is for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Lost(pub String);
 
-/// What a websocket yields.
+/// What [`Websocket::next`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub enum WebsocketEvent {
     /// A message, text or binary.
     Message(Bytes),
-    /// The answer to a ping of ours.
+    /// The response to our ping.
     Pong,
-    /// A ping of the service's, answered already.
+    /// A ping of the service; the response is queued.
     Ping,
-    /// Everything that was sent has left: there is room again.
+    /// All queued messages are sent: there is room again.
     Flushed,
 }
 
 /// The client's end of an open websocket.
 pub struct Websocket {
     stream: Box<WebSocketStream<Box<dyn Io>>>,
-    /// Bytes that were queued since everything had last left.
+    /// Bytes that were queued since the last complete flush.
     unflushed: usize,
 }
 
 impl Websocket {
+    /// The client's end of a websocket whose upgrade is done.
+    #[cfg(test)]
+    pub(crate) async fn in_memory(stream: tokio::io::DuplexStream) -> Self {
+        let stream: Box<dyn Io> = Box::new(stream);
+        let stream =
+            WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
+        Self { stream: Box::new(stream), unflushed: 0 }
+    }
+
     pub(super) async fn upgrade(
         request: http::Request<()>,
         stream: Box<dyn Io>,
@@ -61,23 +70,23 @@ impl Websocket {
         Ok(Self { stream: Box::new(stream), unflushed: 0 })
     }
 
-    /// Tells whether more may be queued; after a false, [`Incoming::Flushed`] comes when it may again.
+    /// Returns true if more may be queued. After false, [`WebsocketEvent::Flushed`] reports that there is room again.
     pub fn has_room(&self) -> bool {
         self.unflushed < QUEUE_LIMIT
     }
 
-    /// Queues a text message; [`Self::next`] moves it.
+    /// Queues a text message; [`Self::next`] sends it.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is gone.
+    /// [`Lost`] if the connection is closed.
     pub fn send_text(&mut self, text: String) -> Result<(), Lost> {
         self.send(Message::Text(text.into()))
     }
 
-    /// Queues a binary message; [`Self::next`] moves it.
+    /// Queues a binary message; [`Self::next`] sends it.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is gone.
+    /// [`Lost`] if the connection is closed.
     pub fn send_binary(&mut self, bytes: Bytes) -> Result<(), Lost> {
         self.send(Message::Binary(bytes))
     }
@@ -85,16 +94,16 @@ impl Websocket {
     /// Queues a ping.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is gone.
+    /// [`Lost`] if the connection is closed.
     pub fn ping(&mut self) -> Result<(), Lost> {
         self.send(Message::Ping(Bytes::from_static(KEEPALIVE)))
     }
 
-    /// Flushes, and waits for what comes in if `read`; dropping the future loses nothing.
+    /// Sends queued messages and, if `read`, waits for the next event. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`Lost`] when the connection is gone, the service's close included.
-    pub async fn next(&mut self, read: bool) -> Result<Incoming, Lost> {
+    /// [`Lost`] if the connection is closed, also by the service's close frame.
+    pub async fn next(&mut self, read: bool) -> Result<WebsocketEvent, Lost> {
         poll_fn(|cx| self.poll_next(cx, read)).await
     }
 
@@ -103,8 +112,8 @@ impl Websocket {
         Pin::new(&mut self.stream).start_send(message).map_err(|error| lost(&error))
     }
 
-    /// Reads before it flushes, so that the answers to a burst leave together; but not for ever.
-    fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Incoming, Lost>> {
+    /// Reads before it flushes, so that the acknowledgements of a burst are sent together, up to [`BATCH`].
+    fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<WebsocketEvent, Lost>> {
         if read
             && self.unflushed < BATCH
             && let Poll::Ready(incoming) = self.poll_read(cx)
@@ -115,7 +124,7 @@ impl Websocket {
             let had_room = self.has_room();
             self.unflushed = 0;
             if !had_room {
-                return Poll::Ready(Ok(Incoming::Flushed));
+                return Poll::Ready(Ok(WebsocketEvent::Flushed));
             }
         }
         if read { self.poll_read(cx) } else { Poll::Pending }
@@ -125,7 +134,7 @@ impl Websocket {
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|error| lost(&error))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Lost>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<WebsocketEvent, Lost>> {
         loop {
             let message = match std::task::ready!(Pin::new(&mut self.stream).poll_next(cx)) {
                 Some(Ok(message)) => message,
@@ -133,12 +142,12 @@ impl Websocket {
                 None => return Poll::Ready(Err(Lost("the connection ended".to_owned()))),
             };
             return Poll::Ready(match message {
-                Message::Binary(bytes) => Ok(Incoming::Message(bytes)),
-                Message::Text(text) => Ok(Incoming::Message(text.into())),
-                Message::Pong(_) => Ok(Incoming::Pong),
+                Message::Binary(bytes) => Ok(WebsocketEvent::Message(bytes)),
+                Message::Text(text) => Ok(WebsocketEvent::Message(text.into())),
+                Message::Pong(_) => Ok(WebsocketEvent::Pong),
                 Message::Ping(_) => {
                     self.unflushed += 1;
-                    Ok(Incoming::Ping)
+                    Ok(WebsocketEvent::Ping)
                 }
                 Message::Close(frame) => {
                     let reason =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fumidai::sim::agent::AgentConfig;
-use fumidai::sim::{Event, Faults, ONLINE_TARGET, SimConfig, Simulator};
+use fumidai::sim::{Faults, ONLINE_TARGET, SimConfig, SimEvent, Simulator};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -147,7 +147,7 @@ impl Bench {
     }
 
     /// Waits for an event.
-    pub async fn see(&self, what: &str, predicate: impl Fn(&Event) -> bool) -> Event {
+    pub async fn see(&self, what: &str, predicate: impl Fn(&SimEvent) -> bool) -> SimEvent {
         let event = timeout(crate::run::PATIENCE, self.simulator.wait_for(predicate)).await;
         event.unwrap_or_else(|_| panic!("{what} did not happen: {:#?}", self.simulator.journal().entries()))
     }
@@ -156,7 +156,8 @@ impl Bench {
     pub async fn settle(&self) {
         assert!(!self.simulator.sessions().is_empty(), "no session was started");
         for open in self.simulator.open_sessions() {
-            let is_end = |event: &Event| matches!(event, Event::Ended { session, .. } if *session == open.id);
+            let is_end =
+                |event: &SimEvent| matches!(event, SimEvent::Ended { session, .. } if *session == open.id);
             let ended = timeout(SETTLING, self.simulator.wait_for(is_end)).await;
             assert!(ended.is_ok(), "left open: {open:?}");
         }

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::time::Duration;
 
-use fumidai::sim::{Event, SimConfig};
+use fumidai::sim::{SimConfig, SimEvent};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bench::Bench;
-use crate::services::{MIB, digest, digester, echo, generous, nobody, noise, serve, source};
+use crate::services::{MIB, closed_port, digest, digester, echo, noise, serve, source, source_then_wait};
 
 const PORT: u16 = 7777;
 
@@ -49,12 +49,12 @@ async fn a_peer_that_closes_ends_the_session() {
 
 #[tokio::test]
 async fn a_refused_port_is_told_with_hints() {
-    let port = nobody().await;
+    let port = closed_port().await;
     let bench = Bench::new().port(PORT, port).start().await;
     let finished = bench.connect(PORT, &[]).start().finish().await.exits(15);
     let why = format!("Unable to connect to specified port: dial tcp {port}: connect: connection refused");
     assert_eq!(finished.cause(), format!("port 7777 of `i-0123456789abcdef0` cannot be reached: {why}"));
-    let hint = "\nfumidai: hint: is something listening on port 7777 there?\n";
+    let hint = "\nfumidai: hint: check that something listens on port 7777 there\n";
     assert!(finished.stderr.ends_with(hint), "{}", finished.stderr);
     assert_eq!(finished.stdout, b"");
     bench.settle().await;
@@ -109,7 +109,7 @@ async fn the_request_names_document_port_and_reason() {
 async fn a_slow_reader_costs_no_memory_and_loses_nothing() {
     const LENGTH: usize = 64 * MIB;
     let data = noise(5, LENGTH);
-    let port = generous(data.clone()).await;
+    let port = source_then_wait(data.clone()).await;
     let large_reads = |config: &mut SimConfig| config.agent.payload_size = 16 << 10;
     let bench = Bench::new().port(PORT, port).configure(large_reads).start().await;
     let mut connect = bench.connect(PORT, &[]).start();
@@ -166,6 +166,6 @@ async fn a_late_answer_of_the_port_loses_nothing() {
     let mut connect = bench.connect(PORT, &[]).start();
     connect.round_trip(&noise(6, 100_000)).await;
     connect.close_and_finish().await.exits(0).silent();
-    bench.see("a dial", |event| matches!(event, Event::Dialed { port: PORT, error: None, .. })).await;
+    bench.see("a dial", |event| matches!(event, SimEvent::Dialed { port: PORT, error: None, .. })).await;
     bench.settle().await;
 }

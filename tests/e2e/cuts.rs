@@ -5,7 +5,7 @@ use std::time::Duration;
 use fumidai::sim::agent::AgentConfig;
 use fumidai::sim::faults::{CutKind, CutWhen};
 use fumidai::sim::link::LinkConfig;
-use fumidai::sim::{Detach, Event, Faults};
+use fumidai::sim::{Detach, Faults, SimEvent};
 
 use crate::bench::{Bench, HOST};
 use crate::services::{MIB, digest, noise};
@@ -42,7 +42,7 @@ async fn download(bench: &Bench, length: usize) {
 }
 
 fn cuts(bench: &Bench) -> usize {
-    bench.simulator.journal().count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }))
+    bench.simulator.journal().count(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. }))
 }
 
 /// Resets and the service's own close by turns, every so many bytes.

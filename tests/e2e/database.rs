@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fumidai::sim::faults::{CutKind, CutWhen};
-use fumidai::sim::{Detach, Event, Faults, SimConfig};
+use fumidai::sim::{Detach, Faults, SimConfig, SimEvent};
 
 use crate::bench::{Bench, HOST};
 use crate::forwarding::Forward;
@@ -28,7 +28,7 @@ async fn start(faults: impl FnOnce(&mut Faults)) -> (Bench, MariaDb, Forward) {
 }
 
 fn cuts(bench: &Bench) -> usize {
-    bench.simulator.journal().count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }))
+    bench.simulator.journal().count(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. }))
 }
 
 /// MariaDB's own client at a local port.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use fumidai::channel::PathKnowledge;
 use fumidai::sim::faults::{ApiEffect, ApiFault, CutKind, CutWhen, Oversized};
-use fumidai::sim::{Event, Faults, ONLINE_TARGET};
+use fumidai::sim::{Faults, ONLINE_TARGET, SimEvent};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::Signal;
 
 use crate::bench::Bench;
-use crate::services::{MIB, digest, echo, generous, noise, source};
+use crate::services::{MIB, digest, echo, noise, source, source_then_wait};
 
 const PORT: u16 = 7777;
 
@@ -22,7 +22,7 @@ fn script(faults: &mut Faults, operation: &str, effect: ApiEffect) {
 #[tokio::test]
 async fn an_outage_is_not_taken_for_silence() {
     let data = noise(1, 3 * MIB);
-    let bench = Bench::new().port(PORT, generous(data.clone()).await).agent(|agent| {
+    let bench = Bench::new().port(PORT, source_then_wait(data.clone()).await).agent(|agent| {
         *agent = agent.clone().quick_to_resend();
         agent.read_interval = Duration::from_micros(500);
         agent.payload_size = 4096;
@@ -46,7 +46,7 @@ async fn what_waits_for_a_slow_reader_is_written_after_the_end() {
     let session = bench.session();
     // Nobody reads now, so that what arrives waits; all of it has been sent once the agent has ended.
     bench
-        .see("the end", |event| matches!(event, Event::Ended { session: ended, .. } if *ended == session))
+        .see("the end", |event| matches!(event, SimEvent::Ended { session: ended, .. } if *ended == session))
         .await;
     let rest = connect.finish().await.exits(0);
     assert_eq!(digest(&rest.stdout), digest(&data[1..]));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fumidai::sim::faults::{ApiEffect, ApiFault, Step, UpgradeFault};
-use fumidai::sim::{Event, Faults, OFFLINE_TARGET};
+use fumidai::sim::faults::{ApiEffect, ApiFault, SessionStep, UpgradeFault};
+use fumidai::sim::{Faults, OFFLINE_TARGET, SimEvent};
 
 use crate::bench::Bench;
 use crate::run::Finished;
@@ -113,14 +113,15 @@ async fn a_late_answer_of_the_api_is_ended_all_the_same() {
 
 #[tokio::test]
 async fn an_agent_that_never_speaks_times_out() {
-    let (bench, finished) = times_out(|faults| faults.agent_silent_at = Some(Step::Opened)).await;
+    let (bench, finished) = times_out(|faults| faults.agent_silent_at = Some(SessionStep::Opened)).await;
     assert_eq!(finished.cause(), "timed out after 2 s in step `waiting for the agent's first message`");
     bench.settle().await;
 }
 
 #[tokio::test]
 async fn an_agent_that_never_completes_the_handshake_times_out() {
-    let (bench, finished) = times_out(|faults| faults.agent_silent_at = Some(Step::HandshakeResponse)).await;
+    let (bench, finished) =
+        times_out(|faults| faults.agent_silent_at = Some(SessionStep::HandshakeResponse)).await;
     let step = "waiting for the agent to complete the handshake";
     assert_eq!(finished.cause(), format!("timed out after 2 s in step `{step}`"));
     bench.settle().await;
@@ -161,7 +162,7 @@ async fn a_stream_url_of_a_foreign_host_is_not_dialled() {
     let cause = "the service gave a `ws://` stream URL for host `localhost`";
     assert_eq!(finished.cause(), cause);
     assert!(finished.stderr.contains("`AWS_ENDPOINT_URL_SSMMESSAGES`"), "{}", finished.stderr);
-    let dialled = bench.simulator.journal().count(|event| matches!(event, Event::Upgrade { .. }));
+    let dialled = bench.simulator.journal().count(|event| matches!(event, SimEvent::Upgrade { .. }));
     assert_eq!(dialled, 0);
     bench.settle().await;
 }

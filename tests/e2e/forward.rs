@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
-use fumidai::sim::{Event, ONLINE_TARGET};
+use fumidai::sim::{ONLINE_TARGET, SimEvent};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -38,7 +38,7 @@ async fn a_line_is_said_for_each_listener() {
         .iter()
         .zip(["localhost:7", "db:3306", "socks5"])
         .map(|(local, remote)| {
-            format!("fumidai: listening on {local}, leads to {remote} through {ONLINE_TARGET}\n")
+            format!("fumidai: listening on {local}, forwarding to {remote} through {ONLINE_TARGET}\n")
         })
         .collect();
     let finished = forward.end().await;
@@ -98,8 +98,7 @@ async fn a_wide_address_is_warned_of() {
     let bench = bench().await;
     let forward = bench.forward(&["-L", "*:0:7"]).await;
     assert!(forward.local[0].starts_with("0.0.0.0:"), "{:?}", forward.local);
-    let warning =
-        format!("whoever reaches {} reaches localhost:7: it is not bound to loopback", forward.local[0]);
+    let warning = format!("warning: {} accepts connections from other machines", forward.local[0]);
     assert!(forward.notes().contains(&warning), "{}", forward.notes());
     for address in ["127.0.0.1", "[::1]"] {
         round_trip(&mut dial(&format!("{address}:{}", forward.port())).await, b"hello").await;
@@ -149,7 +148,7 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     // Nothing is announced before everything is bound.
     let finished = bench.forward_command(["--json", "-L", "0:7", "-L", &spec]).finish().await.exits(1);
     assert!(finished.cause().starts_with(&format!("cannot listen on {taken}: Address already in use")));
-    assert!(finished.stderr.ends_with("hint: another program listens there; port 0 takes a free one\n"));
+    assert!(finished.stderr.ends_with("hint: use another port, or port 0 for a free one\n"));
     let told: serde_json::Value = serde_json::from_str(finished.text()).unwrap();
     assert_eq!((&told["event"], &told["exit"]), (&"failed".into(), &1.into()));
 }
@@ -161,12 +160,12 @@ async fn what_cannot_be_meant_is_a_usage_error() {
         (&["forward", ONLINE_TARGET, "-L", "80"][..], "SPEC"),
         (&["forward", ONLINE_TARGET, "-L", "1:db:0"], "from 1 to 65535"),
         (&["forward", ONLINE_TARGET, "-L", "65536:db:1"], "from 0 to 65535"),
-        (&["forward", ONLINE_TARGET, "-L", "1:/run/db.sock"], "dials TCP only"),
+        (&["forward", ONLINE_TARGET, "-L", "1:/run/db.sock"], "a remote unix socket cannot be reached"),
         (&["forward", ONLINE_TARGET, "-D", "/tmp/x"], "[BIND:]PORT"),
         (&["forward", ONLINE_TARGET, "-L", "1:2", "--sessions", "9"], "1..=8"),
-        (&["forward", "-L", "0:db:3306"], "`-L` and `-D` go with one target, here are 0"),
+        (&["forward", "-L", "0:db:3306"], "`-L` and `-D` need one target, not 0"),
         (&["forward", "a", "b", "-L", "0:db:3306"], "here are 2"),
-        (&["forward"], "nothing is to be forwarded"),
+        (&["forward"], "no forward given"),
         (&["forward", "--all"], "the config file has no forwards"),
         (&["forward", "--all", "orders"], "cannot be used with"),
     ] {
@@ -200,7 +199,7 @@ async fn each_destination_has_its_document_and_parameters() {
     let to_own = (OWN_PORT.to_owned(), r#"{"portNumber":["7"]}"#.to_owned());
     let to_host = (REMOTE_HOST.to_owned(), r#"{"host":["db.internal"],"portNumber":["3306"]}"#.to_owned());
     assert_eq!(parameters, [to_own, to_host], "one session for each destination");
-    let is_dial = |event: &Event| matches!(event, Event::Dialed { host, port: 3306, .. } if host.as_deref() == Some("db.internal"));
+    let is_dial = |event: &SimEvent| matches!(event, SimEvent::Dialed { host, port: 3306, .. } if host.as_deref() == Some("db.internal"));
     bench.see("the dial", is_dial).await;
     forward.end().await;
     bench.settle().await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fumidai::sim::faults::{ApiEffect, ApiFault, CutKind, CutWhen};
 use fumidai::sim::link::LinkConfig;
-use fumidai::sim::{AgentLoss, Detach, Event, Faults, SessionInfo, SimConfig};
+use fumidai::sim::{AgentLoss, Detach, Faults, SessionInfo, SimConfig, SimEvent};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -52,7 +52,7 @@ async fn talk(bench: &Bench, forward: &Forward) {
 }
 
 fn cuts(bench: &Bench) -> usize {
-    bench.simulator.journal().count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }))
+    bench.simulator.journal().count(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. }))
 }
 
 /// Three connections at once send and receive so much.
@@ -164,7 +164,7 @@ async fn a_connection_that_is_made_while_the_link_is_down_waits() {
         faults.api.push(ApiFault { operation: "ResumeSession".to_owned(), effect, times: 1 });
     });
     bench.simulator.cut_all(CutKind::Reset);
-    bench.see("the cut", |event| matches!(event, Event::Detached { why: Detach::Cut(_), .. })).await;
+    bench.see("the cut", |event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. })).await;
     tokio::join!(async { drop(talking(&forward).await) }, round_trip(&mut client, b"after"));
     assert_eq!(bench.started(), 1);
     forward.end().await;
@@ -323,7 +323,7 @@ async fn signals_end_every_session_side_by_side() {
         assert_eq!(bench.started(), 4);
         let said = forward.end_by(signal).await.stderr;
         assert_eq!(said.lines().count(), 2, "{said}");
-        let ends = bench.simulator.journal().count(|event| matches!(event, Event::Ended { .. }));
+        let ends = bench.simulator.journal().count(|event| matches!(event, SimEvent::Ended { .. }));
         assert_eq!(ends, 4, "they are ended when the process is gone");
         for client in &mut clients {
             is_reset(client).await;
@@ -337,7 +337,7 @@ async fn a_signal_in_a_black_hole_ends_the_sessions_by_the_api() {
     let forward = bench.forward(TO_ECHO).await;
     let _client = talking(&forward).await;
     bench.simulator.cut_all(CutKind::BlackHole);
-    bench.see("the cut", |event| matches!(event, Event::Detached { why: Detach::Cut(_), .. })).await;
+    bench.see("the cut", |event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. })).await;
     forward.end().await;
     assert_eq!(bench.simulator.journal().calls("TerminateSession"), 1);
     bench.settle().await;
@@ -352,7 +352,7 @@ async fn a_signal_while_a_session_starts_leaves_none() {
     });
     let forward = bench.forward(TO_ECHO).await;
     let mut client = forward.dial().await;
-    bench.see("the call", |event| matches!(event, Event::Api { .. })).await;
+    bench.see("the call", |event| matches!(event, SimEvent::Api { .. })).await;
     forward.end().await;
     is_reset(&mut client).await;
     bench.settle().await;

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use fumidai::sim::{Event, SimConfig};
+use fumidai::sim::{SimConfig, SimEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::bench::Bench;
 use crate::forwarding::{Forward, rest, round_trip};
 use crate::run::Finished;
-use crate::services::{MIB, digest, echo, nobody, noise, serve};
+use crate::services::{MIB, closed_port, digest, echo, noise, serve};
 use crate::tools::tool;
 
 const HTTP: u16 = 80;
@@ -41,7 +41,7 @@ async fn web(page: Vec<u8>) -> SocketAddr {
 
 /// Hosts that only the far side knows, each with a page, an echo and a port that refuses.
 async fn bench(page: &[u8]) -> Bench {
-    let (web, echo, nobody) = (web(page.to_vec()).await, echo().await, nobody().await);
+    let (web, echo, nobody) = (web(page.to_vec()).await, echo().await, closed_port().await);
     let map = |config: &mut SimConfig| {
         for host in HOSTS {
             for (port, service) in [(HTTP, web), (ECHO, echo), (CLOSED, nobody)] {
@@ -156,8 +156,7 @@ async fn no_more_destinations_are_open_than_may_be() {
     round_trip(&mut second, b"second").await;
     // The third waits until one of the others is idle.
     let release = async {
-        let is_third =
-            |event: &Event| matches!(event, Event::Api { operation, .. } if operation == "StartSession");
+        let is_third = |event: &SimEvent| matches!(event, SimEvent::Api { operation, .. } if operation == "StartSession");
         assert_eq!(bench.simulator.journal().count(is_third), 2);
         round_trip(&mut second, b"still").await;
         first.set_zero_linger().unwrap();
@@ -167,7 +166,7 @@ async fn no_more_destinations_are_open_than_may_be() {
     assert_eq!(code, 0);
     round_trip(&mut third, b"third").await;
     round_trip(&mut second, b"and second").await;
-    bench.see("the end of the first", |event| matches!(event, Event::Ended { .. })).await;
+    bench.see("the end of the first", |event| matches!(event, SimEvent::Ended { .. })).await;
     assert_eq!((bench.started(), bench.simulator.open_sessions().len()), (3, 2));
     forward.end().await;
     bench.settle().await;

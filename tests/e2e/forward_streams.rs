@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use fumidai::sim::{Event, SimConfig};
+use fumidai::sim::{SimConfig, SimEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::bench::Bench;
 use crate::forwarding::{dial, exchange, is_reset, rest, round_trip};
 use crate::run::PATIENCE;
-use crate::services::{MIB, digest, digester, echo, generous, nobody, noise, serve, source};
+use crate::services::{MIB, closed_port, digest, digester, echo, noise, serve, source, source_then_wait};
 use crate::tools::tool;
 
 const PORT: u16 = 7777;
@@ -250,7 +250,7 @@ async fn a_reset_of_the_application_ends_the_stream() {
     let forward = bench.forward(&["-L", TO_PORT]).await;
     let mut client = forward.dial().await;
     client.write_all(b"hello").await.unwrap();
-    bench.see("a dial", |event| matches!(event, Event::Dialed { .. })).await;
+    bench.see("a dial", |event| matches!(event, SimEvent::Dialed { .. })).await;
     client.set_zero_linger().unwrap();
     drop(client);
     timeout(PATIENCE, ended.notified()).await.expect("the destination sees the end");
@@ -310,7 +310,7 @@ async fn a_source_that_closes_is_read_to_its_end() {
 
 #[tokio::test]
 async fn a_port_that_refuses_is_told_and_works_once_it_is_open() {
-    let port = nobody().await;
+    let port = closed_port().await;
     let bench = Bench::new().port(PORT, port).start().await;
     let mut forward = bench.forward(&["-L", TO_PORT]).await;
     for _ in 0..2 {
@@ -339,7 +339,7 @@ async fn a_port_that_refuses_is_told_and_works_once_it_is_open() {
 
 #[tokio::test]
 async fn hosts_that_cannot_be_reached_reset_their_connections_only() {
-    let bench = bench(generous(noise(5, 1000)).await).await;
+    let bench = bench(source_then_wait(noise(5, 1000)).await).await;
     let specs = ["-L", "0:no-such-host.invalid:80", "-L", "0:169.254.169.254:80", "-L", TO_ECHO];
     let mut forward = bench.forward(&specs).await;
     is_reset(&mut dial(&forward.local[0]).await).await;
@@ -375,7 +375,7 @@ async fn an_agent_that_ignores_the_host_is_refused_before_any_byte() {
             finished.stderr
         );
     }
-    let dials = bench.simulator.journal().count(|event| matches!(event, Event::Dialed { .. }));
+    let dials = bench.simulator.journal().count(|event| matches!(event, SimEvent::Dialed { .. }));
     assert_eq!(dials, 0);
     // The target's own ports need no host.
     let forward = bench.forward(&["-L", TO_ECHO]).await;

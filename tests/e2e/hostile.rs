@@ -1,9 +1,9 @@
 //! Frames that no honest service sends: each is dropped, the session goes on, and the bytes are exact.
 
 use bytes::Bytes;
-use fumidai::sim::agent::frame::{Frame, MessageType, flag, payload_type};
+use fumidai::sim::agent::message::{AgentMessage, MessageKind, flag, payload_type};
 use fumidai::sim::agent::{Injection, Moment};
-use fumidai::sim::dice::Dice;
+use fumidai::sim::rng::Rng;
 
 use crate::bench::Bench;
 use crate::services::{MIB, digest, echo, noise};
@@ -15,10 +15,10 @@ const DIGEST: usize = 80;
 
 /// Data that must never be seen.
 fn evil(sequence: i64, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    let mut frame = Frame::new(
-        MessageType::OutputStreamData,
+    let mut frame = AgentMessage::new(
+        MessageKind::OutputStreamData,
         1_700_000_000_000,
-        Dice::new(u64::from_be_bytes(sequence.to_be_bytes())).uuid(),
+        Rng::new(u64::from_be_bytes(sequence.to_be_bytes())).uuid(),
         Bytes::from_static(b"evil"),
     );
     (frame.sequence, frame.payload_type) = (sequence, payload_type::OUTPUT);
@@ -106,8 +106,8 @@ async fn duplicates_are_written_once() {
 #[tokio::test]
 async fn words_for_messages_that_were_never_sent_are_ignored() {
     let acknowledge = |payload: &'static str| {
-        let id = Dice::new(9).uuid();
-        Frame::new(MessageType::Acknowledge, 1_700_000_000_000, id, payload.into()).encode()
+        let id = Rng::new(9).uuid();
+        AgentMessage::new(MessageKind::Acknowledge, 1_700_000_000_000, id, payload.into()).encode()
     };
     let stray = r#"{"AcknowledgedMessageType":"input_stream_data","AcknowledgedMessageId":
         "00000000-0000-0000-0000-000000000000","AcknowledgedMessageSequenceNumber":-7,"IsSequentialMessage":true}"#;
@@ -118,8 +118,8 @@ async fn words_for_messages_that_were_never_sent_are_ignored() {
 async fn other_payloads_under_used_numbers_do_not_reach_the_output() {
     let of_type = |payload_type: u32| {
         let payload = Bytes::copy_from_slice(&flag::CONNECT_TO_PORT_ERROR.to_be_bytes());
-        let id = Dice::new(u64::from(payload_type)).uuid();
-        let mut frame = Frame::new(MessageType::OutputStreamData, 1_700_000_000_000, id, payload);
+        let id = Rng::new(u64::from(payload_type)).uuid();
+        let mut frame = AgentMessage::new(MessageKind::OutputStreamData, 1_700_000_000_000, id, payload);
         (frame.sequence, frame.payload_type) = (1, payload_type);
         frame.encode()
     };

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use fumidai::sim::{Host, ONLINE_TARGET};
+use fumidai::sim::{ONLINE_TARGET, SshServer};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ const DATABASE: (&str, u16) = ("orders.cluster-abc.ap-northeast-1.rds.amazonaws.
 /// A user's machine with contrib/ssh_config in its ssh_config, and an instance with the simulator's host on it.
 struct Machine {
     bench: Bench,
-    _host: Host,
+    _host: SshServer,
     _far_home: tempfile::TempDir,
     bin: PathBuf,
 }
@@ -45,7 +45,7 @@ impl Machine {
     /// The agent there finds the database at that address.
     async fn before(database: Option<SocketAddr>) -> Self {
         let far_home = tempfile::tempdir().unwrap();
-        let host = Host::start(far_home.path()).await.unwrap();
+        let host = SshServer::start(far_home.path()).await.unwrap();
         let (name, port) = DATABASE;
         let hosts = database.map(|address| ((name.to_owned(), port), address));
         let bench = Bench::new().port(22, host.address()).configure(|config| config.hosts.extend(hosts));

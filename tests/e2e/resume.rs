@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fumidai::sim::config::dummy_credentials;
 use fumidai::sim::faults::{ApiEffect, ApiFault, CutKind, UpgradeFault};
-use fumidai::sim::{Event, Faults};
+use fumidai::sim::{Faults, SimEvent};
 
 use crate::bench::Bench;
 use crate::run::{Finished, Running};
@@ -51,8 +51,8 @@ async fn recovers(bench: &Bench, faults: impl FnOnce(&mut Faults)) {
     bench.settle().await;
 }
 
-fn is_call(event: &Event, name: &str, code: Option<&str>) -> bool {
-    matches!(event, Event::Api { operation, error, .. } if operation == name && error.as_deref() == code)
+fn is_call(event: &SimEvent, name: &str, code: Option<&str>) -> bool {
+    matches!(event, SimEvent::Api { operation, error, .. } if operation == name && error.as_deref() == code)
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_denial_is_tried_three_times_and_shown_whole() {
 async fn a_new_stream_url_is_honoured() {
     let bench = bench().await;
     recovers(&bench, |faults| script(faults, ApiEffect::NewStreamUrl, 1)).await;
-    let refused = |event: &Event| matches!(event, Event::Upgrade { status, .. } if *status != 101);
+    let refused = |event: &SimEvent| matches!(event, SimEvent::Upgrade { status, .. } if *status != 101);
     assert_eq!(bench.simulator.journal().count(refused), 0);
 }
 
@@ -161,7 +161,7 @@ async fn credentials_that_were_rotated_are_read_afresh() {
     bench.simulator.cut_all(CutKind::Bye);
     connect.round_trip(b"after").await;
     let journal = bench.simulator.journal();
-    assert_eq!(journal.count(|event| matches!(event, Event::Api { error: Some(_), .. })), 0);
+    assert_eq!(journal.count(|event| matches!(event, SimEvent::Api { error: Some(_), .. })), 0);
     connect.close_and_finish().await.exits(0).silent();
     bench.settle().await;
 }

@@ -1,17 +1,17 @@
-//! Plain TCP services for a session to lead to, and the data that goes through.
+//! TCP servers as destinations of sessions, and test data.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fumidai::sim::agent::frame::sha256;
-use fumidai::sim::dice::Dice;
+use fumidai::sim::agent::message::sha256;
+use fumidai::sim::rng::Rng;
 use fumidai::sim::sigv4::hex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 pub const MIB: usize = 1 << 20;
 
-/// Serves every connection to a free port until the test's runtime ends.
+/// Serves the connections to a free port until the test's runtime ends.
 pub async fn serve<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
@@ -26,7 +26,7 @@ where
     address
 }
 
-/// Sends back what comes.
+/// Echoes the bytes that it receives.
 pub async fn echo() -> SocketAddr {
     serve(|mut stream| async move {
         let (mut reader, mut writer) = stream.split();
@@ -48,8 +48,8 @@ pub async fn source(bytes: Vec<u8>) -> SocketAddr {
     .await
 }
 
-/// Sends bytes and then waits until the client has gone.
-pub async fn generous(data: Vec<u8>) -> SocketAddr {
+/// Sends bytes, then waits until the client closes the connection.
+pub async fn source_then_wait(data: Vec<u8>) -> SocketAddr {
     serve(move |mut stream| {
         let data = data.clone();
         async move {
@@ -60,7 +60,7 @@ pub async fn generous(data: Vec<u8>) -> SocketAddr {
     .await
 }
 
-/// Takes so many bytes, answers with their digest, then closes.
+/// Receives `length` bytes, sends their digest, then closes.
 pub async fn digester(length: usize) -> SocketAddr {
     serve(move |mut stream| async move {
         let mut bytes = vec![0; length];
@@ -72,15 +72,15 @@ pub async fn digester(length: usize) -> SocketAddr {
     .await
 }
 
-/// A port that nobody listens on: it was free a moment ago.
-pub async fn nobody() -> SocketAddr {
+/// Returns a port on which no process listens.
+pub async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-/// Bytes that look like nothing in particular, the same for the same seed.
+/// Returns pseudo-random bytes; the same seed gives the same bytes.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    (0..length.div_ceil(8)).flat_map(|_| dice.roll().to_be_bytes()).take(length).collect()
+    let mut rng = Rng::new(seed);
+    (0..length.div_ceil(8)).flat_map(|_| rng.next_u64().to_be_bytes()).take(length).collect()
 }
 
 pub fn digest(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fumidai::sim::faults::{ApiEffect, ApiFault, CutKind, UpgradeFault};
-use fumidai::sim::{Detach, Event};
+use fumidai::sim::{Detach, SimEvent};
 use rustix::process::Signal;
 
 use crate::bench::{Bench, HOST};
@@ -24,8 +24,8 @@ async fn talking(bench: &Bench) -> Running {
     connect
 }
 
-fn is_end(event: &Event) -> bool {
-    matches!(event, Event::Ended { .. })
+fn is_end(event: &SimEvent) -> bool {
+    matches!(event, SimEvent::Ended { .. })
 }
 
 /// Sees what follows the end of a process that was asked to go at `asked`.
@@ -86,7 +86,7 @@ async fn a_signal_during_start_session_ends_what_it_started() {
         faults.api.push(ApiFault { operation, effect, times: 1 });
     });
     let connect = bench.connect(ECHO, &[]).start();
-    bench.see("the call", |event| matches!(event, Event::Api { .. })).await;
+    bench.see("the call", |event| matches!(event, SimEvent::Api { .. })).await;
     let asked = Instant::now();
     connect.signal(Signal::TERM);
     leaves(&bench, connect, asked).await.exits(143).silent();
@@ -99,7 +99,7 @@ async fn a_signal_during_an_outage_ends_the_session_by_the_api() {
     let connect = talking(&bench).await;
     bench.simulator.change_faults(|faults| faults.upgrades.push(UpgradeFault { status: 503, times: 1000 }));
     bench.simulator.cut_all(CutKind::Reset);
-    bench.see("a refusal", |event| matches!(event, Event::Upgrade { status: 503, .. })).await;
+    bench.see("a refusal", |event| matches!(event, SimEvent::Upgrade { status: 503, .. })).await;
     let asked = Instant::now();
     connect.signal(Signal::HUP);
     leaves(&bench, connect, asked).await.exits(129).silent();
@@ -111,7 +111,7 @@ async fn a_signal_in_a_black_hole_ends_the_session_by_the_api() {
     let bench = bench().await;
     let connect = talking(&bench).await;
     bench.simulator.cut_all(CutKind::BlackHole);
-    let is_cut = |event: &Event| matches!(event, Event::Detached { why: Detach::Cut(_), .. });
+    let is_cut = |event: &SimEvent| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. });
     bench.see("the cut", is_cut).await;
     let asked = Instant::now();
     connect.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! `fumidai forward` to a target that is behind hops: an ssh login at the target itself, and its sshd dials.
+//! `fumidai forward` to a target behind hops: logs in to the target itself, whose sshd connects to the remote.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use tokio::net::TcpStream;
 use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
-use crate::network::Seat;
+use crate::network::Machine;
 use crate::run::{Finished, PATIENCE, Running};
 use crate::services::{MIB, digest, noise};
 use crate::world::{BY_AGENT, World};
 
-/// A process that was told to go is gone.
-const GONE: Duration = Duration::from_secs(2);
+/// Time limit for the exit after a signal.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
-/// The process, once it listens.
+/// A `fumidai forward` process that listens.
 struct Forward {
     running: Running,
     lines: Lines<BufReader<ChildStdout>>,
@@ -25,28 +25,28 @@ struct Forward {
 }
 
 impl Forward {
-    /// `fumidai forward` with these words, which make so many listeners.
-    async fn start(world: &World, words: &str, listeners: usize) -> Self {
-        let mut running = world.run(&format!("fumidai forward --json {words}")).start();
+    /// Runs `fumidai forward` with these arguments, and waits for that number of listeners.
+    async fn start(world: &World, arguments: &str, listeners: usize) -> Self {
+        let mut running = world.run(&format!("fumidai forward --json {arguments}")).start();
         let lines = BufReader::new(running.stdout.take().unwrap()).lines();
         let mut forward = Self { running, lines, local: Vec::new() };
         for _ in 0..listeners {
-            let line = forward.told().await;
+            let line = forward.event().await;
             assert_eq!(line["event"], "listening", "{line}");
             forward.local.push(line["local"].as_str().unwrap().to_owned());
         }
         forward
     }
 
-    async fn told(&mut self) -> Value {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("it tells in time").unwrap();
-        serde_json::from_str(&line.expect("it runs")).unwrap()
+    async fn event(&mut self) -> Value {
+        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("an event in time").unwrap();
+        serde_json::from_str(&line.expect("the process runs")).unwrap()
     }
 
-    /// The next failure that is told.
+    /// Returns cause and exit code of the next `failed` event.
     async fn failure(&mut self) -> (String, Value) {
         loop {
-            let line = self.told().await;
+            let line = self.event().await;
             if line["event"] == "failed" {
                 return (line["cause"].as_str().unwrap().to_owned(), line["exit"].clone());
             }
@@ -61,23 +61,23 @@ impl Forward {
         let asked = Instant::now();
         self.running.signal(Signal::INT);
         let finished = self.running.finish().await.exits(130);
-        assert!(asked.elapsed() < GONE, "gone after {:?}", asked.elapsed());
+        assert!(asked.elapsed() < EXIT_LIMIT, "exited after {:?}", asked.elapsed());
         finished
     }
 }
 
-/// Sends bytes to an echo and hears them, at the same time.
+/// Sends bytes to an echo server and receives them, concurrently.
 async fn round_trip(stream: &mut TcpStream, length: usize) {
     let data = noise(5, length);
-    let mut heard = vec![0; length];
+    let mut received = vec![0; length];
     let (mut reader, mut writer) = stream.split();
-    let work = async { tokio::join!(writer.write_all(&data), reader.read_exact(&mut heard)) };
+    let work = async { tokio::join!(writer.write_all(&data), reader.read_exact(&mut received)) };
     let (wrote, read) = timeout(PATIENCE, work).await.expect("it answers");
     wrote.and(read.map(drop)).unwrap();
-    assert_eq!(digest(&heard), digest(&data));
+    assert_eq!(digest(&received), digest(&data));
 }
 
-/// Asks a SOCKS5 proxy for an IPv4 address; returns what it answers.
+/// Requests an IPv4 address from a SOCKS5 proxy; returns the reply code.
 async fn ask_proxy(stream: &mut TcpStream, address: &str) -> u8 {
     let address: std::net::SocketAddrV4 = address.parse().unwrap();
     stream.write_all(&[5, 1, 0]).await.unwrap();
@@ -93,7 +93,7 @@ async fn ask_proxy(stream: &mut TcpStream, address: &str) -> u8 {
     answer[1]
 }
 
-/// An address as a SOCKS client writes it: the usual form.
+/// Writes an address in the usual form, as a SOCKS client does.
 fn numeric(world: &World, address: &str) -> String {
     let (host, port) = address.split_once(':').unwrap();
     let last = host.strip_prefix("127.").filter(|rest| !rest.contains('.'));
@@ -104,44 +104,44 @@ fn numeric(world: &World, address: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_port_that_only_the_deepest_hop_reaches_is_forwarded() {
+async fn a_port_that_only_the_last_hop_reaches_is_forwarded() {
     let world = World::new().start().await;
-    let echo = world.echo(Seat::Third, 7);
+    let echo = world.echo(Machine::Third, 7);
     let (_, port) = echo.split_once(':').unwrap();
     let host = if echo.starts_with("127.") { echo.split(':').next().unwrap() } else { "localhost" };
     let forward = Forward::start(&world, &format!("third -L 0:{host}:{port} -L 0:{echo}"), 2).await;
-    assert_eq!(world.bench.simulator.sessions().len(), 0, "nothing is climbed before it is needed");
+    assert_eq!(world.bench.simulator.sessions().len(), 0, "no hop is connected before the first client");
     let (mut one, mut two) = (forward.dial(0).await, forward.dial(1).await);
     tokio::join!(round_trip(&mut one, MIB), round_trip(&mut two, MIB));
-    assert_eq!((world.visitors(), world.documents().as_slice()), ([0, 1, 1], &[BY_AGENT.to_owned()][..]));
+    assert_eq!((world.connections(), world.documents().as_slice()), ([0, 1, 1], &[BY_AGENT.to_owned()][..]));
     forward.interrupt().await;
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn the_end_of_one_direction_is_passed_on() {
+async fn eof_of_one_direction_is_forwarded() {
     let world = World::new().by_ssh_only().start().await;
-    let echo = world.echo(Seat::Third, 7);
+    let echo = world.echo(Machine::Third, 7);
     let forward = Forward::start(&world, &format!("appserver -L 0:{echo}"), 1).await;
     let mut stream = forward.dial(0).await;
     stream.write_all(b"all of it").await.unwrap();
     stream.shutdown().await.unwrap();
-    let mut heard = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut heard)).await.unwrap().unwrap();
-    assert_eq!(heard, "all of it");
+    let mut received = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut received)).await.unwrap().unwrap();
+    assert_eq!(received, "all of it");
     forward.interrupt().await;
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn a_silent_peer_is_not_waited_for_after_the_end_of_input() {
+async fn a_silent_peer_is_closed_after_the_end_of_input() {
     let world = World::new().by_ssh_only().start().await;
-    let (listener, host, port, _) = world.listen(Seat::Third, 9);
+    let (listener, host, port, _) = world.listen(Machine::Third, 9);
     let forward = Forward::start(&world, &format!("appserver -L 0:{host}:{port} --linger 1"), 1).await;
     let mut stream = forward.dial(0).await;
     stream.shutdown().await.unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
-    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "the peer hears the end and says nothing");
+    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "the peer receives EOF and sends nothing");
     assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().unwrap(), 0);
     forward.interrupt().await;
     world.bench.settle().await;
@@ -150,30 +150,30 @@ async fn a_silent_peer_is_not_waited_for_after_the_end_of_input() {
 #[tokio::test]
 async fn a_reader_that_stops_does_not_hold_up_new_connections() {
     let world = World::new().by_ssh_only().start().await;
-    let (listener, host, port, _) = world.listen(Seat::Third, 9);
+    let (listener, host, port, _) = world.listen(Machine::Third, 9);
     let endless = tokio::spawn(async move {
         let (mut source, _) = listener.accept().await.unwrap();
         while source.write_all(&[7; 1 << 16]).await.is_ok() {}
     });
-    let echo = world.echo(Seat::Third, 7);
+    let echo = world.echo(Machine::Third, 7);
     let forward = Forward::start(&world, &format!("appserver -L 0:{host}:{port} -L 0:{echo}"), 2).await;
     let _stopped = forward.dial(0).await;
-    while world.visitors()[0] < 2 {
+    while world.connections()[0] < 2 {
         let mut stream = forward.dial(1).await;
         let _ = timeout(Duration::from_millis(300), round_trip(&mut stream, 1000)).await;
     }
     round_trip(&mut forward.dial(1).await, 1000).await;
-    assert_eq!(world.visitors()[0], 2, "one more way up is enough");
+    assert_eq!(world.connections()[0], 2, "one more hop connection is enough");
     forward.interrupt().await;
     endless.await.unwrap();
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn a_proxy_leads_wherever_the_hop_reaches() {
+async fn a_proxy_connects_to_every_address_that_the_hop_reaches() {
     let world = World::new().start().await;
-    let echo = numeric(&world, &world.echo(Seat::Third, 7));
-    let (closed, host, port, _) = world.listen(Seat::Third, 9);
+    let echo = numeric(&world, &world.echo(Machine::Third, 7));
+    let (closed, host, port, _) = world.listen(Machine::Third, 9);
     drop(closed);
     let forward = Forward::start(&world, "appserver -D 0", 1).await;
     let mut stream = forward.dial(0).await;
@@ -188,24 +188,24 @@ async fn a_proxy_leads_wherever_the_hop_reaches() {
 }
 
 #[tokio::test]
-async fn a_forward_of_the_config_file_climbs_by_its_targets_via() {
+async fn a_forward_of_the_config_file_uses_its_targets_via() {
     let world = World::new().by_ssh_only().start().await;
-    let echo = world.echo(Seat::Third, 7);
+    let echo = world.echo(Machine::Third, 7);
     let more = format!("[forwards.orders]\ntarget = 'third'\nlocal = '127.0.0.1:0'\nremote = '{echo}'\n");
     world.configure(&world.hosts("route = 'ssh'\n", &more));
     let forward = Forward::start(&world, "orders --eager", 1).await;
     let mut stream = forward.dial(0).await;
     round_trip(&mut stream, MIB / 4).await;
-    assert_eq!(world.visitors(), [1, 1, 1]);
+    assert_eq!(world.connections(), [1, 1, 1]);
     forward.interrupt().await;
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn a_hop_that_is_lost_is_climbed_again() {
+async fn a_lost_hop_is_connected_again() {
     for number in 0..3 {
         let world = World::new().by_ssh_only().start().await;
-        let echo = world.echo(Seat::Third, 7);
+        let echo = world.echo(Machine::Third, 7);
         let forward = Forward::start(&world, &format!("third -L 0:{echo}"), 1).await;
         let mut stream = forward.dial(0).await;
         round_trip(&mut stream, 1000).await;
@@ -214,7 +214,7 @@ async fn a_hop_that_is_lost_is_climbed_again() {
         assert!(lost.is_err(), "a lost connection is reset, not ended");
         let mut stream = forward.dial(0).await;
         round_trip(&mut stream, 1000).await;
-        assert_eq!(world.visitors(), [2, 2, 2]);
+        assert_eq!(world.connections(), [2, 2, 2]);
         forward.interrupt().await;
         world.bench.settle().await;
     }
@@ -223,8 +223,8 @@ async fn a_hop_that_is_lost_is_climbed_again() {
 #[tokio::test]
 async fn a_refused_port_is_a_reset_and_one_line() {
     let world = World::new().start().await;
-    let echo = world.echo(Seat::Third, 7);
-    let (closed, host, port, _) = world.listen(Seat::Third, 9);
+    let echo = world.echo(Machine::Third, 7);
+    let (closed, host, port, _) = world.listen(Machine::Third, 9);
     drop(closed);
     let mut forward = Forward::start(&world, &format!("third -L 0:{host}:{port} -L 0:{echo}"), 2).await;
     let mut refused = forward.dial(0).await;
@@ -238,14 +238,14 @@ async fn a_refused_port_is_a_reset_and_one_line() {
     let finished = forward.interrupt().await;
     let lines = finished.stderr.lines().filter(|line| line.contains("cannot open a connection")).count();
     assert_eq!(lines, 1, "{}", finished.stderr);
-    assert_eq!(world.visitors(), [0, 1, 1], "a refusal is no reason to climb again");
+    assert_eq!(world.connections(), [0, 1, 1], "a refusal keeps the hop connection");
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn a_hop_that_is_down_is_told_and_tried_again() {
+async fn a_hop_that_is_down_is_reported_and_retried() {
     let mut world = World::new().by_ssh_only().start().await;
-    let echo = world.echo(Seat::Third, 7);
+    let echo = world.echo(Machine::Third, 7);
     let mut forward = Forward::start(&world, &format!("third -L 0:{echo}"), 1).await;
     world.app.stop().await;
     for _ in 0..2 {
@@ -260,9 +260,9 @@ async fn a_hop_that_is_down_is_told_and_tried_again() {
 }
 
 #[tokio::test]
-async fn an_interrupt_in_the_middle_of_a_climb_leaves_nothing() {
+async fn an_interrupt_during_the_logins_ends_the_session() {
     let world = World::new().by_ssh_only().start().await;
-    let (silent, host, port, _) = world.listen(Seat::App, 2222);
+    let (silent, host, port, _) = world.listen(Machine::App, 2222);
     world.configure(&world.hosts("", "").replace(
         &format!("address = '{}'\nport = {}\n", world.app.host, world.app.port),
         &format!("address = '{host}'\nport = {port}\nroute = 'ssh'\n"),
@@ -275,9 +275,9 @@ async fn an_interrupt_in_the_middle_of_a_climb_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn connections_that_wait_for_a_climb_share_its_failure() {
+async fn connections_that_wait_for_the_same_login_share_its_failure() {
     let world = World::new().by_ssh_only().start().await;
-    let (silent, host, port, _) = world.listen(Seat::App, 2222);
+    let (silent, host, port, _) = world.listen(Machine::App, 2222);
     world.configure(&world.hosts("", "").replace(
         &format!("address = '{}'\nport = {}\n", world.app.host, world.app.port),
         &format!("address = '{host}'\nport = {port}\nroute = 'ssh'\n"),

@@ -1,65 +1,69 @@
-//! Host keys at each hop: a wrong one ends the way there, and nothing that is said reaches anybody behind it.
+//! Host keys at each hop: a wrong key ends the connection, and no input reaches a machine behind that hop.
 
 use std::fs;
 
 use fumidai::sim::Simulator;
 
-use crate::network::Seat;
+use crate::network::Machine;
 use crate::node::Node;
 use crate::openssh::keygen;
 use crate::run::Finished;
 use crate::world::World;
 
-/// What the user has to say; no machine may see it.
-const WORDS: &str = "what only the third may hear";
+/// The user's input, which no machine except the third may receive.
+const INPUT: &str = "only for the third machine";
 
-/// Goes to the third as a ProxyCommand does, with words that are ready.
-async fn go(world: &World) -> Finished {
+/// Runs `fumidai connect third` with input ready on standard input.
+async fn connect(world: &World) -> Finished {
     let port = world.third.port;
-    world.run(&format!("fumidai connect third {port}")).input(WORDS).finish().await
+    world.run(&format!("fumidai connect third {port}")).input(INPUT).finish().await
 }
 
-/// Sees that nobody logged in to a machine or even tried, and that nobody came to those behind it.
-fn nobody_got_past(world: &World, number: usize) {
+/// Checks that a machine had no login attempt, and that the machines behind it had no connection.
+fn assert_stopped_at(world: &World, number: usize) {
     let node = world.nodes()[number];
-    assert_eq!(node.visitors(), 1, "{}", node.name);
+    assert_eq!(node.connections(), 1, "{}", node.name);
     let log = node.log();
     assert!(!log.contains("Accepted") && !log.contains("authenticating user"), "{log}");
-    assert!(world.visitors()[number + 1..].iter().all(|visitors| *visitors == 0), "{:?}", world.visitors());
+    assert!(
+        world.connections()[number + 1..].iter().all(|connections| *connections == 0),
+        "{:?}",
+        world.connections()
+    );
 }
 
-/// Sees that the words were not in what the agent was sent either.
-fn the_words_were_kept(simulator: &Simulator) {
+/// Checks that the input was not in any payload that the agent received.
+fn assert_input_not_sent(simulator: &Simulator) {
     for session in simulator.sessions() {
         let record = simulator.record(&session.id).unwrap();
         let payloads = record.received.into_iter().filter_map(|message| message.payload);
         let seen: Vec<u8> = payloads.flatten().collect();
-        assert!(!seen.windows(WORDS.len()).any(|window| window == WORDS.as_bytes()));
+        assert!(!seen.windows(INPUT.len()).any(|window| window == INPUT.as_bytes()));
     }
 }
 
-/// A world whose sessions are by the bastion's sshd, and whose agent remembers what it was sent.
+/// A world whose sessions end at the bastion's sshd, and whose agent records the received payloads.
 async fn world() -> World {
-    let remembering = |config: &mut fumidai::sim::SimConfig| config.agent.records_payloads = true;
-    World::new().by_ssh_only().configure(remembering).start().await
+    let recording = |config: &mut fumidai::sim::SimConfig| config.agent.records_payloads = true;
+    World::new().by_ssh_only().configure(recording).start().await
 }
 
 async fn is_refused(world: &World, number: usize) -> Finished {
-    let finished = go(world).await.exits(19);
+    let finished = connect(world).await.exits(19);
     assert_eq!(finished.text(), "");
-    nobody_got_past(world, number);
-    the_words_were_kept(&world.bench.simulator);
+    assert_stopped_at(world, number);
+    assert_input_not_sent(&world.bench.simulator);
     world.bench.settle().await;
     finished
 }
 
-/// How a hop's key is named: by its alias, which ssh-config sets.
+/// The name of a hop's key: the `HostKeyAlias` that `fumidai ssh-config` sets.
 fn known_as(node: &Node) -> &str {
     if node.name == "bastion" { fumidai::sim::ONLINE_TARGET } else { node.name }
 }
 
 #[tokio::test]
-async fn a_swapped_key_ends_it_and_names_file_and_line() {
+async fn a_changed_key_is_refused_with_file_and_line() {
     for number in 0..2 {
         let world = world().await;
         let node = world.nodes()[number];
@@ -68,24 +72,24 @@ async fn a_swapped_key_ends_it_and_names_file_and_line() {
         let file = world.bench.path("known_hosts").display().to_string();
         let cause = finished.cause();
         assert!(cause.contains(&format!("the host key of `{}` has changed", known_as(node))), "{cause}");
-        assert!(cause.ends_with(&format!("{file}:{} has another one", number + 1)), "{cause}");
+        assert!(cause.ends_with(&format!("{file}:{} lists another key", number + 1)), "{cause}");
     }
 }
 
 #[tokio::test]
-async fn a_swapped_key_at_the_goal_is_sshs_to_refuse() {
+async fn ssh_refuses_a_changed_key_of_the_target() {
     for lines in ["", "route = 'ssh'\n"] {
         let world = World::new().app(lines).start().await;
         world.third.swap_host_key().await;
-        let finished = world.run("ssh third cat").input(WORDS).finish().await.exits(255);
+        let finished = world.run("ssh third cat").input(INPUT).finish().await.exits(255);
         assert!(finished.stderr.contains("HOST IDENTIFICATION HAS CHANGED"), "{}", finished.stderr);
-        nobody_got_past(&world, 2);
+        assert_stopped_at(&world, 2);
         world.bench.settle().await;
     }
 }
 
 #[tokio::test]
-async fn a_swapped_key_ends_it_where_the_agent_leads_to_the_hop() {
+async fn a_changed_key_is_refused_on_the_agents_route() {
     let world = World::new().start().await;
     world.app.swap_host_key().await;
     let finished = is_refused(&world, 1).await;
@@ -93,7 +97,7 @@ async fn a_swapped_key_ends_it_where_the_agent_leads_to_the_hop() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_ends_it() {
+async fn an_unknown_key_is_refused() {
     for number in 0..2 {
         let world = world().await;
         let node = world.nodes()[number];
@@ -105,7 +109,7 @@ async fn an_unknown_key_ends_it() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_ends_it() {
+async fn a_revoked_key_is_refused() {
     for number in 0..2 {
         let world = world().await;
         let node = world.nodes()[number];
@@ -119,20 +123,20 @@ async fn a_revoked_key_ends_it() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_file_of_revoked_ones_ends_it() {
+async fn a_key_in_the_file_of_revoked_keys_is_refused() {
     let world = world().await;
     let list = world.bench.path("revoked").display().to_string();
     world.use_fumidai_for_all_after(&format!("Host *\n    RevokedHostKeys {list}\n")).await;
     let finished = is_refused(&world, 0).await;
-    assert!(finished.cause().contains("it may be revoked"), "{}", finished.cause());
+    assert!(finished.cause().contains("cannot check for revoked keys in"), "{}", finished.cause());
     world.bench.write("revoked", world.bastion.public("host_key"));
-    let finished = go(&world).await.exits(19);
+    let finished = connect(&world).await.exits(19);
     assert!(finished.cause().ends_with(&format!("{list}:1")), "{}", finished.cause());
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn a_new_key_is_accepted_once_where_ssh_config_says_so() {
+async fn a_new_key_is_accepted_once_with_accept_new() {
     let world = world().await;
     world.know(&world.nodes());
     world.use_fumidai_for_all_after("Host *\n    StrictHostKeyChecking accept-new\n").await;
@@ -143,16 +147,16 @@ async fn a_new_key_is_accepted_once_where_ssh_config_says_so() {
         assert_eq!(known.lines().count(), 3, "{known}");
     }
     world.app.swap_host_key().await;
-    let finished = go(&world).await.exits(19);
+    let finished = connect(&world).await.exits(19);
     assert!(finished.cause().contains("the host key of `appserver` has changed"), "{}", finished.cause());
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn certificates_of_a_trusted_authority_are_enough() {
+async fn certificates_of_a_trusted_authority_are_accepted() {
     let mut builder = World::new().by_ssh_only();
-    for seat in [Seat::Bastion, Seat::App, Seat::Third] {
-        builder = builder.sshd(seat, "HostCertificate FOLDER/host_key-cert.pub\n");
+    for machine in [Machine::Bastion, Machine::App, Machine::Third] {
+        builder = builder.sshd(machine, "HostCertificate FOLDER/host_key-cert.pub\n");
     }
     let world = builder.start().await;
     let folder = world.bench.path("");
@@ -166,11 +170,11 @@ async fn certificates_of_a_trusted_authority_are_enough() {
     world.bench.write("known_hosts", format!("@cert-authority * {authority}"));
     let answered = world.run("ssh third 'echo $NODE'").finish().await.exits(0).silent();
     assert_eq!(answered.text(), "third\n");
-    // One for another host is none, whoever signed it.
+    // A certificate for another host is refused.
     let public = world.app.path("host_key.pub");
     let sign = ["-s", "ca", "-h", "-I", "other", "-n", "other", "-V", "-1h:+1h"];
     keygen(&folder, public.to_str().unwrap(), &sign).await;
-    let finished = go(&world).await.exits(19);
+    let finished = connect(&world).await.exits(19);
     assert!(
         finished.cause().contains("the host certificate of `appserver` is not accepted"),
         "{}",

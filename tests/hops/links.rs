@@ -1,27 +1,27 @@
-//! The link below a chain: cut under a transfer, and ended from outside.
+//! The link below a chain: cut during a transfer, and ended by a signal.
 
 use std::time::{Duration, Instant};
 
 use fumidai::sim::faults::{CutKind, CutWhen};
-use fumidai::sim::{Detach, Event, SimConfig};
+use fumidai::sim::{Detach, SimConfig, SimEvent};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::time::timeout;
 
-use crate::network::Seat;
+use crate::network::Machine;
 use crate::openssh::script;
 use crate::run::{PATIENCE, Running};
 use crate::services::{MIB, digest, noise};
 use crate::world::World;
 
 const LARGE: usize = 6 * MIB;
-/// A process that was told to go is gone.
-const GONE: Duration = Duration::from_secs(2);
+/// Time limit for the exit after a signal.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Resets and the service's own close by turns.
+/// Alternates resets and closes by the service.
 fn cuts(config: &mut SimConfig) {
-    // The real agent's size of messages costs a debug build much time.
+    // The real agent's payload size is slow in a debug build.
     config.agent.payload_size = 16 << 10;
     for number in 0..2 {
         config.faults.cut(CutWhen::Bytes(700_000 + number * 12_345), CutKind::Reset, 1);
@@ -31,7 +31,7 @@ fn cuts(config: &mut SimConfig) {
 
 fn count_of_cuts(world: &World) -> usize {
     let journal = world.bench.simulator.journal();
-    journal.count(|event| matches!(event, Event::Detached { why: Detach::Cut(_), .. }))
+    journal.count(|event| matches!(event, SimEvent::Detached { why: Detach::Cut(_), .. }))
 }
 
 async fn upload(world: &World) {
@@ -51,7 +51,7 @@ async fn download(world: &World) {
 async fn an_upload_over_three_hops_survives_cuts() {
     let world = World::new().by_ssh_only().configure(cuts).start().await;
     upload(&world).await;
-    assert_eq!((count_of_cuts(&world), world.visitors()), (4, [1, 1, 1]));
+    assert_eq!((count_of_cuts(&world), world.connections()), (4, [1, 1, 1]));
     world.bench.settle().await;
 }
 
@@ -59,7 +59,7 @@ async fn an_upload_over_three_hops_survives_cuts() {
 async fn a_download_over_three_hops_survives_cuts() {
     let world = World::new().by_ssh_only().configure(cuts).start().await;
     download(&world).await;
-    assert_eq!((count_of_cuts(&world), world.visitors()), (4, [1, 1, 1]));
+    assert_eq!((count_of_cuts(&world), world.connections()), (4, [1, 1, 1]));
     world.bench.settle().await;
 }
 
@@ -67,16 +67,16 @@ async fn a_download_over_three_hops_survives_cuts() {
 async fn transfers_by_the_agent_survive_cuts() {
     let world = World::new().configure(cuts).start().await;
     upload(&world).await;
-    assert_eq!((count_of_cuts(&world), world.visitors()), (4, [0, 1, 1]));
+    assert_eq!((count_of_cuts(&world), world.connections()), (4, [0, 1, 1]));
     world.bench.simulator.change_faults(|faults| faults.cut(CutWhen::Bytes(2_000_000), CutKind::Reset, 1));
     download(&world).await;
-    assert_eq!((count_of_cuts(&world), world.visitors()), (5, [0, 2, 2]));
+    assert_eq!((count_of_cuts(&world), world.connections()), (5, [0, 2, 2]));
     world.bench.settle().await;
 }
 
 #[tokio::test]
 async fn a_login_at_a_hop_survives_cuts_by_time() {
-    // Each link is cut as soon as it stands for a moment: somewhere in the exchange of keys, or in the logins.
+    // Each link is cut shortly after it opens: during the key exchange or the logins.
     let by_time = |config: &mut SimConfig| {
         config.faults.cut(CutWhen::After(Duration::from_millis(60)), CutKind::Reset, 1);
         config.faults.cut(CutWhen::After(Duration::from_millis(90)), CutKind::Bye, 1);
@@ -84,55 +84,55 @@ async fn a_login_at_a_hop_survives_cuts_by_time() {
     let world = World::new().by_ssh_only().configure(by_time).start().await;
     let mut ssh = world.run("ssh third cat").start();
     for kind in [CutKind::Reset, CutKind::Bye] {
-        let is_cut =
-            |event: &Event| matches!(event, Event::Detached { why: Detach::Cut(cut), .. } if *cut == kind);
+        let is_cut = |event: &SimEvent| matches!(event, SimEvent::Detached { why: Detach::Cut(cut), .. } if *cut == kind);
         world.bench.see("a cut", is_cut).await;
     }
     ssh.round_trip(&noise(1, 1000)).await;
     ssh.close_and_finish().await.exits(0).silent();
-    assert_eq!(world.visitors(), [1, 1, 1]);
+    assert_eq!(world.connections(), [1, 1, 1]);
     world.bench.settle().await;
 }
 
-/// Sees that a process goes when it is told to, and ends its session.
-async fn goes(world: &World, running: Running, signal: Signal) {
+/// Checks that a process exits on a signal, and ends its session.
+async fn assert_exits(world: &World, running: Running, signal: Signal) {
     let asked = Instant::now();
     running.signal(signal);
     let finished = running.finish().await.exits(128 + signal.as_raw()).silent();
-    assert!(asked.elapsed() < GONE, "gone after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < EXIT_LIMIT, "exited after {:?}", asked.elapsed());
     assert_eq!(finished.text(), "");
     world.bench.settle().await;
 }
 
-/// Goes to the third with a program that asks for ever; what is returned with it ends when that program does.
-async fn asking(world: &World) -> (Running, BufReader<Receiver>) {
+/// Connects to the third machine with an askpass program that never exits. The returned reader reaches EOF when the
+/// program exits.
+async fn start_with_open_question(world: &World) -> (Running, BufReader<Receiver>) {
     let (fifo, program) = (world.bench.path("asks"), world.bench.path("askpass"));
     world.run("mkfifo asks").finish().await.exits(0);
-    let mut asker = BufReader::new(OpenOptions::new().open_receiver(&fifo).unwrap());
+    let mut questions = BufReader::new(OpenOptions::new().open_receiver(&fifo).unwrap());
     script(&program, &format!("exec 9> {}; echo asks >&9; exec sleep 1000", fifo.display()));
     let run = world.run("fumidai connect third").env("SSH_ASKPASS", program);
     let running = run.env("SSH_ASKPASS_REQUIRE", "force").start();
     let mut line = String::new();
     while line.is_empty() {
-        // Before anybody writes, it is at its end.
+        // A FIFO without a writer returns EOF.
         tokio::task::yield_now().await;
-        timeout(PATIENCE, asker.read_line(&mut line)).await.expect("it asks").unwrap();
+        timeout(PATIENCE, questions.read_line(&mut line)).await.expect("askpass starts").unwrap();
     }
-    (running, asker)
+    (running, questions)
 }
 
 #[tokio::test]
-async fn a_signal_takes_a_question_back() {
+async fn a_signal_withdraws_a_question() {
     for signal in [Signal::TERM, Signal::HUP] {
         let world = World::new().by_ssh_only().start().await;
         let identity = world.app.path("identity");
         let lock = format!("ssh-keygen -q -p -P '' -N 'open sesame' -f {}", identity.display());
         world.run(&lock).finish().await.exits(0);
         world.use_fumidai_for_all_after("Host appserver\n    BatchMode no\n").await;
-        let (running, mut asker) = asking(&world).await;
-        goes(&world, running, signal).await;
-        let ended = timeout(PATIENCE, asker.read_line(&mut String::new())).await;
-        assert_eq!(ended.expect("it asks no more").unwrap(), 0);
+        let (running, mut questions) = start_with_open_question(&world).await;
+        assert_exits(&world, running, signal).await;
+        let ended = timeout(PATIENCE, questions.read_line(&mut String::new())).await;
+        assert_eq!(ended.expect("askpass exits").unwrap(), 0);
     }
 }
 
@@ -140,15 +140,15 @@ async fn a_signal_takes_a_question_back() {
 async fn a_signal_ends_a_login_that_hangs() {
     for signal in [Signal::TERM, Signal::HUP] {
         let world = World::new().by_ssh_only().start().await;
-        // A hop that takes what is said and never answers.
-        let (listener, host, port, _) = world.listen(crate::network::Seat::App, 2222);
+        // A hop that reads and never answers.
+        let (listener, host, port, _) = world.listen(crate::network::Machine::App, 2222);
         world.configure(&world.hosts("", "").replace(
             &format!("address = '{}'\nport = {}\n", world.app.host, world.app.port),
             &format!("address = '{host}'\nport = {port}\nroute = 'ssh'\n"),
         ));
         let running = world.run("fumidai connect third").start();
         let (_silent, _) = listener.accept().await.unwrap();
-        goes(&world, running, signal).await;
+        assert_exits(&world, running, signal).await;
     }
 }
 
@@ -157,22 +157,22 @@ async fn a_signal_ends_a_transfer() {
     for signal in [Signal::TERM, Signal::HUP] {
         for route in ["", "route = 'ssh'\n"] {
             let world = World::new().app(route).start().await;
-            let echo = world.echo(Seat::Third, 7);
+            let echo = world.echo(Machine::Third, 7);
             let (host, port) = echo.split_once(':').unwrap();
             world.configure(
                 &world.hosts(route, &format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n")),
             );
             let mut running = world.run(&format!("fumidai connect echo {port}")).start();
             running.round_trip(&noise(1, MIB / 2)).await;
-            goes(&world, running, signal).await;
+            assert_exits(&world, running, signal).await;
         }
     }
 }
 
 #[tokio::test]
-async fn what_was_sent_before_the_end_of_input_outlives_an_outage() {
+async fn input_before_eof_survives_an_outage() {
     let world = World::new().by_ssh_only().start().await;
-    let (listener, host, port, _) = world.listen(Seat::Third, 9);
+    let (listener, host, port, _) = world.listen(Machine::Third, 9);
     world.configure(
         &world.hosts("route = 'ssh'\n", &format!("[hosts.sink]\naddress = '{host}'\nvia = 'appserver'\n")),
     );
@@ -180,26 +180,26 @@ async fn what_was_sent_before_the_end_of_input_outlives_an_outage() {
     running.say(b"hello").await;
     let (mut sink, _) = listener.accept().await.unwrap();
     sink.read_exact(&mut [0; 5]).await.unwrap();
-    // The tries that fail take longer than `connect` lingers.
+    // The failed attempts take longer than the linger time of `connect`.
     world.bench.simulator.change_faults(|faults| {
         faults.upgrades.push(fumidai::sim::faults::UpgradeFault { status: 503, times: 5 });
     });
     world.bench.simulator.cut_all(CutKind::Reset);
-    let is_refusal = |event: &Event| matches!(event, Event::Upgrade { status: 503, .. });
+    let is_refusal = |event: &SimEvent| matches!(event, SimEvent::Upgrade { status: 503, .. });
     world.bench.see("a refusal", is_refusal).await;
     let data = noise(1, 400_000);
     running.say(&data).await;
     running.close_and_finish().await.exits(0).silent();
-    let mut heard = Vec::new();
-    timeout(PATIENCE, sink.read_to_end(&mut heard)).await.unwrap().unwrap();
-    assert_eq!((heard.len(), digest(&heard)), (data.len(), digest(&data)));
+    let mut received = Vec::new();
+    timeout(PATIENCE, sink.read_to_end(&mut received)).await.unwrap().unwrap();
+    assert_eq!((received.len(), digest(&received)), (data.len(), digest(&data)));
     world.bench.settle().await;
 }
 
 #[tokio::test]
 async fn a_signal_during_an_outage_ends_it() {
     let world = World::new().by_ssh_only().start().await;
-    let echo = world.echo(Seat::Third, 7);
+    let echo = world.echo(Machine::Third, 7);
     let (host, port) = echo.split_once(':').unwrap();
     world.configure(
         &world.hosts("route = 'ssh'\n", &format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n")),
@@ -210,7 +210,7 @@ async fn a_signal_during_an_outage_ends_it() {
         faults.upgrades.push(fumidai::sim::faults::UpgradeFault { status: 503, times: 1000 });
     });
     world.bench.simulator.cut_all(CutKind::Reset);
-    let is_refusal = |event: &Event| matches!(event, Event::Upgrade { status: 503, .. });
+    let is_refusal = |event: &SimEvent| matches!(event, SimEvent::Upgrade { status: 503, .. });
     world.bench.see("a refusal", is_refusal).await;
-    goes(&world, running, Signal::TERM).await;
+    assert_exits(&world, running, Signal::TERM).await;
 }

@@ -1,14 +1,14 @@
-//! Logins at hops: a key for each, the agent, an encrypted key, certificates, and what is said when nothing lets us in.
+//! Logins to hops: a key for each, the agent, an encrypted key, certificates, and the error if authentication fails.
 
 use std::fs;
 use std::path::Path;
 
-use crate::network::Seat;
+use crate::network::Machine;
 use crate::openssh::{SshAgent, keygen, script, user};
 use crate::run::Run;
 use crate::world::{BY_SSHD, World};
 
-/// A program that answers every question with this, and writes each down in `asked`.
+/// Sets an askpass program that gives this answer to every question, and records the questions in `asked`.
 fn answering(world: &World, run: Run, answer: &str) -> Run {
     let (program, asked) = (world.bench.path("askpass"), world.bench.path("asked"));
     script(&program, &format!("echo \"$1\" >> {}; echo '{answer}'", asked.display()));
@@ -21,24 +21,24 @@ async fn lock(key: &Path, passphrase: &str) {
 }
 
 #[tokio::test]
-async fn keys_of_the_agent_let_in_at_every_hop() {
+async fn every_hop_accepts_keys_of_the_agent() {
     let world = World::new().by_ssh_only().start().await;
     let agent = SshAgent::start(&world.bench.path("home")).await;
     for node in world.nodes() {
         agent.add(&node.path("identity")).await;
-        // What is named is the public half only.
+        // `IdentityFile` then selects by the public key only.
         fs::remove_file(node.path("identity")).unwrap();
     }
     world.use_fumidai_for_all_after("Host *\n    IdentityAgent SSH_AUTH_SOCK\n").await;
     let run = world.run("ssh third 'echo $NODE; ssh-add -l 2>&1'").env("SSH_AUTH_SOCK", &agent.socket);
     let answered = run.finish().await.exits(2).silent();
-    let words = "third\nCould not open a connection to your authentication agent.\n";
-    assert_eq!(answered.text(), words, "the agent is not forwarded");
+    let output = "third\nCould not open a connection to your authentication agent.\n";
+    assert_eq!(answered.text(), output, "the agent is not forwarded");
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn a_passphrase_is_asked_for_once_at_each_hop_that_needs_it() {
+async fn each_encrypted_key_needs_its_passphrase_once() {
     let world = World::new().by_ssh_only().start().await;
     for node in [&world.bastion, &world.app] {
         lock(&node.path("identity"), "open sesame").await;
@@ -56,7 +56,7 @@ async fn a_passphrase_is_asked_for_once_at_each_hop_that_needs_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_passphrase_is_told_with_the_hop() {
+async fn a_wrong_passphrase_is_reported_with_the_hop() {
     let world = World::new().by_ssh_only().start().await;
     lock(&world.app.path("identity"), "open sesame").await;
     world.use_fumidai_for_all_after("Host appserver\n    BatchMode no\n").await;
@@ -67,15 +67,16 @@ async fn a_wrong_passphrase_is_told_with_the_hop() {
         "{}",
         finished.cause()
     );
-    assert!(finished.stderr.contains("stays locked: the passphrase was wrong"), "{}", finished.stderr);
+    let problem = format!("cannot decrypt `{}`: wrong passphrase", world.app.path("identity").display());
+    assert!(finished.stderr.contains(&problem), "{}", finished.stderr);
     world.bench.settle().await;
 }
 
 #[tokio::test]
-async fn certificates_of_a_user_let_in_at_every_hop() {
+async fn every_hop_accepts_certificates_of_a_user() {
     let mut builder = World::new().by_ssh_only();
-    for seat in [Seat::Bastion, Seat::App, Seat::Third] {
-        builder = builder.sshd(seat, "TrustedUserCAKeys FOLDER/ca.pub\n");
+    for machine in [Machine::Bastion, Machine::App, Machine::Third] {
+        builder = builder.sshd(machine, "TrustedUserCAKeys FOLDER/ca.pub\n");
     }
     let world = builder.start().await;
     let folder = world.bench.path("");
@@ -95,7 +96,7 @@ async fn certificates_of_a_user_let_in_at_every_hop() {
 }
 
 #[tokio::test]
-async fn a_hop_that_lets_nobody_in_is_named_with_what_was_tried() {
+async fn a_hop_that_refuses_the_login_is_reported_with_the_attempts() {
     for number in 0..2 {
         let world = World::new().by_ssh_only().start().await;
         let node = world.nodes()[number];
@@ -104,9 +105,9 @@ async fn a_hop_that_lets_nobody_in_is_named_with_what_was_tried() {
         let cause = finished.cause();
         let expected =
             format!("`{}` cannot log in to `{}`: tried key ssh-ed25519 SHA256:", user(), node.name);
-        assert!(cause.starts_with(&expected) && cause.ends_with("the server takes publickey"), "{cause}");
+        assert!(cause.starts_with(&expected) && cause.ends_with("the server accepts publickey"), "{cause}");
         assert_eq!(world.documents(), [BY_SSHD]);
-        assert!(world.visitors()[number + 1..].iter().all(|visitors| *visitors == 0));
+        assert!(world.connections()[number + 1..].iter().all(|connections| *connections == 0));
         world.bench.settle().await;
     }
 }

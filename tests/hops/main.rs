@@ -1,6 +1,6 @@
-//! Hops as users have them: real OpenSSH on both sides, a bastion, an app server and a third host behind both.
+//! Hops as in use: real OpenSSH on both sides, a bastion, an app server, and a third host behind both.
 //!
-//! Each machine is in a network namespace of its own where that is permitted; each test makes its own network.
+//! Each machine has its own network namespace where that is permitted. Each test creates its own network.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]

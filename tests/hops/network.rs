@@ -1,12 +1,13 @@
-//! Where the hops are: each in a network namespace, or on a loopback address of its own where that is not permitted.
+//! The network of the hops: each machine in a network namespace, or on its own loopback address where namespaces are
+//! not permitted.
 //!
 //! ```text
 //! root (fumidai, the agent) ── bastion ── app ── third
 //!            └────────────────────────────┘
 //! ```
 //!
-//! The bastion's agent is the simulator's and is in root, so that there is a way from there to the app server too. To
-//! the third there is one from the app server only.
+//! The simulator plays the bastion's agent in the root namespace, which therefore has a route to the app server too. Only
+//! the app server has a route to the third machine.
 
 use std::fs;
 use std::io::Write;
@@ -18,49 +19,49 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// `none` tries no namespaces.
+/// The environment variable that disables namespaces with the value `none`.
 const CHOICE: &str = "FUMIDAI_TEST_NETNS";
-/// Addresses for tests of networks (RFC 2544): eight for each network.
+/// The first address of the range for network tests (RFC 2544); each network takes eight.
 const TEST_ADDRESSES: u32 = u32::from_be_bytes([198, 18, 0, 0]);
-/// So many networks have room there.
+/// The number of networks in that range.
 const NETWORKS: u32 = 1 << 14;
-/// Networks that a process may make without repeating the next one's addresses.
+/// The number of networks that a process may create before its addresses overlap with the next process id's.
 const EACH: u32 = 64;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A machine of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seat {
+pub enum Machine {
     Bastion,
     App,
     Third,
 }
 
-/// The network; it is gone once dropped.
+/// The network, which is removed when dropped.
 pub enum Network {
     Namespaces(Namespaces),
     Loopback,
 }
 
-/// A namespace for each machine.
+/// The namespaces of the machines.
 pub struct Namespaces {
     name: String,
-    /// The first of its addresses in root.
+    /// The first address of the network.
     first: u32,
 }
 
-/// A listener, and what leads there.
+/// A listener and its addresses.
 pub struct Bound {
     pub listener: TcpListener,
-    /// As the hop before, and a user, names it.
+    /// The host as seen from the previous hop, and in the user's configuration.
     pub host: String,
     pub port: u16,
-    /// As the agent sees it, which is in root.
+    /// The address as seen from the agent, which is in the root namespace.
     pub from_root: SocketAddr,
 }
 
-impl Seat {
+impl Machine {
     const ALL: [Self; 3] = [Self::Bastion, Self::App, Self::Third];
 
     fn letter(self) -> char {
@@ -71,7 +72,7 @@ impl Seat {
         }
     }
 
-    /// A whole loopback network is ours; the agent takes no literal address of it for another host, but this form.
+    /// The address without namespaces, and a form of it that the agent does not recognize as its own loopback.
     fn on_loopback(self) -> (Ipv4Addr, &'static str) {
         match self {
             Self::Bastion => (Ipv4Addr::new(127, 0, 0, 10), "127.10"),
@@ -80,7 +81,7 @@ impl Seat {
         }
     }
 
-    /// In its private network, as the article has it.
+    /// The address in the private network, as in the article.
     fn private(self) -> &'static str {
         match self {
             Self::Bastion => "10.0.0.10",
@@ -91,7 +92,7 @@ impl Seat {
 }
 
 impl Network {
-    /// Makes one; decides how by trying.
+    /// Creates namespaces, or falls back to loopback addresses.
     pub fn new() -> Self {
         let is_wanted = std::env::var(CHOICE).as_deref() != Ok("none");
         match is_wanted.then(Namespaces::new).and_then(Result::ok) {
@@ -100,18 +101,18 @@ impl Network {
         }
     }
 
-    /// Listens on a machine: at that port where it is the machine's own to give, else at a free one.
-    pub fn listen(&self, seat: Seat, port: u16) -> Bound {
+    /// Listens on a machine: on that port in a namespace, else on a free port.
+    pub fn listen(&self, machine: Machine, port: u16) -> Bound {
         match self {
             Self::Namespaces(namespaces) => {
                 let anywhere = (Ipv4Addr::UNSPECIFIED, port);
-                let listener = self.within(seat, || TcpListener::bind(anywhere).unwrap());
+                let listener = self.within(machine, || TcpListener::bind(anywhere).unwrap());
                 let port = listener.local_addr().unwrap().port();
-                let from_root = SocketAddr::new(namespaces.address_for_root(seat), port);
-                Bound { listener, host: seat.private().to_owned(), port, from_root }
+                let from_root = SocketAddr::new(namespaces.address_for_root(machine), port);
+                Bound { listener, host: machine.private().to_owned(), port, from_root }
             }
             Self::Loopback => {
-                let (address, host) = seat.on_loopback();
+                let (address, host) = machine.on_loopback();
                 let listener = TcpListener::bind((address, 0)).unwrap();
                 let from_root = listener.local_addr().unwrap();
                 Bound { listener, host: host.to_owned(), port: from_root.port(), from_root }
@@ -119,10 +120,10 @@ impl Network {
         }
     }
 
-    /// Does something on a machine; processes that it starts stay there.
-    pub fn within<T: Send>(&self, seat: Seat, work: impl FnOnce() -> T + Send) -> T {
+    /// Runs a function in a machine's namespace; processes that it starts stay there.
+    pub fn within<T: Send>(&self, machine: Machine, work: impl FnOnce() -> T + Send) -> T {
         let Self::Namespaces(namespaces) = self else { return work() };
-        let file = fs::File::open(Path::new("/run/netns").join(namespaces.of(seat))).unwrap();
+        let file = fs::File::open(Path::new("/run/netns").join(namespaces.of(machine))).unwrap();
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -139,14 +140,14 @@ impl Namespaces {
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let index = process.wrapping_mul(EACH).wrapping_add(number) % NETWORKS;
         let name = format!("fh{process}n{number}");
-        // From here on, a failure takes away what there is.
+        // From here on, a failure removes the namespaces by drop.
         let namespaces = Self { name, first: TEST_ADDRESSES + index * 8 };
         namespaces.make()?;
         Ok(namespaces)
     }
 
     fn make(&self) -> Result<(), Refused> {
-        let [b, a, t] = Seat::ALL.map(|seat| self.of(seat));
+        let [b, a, t] = Machine::ALL.map(|machine| self.of(machine));
         let address = |offset| Ipv4Addr::from(self.first + offset);
         let (to_b, to_a) = (address(1), address(5));
         ip(
@@ -178,34 +179,34 @@ impl Namespaces {
         ip(Some(&t), "link set lo up\naddress add 10.8.4.7/24 dev app\nlink set app up\n")
     }
 
-    /// The name of a machine's namespace, and of its link in root.
-    fn of(&self, seat: Seat) -> String {
-        format!("{}{}", self.name, seat.letter())
+    /// The name of a machine's namespace, and of its link in the root namespace.
+    fn of(&self, machine: Machine) -> String {
+        format!("{}{}", self.name, machine.letter())
     }
 
-    fn address_for_root(&self, seat: Seat) -> IpAddr {
-        match seat {
-            Seat::Bastion => Ipv4Addr::from(self.first + 2).into(),
-            Seat::App => Ipv4Addr::from(self.first + 6).into(),
-            Seat::Third => seat.private().parse().unwrap(),
+    fn address_for_root(&self, machine: Machine) -> IpAddr {
+        match machine {
+            Machine::Bastion => Ipv4Addr::from(self.first + 2).into(),
+            Machine::App => Ipv4Addr::from(self.first + 6).into(),
+            Machine::Third => machine.private().parse().unwrap(),
         }
     }
 }
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        for seat in Seat::ALL {
-            // A namespace lives on with whatever runs in it; its links do not.
-            take_away(&self.of(seat));
+        for machine in Machine::ALL {
+            // A namespace exists as long as a process runs in it; its links do not.
+            remove_namespace(&self.of(machine));
         }
     }
 }
 
-/// What `ip` would not do.
+/// The error of a refused `ip` command.
 #[derive(Debug)]
 struct Refused;
 
-/// Runs commands of ip(8), in a namespace if one is named.
+/// Runs commands of ip(8), in a namespace if given.
 fn ip(namespace: Option<&str>, commands: &str) -> Result<(), Refused> {
     let mut ip = Command::new("ip");
     if let Some(namespace) = namespace {
@@ -219,21 +220,21 @@ fn ip(namespace: Option<&str>, commands: &str) -> Result<(), Refused> {
     if fed.is_ok() && status.success() { Ok(()) } else { Err(Refused) }
 }
 
-fn take_away(name: &str) {
+fn remove_namespace(name: &str) {
     let _ = ip(None, &format!("link delete {name}\n"));
     let _ = ip(None, &format!("netns delete {name}\n"));
 }
 
-/// Takes away what processes have left that were killed.
+/// Removes the namespaces of killed processes.
 fn sweep() {
     let Ok(entries) = fs::read_dir("/run/netns") else { return };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     for name in names.filter(|name| owner(name).is_some_and(|process| !process.exists())) {
-        take_away(&name);
+        remove_namespace(&name);
     }
 }
 
-/// The process of a namespace of ours, as a folder.
+/// Returns the `/proc` folder of the process that created a namespace.
 fn owner(name: &str) -> Option<PathBuf> {
     let (process, _) = name.strip_prefix("fh")?.split_once('n')?;
     Some(Path::new("/proc").join(process.parse::<u32>().ok()?.to_string()))

@@ -1,4 +1,4 @@
-//! An sshd on a machine of the network: one `sshd -i` for each connection, and a record of who came.
+//! An sshd on a machine of the network: one `sshd -i` for each connection, and a count of the connections.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::network::{Network, Seat};
+use crate::network::{Machine, Network};
 use crate::openssh::keygen;
 use crate::tools::{search_path, tool};
 
 /// A machine with an sshd.
 pub struct Node {
-    /// What ssh_config and the config file call it.
+    /// The name in ssh_config and in the config file.
     pub name: &'static str,
-    /// Where the hop before it finds it.
+    /// The address as seen from the previous hop.
     pub host: String,
     pub port: u16,
-    /// Where the agent finds it.
+    /// The address as seen from the agent.
     pub from_root: SocketAddr,
     folder: PathBuf,
     accepting: JoinHandle<()>,
@@ -29,10 +29,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one with keys of its own and these lines of sshd_config, in which `FOLDER` is its folder.
+    /// Starts an sshd with its own keys and additional lines of sshd_config, in which `FOLDER` is its folder.
     pub async fn start(
         network: &Arc<Network>,
-        seat: Seat,
+        machine: Machine,
         name: &'static str,
         folder: &Path,
         more: &str,
@@ -43,9 +43,9 @@ impl Node {
         }
         fs::copy(folder.join("identity.pub"), folder.join("authorized_keys")).unwrap();
         fs::write(folder.join("sshd_config"), configuration(folder, more)).unwrap();
-        let bound = network.listen(seat, 22);
+        let bound = network.listen(machine, 22);
         let children = Arc::default();
-        let accepting = accept(network.clone(), seat, bound.listener, folder, Arc::clone(&children));
+        let accepting = accept(network.clone(), machine, bound.listener, folder, Arc::clone(&children));
         Self {
             name,
             host: bound.host,
@@ -61,12 +61,12 @@ impl Node {
         self.folder.join(name)
     }
 
-    /// A public key of its folder, as a line.
+    /// Returns a public key of the folder as a line.
     pub fn public(&self, name: &str) -> String {
         fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap()
     }
 
-    /// Puts another host key in the place of its own.
+    /// Replaces the host key.
     pub async fn swap_host_key(&self) {
         for file in ["host_key", "host_key.pub"] {
             fs::remove_file(self.path(file)).unwrap();
@@ -74,24 +74,24 @@ impl Node {
         keygen(&self.folder, "host_key", &["-t", "ed25519"]).await;
     }
 
-    /// What its sshd said.
+    /// The log of the sshd.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("sshd.log")).unwrap()
     }
 
-    /// How many connections it has had.
-    pub fn visitors(&self) -> usize {
+    /// The number of connections that it has accepted.
+    pub fn connections(&self) -> usize {
         self.children.lock().unwrap().len()
     }
 
-    /// Lets nobody in any more; who is there stays.
+    /// Stops accepting connections; open ones continue.
     pub async fn stop(&mut self) {
         self.accepting.abort();
-        // The listener is closed by then.
+        // The listener is closed once the task has ended.
         let _ = (&mut self.accepting).await;
     }
 
-    /// Ends what serves the connections, as an outage would.
+    /// Kills the processes that serve the connections.
     pub fn cut(&self) {
         for child in self.children.lock().unwrap().iter_mut() {
             let _ = child.kill();
@@ -107,7 +107,7 @@ impl Drop for Node {
     }
 }
 
-/// Who tries to log in is in the log, so that a test can see that nobody did.
+/// An sshd_config that logs every login attempt, so that a test can check that there was none.
 fn configuration(folder: &Path, more: &str) -> String {
     let more = more.replace("FOLDER", &folder.to_string_lossy());
     format!(
@@ -120,7 +120,7 @@ fn configuration(folder: &Path, more: &str) -> String {
 
 fn accept(
     network: Arc<Network>,
-    seat: Seat,
+    machine: Machine,
     listener: TcpListener,
     folder: &Path,
     children: Arc<Mutex<Vec<Child>>>,
@@ -138,13 +138,13 @@ fn accept(
             server.args(["-i", "-e", "-f"]).arg(&config).env_clear().env("PATH", search_path());
             let (stdin, stdout) = ends(stream);
             server.stdin(stdin).stdout(stdout).stderr(log.try_clone().unwrap());
-            let child = network.within(seat, || server.spawn()).expect("sshd starts");
+            let child = network.within(machine, || server.spawn()).expect("sshd starts");
             children.lock().unwrap().push(child);
         }
     }
 }
 
-/// Makes a connection what inetd would hand over.
+/// Converts a connection to standard input and output, as inetd does.
 fn ends(stream: TcpStream) -> (Stdio, Stdio) {
     stream.set_nodelay(true).unwrap();
     let stream = stream.into_std().unwrap();

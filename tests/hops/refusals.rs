@@ -1,8 +1,8 @@
-//! Hops that are down or refuse, agents that are too old, documents that are denied: the way around, or one clear line.
+//! Hops that are down or refuse, old agents, denied documents: the fall-back, or one error message.
 
-use fumidai::sim::Event;
+use fumidai::sim::SimEvent;
 
-use crate::network::Seat;
+use crate::network::Machine;
 use crate::run::Finished;
 use crate::services::{MIB, noise};
 use crate::world::{BY_SSHD, OLD_AGENT, World};
@@ -17,16 +17,16 @@ async fn fails(world: &World, line: &str, code: i32) -> Finished {
 }
 
 #[tokio::test]
-async fn a_bastion_without_sshd_is_named() {
+async fn a_bastion_without_sshd_is_reported() {
     let mut world = World::new().by_ssh_only().start().await;
     world.bastion.stop().await;
     let finished = fails(&world, "fumidai connect third", 15).await;
     assert!(finished.cause().contains("bastion"), "{}", finished.cause());
-    assert_eq!(world.visitors(), [0, 0, 0]);
+    assert_eq!(world.connections(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_hop_that_is_down_is_named_by_the_hop_before_it() {
+async fn a_hop_that_is_down_is_reported_by_the_previous_hop() {
     let mut world = World::new().by_ssh_only().start().await;
     world.app.stop().await;
     let finished = fails(&world, "fumidai connect third", 15).await;
@@ -38,7 +38,7 @@ async fn a_hop_that_is_down_is_named_by_the_hop_before_it() {
 }
 
 #[tokio::test]
-async fn a_hop_that_the_agent_cannot_reach_is_named() {
+async fn a_hop_that_the_agent_cannot_reach_is_reported() {
     let mut world = World::new().start().await;
     world.app.stop().await;
     for goal in ["appserver", "third"] {
@@ -46,11 +46,11 @@ async fn a_hop_that_the_agent_cannot_reach_is_named() {
         assert!(finished.cause().contains("appserver"), "{}", finished.stderr);
         assert!(finished.stderr.contains("bastion"), "{}", finished.stderr);
     }
-    assert_eq!(world.visitors(), [0, 0, 0], "the way by ssh would lead to the same closed port");
+    assert_eq!(world.connections(), [0, 0, 0], "the route through sshd would fail at the same port");
 }
 
 #[tokio::test]
-async fn a_closed_port_of_the_goal_is_named_by_the_last_hop() {
+async fn a_closed_port_of_the_target_is_reported_by_the_last_hop() {
     let mut world = World::new().start().await;
     world.third.stop().await;
     let finished = fails(&world, "fumidai connect third", 15).await;
@@ -62,8 +62,8 @@ async fn a_closed_port_of_the_goal_is_named_by_the_last_hop() {
 }
 
 #[tokio::test]
-async fn a_hop_that_forwards_nothing_is_named() {
-    let world = World::new().by_ssh_only().sshd(Seat::App, "AllowTcpForwarding no\n").start().await;
+async fn a_hop_that_forbids_forwarding_is_reported() {
+    let world = World::new().by_ssh_only().sshd(Machine::App, "AllowTcpForwarding no\n").start().await;
     let finished = fails(&world, "fumidai connect third", 15).await;
     let begins = format!("`appserver` cannot open a connection to {}:{}", world.third.host, world.third.port);
     assert!(finished.cause().starts_with(&begins), "{}", finished.cause());
@@ -71,10 +71,10 @@ async fn a_hop_that_forwards_nothing_is_named() {
 }
 
 #[tokio::test]
-async fn a_hop_that_is_lost_on_the_way_is_named() {
+async fn a_hop_that_is_lost_during_a_session_is_reported() {
     for number in 0..2 {
         let world = World::new().by_ssh_only().start().await;
-        let echo = world.echo(Seat::Third, 7);
+        let echo = world.echo(Machine::Third, 7);
         let (host, port) = echo.split_once(':').unwrap();
         let more = format!("[hosts.echo]\naddress = '{host}'\nvia = 'appserver'\n");
         world.configure(&world.hosts("route = 'ssh'\n", &more));
@@ -90,16 +90,16 @@ async fn a_hop_that_is_lost_on_the_way_is_named() {
 }
 
 #[tokio::test]
-async fn an_ssh_that_cannot_be_asked_is_not_taken_for_none() {
+async fn an_ssh_that_cannot_be_run_is_an_error() {
     let world = World::new().by_ssh_only().start().await;
     std::fs::write(world.bench.path("bin").join("ssh"), b"\x7fELF, but nothing that runs\0").unwrap();
     let finished = fails(&world, "fumidai connect third", 3).await;
     assert!(finished.cause().contains("ssh"), "{}", finished.cause());
-    assert_eq!(world.visitors(), [0, 0, 0]);
+    assert_eq!(world.connections(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_circle_is_refused_before_anything_is_started() {
+async fn a_cycle_is_refused_before_a_session_is_started() {
     let world = World::new().start().await;
     let finished = fails(&world, "fumidai connect bastion --via appserver", 2).await;
     assert!(finished.cause().contains("`bastion` → `appserver` → `bastion`"), "{}", finished.cause());
@@ -109,12 +109,12 @@ async fn a_circle_is_refused_before_anything_is_started() {
     assert_eq!(world.bench.simulator.journal().calls("StartSession"), 0);
 }
 
-/// Sees that both names are reached by the bastion's sshd, and that `-v` says why.
+/// Checks that both targets are reached by the bastion's sshd, and that `-v` logs the reason.
 async fn falls_back(world: &World, why: &str) {
     for (number, name) in ["appserver", "third"].into_iter().enumerate() {
         let answered = world.run(&format!("ssh {name} 'echo $NODE'")).finish().await.exits(0).silent();
         assert_eq!(answered.text(), format!("{name}\n"));
-        assert_eq!(world.visitors()[0], number + 1);
+        assert_eq!(world.connections()[0], number + 1);
     }
     let finished =
         world.run(&format!("fumidai -v connect appserver {}", world.app.port)).finish().await.exits(0);
@@ -125,19 +125,19 @@ async fn falls_back(world: &World, why: &str) {
 }
 
 #[tokio::test]
-async fn an_old_agent_leaves_it_to_its_sshd() {
+async fn an_old_agent_falls_back_to_sshd() {
     let world =
         World::new().configure(|config| config.agent.agent_version = OLD_AGENT.to_owned()).start().await;
     falls_back(&world, OLD_AGENT).await;
     let by_sshd = world.documents().iter().filter(|document| *document == BY_SSHD).count();
     assert_eq!((world.documents().len(), by_sshd), (6, 3));
     let journal = world.bench.simulator.journal();
-    let strays = journal.count(|event| matches!(event, Event::Dialed { host: Some(_), .. }));
-    assert_eq!(strays, 0, "nothing flowed to whatever an old agent dials");
+    let dialed = journal.count(|event| matches!(event, SimEvent::Dialed { host: Some(_), .. }));
+    assert_eq!(dialed, 0, "an old agent connects to no other host");
 }
 
 #[tokio::test]
-async fn an_old_agent_cannot_be_made_to_dial() {
+async fn an_old_agent_fails_with_route_remote_host() {
     let agent_is_old =
         |config: &mut fumidai::sim::SimConfig| config.agent.agent_version = OLD_AGENT.to_owned();
     let world = World::new().configure(agent_is_old).app("route = 'remote-host'\n").start().await;
@@ -146,11 +146,11 @@ async fn an_old_agent_cannot_be_made_to_dial() {
         assert!(finished.cause().contains(OLD_AGENT), "{}", finished.cause());
         assert!(finished.stderr.contains("3.1.1188.0"), "{}", finished.stderr);
     }
-    assert_eq!(world.visitors(), [0, 0, 0]);
+    assert_eq!(world.connections(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_denied_document_leaves_it_to_the_sshd() {
+async fn a_denied_document_falls_back_to_sshd() {
     let world = World::new().start().await;
     for goal in ["appserver", "third"] {
         for code in ["AccessDeniedException", "InvalidDocument"] {
@@ -158,10 +158,10 @@ async fn a_denied_document_leaves_it_to_the_sshd() {
                 faults.fail_api("StartSession", code, "not that document", 1);
             };
             world.bench.simulator.change_faults(deny);
-            let before = world.visitors()[0];
+            let before = world.connections()[0];
             let answered = world.run(&format!("ssh {goal} 'echo $NODE'")).finish().await.exits(0).silent();
             assert_eq!(answered.text(), format!("{goal}\n"));
-            assert_eq!(world.visitors()[0], before + 1);
+            assert_eq!(world.connections()[0], before + 1);
         }
     }
     assert!(world.documents().iter().all(|document| document == BY_SSHD), "{:?}", world.documents());
@@ -174,7 +174,7 @@ async fn a_denied_document_leaves_it_to_the_sshd() {
 }
 
 #[tokio::test]
-async fn a_dial_that_hangs_is_given_up_in_time() {
+async fn a_dial_that_hangs_times_out() {
     let world = World::new().start().await;
     let slow = |faults: &mut fumidai::sim::Faults| faults.dial_delay = std::time::Duration::from_secs(3600);
     world.bench.simulator.change_faults(slow);

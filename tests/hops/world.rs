@@ -1,5 +1,5 @@
-//! What every test stands on: the classic bastion and app server, a third behind them, and a user with a config file, an
-//! ssh_config and a folder of programs.
+//! The setup of every test: a bastion, an app server, a third host, and a user with a config file, an ssh_config and
+//! a folder of programs.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,24 +11,24 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::bench::{Bench, Builder as SimBuilder};
-use crate::network::{Network, Seat};
+use crate::network::{Machine, Network};
 use crate::node::Node;
 use crate::openssh::{script, user};
 use crate::run::Run;
 use crate::tools::{search_path, tool};
 
-/// What a session begins with whose agent dials another host.
+/// The document of a session in which the agent connects to another host.
 pub const BY_AGENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
-/// What a session to the bastion's sshd begins with.
+/// The document of a session to the bastion's sshd.
 pub const BY_SSHD: &str = "AWS-StartSSHSession";
-/// The first agent that can dial another host is a later one.
+/// A version of the agent that cannot connect to another host.
 pub const OLD_AGENT: &str = "3.1.1080.0";
 
-/// How a user logs in and what must be proved, unless a test says otherwise.
+/// The default ssh_config for logins and host keys.
 const LOGINS: &str = "Host *\n    User USER\n    IdentitiesOnly yes\n    IdentityAgent none\n    BatchMode yes\n\
     \x20   UserKnownHostsFile KNOWN_HOSTS\n    GlobalKnownHostsFile none\n    StrictHostKeyChecking yes\n";
 
-/// A world that is yet to be.
+/// Builds a [`World`].
 pub struct Builder {
     simulator: SimBuilder,
     sshd: [String; 3],
@@ -37,7 +37,7 @@ pub struct Builder {
     users: [Option<&'static str>; 3],
 }
 
-/// The running parts.
+/// The running simulator, machines and network.
 pub struct World {
     pub bench: Bench,
     pub bastion: Node,
@@ -56,8 +56,8 @@ impl Builder {
     }
 
     /// Adds lines to a machine's sshd_config.
-    pub fn sshd(mut self, seat: Seat, lines: &str) -> Self {
-        self.sshd[seat as usize].push_str(lines);
+    pub fn sshd(mut self, machine: Machine, lines: &str) -> Self {
+        self.sshd[machine as usize].push_str(lines);
         self
     }
 
@@ -67,14 +67,14 @@ impl Builder {
         self
     }
 
-    /// Every step is made by an sshd.
+    /// Makes every hop's sshd connect to the next machine, also the first hop's.
     pub fn by_ssh_only(self) -> Self {
         self.app("route = 'ssh'\n")
     }
 
-    /// Logs in to a machine as somebody else.
-    pub fn user(mut self, seat: Seat, user: &'static str) -> Self {
-        self.users[seat as usize] = Some(user);
+    /// Logs in to a machine as another user.
+    pub fn user(mut self, machine: Machine, user: &'static str) -> Self {
+        self.users[machine as usize] = Some(user);
         self
     }
 
@@ -84,16 +84,16 @@ impl Builder {
         open_to_all(folder.path());
         let network = Arc::new(Network::new());
         let [one, two, three] = &self.sshd;
-        let start = async |seat, name, more: &str| {
+        let start = async |machine, name, more: &str| {
             let path = folder.path().join(name);
             let more = format!("{more}\nSetEnv NODE={name} PATH={}", search_path());
-            let node = Node::start(&network, seat, name, &path, &more).await;
+            let node = Node::start(&network, machine, name, &path, &more).await;
             open_to_all(&path);
             node
         };
-        let bastion = start(Seat::Bastion, "bastion", one).await;
-        let app = start(Seat::App, "appserver", two).await;
-        let third = start(Seat::Third, "third", three).await;
+        let bastion = start(Machine::Bastion, "bastion", one).await;
+        let app = start(Machine::App, "appserver", two).await;
+        let third = start(Machine::Third, "third", three).await;
         let places = |config: &mut SimConfig| {
             config.ports.insert(22, bastion.from_root);
             config.hosts.insert((app.host.clone(), app.port), app.from_root);
@@ -110,8 +110,8 @@ impl Builder {
 }
 
 impl World {
-    /// Begins with a faultless service.
-    #[expect(clippy::new_ret_no_self, reason = "it begins the fluent builder")]
+    /// Starts a builder with a simulator without faults.
+    #[expect(clippy::new_ret_no_self, reason = "returns the fluent builder")]
     pub fn new() -> Builder {
         Builder {
             simulator: Bench::new(),
@@ -126,7 +126,7 @@ impl World {
         [&self.bastion, &self.app, &self.third]
     }
 
-    /// The hosts of the config file, with more lines for two of them.
+    /// The `[hosts]` tables of the config file, with additional lines for two of them.
     pub fn hosts(&self, app: &str, third: &str) -> String {
         let [one, two, three] = &self.users;
         let (appserver, last) = (&self.app, &self.third);
@@ -144,7 +144,7 @@ impl World {
         self.bench.write("home/fumidai/config.toml", text);
     }
 
-    /// Writes an ssh_config; what it says goes before what is usual here.
+    /// Writes an ssh_config with these lines, which override the defaults of the tests.
     pub fn ssh_config(&self, text: &str) {
         let logins = LOGINS.replace("USER", &user());
         let logins = logins.replace("KNOWN_HOSTS", &self.bench.path("known_hosts").to_string_lossy());
@@ -156,7 +156,7 @@ impl World {
         self.bench.write("ssh_config", format!("{text}\n{identities}{logins}"));
     }
 
-    /// The ssh_config is what `fumidai ssh-config` prints, after these lines.
+    /// Writes an ssh_config with these lines and the output of `fumidai ssh-config`.
     pub async fn use_fumidai_for_all_after(&self, lines: &str) {
         let printed = self.run("fumidai ssh-config").finish().await.exits(0);
         self.ssh_config(&format!("{lines}\n{}", printed.text()));
@@ -166,29 +166,28 @@ impl World {
         self.use_fumidai_for_all_after("").await;
     }
 
-    /// The user knows the machines by all their names, but for those that are named.
-    pub fn know(&self, strangers: &[&Node]) {
-        let lines =
-            self.nodes().into_iter().filter(|node| !strangers.iter().any(|one| one.name == node.name));
+    /// Writes known_hosts with all names of all machines except `unknown`.
+    pub fn know(&self, unknown: &[&Node]) {
+        let lines = self.nodes().into_iter().filter(|node| !unknown.iter().any(|one| one.name == node.name));
         let lines: String = lines.map(|node| self.known_hosts_line(node, "host_key")).collect();
         self.bench.write("known_hosts", lines);
     }
 
-    /// A line that knows a key of a machine.
+    /// A line of known_hosts with a key of a machine.
     pub fn known_hosts_line(&self, node: &Node, key: &str) -> String {
         format!("{} {}", self.names(node), node.public(key))
     }
 
-    /// Every name that a machine is known by.
+    /// All names of a machine in known_hosts.
     pub fn names(&self, node: &Node) -> String {
         let Node { name, host, port, from_root, .. } = node;
         let id = if *name == "bastion" { format!(",{ONLINE_TARGET}") } else { String::new() };
-        // ssh makes the usual form of an address, where it is not in it.
+        // ssh writes an address in its usual form.
         let address = from_root.ip();
         format!("{name},[{name}]:{port},{host},[{host}]:{port},[{address}]:{port}{id}")
     }
 
-    /// A command line as a user types it, in a folder of the user's.
+    /// Runs a command line in the user's folder.
     pub fn run(&self, line: &str) -> Run {
         let path = format!("{}:{}", self.bench.path("bin").display(), search_path());
         let line = format!("cd {} && exec {line}", self.bench.path("").display());
@@ -196,27 +195,27 @@ impl World {
         run.env("USER", user()).env("GIT_CONFIG_NOSYSTEM", "1")
     }
 
-    /// Documents of the sessions so far.
+    /// The documents of all sessions.
     pub fn documents(&self) -> Vec<String> {
         self.bench.simulator.sessions().into_iter().map(|session| session.document).collect()
     }
 
-    /// How many connections each machine's sshd has had.
-    pub fn visitors(&self) -> [usize; 3] {
-        self.nodes().map(Node::visitors)
+    /// The number of connections that each machine's sshd has accepted.
+    pub fn connections(&self) -> [usize; 3] {
+        self.nodes().map(Node::connections)
     }
 
-    /// Listens on a machine for a service of the test.
-    pub fn listen(&self, seat: Seat, port: u16) -> (TcpListener, String, u16, SocketAddr) {
-        let bound = self.network.listen(seat, port);
+    /// Listens on a machine.
+    pub fn listen(&self, machine: Machine, port: u16) -> (TcpListener, String, u16, SocketAddr) {
+        let bound = self.network.listen(machine, port);
         bound.listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(bound.listener).unwrap();
         (listener, bound.host, bound.port, bound.from_root)
     }
 
-    /// Sends back what comes; returns the address as the machine's neighbours have it.
-    pub fn echo(&self, seat: Seat, port: u16) -> String {
-        let (listener, host, port, _) = self.listen(seat, port);
+    /// Starts an echo server; returns its address as seen from the neighbouring machines.
+    pub fn echo(&self, machine: Machine, port: u16) -> String {
+        let (listener, host, port, _) = self.listen(machine, port);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
@@ -228,7 +227,8 @@ impl World {
         format!("{host}:{port}")
     }
 
-    /// OpenSSH takes its configuration from the home of the password file, so that a test has to name its own.
+    /// Wraps ssh and scp to use the test's ssh_config: OpenSSH finds the home folder in the password file and ignores
+    /// HOME.
     fn provide_programs(&self) {
         let bin = self.bench.path("bin");
         fs::create_dir(&bin).unwrap();
@@ -243,7 +243,7 @@ impl World {
     }
 }
 
-/// Another user's keys are read as that user.
+/// Makes a folder readable by all, since sshd reads a user's keys as that user.
 fn open_to_all(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
 

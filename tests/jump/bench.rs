@@ -1,4 +1,4 @@
-//! A real sshd with keys made for one test, and the settings that reach it: one `sshd -i` for each connection.
+//! A real sshd with keys for one test, and settings to connect to it: one `sshd -i` for each connection.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use fumidai::jump::{Asker, Hop, HopSettings, JumpError, Local, Nobody, StrictHostKeys, connect};
+use fumidai::jump::{Hop, HopSettings, JumpError, Local, NoPrompter, Prompter, StrictHostKeys, connect};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::openssh::{keygen, user};
 use crate::tools::{search_path, tool};
 
-/// A running sshd; it accepts nothing more once dropped, and its connections end.
+/// A running sshd. When dropped, it stops accepting connections and ends the open ones.
 pub struct Sshd {
     pub folder: TempDir,
     pub address: SocketAddr,
@@ -25,7 +25,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one with an ed25519 host key and these lines of sshd_config, in which `FOLDER` is its folder.
+    /// Starts an sshd with an ed25519 host key and additional lines of sshd_config, in which `FOLDER` is its folder.
     pub async fn start(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         keygen(folder.path(), "host_key", &["-t", "ed25519"]).await;
@@ -34,7 +34,7 @@ impl Sshd {
         Self::with(folder, more).await
     }
 
-    /// Starts one in a folder that has `host_key` and `authorized_keys`.
+    /// Starts an sshd in a folder that has `host_key` and `authorized_keys`.
     pub async fn with(folder: TempDir, more: &str) -> Self {
         let more = more.replace("FOLDER", &folder.path().to_string_lossy());
         let config = folder.path().join("sshd_config");
@@ -56,7 +56,7 @@ impl Sshd {
         self.folder.path().join(name)
     }
 
-    /// The name that known_hosts has for it.
+    /// The name of the sshd in known_hosts.
     pub fn known_as(&self) -> String {
         format!("[127.0.0.1]:{}", self.address.port())
     }
@@ -65,7 +65,7 @@ impl Sshd {
         fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap()
     }
 
-    /// Makes the key of that name the only known one.
+    /// Makes the key of that name the only one in known_hosts.
     pub fn know(&self, name: &str) {
         self.known_hosts(&format!("{} {}", self.known_as(), self.public(name)));
     }
@@ -74,7 +74,7 @@ impl Sshd {
         fs::write(self.path("known_hosts"), text).unwrap();
     }
 
-    /// Lets in the keys of these names, and nobody else.
+    /// Authorizes only the keys of these names.
     pub fn authorize(&self, names: &[&str]) {
         let keys: String = names.iter().map(|name| self.public(name)).collect();
         fs::write(self.path("authorized_keys"), keys).unwrap();
@@ -83,7 +83,7 @@ impl Sshd {
     pub fn settings(&self) -> HopSettings {
         let local = Local {
             home: self.folder.path(),
-            user: "nobody",
+            user: "local-user",
             agent: None,
             clock: SystemTime::now,
             variable: &|_| None,
@@ -97,16 +97,20 @@ impl Sshd {
     }
 
     pub async fn connect(&self, settings: &HopSettings) -> Result<Hop, JumpError> {
-        self.connect_asking(settings, &Nobody).await
+        self.connect_asking(settings, &NoPrompter).await
     }
 
-    pub async fn connect_asking(&self, settings: &HopSettings, asker: &dyn Asker) -> Result<Hop, JumpError> {
+    pub async fn connect_asking(
+        &self,
+        settings: &HopSettings,
+        prompter: &dyn Prompter,
+    ) -> Result<Hop, JumpError> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        connect(stream, settings, asker).await
+        connect(stream, settings, prompter).await
     }
 
-    /// Kills what serves the connections, as an outage would.
+    /// Kills the processes that serve the connections.
     pub fn cut(&self) {
         for child in self.children.lock().unwrap().iter_mut() {
             let _ = child.start_kill();

@@ -1,4 +1,4 @@
-//! The settings that the real `ssh -G` gives.
+//! The settings that the real `ssh -G` prints.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -45,7 +45,7 @@ async fn a_configured_host_has_its_settings() {
 }
 
 #[tokio::test]
-async fn any_other_host_has_opensshs_defaults() {
+async fn an_unconfigured_host_has_opensshs_defaults() {
     let settings = ask(HopName { name: "else.example", user: Some("eve"), port: Some(2200) }).await.unwrap();
     assert_eq!((settings.user.as_str(), settings.port), ("eve", 2200));
     assert_eq!(settings.strict, StrictHostKeys::Ask);
@@ -62,7 +62,7 @@ async fn any_other_host_has_opensshs_defaults() {
 }
 
 #[tokio::test]
-async fn what_ssh_config_rules_out_is_known() {
+async fn restrictions_of_ssh_config_are_read() {
     let settings = ask(HopName { name: "strict", user: None, port: None }).await.unwrap();
     assert_eq!(settings.strict, StrictHostKeys::Yes);
     assert_eq!(settings.revoked_host_keys, [Path::new("/home/me/.ssh/revoked")]);
@@ -77,7 +77,7 @@ async fn what_ssh_config_rules_out_is_known() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_file_is_passed_on() {
+async fn an_error_of_ssh_is_returned() {
     let error = ask(HopName { name: "bad", user: None, port: None }).await.unwrap_err();
     assert!(matches!(error, OpenSshError::Refused { .. }), "{error}");
     let error = openssh_at("/nowhere/ssh").await.unwrap_err();

@@ -5,22 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fumidai::jump::{
-    Allowed, Answer, Asker, CertificateFault, HostKeyFault, JumpError, NoAnswer, Question, Secret,
-    StrictHostKeys,
+    Allowed, AnswerFuture, CertificateFault, HostKeyFault, JumpError, PromptError, Prompter, Question,
+    Secret, StrictHostKeys,
 };
 
 use crate::bench::Sshd;
 use crate::openssh::keygen;
 
-/// Answers every question about a host key alike.
-struct Says(&'static str);
+/// Gives the same answer to every question about a host key.
+struct FixedAnswer(&'static str);
 
-impl Asker for Says {
-    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+impl Prompter for FixedAnswer {
+    fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
         let Question::HostKey { fingerprint, .. } = question else { panic!("{question:?}") };
         let answer = if self.0 == "fingerprint" { fingerprint } else { self.0 };
         let answer = (!answer.is_empty()).then(|| Secret::new(answer.to_owned()));
-        Box::pin(async move { answer.ok_or(NoAnswer::Nobody) })
+        Box::pin(async move { answer.ok_or(PromptError::NoTerminal) })
     }
 }
 
@@ -35,7 +35,7 @@ async fn an_unknown_key_is_refused_with_its_fingerprint() {
 }
 
 #[tokio::test]
-async fn a_changed_key_is_refused_with_file_and_line_whatever_is_accepted() {
+async fn a_changed_key_is_refused_with_file_and_line_by_every_policy() {
     let sshd = Sshd::start("").await;
     keygen(sshd.folder.path(), "other", &["-t", "ed25519"]).await;
     sshd.known_hosts(&format!("# mine\n\n{} {}", sshd.known_as(), sshd.public("other")));
@@ -43,7 +43,7 @@ async fn a_changed_key_is_refused_with_file_and_line_whatever_is_accepted() {
     for strict in [StrictHostKeys::Yes, StrictHostKeys::Ask, StrictHostKeys::AcceptNew, StrictHostKeys::No] {
         let mut settings = sshd.settings();
         settings.strict = strict;
-        let error = sshd.connect_asking(&settings, &Says("yes")).await.unwrap_err();
+        let error = sshd.connect_asking(&settings, &FixedAnswer("yes")).await.unwrap_err();
         let JumpError::HostKeyChanged { file, line, .. } = error else { panic!("{error}") };
         assert_eq!((file, line), (sshd.path("known_hosts"), 3));
     }
@@ -51,7 +51,7 @@ async fn a_changed_key_is_refused_with_file_and_line_whatever_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_refused_though_it_is_known() {
+async fn a_known_key_that_is_marked_as_revoked_is_refused() {
     let sshd = Sshd::start("").await;
     let public = sshd.public("host_key");
     sshd.known_hosts(&format!("{} {public}@revoked * {public}", sshd.known_as()));
@@ -62,7 +62,7 @@ async fn a_revoked_key_is_refused_though_it_is_known() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_written_down_once() {
+async fn a_new_key_is_added_to_known_hosts_once() {
     for is_hashed in [false, true] {
         let sshd = Sshd::start("").await;
         let mut settings = sshd.settings();
@@ -79,7 +79,7 @@ async fn a_new_key_is_written_down_once() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_a_pattern_is_not_written_down() {
+async fn a_name_that_is_a_pattern_is_not_added_to_known_hosts() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.user_known_hosts = vec![sshd.path("new/known_hosts")];
@@ -90,7 +90,7 @@ async fn a_name_that_is_a_pattern_is_not_written_down() {
 }
 
 #[tokio::test]
-async fn a_human_decides_about_a_new_key() {
+async fn the_user_accepts_or_refuses_a_new_key() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.strict = StrictHostKeys::Ask;
@@ -98,7 +98,7 @@ async fn a_human_decides_about_a_new_key() {
         [("no", false), ("", false), ("perhaps", false), ("yes", true), ("fingerprint", true)]
     {
         sshd.known_hosts("");
-        let result = sshd.connect_asking(&settings, &Says(answer)).await;
+        let result = sshd.connect_asking(&settings, &FixedAnswer(answer)).await;
         assert_eq!(result.is_ok(), is_accepted, "{answer}");
         let is_written = !fs::read_to_string(sshd.path("known_hosts")).unwrap().is_empty();
         assert_eq!(is_written, is_accepted, "{answer}");
@@ -106,7 +106,7 @@ async fn a_human_decides_about_a_new_key() {
 }
 
 #[tokio::test]
-async fn a_host_with_many_keys_is_asked_for_the_known_one() {
+async fn of_several_host_keys_the_known_one_is_negotiated() {
     let sshd = Sshd::start("HostKey FOLDER/host_rsa\nHostKey FOLDER/host_ecdsa").await;
     for kind in ["rsa", "ecdsa"] {
         keygen(sshd.folder.path(), &format!("host_{kind}"), &["-t", kind]).await;
@@ -150,7 +150,7 @@ async fn a_certificate_of_a_trusted_authority_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_host_is_not() {
+async fn a_certificate_for_another_host_is_refused() {
     let sshd = certified("app.example", "-1h:+1h").await;
     let error = sshd.connect(&sshd.settings()).await.unwrap_err();
     let JumpError::HostCertificate { fault, .. } = error else { panic!("{error}") };
@@ -159,7 +159,7 @@ async fn a_certificate_for_another_host_is_not() {
 }
 
 #[tokio::test]
-async fn a_certificate_out_of_its_time_is_not() {
+async fn a_certificate_outside_its_validity_is_refused() {
     for (validity, expected) in
         [("-2h:-1h", CertificateFault::Expired), ("+1h:+2h", CertificateFault::NotYetValid)]
     {
@@ -172,11 +172,11 @@ async fn a_certificate_out_of_its_time_is_not() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_a_stranger_or_a_revoked_authority_is_not() {
+async fn a_certificate_of_an_unknown_or_revoked_authority_is_refused() {
     let sshd = certified("127.0.0.1", "-1h:+1h").await;
-    keygen(sshd.folder.path(), "stranger", &["-t", "ed25519"]).await;
-    let (ca, stranger) = (sshd.public("ca"), sshd.public("stranger"));
-    sshd.known_hosts(&format!("@cert-authority * {stranger}"));
+    keygen(sshd.folder.path(), "unknown_ca", &["-t", "ed25519"]).await;
+    let (ca, unknown) = (sshd.public("ca"), sshd.public("unknown_ca"));
+    sshd.known_hosts(&format!("@cert-authority * {unknown}"));
     let error = sshd.connect(&sshd.settings()).await.unwrap_err();
     assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
     sshd.known_hosts(&format!("@cert-authority * {ca}@revoked * {ca}"));
@@ -185,7 +185,7 @@ async fn a_certificate_of_a_stranger_or_a_revoked_authority_is_not() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_judged_by_the_time_of_the_login() {
+async fn a_certificate_is_verified_at_the_time_of_the_login() {
     static LATER: AtomicU64 = AtomicU64::new(0);
     let sshd = certified("127.0.0.1", "-1h:+1h").await;
     let mut settings = sshd.settings();
@@ -197,14 +197,14 @@ async fn a_certificate_is_judged_by_the_time_of_the_login() {
 }
 
 #[tokio::test]
-async fn a_certificate_without_hosts_is_for_none() {
+async fn a_certificate_without_hosts_is_refused() {
     let sshd = certified("", "-1h:+1h").await;
     let error = sshd.connect(&sshd.settings()).await.unwrap_err();
     assert!(matches!(error, JumpError::HostCertificate { fault: CertificateFault::NoHost, .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_certificate_names_hosts_in_lower_case() {
+async fn the_hosts_of_a_certificate_match_in_lower_case() {
     for (principal, is_accepted) in [("app", true), ("ap*", true), ("App", false)] {
         let sshd = certified(principal, "-1h:+1h").await;
         sshd.known_hosts(&format!("@cert-authority App {}", sshd.public("ca")));
@@ -215,7 +215,7 @@ async fn a_certificate_names_hosts_in_lower_case() {
 }
 
 #[tokio::test]
-async fn an_authority_may_sign_only_as_it_is_allowed() {
+async fn an_authority_must_sign_with_an_allowed_algorithm() {
     let sshd = certified("127.0.0.1", "-1h:+1h").await;
     let mut settings = sshd.settings();
     settings.ca_signature_algorithms = Allowed::only("rsa-sha2-512,ssh-ed25519");
@@ -227,7 +227,7 @@ async fn an_authority_may_sign_only_as_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_key_in_a_file_of_revoked_ones_is_refused_though_it_is_known() {
+async fn a_known_key_in_a_file_of_revoked_keys_is_refused() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.revoked_host_keys = vec![sshd.path("identity.pub")];
@@ -239,7 +239,7 @@ async fn a_key_in_a_file_of_revoked_ones_is_refused_though_it_is_known() {
 }
 
 #[tokio::test]
-async fn a_revoked_authority_takes_its_certificates_with_it() {
+async fn a_revoked_authority_revokes_its_certificates() {
     let sshd = certified("127.0.0.1", "-1h:+1h").await;
     let mut settings = sshd.settings();
     settings.revoked_host_keys = vec![sshd.path("ca.pub")];
@@ -248,7 +248,7 @@ async fn a_revoked_authority_takes_its_certificates_with_it() {
 }
 
 #[tokio::test]
-async fn without_the_file_of_revoked_keys_every_key_is_refused() {
+async fn a_missing_file_of_revoked_keys_refuses_every_key() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.revoked_host_keys = vec![sshd.path("nothing")];
@@ -260,7 +260,7 @@ async fn without_the_file_of_revoked_keys_every_key_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_allowed_kinds_of_keys_are_asked_for() {
+async fn only_allowed_types_of_keys_are_negotiated() {
     let sshd = Sshd::start("HostKey FOLDER/host_rsa").await;
     keygen(sshd.folder.path(), "host_rsa", &["-t", "rsa", "-b", "2048"]).await;
     let mut settings = sshd.settings();

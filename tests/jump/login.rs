@@ -1,19 +1,19 @@
-//! Logins: the agent, files, passphrases, certificates, and what is said when nothing lets the user in.
+//! Logins: agent, key files, passphrases, certificates, and the error if authentication fails.
 
 use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fumidai::jump::{Allowed, AskpassSettings, Human, JumpError, KeyProblem, LoginFailure};
+use fumidai::jump::{Allowed, Askpass, AskpassSettings, JumpError, KeyProblem, LoginFailure};
 
 use crate::bench::Sshd;
 use crate::openssh::{SshAgent, keygen, script, user};
 
-fn human(sshd: &Sshd, askpass: &str) -> Human {
+fn askpass(sshd: &Sshd, text: &str) -> Askpass {
     let program = sshd.path("askpass");
-    script(&program, askpass);
+    script(&program, text);
     let require = Some("force".to_owned());
-    Human::new(AskpassSettings { program: Some(program), require, has_display: false }, |text| {
+    Askpass::new(AskpassSettings { program: Some(program), require, has_display: false }, |text| {
         Cow::Borrowed(text)
     })
 }
@@ -25,7 +25,7 @@ fn tried(error: JumpError) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_key_of_the_agent_lets_in() {
+async fn a_key_of_the_agent_is_accepted() {
     let sshd = Sshd::start("").await;
     let agent = SshAgent::start(sshd.folder.path()).await;
     agent.add(&sshd.path("identity")).await;
@@ -37,7 +37,7 @@ async fn a_key_of_the_agent_lets_in() {
 }
 
 #[tokio::test]
-async fn identities_only_keeps_the_agents_other_keys_back() {
+async fn identities_only_excludes_the_agents_other_keys() {
     let sshd = Sshd::start("").await;
     let agent = SshAgent::start(sshd.folder.path()).await;
     keygen(sshd.folder.path(), "other", &["-t", "ecdsa"]).await;
@@ -48,7 +48,7 @@ async fn identities_only_keeps_the_agents_other_keys_back() {
     let mut settings = sshd.settings();
     settings.agent = Some(agent.socket.clone());
     settings.identity_files = vec![sshd.path("identity.pub")];
-    // The key that is named comes first, though the agent lists it last.
+    // The key of `IdentityFile` comes first, although the agent lists it last.
     let all = tried(sshd.connect(&settings).await.unwrap_err());
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].starts_with("key ssh-ed25519 SHA256:") && all[0].ends_with("(ssh-agent)"), "{all:?}");
@@ -60,7 +60,7 @@ async fn identities_only_keeps_the_agents_other_keys_back() {
 }
 
 #[tokio::test]
-async fn a_key_that_ssh_config_rules_out_is_not_offered() {
+async fn a_key_that_ssh_config_excludes_is_not_offered() {
     let sshd = Sshd::start("").await;
     for (name, kind) in [("rsa", ["-t", "rsa", "-b", "2048"]), ("curve", ["-t", "ecdsa", "-b", "256"])] {
         keygen(sshd.folder.path(), name, &kind).await;
@@ -82,7 +82,7 @@ async fn a_key_that_ssh_config_rules_out_is_not_offered() {
 }
 
 #[tokio::test]
-async fn a_key_that_others_can_read_still_names_the_agents() {
+async fn a_key_that_others_can_read_still_selects_the_agents_key() {
     let sshd = Sshd::start("").await;
     let agent = SshAgent::start(sshd.folder.path()).await;
     agent.add(&sshd.path("identity")).await;
@@ -95,7 +95,7 @@ async fn a_key_that_others_can_read_still_names_the_agents() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_not_there_is_no_obstacle() {
+async fn an_agent_that_does_not_run_is_ignored() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.agent = Some(sshd.path("nothing.sock"));
@@ -109,7 +109,7 @@ async fn an_agent_that_is_not_there_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn every_type_of_key_lets_in() {
+async fn every_type_of_key_is_accepted() {
     let sshd = Sshd::start("").await;
     for (name, options) in [
         ("rsa", &["-t", "rsa"][..]),
@@ -140,7 +140,7 @@ async fn an_rsa_key_of_the_agent_signs_with_sha2() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_sha1_only_gets_no_rsa_signature() {
+async fn a_server_that_accepts_sha1_only_gets_no_rsa_signature() {
     let sshd = Sshd::start("PubkeyAcceptedAlgorithms ssh-rsa").await;
     keygen(sshd.folder.path(), "rsa", &["-t", "rsa"]).await;
     sshd.authorize(&["rsa"]);
@@ -150,39 +150,39 @@ async fn a_server_that_takes_sha1_only_gets_no_rsa_signature() {
 }
 
 #[tokio::test]
-async fn a_passphrase_is_asked_for_by_the_askpass_program() {
+async fn a_passphrase_is_requested_by_the_askpass_program() {
     let sshd = Sshd::start("").await;
     keygen(sshd.folder.path(), "locked", &["-t", "ed25519", "-N", "open sesame"]).await;
     sshd.authorize(&["locked"]);
     let mut settings = sshd.settings();
     settings.identity_files = vec![sshd.path("locked")];
     let asked = sshd.path("asked").display().to_string();
-    let asker = human(&sshd, &format!("echo \"$1\" >> {asked}; echo 'open sesame'"));
-    sshd.connect_asking(&settings, &asker).await.unwrap();
+    let prompter = askpass(&sshd, &format!("echo \"$1\" >> {asked}; echo 'open sesame'"));
+    sshd.connect_asking(&settings, &prompter).await.unwrap();
     let file = sshd.path("locked");
     let question = format!("Enter passphrase for key '{}': \n", file.display());
     assert_eq!(fs::read_to_string(&asked).unwrap(), question);
-    let asker = human(&sshd, "echo wrong");
-    let error = sshd.connect_asking(&settings, &asker).await.unwrap_err();
+    let prompter = askpass(&sshd, "echo wrong");
+    let error = sshd.connect_asking(&settings, &prompter).await.unwrap_err();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
     let LoginFailure { problems, .. } = *failure;
-    assert_eq!(problems, [KeyProblem::Locked { file, reason: "the passphrase was wrong".to_owned() }]);
+    assert_eq!(problems, [KeyProblem::Locked { file, reason: "wrong passphrase".to_owned() }]);
 }
 
 #[tokio::test]
-async fn no_passphrase_is_asked_for_in_vain() {
+async fn a_passphrase_is_requested_only_for_an_accepted_key() {
     let sshd = Sshd::start("").await;
     keygen(sshd.folder.path(), "locked", &["-t", "ed25519", "-N", "open sesame"]).await;
     let mut settings = sshd.settings();
     settings.identity_files = vec![sshd.path("locked"), sshd.path("identity")];
     let asked = sshd.path("asked");
-    let asker = human(&sshd, &format!("touch {}", asked.display()));
-    sshd.connect_asking(&settings, &asker).await.unwrap();
+    let prompter = askpass(&sshd, &format!("touch {}", asked.display()));
+    sshd.connect_asking(&settings, &prompter).await.unwrap();
     assert!(!asked.exists());
 }
 
 #[tokio::test]
-async fn a_key_that_others_can_read_is_ignored_and_named() {
+async fn a_key_that_others_can_read_is_ignored_and_reported() {
     let sshd = Sshd::start("").await;
     let file = sshd.path("identity");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -192,7 +192,7 @@ async fn a_key_that_others_can_read_is_ignored_and_named() {
     assert_eq!((tried, problems), (Vec::new(), vec![KeyProblem::TooOpen(file)]));
 }
 
-/// An sshd that trusts certificates of `ca`, one of which lies beside `key`, and no keys.
+/// An sshd that accepts only certificates of `ca`; there is one for `key`.
 async fn trusting_certificates(kind: &str) -> Sshd {
     let sshd = Sshd::start("TrustedUserCAKeys FOLDER/ca.pub").await;
     let folder = sshd.folder.path();
@@ -204,7 +204,7 @@ async fn trusting_certificates(kind: &str) -> Sshd {
 }
 
 #[tokio::test]
-async fn a_certificate_beside_its_key_lets_in() {
+async fn a_certificate_next_to_its_key_is_accepted() {
     for kind in ["ed25519", "rsa", "ecdsa"] {
         let sshd = trusting_certificates(kind).await;
         let mut settings = sshd.settings();
@@ -214,7 +214,7 @@ async fn a_certificate_beside_its_key_lets_in() {
 }
 
 #[tokio::test]
-async fn a_certificate_file_is_used_with_the_key_it_belongs_to() {
+async fn a_certificate_file_is_used_with_its_key() {
     let sshd = trusting_certificates("ed25519").await;
     fs::rename(sshd.path("key-cert.pub"), sshd.path("elsewhere.pub")).unwrap();
     let mut settings = sshd.settings();
@@ -225,7 +225,7 @@ async fn a_certificate_file_is_used_with_the_key_it_belongs_to() {
 }
 
 #[tokio::test]
-async fn a_certificate_in_the_agent_lets_in() {
+async fn a_certificate_in_the_agent_is_accepted() {
     for kind in ["ed25519", "rsa"] {
         let sshd = trusting_certificates(kind).await;
         let agent = SshAgent::start(sshd.folder.path()).await;
@@ -238,7 +238,7 @@ async fn a_certificate_in_the_agent_lets_in() {
 }
 
 #[tokio::test]
-async fn a_server_may_want_two_keys() {
+async fn a_server_may_require_two_keys() {
     let sshd = Sshd::start("AuthenticationMethods publickey,publickey").await;
     keygen(sshd.folder.path(), "second", &["-t", "ecdsa"]).await;
     sshd.authorize(&["identity", "second"]);
@@ -249,7 +249,7 @@ async fn a_server_may_want_two_keys() {
 }
 
 #[tokio::test]
-async fn a_wrong_user_is_told_what_was_tried() {
+async fn a_failed_login_lists_what_was_tried() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     settings.user = "nosuchuser".to_owned();
@@ -257,11 +257,11 @@ async fn a_wrong_user_is_told_what_was_tried() {
     let error = sshd.connect(&settings).await.unwrap_err();
     let text = error.to_string();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
-    let LoginFailure { hop, user, tried, offered, problems, hung_up } = *failure;
+    let LoginFailure { hop, user, tried, offered, problems, disconnected } = *failure;
     assert_eq!((hop.as_str(), user.as_str()), ("bastion", "nosuchuser"));
     let place = format!("({})", sshd.path("identity").display());
     assert!(matches!(tried.as_slice(), [key] if key.ends_with(&place)), "{tried:?}");
-    assert_eq!((offered, problems, hung_up), (vec!["publickey".to_owned()], vec![], None));
+    assert_eq!((offered, problems, disconnected), (vec!["publickey".to_owned()], vec![], None));
     assert!(
         text.contains("`nosuchuser` cannot log in to `bastion`: tried key ssh-ed25519 SHA256:"),
         "{text}"
@@ -269,7 +269,7 @@ async fn a_wrong_user_is_told_what_was_tried() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_enough_of_it_is_quoted() {
+async fn the_reason_of_a_disconnect_is_returned() {
     let sshd = Sshd::start("MaxAuthTries 2").await;
     fs::write(sshd.path("authorized_keys"), "").unwrap();
     let mut settings = sshd.settings();
@@ -279,6 +279,6 @@ async fn a_server_that_has_enough_of_it_is_quoted() {
     }
     let error = sshd.connect(&settings).await.unwrap_err();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
-    let said = failure.hung_up.unwrap();
-    assert!(said.contains("Too many authentication failures"), "{said}");
+    let reason = failure.disconnected.unwrap();
+    assert!(reason.contains("Too many authentication failures"), "{reason}");
 }

@@ -1,4 +1,4 @@
-//! Built-in hops against what they will meet: the real sshd, ssh-agent, ssh-keygen and ssh of OpenSSH.
+//! Built-in hops against the real sshd, ssh-agent, ssh-keygen and ssh of OpenSSH.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]

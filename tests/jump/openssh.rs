@@ -1,4 +1,4 @@
-//! OpenSSH's own ssh-agent and ssh-keygen, and programs that a test writes.
+//! OpenSSH's ssh-agent and ssh-keygen, and shell scripts that a test writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ impl SshAgent {
         agent.arg("-D").arg("-a").arg(&socket).stdout(Stdio::piped()).kill_on_drop(true);
         let mut agent = agent.spawn().unwrap();
         let mut line = String::new();
-        // It says where it listens once it does.
+        // The agent prints its socket once it listens.
         BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
         Self { socket, _agent: agent }
     }
@@ -52,13 +52,13 @@ pub async fn keygen(folder: &Path, file: &str, arguments: &[&str]) {
     );
 }
 
-/// Who we are, and so who is let in.
+/// The current user, which the sshd of a test accepts.
 pub fn user() -> String {
     let output = std::process::Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Writes a program.
+/// Writes an executable shell script.
 pub fn script(file: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
 

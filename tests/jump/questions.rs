@@ -1,21 +1,21 @@
-//! Passwords and the server's own questions, against a small server: sshd would need PAM and accounts for them.
+//! Passwords and keyboard-interactive prompts, against a small server: sshd would need PAM and accounts for them.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use fumidai::jump::{
-    Answer, Asker, HopSettings, JumpError, Local, LoginFailure, NoAnswer, Question, Secret, StrictHostKeys,
-    connect,
+    AnswerFuture, HopSettings, JumpError, Local, LoginFailure, PromptError, Prompter, Question, Secret,
+    StrictHostKeys, connect,
 };
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{Auth, Config, Handler, Response, run_stream};
 use russh::{MethodKind, MethodSet};
 
-/// Takes `right` as a password, and `right` and `42` as answers.
+/// Accepts the password `right`, and the answers `right` and `42`.
 #[derive(Clone, Default)]
 struct Server {
-    /// Wants one more of everything, always.
+    /// Requires one more answer, without end.
     is_endless: bool,
 }
 
@@ -59,22 +59,22 @@ fn again(method: MethodKind) -> Auth {
     Auth::Reject { proceed_with_methods: Some(MethodSet::from(&[method][..])), partial_success: false }
 }
 
-/// Answers in turn, and keeps what was asked.
+/// Gives the answers in order, and records the questions.
 #[derive(Default)]
-struct Says {
+struct ScriptedPrompter {
     answers: Mutex<Vec<&'static str>>,
     asked: Mutex<Vec<String>>,
 }
 
-impl Says {
+impl ScriptedPrompter {
     fn new(answers: &[&'static str]) -> Self {
         let answers = answers.iter().rev().copied().collect();
         Self { answers: Mutex::new(answers), asked: Mutex::default() }
     }
 }
 
-impl Asker for Says {
-    fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+impl Prompter for ScriptedPrompter {
+    fn ask<'a>(&'a self, question: Question<'a>) -> AnswerFuture<'a> {
         let text = match question {
             Question::Password { is_retry, .. } => format!("password {is_retry}"),
             Question::Prompt { instructions, prompt, echo, .. } => format!("{instructions}|{prompt}|{echo}"),
@@ -82,7 +82,7 @@ impl Asker for Says {
         };
         self.asked.lock().unwrap().push(text);
         let answer = self.answers.lock().unwrap().pop();
-        Box::pin(async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(NoAnswer::Dismissed) })
+        Box::pin(async move { answer.map(|text| Secret::new(text.to_owned())).ok_or(PromptError::Dismissed) })
     }
 }
 
@@ -92,11 +92,11 @@ fn key() -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&seed))
 }
 
-async fn login(method: MethodKind, asker: &Says) -> Result<(), JumpError> {
-    login_to(Server::default(), method, asker).await
+async fn login(method: MethodKind, prompter: &ScriptedPrompter) -> Result<(), JumpError> {
+    login_to(Server::default(), method, prompter).await
 }
 
-async fn login_to(server: Server, method: MethodKind, asker: &Says) -> Result<(), JumpError> {
+async fn login_to(server: Server, method: MethodKind, prompter: &ScriptedPrompter) -> Result<(), JumpError> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let key = key();
     let public = PublicKey::from(key.public_key().key_data().clone()).to_openssh().unwrap();
@@ -115,49 +115,49 @@ async fn login_to(server: Server, method: MethodKind, asker: &Says) -> Result<()
     let mut settings = HopSettings::new("bob", "app", 22, &local);
     settings.user_known_hosts = vec![folder.path().join("known_hosts")];
     settings.strict = StrictHostKeys::Yes;
-    let hop = connect(ours, &settings, asker).await;
+    let hop = connect(ours, &settings, prompter).await;
     server.abort();
     hop.map(drop)
 }
 
 #[tokio::test]
 async fn a_password_may_be_wrong_twice() {
-    let asker = Says::new(&["wrong", "wronger", "right"]);
-    login(MethodKind::Password, &asker).await.unwrap();
-    assert_eq!(*asker.asked.lock().unwrap(), ["password false", "password true", "password true"]);
+    let prompter = ScriptedPrompter::new(&["wrong", "wronger", "right"]);
+    login(MethodKind::Password, &prompter).await.unwrap();
+    assert_eq!(*prompter.asked.lock().unwrap(), ["password false", "password true", "password true"]);
 }
 
 #[tokio::test]
 async fn a_password_that_stays_wrong_is_an_error() {
-    let asker = Says::new(&["wrong"; 9]);
-    let error = login(MethodKind::Password, &asker).await.unwrap_err();
+    let prompter = ScriptedPrompter::new(&["wrong"; 9]);
+    let error = login(MethodKind::Password, &prompter).await.unwrap_err();
     let JumpError::Auth(failure) = error else { panic!("{error}") };
     let LoginFailure { tried, offered, .. } = *failure;
     assert_eq!((tried, offered), (vec!["password".to_owned(); 3], vec!["password".to_owned()]));
 }
 
 #[tokio::test]
-async fn the_servers_questions_are_passed_on() {
-    let asker = Says::new(&["right", "42"]);
-    login(MethodKind::KeyboardInteractive, &asker).await.unwrap();
-    assert_eq!(*asker.asked.lock().unwrap(), ["Two factors|Password: |false", "|Code: |true"]);
+async fn the_servers_prompts_reach_the_user() {
+    let prompter = ScriptedPrompter::new(&["right", "42"]);
+    login(MethodKind::KeyboardInteractive, &prompter).await.unwrap();
+    assert_eq!(*prompter.asked.lock().unwrap(), ["Two factors|Password: |false", "|Code: |true"]);
 }
 
 #[tokio::test]
-async fn a_server_that_never_has_enough_is_given_up() {
+async fn the_rounds_of_an_endless_login_are_limited() {
     for (method, questions) in [(MethodKind::KeyboardInteractive, 0), (MethodKind::Password, 32)] {
-        let asker = Says::new(&["right"; 99]);
-        let login = login_to(Server { is_endless: true }, method, &asker);
+        let prompter = ScriptedPrompter::new(&["right"; 99]);
+        let login = login_to(Server { is_endless: true }, method, &prompter);
         let error = tokio::time::timeout(Duration::from_secs(20), login).await.expect("it ends").unwrap_err();
         assert!(matches!(error, JumpError::Auth(_)), "{error}");
-        assert_eq!(asker.asked.lock().unwrap().len(), questions);
+        assert_eq!(prompter.asked.lock().unwrap().len(), questions);
     }
 }
 
 #[tokio::test]
 async fn a_dismissed_question_ends_the_login() {
-    let asker = Says::new(&["right"]);
-    let error = login(MethodKind::KeyboardInteractive, &asker).await.unwrap_err();
+    let prompter = ScriptedPrompter::new(&["right"]);
+    let error = login(MethodKind::KeyboardInteractive, &prompter).await.unwrap_err();
     assert!(matches!(error, JumpError::Auth(_)), "{error}");
-    assert_eq!(asker.asked.lock().unwrap().len(), 2);
+    assert_eq!(prompter.asked.lock().unwrap().len(), 2);
 }

@@ -1,7 +1,7 @@
-//! Bytes through hops: none lost, none changed, and ends that are told from cuts.
+//! Bytes through hops: none lost, none changed, and EOF distinguished from a cut.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use fumidai::jump::{Ending, Hop, HopStep, JumpError, Nobody, connect};
+use fumidai::jump::{Ending, Hop, HopStep, JumpError, NoPrompter, connect};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::bench::Sshd;
 
 const MIB: usize = 1024 * 1024;
 
-/// A listener, and what is done with the one connection to it.
+/// Listens, and runs `serve` with the one connection.
 async fn peer<F>(serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> (u16, JoinHandle<F::Output>)
 where
     F: Future<Output: Send> + Send + 'static,
@@ -49,13 +49,13 @@ fn digest(bytes: &[u8]) -> Vec<u8> {
 async fn echoes(hop: &Hop) {
     let mut stream = hop.open("127.0.0.1", echo().await).await.unwrap();
     stream.write_all(b"hello").await.unwrap();
-    let mut heard = [0; 5];
-    stream.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"hello");
+    let mut received = [0; 5];
+    stream.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"hello");
 }
 
 #[tokio::test]
-async fn our_end_leaves_the_other_direction_open() {
+async fn our_eof_leaves_the_other_direction_open() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let (port, served) = peer(|mut stream| async move {
@@ -75,7 +75,7 @@ async fn our_end_leaves_the_other_direction_open() {
 }
 
 #[tokio::test]
-async fn the_peers_end_leaves_our_direction_open() {
+async fn the_peers_eof_leaves_our_direction_open() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let (port, served) = peer(|mut stream| async move {
@@ -87,9 +87,9 @@ async fn the_peers_end_leaves_our_direction_open() {
     })
     .await;
     let mut stream = hop.open("127.0.0.1", port).await.unwrap();
-    let mut said = Vec::new();
-    stream.read_to_end(&mut said).await.unwrap();
-    assert_eq!(said, b"bye");
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, b"bye");
     let data = noise(MIB);
     stream.write_all(&data).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -97,13 +97,13 @@ async fn the_peers_end_leaves_our_direction_open() {
 }
 
 #[tokio::test]
-async fn three_hops_deep_everything_works() {
+async fn a_chain_of_three_hops_carries_streams() {
     let (one, two, three) = (Sshd::start("").await, Sshd::start("").await, Sshd::start("").await);
     let first = one.connect(&one.settings()).await.unwrap();
     let through = first.open("127.0.0.1", two.address.port()).await.unwrap();
-    let second = connect(through, &two.settings(), &Nobody).await.unwrap();
+    let second = connect(through, &two.settings(), &NoPrompter).await.unwrap();
     let through = second.open("127.0.0.1", three.address.port()).await.unwrap();
-    let third = connect(through, &three.settings(), &Nobody).await.unwrap();
+    let third = connect(through, &three.settings(), &NoPrompter).await.unwrap();
     echoes(&third).await;
     drop((first, second));
     echoes(&third).await;
@@ -112,37 +112,37 @@ async fn three_hops_deep_everything_works() {
 }
 
 #[tokio::test]
-async fn fifty_megabytes_pass_unchanged_while_keys_are_exchanged_anew() {
+async fn fifty_megabytes_pass_unchanged_during_rekeying() {
     let sshd = Sshd::start("RekeyLimit 4M\nLogLevel DEBUG1").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let data = noise(50 * MIB);
     let sent = data.clone();
     let (port, served) = peer(|mut stream| async move {
         let (mut reader, mut writer) = stream.split();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let (wrote, read) = tokio::join!(
             async {
                 writer.write_all(&sent).await?;
                 writer.shutdown().await
             },
-            reader.read_to_end(&mut heard)
+            reader.read_to_end(&mut received)
         );
         wrote.and(read.map(drop)).unwrap();
-        heard
+        received
     })
     .await;
     let stream = hop.open("127.0.0.1", port).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let (wrote, read) = tokio::join!(
         async {
             writer.write_all(&data).await?;
             writer.shutdown().await
         },
-        reader.read_to_end(&mut heard)
+        reader.read_to_end(&mut received)
     );
     wrote.and(read.map(drop)).unwrap();
-    assert_eq!(digest(&heard), digest(&data));
+    assert_eq!(digest(&received), digest(&data));
     assert_eq!(digest(&served.await.unwrap()), digest(&data));
     let log = std::fs::read_to_string(sshd.path("sshd.log")).unwrap();
     let exchanges = log.matches("SSH2_MSG_NEWKEYS received").count();
@@ -150,34 +150,34 @@ async fn fifty_megabytes_pass_unchanged_while_keys_are_exchanged_anew() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_stalls_only_itself() {
+async fn a_stalled_stream_does_not_block_others() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let data = noise(3 * MIB);
     let sent = data.clone();
     let (port, _served) = peer(|mut stream| async move { stream.write_all(&sent).await }).await;
     let mut stalled = hop.open("127.0.0.1", port).await.unwrap();
-    // Its window is full, or soon will be: the others do not care.
+    // The stalled stream's window is full, or soon will be. The others continue.
     for _ in 0..20 {
         echoes(&hop).await;
     }
-    let mut heard = Vec::new();
-    stalled.read_to_end(&mut heard).await.unwrap();
-    assert_eq!(digest(&heard), digest(&data));
+    let mut received = Vec::new();
+    stalled.read_to_end(&mut received).await.unwrap();
+    assert_eq!(digest(&received), digest(&data));
 }
 
 #[tokio::test]
-async fn a_stream_that_comes_too_late_is_closed_at_the_peer() {
+async fn a_stream_that_opens_too_late_is_closed_at_the_peer() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let (port, served) = peer(|mut stream| async move { stream.read_to_end(&mut Vec::new()).await }).await;
-    assert!(hop.open("127.0.0.1", port).now_or_never().is_none(), "nobody waits for it any more");
+    assert!(hop.open("127.0.0.1", port).now_or_never().is_none(), "the caller drops the future");
     served.await.unwrap().unwrap();
     echoes(&hop).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_is_dropped_is_closed_at_the_peer() {
+async fn a_dropped_stream_is_closed_at_the_peer() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let (port, served) = peer(|mut stream| async move { stream.read_to_end(&mut Vec::new()).await }).await;
@@ -187,18 +187,18 @@ async fn a_stream_that_is_dropped_is_closed_at_the_peer() {
 }
 
 #[tokio::test]
-async fn what_does_not_speak_ssh_is_an_error() {
+async fn a_peer_that_is_not_an_ssh_server_is_an_error() {
     let sshd = Sshd::start("").await;
     let mut settings = sshd.settings();
     let (ours, theirs) = tokio::io::duplex(1024);
     drop(theirs);
-    let error = connect(ours, &settings, &Nobody).await.unwrap_err();
+    let error = connect(ours, &settings, &NoPrompter).await.unwrap_err();
     assert!(matches!(error, JumpError::Io { .. } | JumpError::Protocol { .. }), "{error}");
     let (ours, mut theirs) = tokio::io::duplex(1024);
     settings.connect_timeout = std::time::Duration::from_millis(50);
-    let error = connect(ours, &settings, &Nobody).await.unwrap_err();
+    let error = connect(ours, &settings, &NoPrompter).await.unwrap_err();
     assert!(matches!(error, JumpError::Timeout { step: HopStep::KeyExchange, .. }), "{error}");
-    // Nothing of ours holds the stream any more.
+    // The aborted connection has dropped the stream.
     theirs.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
@@ -206,7 +206,7 @@ async fn what_does_not_speak_ssh_is_an_error() {
 async fn a_refusal_names_the_address_and_the_reason() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
-    // A port that was free a moment ago.
+    // No process listens on this port any more.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let error = hop.open("127.0.0.1", port).await.unwrap_err();
     let JumpError::ChannelRefused { host, port: refused, reason, .. } = error else { panic!("{error}") };
@@ -215,7 +215,7 @@ async fn a_refusal_names_the_address_and_the_reason() {
 }
 
 #[tokio::test]
-async fn a_hop_that_forbids_forwarding_says_so() {
+async fn a_hop_that_forbids_forwarding_refuses_the_channel() {
     let sshd = Sshd::start("AllowTcpForwarding no").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let error = hop.open("127.0.0.1", 9).await.unwrap_err();
@@ -226,7 +226,7 @@ async fn a_hop_that_forbids_forwarding_says_so() {
 }
 
 #[tokio::test]
-async fn a_cut_is_an_error_and_not_an_end() {
+async fn a_cut_is_an_error_and_not_an_eof() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let mut stream = hop.open("127.0.0.1", echo().await).await.unwrap();
@@ -240,7 +240,7 @@ async fn a_cut_is_an_error_and_not_an_end() {
 }
 
 #[tokio::test]
-async fn a_write_to_a_peer_that_is_gone_fails() {
+async fn a_write_to_a_closed_peer_fails() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let (port, served) = peer(|stream| async move { drop(stream) }).await;
@@ -253,14 +253,14 @@ async fn a_write_to_a_peer_that_is_gone_fails() {
             Ok(()) => written += 1,
             Err(error) => break error,
         }
-        assert!(written < 1000, "a gone peer takes everything");
+        assert!(written < 1000, "the writes to a closed peer succeed");
     };
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     echoes(&hop).await;
 }
 
 #[tokio::test]
-async fn a_goodbye_ends_the_connection() {
+async fn a_disconnect_ends_the_connection() {
     let sshd = Sshd::start("").await;
     let hop = sshd.connect(&sshd.settings()).await.unwrap();
     let mut stream = hop.open("127.0.0.1", echo().await).await.unwrap();

@@ -6,11 +6,11 @@ mod pair;
 
 use std::time::Duration;
 
-use fumidai::channel::{Event, Failure, Pace, Refusal, Settings};
+use fumidai::channel::{ChannelError, ChannelEvent, ChannelSettings, Pace, Refusal};
 use fumidai::sim::agent::record::Fate;
 use fumidai::sim::agent::{AgentConfig, Status};
-use fumidai::sim::dice::Dice;
 use fumidai::sim::link::LinkConfig;
+use fumidai::sim::rng::Rng;
 use serde_json::json;
 
 use pair::{Destination, Pair, pattern};
@@ -21,7 +21,7 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// So many milliseconds each way.
+/// A delay in each direction.
 fn delay(milliseconds: u64) -> LinkConfig {
     LinkConfig { delay: ms(milliseconds), ..LinkConfig::default() }
 }
@@ -38,7 +38,7 @@ fn bad_link() -> LinkConfig {
     }
 }
 
-/// Bytes a second that arrive at the destination over `time`.
+/// Runs for `time`; returns the bytes per second that the destination received.
 fn upload_rate(pair: &mut Pair, time: Duration) -> f64 {
     let before = pair.written.len();
     pair.run(time);
@@ -74,15 +74,15 @@ fn nothing_is_lost_on_a_bad_link() {
 #[test]
 fn nothing_is_lost_whenever_the_link_is_cut() {
     for seed in 0..40 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut pair = Pair::new(seed, delay(10), AgentConfig::default());
         let (up, down) = (pattern(MIB), pattern(200_000));
         pair.upload(&up);
         pair.download(&down);
         for _ in 0..10 {
-            pair.run(Duration::from_micros(dice.below(60_000)));
+            pair.run(Duration::from_micros(rng.below(60_000)));
             pair.cut();
-            pair.run(ms(dice.below(2_000)));
+            pair.run(ms(rng.below(2_000)));
             pair.resume();
         }
         pair.run_until(|pair| pair.written.len() >= up.len() && pair.received.len() >= down.len());
@@ -92,7 +92,7 @@ fn nothing_is_lost_whenever_the_link_is_cut() {
 }
 
 #[test]
-fn the_first_input_waits_until_the_agent_listens() {
+fn the_first_input_waits_until_the_agent_is_ready() {
     let agent = AgentConfig { complete_window: ms(5), not_ready_for: ms(40), ..AgentConfig::default() };
     let mut pair = Pair::new(1, LinkConfig::default(), agent);
     pair.upload(b"SSH-2.0-first\r\n");
@@ -174,7 +174,7 @@ fn a_keystroke_during_an_upload_is_not_stuck_behind_it() {
 
 #[test]
 fn messages_are_paced() {
-    let settings = Settings { max_payload: 1024, ..Settings::default() };
+    let settings = ChannelSettings { max_payload: 1024, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(20), AgentConfig::default(), settings, Destination::Fast);
     pair.connect();
     let begin = pair.now.instant;
@@ -218,7 +218,7 @@ fn larger_messages_are_proven_without_user_data_in_them() {
     let proven: Vec<_> = pair
         .events
         .iter()
-        .filter_map(|event| if let Event::SizeProven(size) = event { Some(*size) } else { None })
+        .filter_map(|event| if let ChannelEvent::SizeProven(size) = event { Some(*size) } else { None })
         .collect();
     assert_eq!(proven, [4_096, 16_384, 32_768]);
     let probes: Vec<_> = pair
@@ -234,7 +234,7 @@ fn larger_messages_are_proven_without_user_data_in_them() {
 }
 
 #[test]
-fn a_path_that_swallows_large_messages_costs_no_byte_and_two_probes() {
+fn a_path_that_drops_large_messages_costs_no_byte_and_two_probes() {
     let mut pair = Pair::new(1, delay(10), AgentConfig::default());
     pair.size_limit = Some(2_048);
     pair.connect();
@@ -245,11 +245,11 @@ fn a_path_that_swallows_large_messages_costs_no_byte_and_two_probes() {
     assert!(up.starts_with(&pair.written));
     let large = pair.sent.iter().filter(|(_, size)| *size > 2_048).count();
     assert_eq!(large, 2, "one try, and one more after a minute");
-    assert_eq!(pair.count(|event| *event == Event::SizeRefused(4_096)), 1);
+    assert_eq!(pair.count(|event| *event == ChannelEvent::SizeRefused(4_096)), 1);
 }
 
 #[test]
-fn a_path_that_dies_of_large_messages_costs_no_byte() {
+fn a_path_that_is_cut_by_large_messages_costs_no_byte() {
     let mut pair = Pair::new(1, delay(10), AgentConfig::default());
     pair.connect();
     let up = pattern(8 * MIB);
@@ -270,8 +270,8 @@ fn a_path_that_dies_of_large_messages_costs_no_byte() {
 }
 
 #[test]
-fn the_users_cap_is_kept() {
-    let settings = Settings { max_payload: 1024, ..Settings::default() };
+fn the_configured_maximum_is_kept() {
+    let settings = ChannelSettings { max_payload: 1024, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(10), AgentConfig::default(), settings, Destination::Fast);
     let up = pattern(2 * MIB);
     pair.upload(&up);
@@ -282,7 +282,7 @@ fn the_users_cap_is_kept() {
 #[test]
 fn a_slow_destination_is_not_flooded_with_duplicates() {
     let destination = Destination::Slow(100_000.0);
-    let mut pair = Pair::with(1, delay(10), AgentConfig::default(), Settings::default(), destination);
+    let mut pair = Pair::with(1, delay(10), AgentConfig::default(), ChannelSettings::default(), destination);
     pair.connect();
     let up = pattern(6 * MIB);
     pair.upload(&up);
@@ -293,12 +293,12 @@ fn a_slow_destination_is_not_flooded_with_duplicates() {
 }
 
 #[test]
-fn a_refused_port_is_told_by_the_agent_and_suspected_before() {
+fn a_refused_port_is_reported_by_the_agent_and_suspected_before() {
     let agent = AgentConfig { refusal_delay: Duration::from_secs(60), ..AgentConfig::default() };
-    let mut pair = Pair::with(1, delay(10), agent, Settings::default(), Destination::Refused);
+    let mut pair = Pair::with(1, delay(10), agent, ChannelSettings::default(), Destination::Refused);
     pair.upload(b"SSH-2.0-x\r\n");
     pair.run(Duration::from_secs(5));
-    assert_eq!(pair.count(|event| *event == Event::FirstInputUnanswered), 1);
+    assert_eq!(pair.count(|event| *event == ChannelEvent::FirstInputUnanswered), 1);
     pair.run_until(|pair| pair.ended.is_some());
     let (status, output) = pair.ended.as_ref().unwrap();
     assert_eq!(*status, Status::Failed);
@@ -318,7 +318,7 @@ fn a_terminate_flag_ends_the_session_and_is_acknowledged() {
 }
 
 #[test]
-fn no_flag_is_sent_where_nobody_would_hear_it() {
+fn no_flag_is_sent_that_the_agent_could_not_process() {
     let mut early = Pair::new(1, delay(10), AgentConfig::default());
     assert!(!early.channel.terminate(), "the handshake is not complete");
     let old = AgentConfig { agent_version: "2.3.701.0".to_owned(), ..AgentConfig::default() };
@@ -332,24 +332,24 @@ fn no_flag_is_sent_where_nobody_would_hear_it() {
 }
 
 #[test]
-fn an_agent_that_would_dial_itself_is_refused_in_words() {
+fn an_agent_that_would_ignore_the_host_is_refused_with_a_reason() {
     let properties = json!({ "host": "db", "portNumber": "80", "type": "LocalPortForwarding" });
     let agent = AgentConfig { properties, agent_version: "3.1.1080.0".to_owned(), ..AgentConfig::default() };
-    let settings = Settings { for_remote_host: true, ..Settings::default() };
+    let settings = ChannelSettings { for_remote_host: true, ..ChannelSettings::default() };
     let mut pair = Pair::with(1, delay(10), agent, settings, Destination::Fast);
     pair.run_until(|pair| pair.ended.is_some());
-    let refused = |event: &Event| matches!(event, Event::Failed(Failure::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0");
+    let refused = |event: &ChannelEvent| matches!(event, ChannelEvent::Failed(ChannelError::Refused(Refusal::IgnoresHost(agent))) if agent.to_string() == "3.1.1080.0");
     assert!(pair.events.iter().any(refused), "{:?}", pair.events);
     assert!(pair.ended.as_ref().unwrap().1.contains("failed on client with status 2"), "{:?}", pair.ended);
 }
 
 #[test]
-fn an_agent_that_never_speaks_is_given_up() {
+fn an_agent_that_sends_nothing_times_out() {
     let mut pair = Pair::new(1, LinkConfig { loss: 1.0, ..delay(10) }, AgentConfig::default());
     pair.run(Duration::from_secs(29));
     assert!(pair.events.is_empty());
     pair.run(Duration::from_secs(2));
-    assert_eq!(pair.events, [Event::Failed(Failure::HandshakeRequestTimeout)]);
+    assert_eq!(pair.events, [ChannelEvent::Failed(ChannelError::HandshakeRequestTimeout)]);
 }
 
 #[test]
@@ -358,20 +358,20 @@ fn a_gap_that_never_closes_ends_the_session() {
     let mut pair = Pair::new(1, delay(200), agent);
     pair.connect();
     pair.run(Duration::from_secs(1));
-    // Three messages are under way when the middle of them vanishes, and the agent has forgotten it.
+    // Three messages are in transit when the middle one is lost, and the agent keeps only two.
     pair.download(&pattern(20 * 1024));
     pair.run(ms(10));
     pair.down.cut();
     pair.run(Duration::from_secs(100));
-    assert_eq!(pair.count(|event| matches!(event, Event::Failed(_))), 0);
+    assert_eq!(pair.count(|event| matches!(event, ChannelEvent::Failed(_))), 0);
     pair.run(Duration::from_secs(60));
-    assert_eq!(pair.count(|event| matches!(event, Event::Failed(Failure::Gap { .. }))), 1);
+    assert_eq!(pair.count(|event| matches!(event, ChannelEvent::Failed(ChannelError::Gap { .. }))), 1);
 }
 
 #[test]
-fn an_unpaced_agent_fills_nothing_without_bound() {
+fn an_unpaced_agent_does_not_overrun_the_client() {
     let pace = Pace::default();
-    let settings = Settings { pace, ..Settings::default() };
+    let settings = ChannelSettings { pace, ..ChannelSettings::default() };
     let mut pair = Pair::with(3, bad_link(), AgentConfig::default().unpaced(), settings, Destination::Fast);
     let down = pattern(4 * MIB);
     pair.download(&down);

@@ -5,26 +5,26 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use fumidai::channel::{Channel, Event, Now, Settings, Transmit};
+use fumidai::channel::{Channel, ChannelEvent, ChannelSettings, Now, Transmit};
 use fumidai::sim::agent::{Action, Agent, AgentConfig, Status};
-use fumidai::sim::dice::Dice;
 use fumidai::sim::link::{Link, LinkConfig};
+use fumidai::sim::rng::Rng;
 
-/// Messages of this size and more vanish on the way up: a path with a limit.
+/// Messages to the agent above this size are dropped.
 pub type SizeLimit = Option<usize>;
 
-/// What the agent's destination does with bytes that are written to it.
+/// How the agent's destination takes bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Destination {
     /// Takes them at once.
     Fast,
-    /// Takes so many bytes a second.
+    /// Takes this many bytes per second.
     Slow(f64),
     /// Refuses the connection.
     Refused,
 }
 
-/// Both ends, the way between them, and what came out at either end.
+/// A channel and an agent, the links between them, and what either end received.
 pub struct Pair {
     pub now: Now,
     pub channel: Channel,
@@ -32,11 +32,11 @@ pub struct Pair {
     pub up: Link,
     pub down: Link,
     pub size_limit: SizeLimit,
-    /// What the user has received.
+    /// The bytes that the user has received.
     pub received: Vec<u8>,
-    /// What the destination has received.
+    /// The bytes that the destination has received.
     pub written: Vec<u8>,
-    pub events: Vec<Event>,
+    pub events: Vec<ChannelEvent>,
     /// Times and sizes of the messages that the client sent, acknowledgements included.
     pub sent: Vec<(Instant, usize)>,
     pub ended: Option<(Status, String)>,
@@ -50,19 +50,19 @@ pub struct Pair {
 
 impl Pair {
     pub fn new(seed: u64, link: LinkConfig, agent: AgentConfig) -> Self {
-        Self::with(seed, link, agent, Settings::default(), Destination::Fast)
+        Self::with(seed, link, agent, ChannelSettings::default(), Destination::Fast)
     }
 
     pub fn with(
         seed: u64,
         link: LinkConfig,
         agent: AgentConfig,
-        settings: Settings,
+        settings: ChannelSettings,
         destination: Destination,
     ) -> Self {
         let now = start();
-        let mut dice = Dice::new(seed);
-        let random = move |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = dice.below(256) as u8);
+        let mut rng = Rng::new(seed);
+        let random = move |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = rng.below(256) as u8);
         let mut channel = Channel::new(now, settings, Box::new(random));
         channel.attach(now, "token");
         Self {
@@ -86,17 +86,17 @@ impl Pair {
         }
     }
 
-    /// What the user sends, as fast as the channel takes it.
+    /// Sends bytes of the user, as fast as the channel takes them.
     pub fn upload(&mut self, bytes: &[u8]) {
         self.to_write.extend(bytes);
     }
 
-    /// What the destination sends, as fast as the agent reads it.
+    /// Sends bytes of the destination, as fast as the agent reads them.
     pub fn download(&mut self, bytes: &[u8]) {
         self.to_send.extend(bytes);
     }
 
-    /// Loses the websocket with everything on it.
+    /// Cuts the websocket; the messages in transit are lost.
     pub fn cut(&mut self) {
         self.attached = false;
         self.up.cut();
@@ -104,17 +104,19 @@ impl Pair {
         self.channel.detach(self.now);
     }
 
-    /// Opens the next websocket.
+    /// Opens a new websocket.
     pub fn resume(&mut self) {
         self.attached = true;
         self.channel.attach(self.now, "another token");
     }
 
     pub fn connect(&mut self) {
-        self.run_until(|pair| pair.events.iter().any(|event| matches!(event, Event::Connected { .. })));
+        self.run_until(|pair| {
+            pair.events.iter().any(|event| matches!(event, ChannelEvent::Connected { .. }))
+        });
     }
 
-    /// Runs for so long.
+    /// Runs for a time.
     pub fn run(&mut self, time: Duration) {
         let end = self.now.instant + time;
         self.settle();
@@ -124,7 +126,7 @@ impl Pair {
         }
     }
 
-    /// Runs until `done`; a minute of virtual time without it is a failure.
+    /// Runs until `done`, for at most 10 minutes of virtual time.
     pub fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
         self.run_until_within(Duration::from_secs(600), done);
     }
@@ -146,16 +148,16 @@ impl Pair {
         }
     }
 
-    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub fn count(&self, wanted: impl Fn(&ChannelEvent) -> bool) -> usize {
         self.events.iter().filter(|event| wanted(event)).count()
     }
 
-    /// Does all that can be done now.
+    /// Delivers everything that is due now.
     fn settle(&mut self) {
         while self.settle_once() {}
     }
 
-    /// Moves time to the next thing that can be done.
+    /// Advances the time to the next timeout.
     fn advance(&mut self, end: Instant) {
         let next = [
             self.channel.poll_timeout().map(|(at, _)| at).filter(|_| self.attached),
@@ -172,11 +174,11 @@ impl Pair {
         self.agent.handle_timeout(self.now.instant);
     }
 
-    /// One round of everything; false once nothing moves.
+    /// Runs all parts once; returns false if none had work.
     fn settle_once(&mut self) -> bool {
-        let mut moved = self.feed();
+        let mut progress = self.feed();
         while let Some(transmit) = self.channel.poll_transmit(self.now) {
-            moved = true;
+            progress = true;
             if let Transmit::Binary(frame) = transmit {
                 self.sent.push((self.now.instant, frame.len()));
                 if self.size_limit.is_none_or(|limit| frame.len() <= limit) {
@@ -185,25 +187,25 @@ impl Pair {
             }
         }
         while let Some(event) = self.channel.poll_event() {
-            moved = true;
-            if let Event::Data(bytes) = event {
+            progress = true;
+            if let ChannelEvent::Data(bytes) = event {
                 self.received.extend_from_slice(&bytes);
             } else {
                 self.events.push(event);
             }
         }
         while let Some(message) = self.agent.poll_transmit() {
-            moved = true;
+            progress = true;
             if self.attached {
                 self.down.send(self.now.instant, message);
             }
         }
         while let Some(action) = self.agent.poll_action() {
-            moved = true;
+            progress = true;
             self.act(action);
         }
-        moved |= self.destination();
-        moved | self.deliver()
+        progress |= self.destination();
+        progress | self.deliver()
     }
 
     fn feed(&mut self) -> bool {
@@ -233,9 +235,9 @@ impl Pair {
 
     fn destination(&mut self) -> bool {
         let now = self.now.instant;
-        let mut moved = false;
+        let mut progress = false;
         if self.dial.take_if(|at| *at <= now).is_some() {
-            moved = true;
+            progress = true;
             if self.destination == Destination::Refused {
                 self.agent.destination_failed(now, "dial tcp 127.0.0.1:22: connect: connection refused");
             } else {
@@ -243,37 +245,37 @@ impl Pair {
             }
         }
         if let Some((_, bytes)) = self.writing.take_if(|(at, _)| *at <= now) {
-            moved = true;
+            progress = true;
             self.written.extend_from_slice(&bytes);
             self.agent.destination_wrote(now, bytes.len());
         }
         while self.agent.ready_for_data() && !self.to_send.is_empty() {
-            moved = true;
+            progress = true;
             let length = self.to_send.len().min(self.agent.payload_size());
             let chunk: Vec<u8> = self.to_send.drain(..length).collect();
             self.agent.destination_data(now, &chunk);
         }
-        moved
+        progress
     }
 
     fn deliver(&mut self) -> bool {
-        let mut moved = false;
+        let mut progress = false;
         while let Some(message) = self.up.poll_deliver(self.now.instant) {
-            moved = true;
+            progress = true;
             self.agent.handle_message(self.now.instant, &message);
         }
         while let Some(message) = self.down.poll_deliver(self.now.instant) {
-            moved = true;
+            progress = true;
             self.channel.handle_frame(self.now, &message);
         }
-        moved
+        progress
     }
 }
 
-/// Bytes that do not repeat soon, so that a swap or a gap shows.
+/// Returns bytes without short repetitions, so that a reordering or a gap shows.
 pub fn pattern(length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(99);
-    (0..length).map(|_| dice.below(256) as u8).collect()
+    let mut rng = Rng::new(99);
+    (0..length).map(|_| rng.below(256) as u8).collect()
 }
 
 pub fn later(now: Now, passed: Duration) -> Now {
@@ -281,10 +283,7 @@ pub fn later(now: Now, passed: Duration) -> Now {
     Now { instant: now.instant + passed, unix_ms }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "virtual time has to start somewhere, and std has no other instant"
-)]
+#[expect(clippy::disallowed_methods, reason = "a starting point for virtual time")]
 fn start() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }

@@ -119,8 +119,8 @@ fn without_a_terminal_the_command_to_run_is_named() {
     let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile admin"));
     assert_eq!(code, Some(10), "{words}");
     let cause = format!(
-        "fumidai: profile `admin` needs an MFA code of `{SERIAL}`, and there is no terminal to ask for it\n\
-         fumidai: hint: `aws sts get-caller-identity --profile admin` in a terminal asks for it"
+        "fumidai: profile `admin` needs an MFA code of `{SERIAL}`: no terminal to ask on\n\
+         fumidai: hint: run `aws sts get-caller-identity --profile admin` in a terminal: it asks for the code"
     );
     assert!(words.starts_with(&cause), "{words}");
 }
@@ -148,15 +148,65 @@ fn a_role_without_a_second_factor_is_the_sdks() {
     assert_eq!(stub.requests("StartSession")[0].key, "ASIAROLE");
 }
 
-#[test]
-fn keys_in_the_environment_go_before_a_profile_that_is_not_named_by_flag() {
-    let (home, stub) = (home(), Stub::start());
+/// Connects with keys in the environment and these variables, and returns the key that signs and the region.
+fn signed(config: &str, variables: &[(&str, &str)], words: &str) -> (String, String) {
+    let (home, stub) = (Home::new(), Stub::start());
+    home.write(
+        ".aws/config",
+        "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = s\nregion = eu-west-3\n\
+         [profile work]\naws_access_key_id = AKIAWORK\naws_secret_access_key = s\nregion = eu-west-1\n",
+    );
+    home.config(config);
     let mut command = home.command(FUMIDAI);
     with_endpoints(&mut command, &stub);
-    command.env("AWS_PROFILE", "admin").env("AWS_ACCESS_KEY_ID", "AKIAENV").env("AWS_SECRET_ACCESS_KEY", "s");
-    let (code, words) = end(&command.args(["connect", "i-0123"]).output().unwrap());
+    command.envs(variables.iter().copied()).arg("connect").args(words.split_whitespace());
+    let (code, words) = end(&command.output().unwrap());
     assert_eq!(code, Some(14), "{words}");
-    assert_eq!(stub.requests("StartSession")[0].key, "AKIAENV");
+    let request = stub.requests("StartSession").pop().expect("a session was requested");
+    (request.key, request.region)
+}
+
+const ENVIRONMENT_KEYS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "s")];
+
+#[test]
+fn a_profile_that_overrides_the_ambient_variables_brings_its_credentials() {
+    let host = "[hosts.web]\ntarget = 'i-0123'\nprofile = 'work'";
+    let with = |name, value| [&ENVIRONMENT_KEYS[..], &[(name, value)]].concat();
+    for (config, variables, words, key) in [
+        ("", with("AWS_PROFILE", "default"), "i-0123 --profile work", "AKIAWORK"),
+        ("", with("FUMIDAI_PROFILE", "work"), "i-0123", "AKIAWORK"),
+        (host, with("AWS_PROFILE", "default"), "web", "AKIAWORK"),
+        ("", with("AWS_PROFILE", "work"), "i-0123", "AKIAENV"),
+        ("[defaults]\nprofile = 'work'", ENVIRONMENT_KEYS.to_vec(), "i-0123", "AKIAENV"),
+    ] {
+        assert_eq!(
+            signed(config, &variables, words),
+            (key.to_owned(), "eu-west-1".to_owned()),
+            "{config} {words}"
+        );
+    }
+}
+
+#[test]
+fn a_hosts_region_overrides_the_ambient_one_and_fumidais_variable_overrides_both() {
+    let host = "[hosts.web]\ntarget = 'i-0123'\nregion = 'eu-west-2'";
+    let region = |variables: &[(&str, &str)]| signed(host, variables, "web").1;
+    assert_eq!(region(&[("AWS_REGION", "us-east-1")]), "eu-west-2");
+    assert_eq!(region(&[("AWS_REGION", "us-east-1"), ("FUMIDAI_REGION", "us-east-2")]), "us-east-2");
+}
+
+#[test]
+fn an_empty_variable_of_aws_is_not_set() {
+    let empty = [("AWS_PROFILE", ""), ("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "")];
+    let with = |name, value| [&empty[..], &[(name, value)]].concat();
+    let signed = |variables: &[(&str, &str)]| {
+        let (key, region) = signed("", variables, "i-0123");
+        format!("{key} {region}")
+    };
+    assert_eq!(signed(&empty), "AKIADEFAULT eu-west-3");
+    assert_eq!(signed(&with("AWS_DEFAULT_PROFILE", "work")), "AKIAWORK eu-west-1");
+    assert_eq!(signed(&with("AWS_DEFAULT_REGION", "us-east-1")), "AKIADEFAULT us-east-1");
 }
 
 #[test]
@@ -166,7 +216,7 @@ fn a_login_that_is_over_is_named_with_its_profile() {
     let (code, words) = end(&alone(&home, &stub, "connect web"));
     assert_eq!(code, Some(10), "{words}");
     assert!(words.starts_with("fumidai: no usable AWS credentials: "), "{words}");
-    assert!(words.ends_with("\nfumidai: hint: `aws sso login --profile my-login`\n"), "{words}");
+    assert!(words.ends_with("\nfumidai: hint: run `aws sso login --profile my-login`\n"), "{words}");
 }
 
 /// The AWS CLI and moto's STS, where `tests/run` has installed them.

@@ -51,10 +51,7 @@ fn what_this_version_lacks_is_one_line_and_exit_3() {
     for host in ["app", "b", "10.0.0.9 --via b"] {
         let (code, words) = connect(&home, &stub, host);
         assert_eq!(code, Some(3));
-        assert_eq!(
-            words,
-            "fumidai: host `b` has `start` in the config file, which this version cannot do yet\n"
-        );
+        assert_eq!(words, "fumidai: `start` of host `b` is not implemented in this version\n");
     }
     assert!(stub.requests("StartSession").is_empty());
 }
@@ -70,15 +67,19 @@ fn a_chain_that_cannot_be_is_refused_before_anything_is_asked() {
         (
             "bastion --via app",
             2,
-            "fumidai: `--via` goes round in a circle: `bastion` → `inner` → `app` → `bastion`\n",
+            "fumidai: `--via` contains a cycle: `bastion` → `inner` → `app` → `bastion`\n",
         ),
-        ("app --via i-1 --via i-1", 2, "fumidai: `--via` goes round in a circle: `i-1` → `i-1`\n"),
-        ("i-0456 --via bastion", 2, "fumidai: hop `bastion` cannot find `i-0456`, which is no address\n"),
-        ("app --via tag:", 2, "fumidai: `tag:` is no tag: the form is `tag:KEY=VALUE`\n"),
+        ("app --via i-1 --via i-1", 2, "fumidai: `--via` contains a cycle: `i-1` → `i-1`\n"),
+        (
+            "i-0456 --via bastion",
+            2,
+            "fumidai: hop `bastion` cannot connect to `i-0456`: it is not an address or a DNS name\n",
+        ),
+        ("app --via tag:", 2, "fumidai: \"tag:\" is not a valid tag (expected `tag:KEY=VALUE`)\n"),
         (
             "app",
             3,
-            "fumidai: `route = \"remote-host\"` of host `app` cannot lead on from hop `inner`, which is not the first\n",
+            "fumidai: `route = \"remote-host\"` of host `app` cannot be used behind hop `inner`: only the agent of the first hop can connect\n",
         ),
     ] {
         let (code, found) = connect(&home, &stub, words);
@@ -96,6 +97,6 @@ fn a_wrong_file_names_the_place() {
     home.config("[hosts.a]\nvia = 'b'\n\n[hosts.b]\nvia = ['a']\n");
     let (code, words) = connect(&home, &stub, "i-0123");
     let place = home.path(".config/fumidai/config.toml");
-    let text = format!("fumidai: {}:2:7: `via` goes round in a circle: `a` → `b` → `a`\n", place.display());
+    let text = format!("fumidai: {}:2:7: `via` contains a cycle: `a` → `b` → `a`\n", place.display());
     assert_eq!((code, words), (Some(3), text));
 }

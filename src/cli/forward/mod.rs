@@ -1,117 +1,137 @@
-//! The command `forward`: local listeners that lead to ports behind a target, until somebody ends it.
+//! The command `forward`: local listeners, forwarded to ports that a target can reach, until a signal.
 
-mod lines;
-mod plan;
+mod json_lines;
 mod ready;
-mod sinks;
-mod tell;
-mod tower;
+mod reporter;
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use tokio::task::LocalSet;
-
 use crate::config::{Config, Environment};
-use crate::forward::{BindError, Listener};
-use crate::session::{Interrupt, Interrupts};
+use crate::forward::plan::{ForwardRequest, PlannedForward, plan};
+use crate::forward::registry::{Registry, RegistryOptions};
+use crate::forward::{BindError, Listener, Sink};
+use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
+use super::prompt::ask_code;
 use super::report::{ExitKind, Report};
+use super::runtime::{self, Context};
 
-use self::plan::{Planned, plan};
 use self::ready::Ready;
-use self::sinks::Sinks;
-use self::tell::{Listening, Teller};
+use self::reporter::{Listening, Reporter};
 
 /// Runs the command.
 pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environment) -> ExitCode {
-    let plan = match plan(args, config) {
+    let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
-        Err(report) => return report.print(),
+        Err(error) => return Report::from(error).print(),
     };
+    // Before any descriptor of ours can get its number.
     let descriptor = match args.ready_fd.map(ready::take).transpose() {
         Ok(descriptor) => descriptor,
         Err(report) => return report.print(),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Report::new(ExitKind::Failure, format!("cannot start: {error}")).print(),
+    let reporter = Reporter::new(config.log.verbosity, args);
+    let run = async |context: &Context| {
+        let command = Command { args, plan, descriptor, reporter: reporter.clone() };
+        command.run(environment, context).await
     };
-    let teller = Teller::new(config.log.verbosity, args);
-    let result = LocalSet::new().block_on(&runtime, run(args, plan, descriptor, teller.clone(), environment));
-    runtime.shutdown_background();
+    let result = runtime::run(Interrupts::signals, run);
     if let Err(report) = &result {
-        teller.ended(report);
+        reporter.ended(report);
     }
-    teller.finish();
-    match result {
-        Ok(exit) => exit,
-        Err(report) => report.print(),
+    reporter.finish();
+    runtime::finish(result)
+}
+
+fn request(args: &ForwardArgs) -> ForwardRequest<'_> {
+    ForwardRequest {
+        words: &args.words,
+        local: &args.local,
+        dynamic: &args.dynamic,
+        all: args.all,
+        hold: args.hold,
     }
 }
 
-async fn run(
-    args: &ForwardArgs,
-    plan: Vec<Planned>,
+struct Command<'a> {
+    args: &'a ForwardArgs,
+    plan: Vec<PlannedForward>,
     descriptor: Option<File>,
-    teller: Rc<Teller>,
-    environment: &Environment,
-) -> Result<ExitCode, Report> {
-    let cannot_listen = |error| Report::new(ExitKind::Failure, format!("cannot listen to signals: {error}"));
-    let mut interrupts = Interrupts::signals().map_err(cannot_listen)?;
-    let sinks = Sinks::new(args, &plan, teller.clone());
-    let mut listening = Vec::new();
-    let mut listeners = Vec::new();
-    for planned in &plan {
-        let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
-        let told = Listening {
+    reporter: Rc<Reporter>,
+}
+
+impl Command<'_> {
+    async fn run(mut self, environment: &Environment, context: &Context) -> Result<ExitCode, Report> {
+        let registry = Registry::new(self.options(environment, context), &self.plan);
+        let listeners = self.bind(&registry).await?;
+        let ready = self.ready(&listeners);
+        ready.listening.iter().for_each(|one| self.reporter.listening(one));
+        for (listener, sink) in listeners {
+            registry.serve(listener, sink);
+        }
+        tokio::select! {
+            failure = registry.fatal_failure() => Err(failure.into()),
+            exit = self.stay(&registry, ready, context) => exit,
+            () = self.reporter.show(registry.traffic()) => Ok(ExitKind::Done.into()),
+        }
+    }
+
+    fn options(&self, environment: &Environment, context: &Context) -> RegistryOptions {
+        let reporter = self.reporter.clone();
+        RegistryOptions {
+            sessions: usize::from(self.args.sessions),
+            max_destinations: usize::from(self.args.max_sessions),
+            observer: Rc::new(move |planned, event| reporter.event(planned, event)),
+            ask_code: Box::new(ask_code),
+            environment: environment.clone(),
+            leave: context.leave.clone(),
+            tasks: context.tasks.clone(),
+        }
+    }
+
+    async fn bind(&self, registry: &Registry) -> Result<Vec<(Listener, Sink)>, Report> {
+        let mut listeners = Vec::new();
+        for planned in &self.plan {
+            let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
+            if listener.is_wide() {
+                let text = format!("warning: {} accepts connections from other machines", listener.name());
+                tracing::warn!("{text}");
+                self.reporter.say(&text);
+            }
+            listeners.push((listener, registry.sink(planned).await?));
+        }
+        Ok(listeners)
+    }
+
+    fn ready(&mut self, listeners: &[(Listener, Sink)]) -> Ready {
+        let listening = |(planned, (listener, _)): (&PlannedForward, &(Listener, Sink))| Listening {
             local: listener.name().to_owned(),
             remote: planned.remote(),
-            target: planned.chain.goal.label().to_owned(),
+            target: planned.target().to_owned(),
         };
-        if listener.is_wide() {
-            warn_of_width(&told, &teller);
-        }
-        listeners.push((listener, sinks.sink(planned, environment).await?));
-        listening.push(told);
-    }
-    listening.iter().for_each(|one| teller.listening(one));
-    let ports: Vec<Option<u16>> = listeners.iter().map(|(listener, _)| listener.port()).collect();
-    for (listener, sink) in listeners {
-        sinks.serve(listener, sink);
-    }
-    let ready = Ready { listening, ports, descriptor, exec: args.exec.clone() };
-    let exit = tokio::select! {
-        interrupt = interrupts.next() => Ok(of_interrupt(interrupt)),
-        report = sinks.hopeless() => Err(report),
-        exit = stay(&sinks, &plan, args.eager, ready) => exit,
-        () = teller.show(sinks.traffic()) => Ok(ExitKind::Done.into()),
-    };
-    sinks.end().await;
-    exit
-}
-
-/// Gets ready, and then stays until what is to be run has ended.
-async fn stay(sinks: &Sinks, plan: &[Planned], eager: bool, ready: Ready) -> Result<ExitCode, Report> {
-    if eager {
-        sinks.open_all().await?;
-    } else {
-        let checks = sinks.check_names(plan);
-        if ready.exec.is_some() {
-            // Nothing is run in vain.
-            sinks.checked(checks).await;
+        Ready {
+            listening: self.plan.iter().zip(listeners).map(listening).collect(),
+            ports: listeners.iter().map(|(listener, _)| listener.port()).collect(),
+            descriptor: self.descriptor.take(),
+            exec: self.args.exec.clone(),
         }
     }
-    ready::announce(ready, sinks.leave(), sinks.tasks()).await
-}
 
-fn of_interrupt(interrupt: Interrupt) -> ExitCode {
-    match interrupt {
-        Interrupt::Signal(number) => ExitKind::Signal(number).into(),
-        Interrupt::ReaderGone => ExitKind::READER_GONE.into(),
+    /// Announces that the forwards are ready, and stays until the command of `--exec` ends.
+    async fn stay(&self, registry: &Registry, ready: Ready, context: &Context) -> Result<ExitCode, Report> {
+        if self.args.eager {
+            registry.open_all().await.map_err(|error| Report::from(&*error))?;
+        } else {
+            let checks = registry.check_names(&self.plan);
+            if ready.exec.is_some() {
+                registry.checked(checks).await;
+            }
+        }
+        ready::announce(ready, context.leave.clone(), &context.tasks).await
     }
 }
 
@@ -119,17 +139,10 @@ fn of_bind(error: &BindError) -> Report {
     let report = Report::new(ExitKind::Failure, error.to_string());
     let kind = error.source.kind();
     if kind == ErrorKind::AddrInUse {
-        return report.hint("another program listens there; port 0 takes a free one");
+        return report.hint("use another port, or port 0 for a free one");
     }
     if kind == ErrorKind::PermissionDenied {
-        return report.hint("ports below 1024 are for root: take a higher one");
+        return report.hint("use a port from 1024 on: lower ones need root");
     }
     report
-}
-
-fn warn_of_width(listening: &Listening, teller: &Teller) {
-    let Listening { local, remote, .. } = listening;
-    let text = format!("whoever reaches {local} reaches {remote}: it is not bound to loopback");
-    tracing::warn!("{text}");
-    teller.say(&text);
 }

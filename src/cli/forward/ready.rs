@@ -1,4 +1,4 @@
-//! Who is told that forwards are ready: the service manager, a file descriptor, a command that is run meanwhile.
+//! Announces that the forwards are ready: to the service manager, on a file descriptor, by running a command.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,22 +9,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::report::{ExitKind, Report};
-use super::tell::Listening;
+use super::reporter::Listening;
 
-/// What is to be told.
+/// What is announced, and where.
 pub(super) struct Ready {
     /// The listeners.
     pub listening: Vec<Listening>,
-    /// Their TCP ports.
+    /// Their TCP ports, if they have one.
     pub ports: Vec<Option<u16>>,
-    /// Where to write them.
+    /// `--ready-fd`
     pub descriptor: Option<File>,
-    /// What to run.
+    /// `--exec`
     pub exec: Option<String>,
 }
 
-/// Tells everybody; stays until the command has ended, without one for ever. The command is asked to end at `leave`, and
-/// `tasks` has it until it does.
+/// Announces, then waits for the end of the command; without a command it never returns. At `leave` the command gets
+/// SIGTERM; `tasks` waits for its end.
 pub(super) async fn announce(
     mut ready: Ready,
     leave: CancellationToken,
@@ -44,7 +44,7 @@ pub(super) async fn announce(
     status.map(exit_of).map_err(failed)
 }
 
-/// Takes a descriptor that the parent gave us. Before anything of our own could have its number.
+/// Takes the descriptor that the parent opened for us.
 pub(super) fn take(fd: i32) -> Result<File, Report> {
     take_writable(fd).map_err(|error| {
         let report = Report::new(ExitKind::Failure, format!("`--ready-fd {fd}`: {error}"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use crate::channel::{Channel, Mode};
-use crate::mux::{self, HeaderError, Mux, StreamId};
+use crate::mux::{HeaderError, Mux, MuxEvent, StreamId};
 
 /// Streams are known by their number in the session's state.
 pub(super) enum Carrier {
@@ -196,13 +196,13 @@ impl Carrier {
         }
     }
 
-    /// Writes as much as the channel has appetite for; returns whether it wrote.
+    /// Writes as much as the channel has send_room for; returns whether it wrote.
     pub(super) fn feed(&mut self, channel: &mut Channel) -> bool {
         let mut fed = false;
         match self {
             Self::Unknown => {}
             Self::Multiplexed(smux) => {
-                while channel.appetite() > 0
+                while channel.send_room() > 0
                     && let Some(frame) = smux.mux.poll_frame()
                 {
                     let taken = channel.write(&frame);
@@ -212,7 +212,7 @@ impl Carrier {
                 channel.set_backlog(smux.mux.backlog());
             }
             Self::Single(single) => {
-                let piece = single.out.split_to(single.out.len().min(channel.appetite()));
+                let piece = single.out.split_to(single.out.len().min(channel.send_room()));
                 fed = channel.write(&piece) > 0;
                 single.sent += piece.len() as u64;
                 channel.set_backlog(single.out.len());
@@ -241,10 +241,10 @@ impl Smux {
         while let Some(event) = self.mux.poll_event() {
             let of = |stream: &StreamId| self.numbers.get(stream).copied();
             let event = match event {
-                mux::Event::Data(stream, bytes) => of(&stream).map(|number| Event::Data(number, bytes)),
-                mux::Event::Closed(stream) => of(&stream).map(Event::Closed),
-                mux::Event::Refused(stream) => of(&stream).map(Event::Refused),
-                mux::Event::Broken(error) => Some(Event::Broken(error)),
+                MuxEvent::Data(stream, bytes) => of(&stream).map(|number| Event::Data(number, bytes)),
+                MuxEvent::Closed(stream) => of(&stream).map(Event::Closed),
+                MuxEvent::Refused(stream) => of(&stream).map(Event::Refused),
+                MuxEvent::Broken(error) => Some(Event::Broken(error)),
             };
             if let Some(Event::Closed(number) | Event::Refused(number)) = &event {
                 self.forget(*number);

@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
 use super::end::{LinkState, LocalEnd};
-use super::{Failure, Outcome};
+use super::{Outcome, SessionError};
 
 use self::slot::Phase;
 use self::state::State;
-pub use self::stream::{Handle, Opening, Request, Stream, StreamError};
+pub use self::stream::{Handle, Request, Stream, StreamError};
 
 /// How the streams of a session are treated.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +168,7 @@ impl LocalEnd for Streams {
         _now: Now,
         event: Event,
         _channel: &mut Channel,
-    ) -> Result<Option<Outcome>, Failure> {
+    ) -> Result<Option<Outcome>, SessionError> {
         match event {
             Event::Leave => Ok(Some(Outcome::Done)),
             // The driver feeds after every event, and that is where changes are acted on.
@@ -176,12 +176,12 @@ impl LocalEnd for Streams {
         }
     }
 
-    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), Failure> {
+    fn connected(&mut self, now: Now, mode: Mode, agent: &AgentVersion) -> Result<(), SessionError> {
         self.shared.lock().connected(now.instant, mode, agent);
         Ok(())
     }
 
-    fn receive(&mut self, _now: Now, bytes: Bytes) -> Result<(), Failure> {
+    fn receive(&mut self, _now: Now, bytes: Bytes) -> Result<(), SessionError> {
         self.shared.lock().receive(bytes)
     }
 
@@ -193,7 +193,12 @@ impl LocalEnd for Streams {
         self.shared.lock().feed(now.instant, channel, link)
     }
 
-    fn finished(&mut self, now: Now, channel: &Channel, link: LinkState) -> Result<Option<Outcome>, Failure> {
+    fn finished(
+        &mut self,
+        now: Now,
+        channel: &Channel,
+        link: LinkState,
+    ) -> Result<Option<Outcome>, SessionError> {
         Ok(self.shared.lock().is_finished(now.instant, channel, link).then_some(Outcome::Done))
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::channel::{AgentVersion, Channel, Mode};
 
-use super::super::Failure;
+use super::super::SessionError;
 use super::super::end::LinkState;
 use super::carrier::{Carrier, Event};
 use super::slot::{Input, Phase, Slot};
@@ -235,14 +235,14 @@ impl State {
         self.open_waiting(now);
     }
 
-    pub(super) fn receive(&mut self, bytes: Bytes) -> Result<(), Failure> {
+    pub(super) fn receive(&mut self, bytes: Bytes) -> Result<(), SessionError> {
         self.carrier.receive(bytes);
         while let Some(event) = self.carrier.poll_event() {
             match event {
                 Event::Data(number, bytes) => self.data(number, bytes),
                 Event::Closed(number) => self.closed(number),
                 Event::Refused(number) => self.turned_away(number),
-                Event::Broken(error) => return Err(Failure::Mux(error)),
+                Event::Broken(error) => return Err(SessionError::Mux(error)),
             }
         }
         Ok(())

@@ -83,12 +83,10 @@ pub struct Opening {
     stream: Option<Stream>,
 }
 
+#[cfg(test)]
 impl Opening {
     /// Returns the stream as it is: its reads and writes wait until it is open.
-    ///
-    /// # Panics
-    /// When the opening has already resolved.
-    pub fn into_stream(self) -> Stream {
+    pub(super) fn into_stream(self) -> Stream {
         self.stream.expect("an opening is used once")
     }
 }

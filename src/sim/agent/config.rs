@@ -1,54 +1,53 @@
-//! What an agent is told about its session, and the knobs that make it an older, slower or hostile one.
+//! The configuration of an agent: its session, and the options that make it older, slower or hostile.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// Everything that an agent is given at its start; the default is a current agent in a plain ssh session.
+/// The configuration of an agent; the default is a current agent in a plain ssh session.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
-    /// The session it serves.
+    /// The session's identifier.
     pub session_id: String,
     /// The document's properties, echoed to the client unchanged; `host`, `portNumber` and `type` are read.
     pub properties: Value,
-    /// The version it announces; it also decides whether there is smux, and which hosts are forwarded to and how.
+    /// The version it sends; it also decides whether the agent has smux and to which hosts it forwards.
     pub agent_version: String,
-    /// The size of its reads of the destination, and so of its data messages.
+    /// The size of one read of the destination, and of one data message.
     pub payload_size: usize,
-    /// The mean time between two reads of the destination; zero is unpaced. The real agent sleeps 1 ms after each, and
-    /// with the work around it was seen to reach 0.57 to 0.68 MB/s.
+    /// The mean time between two reads of the destination; zero is unpaced. The real agent sleeps 1 ms after each read;
+    /// 0.57 to 0.68 MB/s were measured.
     pub read_interval: Duration,
-    /// How long it waits for the answer to its handshake request.
+    /// How long it waits for the handshake response.
     pub handshake_timeout: Duration,
-    /// The time between sending HandshakeComplete and believing it; data that arrives in between is acknowledged and
-    /// thrown away.
+    /// The time between sending HandshakeComplete and accepting data; earlier data is acknowledged and discarded.
     pub complete_window: Duration,
-    /// The time between the handshake's end and the dial; data gets no answer meanwhile.
+    /// The time between the end of the handshake and the dial; data is not acknowledged meanwhile.
     pub not_ready_for: Duration,
-    /// How long the service does not learn of a refused port; a real agent needs 60 s.
+    /// The time until a refused port is reported to the service; a real agent needs 60 s.
     pub refusal_delay: Duration,
-    /// An acknowledgement that returns sooner than this after the send finds nothing to delete.
+    /// An acknowledgement that arrives sooner than this after the send is ignored.
     pub bookkeeping_delay: Duration,
     /// Whether duplicates are acknowledged again; agents before 3.2.1041.0 do not.
     pub acks_duplicates: bool,
-    /// How often it looks for messages to send again.
+    /// The interval between two scans for overdue messages.
     pub resend_interval: Duration,
-    /// How many of the oldest messages it looks at then; the real agent looks at one.
+    /// How many of the oldest messages a scan looks at; the real agent looks at one.
     pub resend_depth: usize,
-    /// How many unacknowledged messages it keeps; more are sent and forgotten.
+    /// How many unacknowledged messages it keeps; more are sent once and not kept.
     pub outgoing_capacity: usize,
-    /// How many early messages it keeps; more are dropped.
+    /// How many out-of-order messages it keeps; more are dropped.
     pub incoming_capacity: usize,
-    /// Its smux server.
+    /// The smux server.
     pub mux: MuxConfig,
     /// Addresses it refuses to forward to; agents from 3.3.4851.0 refuse loopback, too.
     pub denied_hosts: Vec<String>,
-    /// Frames that no honest agent sends.
+    /// Raw messages to send, which no real agent sends.
     pub injections: Vec<Injection>,
-    /// Whether the record keeps the payloads, too.
+    /// Whether the record keeps payloads.
     pub records_payloads: bool,
-    /// How many messages the record lists; its counters go on.
+    /// How many messages the record lists; its counters have no limit.
     pub record_capacity: usize,
 }
 
@@ -82,13 +81,13 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
-    /// The same agent without the pause between reads.
+    /// Removes the pause between reads.
     #[must_use]
     pub fn unpaced(self) -> Self {
         Self { read_interval: Duration::ZERO, ..self }
     }
 
-    /// The same agent mending losses quickly, for tests that lose more than the real one could mend in their time.
+    /// Makes resends quick, for tests that lose more messages than the real agent could resend in time.
     #[must_use]
     pub fn quick_to_resend(self) -> Self {
         Self { resend_interval: Duration::from_millis(10), resend_depth: usize::MAX, ..self }
@@ -104,11 +103,11 @@ pub struct MuxConfig {
     pub pipe: usize,
     /// Opened streams that may wait for their dial before the smux reader stops.
     pub accept_backlog: usize,
-    /// Whether the session is kept alive, and ends without a sign of life.
+    /// Whether the session sends NOPs, and ends if it receives no frame.
     pub keep_alive: KeepAlivePolicy,
-    /// How often a NOP is sent then.
+    /// The interval between NOPs.
     pub keep_alive_interval: Duration,
-    /// How long nothing may come then.
+    /// How long no frame may arrive.
     pub keep_alive_timeout: Duration,
 }
 
@@ -125,7 +124,7 @@ impl Default for MuxConfig {
     }
 }
 
-/// Whether an agent keeps its smux sessions alive.
+/// For which clients an agent sends smux keep-alives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepAlivePolicy {
     /// For clients up to 1.2.331.0.
@@ -133,16 +132,16 @@ pub enum KeepAlivePolicy {
     ByVersion,
     /// For every client, as one release did.
     Always,
-    /// For none.
+    /// For no client.
     Never,
 }
 
-/// A raw message to send at a moment of the session, once.
+/// A raw message that is sent once, at a moment of the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
-    /// When.
+    /// When it is sent.
     pub when: Moment,
-    /// What; it is sent as it is.
+    /// The message, unchanged.
     pub message: Bytes,
 }
 
@@ -157,8 +156,8 @@ pub enum Moment {
     Completed,
     /// The destination is connected.
     Connected,
-    /// At least so many bytes of data were sent to the client.
+    /// At least this many bytes of data were sent to the client.
     Sent(u64),
-    /// At least so many bytes of data were written to the destination.
+    /// At least this many bytes of data were written to the destination.
     Received(u64),
 }

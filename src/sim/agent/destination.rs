@@ -1,19 +1,19 @@
-//! The one destination of a plain or basic session: its news, and what the agent makes of it.
+//! The single destination of a plain or basic session.
 //!
-//! A plain session lives and dies with its connection. A basic one loses its connection without a word, and dials again
-//! when the client's next data comes.
+//! A plain session ends with its connection. A basic session does not report the end of its connection, and dials again
+//! when the client's next data arrives.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::sim::agent::frame::payload_type;
-use crate::sim::agent::pace::Pace;
-use crate::sim::agent::port::{self, Target};
+use crate::sim::agent::message::payload_type;
+use crate::sim::agent::port::{self, ForwardTarget};
+use crate::sim::agent::read_pace::ReadPace;
 use crate::sim::agent::{Action, Agent, Moment, Phase, Status};
 
 impl Agent {
-    /// Says whether the driver may read the destination now, at most [`Agent::payload_size`] bytes.
+    /// Returns whether the driver may read the destination now, at most [`Agent::payload_size`] bytes.
     pub fn ready_for_data(&self) -> bool {
         matches!(&self.phase, Phase::Connected { pace, .. } if pace.is_readable())
             && !self.outbound.is_paused()
@@ -24,23 +24,23 @@ impl Agent {
         self.config.payload_size
     }
 
-    /// Takes the news that the dialled connection stands.
+    /// Reports that the destination is connected.
     pub fn destination_connected(&mut self, now: Instant) {
         if let Phase::Dialing { basic } = &mut self.phase {
             let basic = basic.take();
-            self.phase = Phase::Connected { pace: Pace::new(now), basic };
+            self.phase = Phase::Connected { pace: ReadPace::new(now), basic };
             self.reach(Moment::Connected);
         } else if let Phase::Redialing { target, payload } = &self.phase {
             let (target, payload) = (target.clone(), payload.clone());
-            self.phase = Phase::Connected { pace: Pace::new(now), basic: Some(target) };
+            self.phase = Phase::Connected { pace: ReadPace::new(now), basic: Some(target) };
             self.actions.push_back(Action::Write(payload));
         }
     }
 
-    /// Takes the news that the dial failed; `why` reads like `dial tcp 127.0.0.1:22: connect: connection refused`.
+    /// Reports that the dial failed; `why` reads like `dial tcp 127.0.0.1:22: connect: connection refused`.
     pub fn destination_failed(&mut self, now: Instant, why: &str) {
         if matches!(self.phase, Phase::Dialing { .. }) {
-            // The real worker crashes here, which is why nothing is flushed and the service takes a minute to notice.
+            // The real worker crashes here: nothing is flushed, and the service needs a minute to notice.
             let report_at = now + self.config.refusal_delay;
             self.phase = Phase::Dead { report_at, output: port::unreachable_port(why) };
             self.advance(now);
@@ -49,7 +49,7 @@ impl Agent {
         }
     }
 
-    /// Takes bytes read from the destination.
+    /// Reports bytes read from the destination.
     pub fn destination_data(&mut self, now: Instant, data: &[u8]) {
         let Phase::Connected { pace, .. } = &mut self.phase else { return };
         pace.read(now, self.config.read_interval);
@@ -59,28 +59,28 @@ impl Agent {
         self.reach(Moment::Sent(self.record.bytes_sent));
     }
 
-    /// Takes the end of the destination's data.
+    /// Reports EOF of the destination.
     pub fn destination_eof(&mut self, now: Instant) {
-        self.destination_gone(now, Status::Success);
+        self.destination_closed(now, Status::Success);
     }
 
-    /// Takes the news that the connection to the destination broke, in reading or in writing.
+    /// Reports that reading or writing the destination failed.
     pub fn destination_reset(&mut self, now: Instant) {
-        self.destination_gone(now, Status::Failed);
+        self.destination_closed(now, Status::Failed);
     }
 
-    /// Takes the news that `count` more bytes of the pending write are done.
+    /// Reports that `count` more bytes of the pending write are written.
     pub fn destination_wrote(&mut self, now: Instant, count: usize) {
         self.wrote(now, count);
         self.read_inbox(now);
     }
 
-    /// Closes the destination on the client's demand.
+    /// Closes the destination, as the client requests.
     pub(super) fn disconnect(&mut self, now: Instant) {
-        self.destination_gone(now, Status::Failed);
+        self.destination_closed(now, Status::Failed);
     }
 
-    /// Begins to dial again for a payload that found no connection.
+    /// Dials again for a payload that arrived without a connection.
     pub(super) fn redial(&mut self, payload: Bytes) {
         if let Phase::Disconnected { target } = &self.phase {
             let target = target.clone();
@@ -89,8 +89,8 @@ impl Agent {
         }
     }
 
-    pub(super) fn dial(&mut self, target: Target) {
-        let Target { host, port } = target;
+    pub(super) fn dial(&mut self, target: ForwardTarget) {
+        let ForwardTarget { host, port } = target;
         self.actions.push_back(Action::Dial { host, port });
     }
 
@@ -99,7 +99,7 @@ impl Agent {
         self.send_stream(now, payload_type::OUTPUT, payload);
     }
 
-    fn destination_gone(&mut self, now: Instant, status: Status) {
+    fn destination_closed(&mut self, now: Instant, status: Status) {
         let Phase::Connected { basic, .. } = &mut self.phase else { return };
         match basic.take() {
             None => self.finish(now, status, String::new()),

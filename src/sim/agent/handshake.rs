@@ -1,4 +1,4 @@
-//! The agent's half of the handshake: what it asks, and what it makes of the answer.
+//! The agent's half of the handshake.
 
 use std::time::Duration;
 
@@ -56,36 +56,36 @@ struct ProcessedAction {
     error: String,
 }
 
-/// What the client answered.
+/// The result of the client's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Every action was carried out, by a client of this version.
+pub enum ClientResponse {
+    /// All actions succeeded; the client's version.
     Agreed(String),
-    /// An action failed on the client; the text is the agent's.
+    /// An action failed; the text that the agent reports.
     Refused(String),
 }
 
-/// Writes the request of a Port session.
+/// Encodes the request of a Port session.
 pub fn request(agent_version: &str, properties: &Value) -> Bytes {
     let parameters = SessionType { session_type: "Port", properties };
     let action = RequestedAction { action_type: "SessionType", action_parameters: parameters };
     json(&Request { agent_version, requested_client_actions: [action] })
 }
 
-/// Writes the end of the handshake, which took so long.
+/// Encodes HandshakeComplete; `took` is the duration of the handshake.
 pub fn complete(took: Duration) -> Bytes {
     let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     json(&Complete { handshake_time_to_complete: nanoseconds, customer_message: "" })
 }
 
-/// Reads the client's response; `None` if it is not one, which the agent neither acknowledges nor counts.
-pub fn read_response(payload: &[u8]) -> Option<Answer> {
+/// Parses the client's response. The agent does not acknowledge a payload that is not one.
+pub fn read_response(payload: &[u8]) -> Option<ClientResponse> {
     let response: Response = serde_json::from_slice(payload).ok()?;
     let actions = response.processed_client_actions.unwrap_or_default();
     let failed = actions.iter().rfind(|action| action.action_status != SUCCESS);
     Some(match failed {
-        None => Answer::Agreed(response.client_version),
-        Some(action) => Answer::Refused(format!(
+        None => ClientResponse::Agreed(response.client_version),
+        Some(action) => ClientResponse::Refused(format!(
             "{} failed on client with status {} error: {}",
             action.action_type, action.action_status, action.error
         )),
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_request_is_the_one_of_the_reference() {
+    fn the_request_is_that_of_the_protocol_reference() {
         let request = request("3.3.987.0", &json!({ "portNumber": "22" }));
         assert_eq!(
             request,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_counts_nanoseconds() {
+    fn the_duration_is_in_nanoseconds() {
         assert_eq!(
             complete(Duration::from_millis(2)),
             r#"{"HandshakeTimeToComplete":2000000,"CustomerMessage":""}"#
@@ -120,17 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn any_status_but_success_is_a_refusal() {
-        let answer = |status: i64| {
+    fn a_status_other_than_success_is_a_refusal() {
+        let result = |status: i64| {
             let text = format!(
                 r#"{{"ClientVersion":"1.2.764.0","ProcessedClientActions":[{{"ActionType":"SessionType","ActionStatus":{status},"ActionResult":null,"Error":"no"}}],"Errors":null}}"#
             );
             read_response(text.as_bytes())
         };
-        assert_eq!(answer(1), Some(Answer::Agreed("1.2.764.0".to_owned())));
+        assert_eq!(result(1), Some(ClientResponse::Agreed("1.2.764.0".to_owned())));
         assert_eq!(
-            answer(3),
-            Some(Answer::Refused("SessionType failed on client with status 3 error: no".to_owned()))
+            result(3),
+            Some(ClientResponse::Refused("SessionType failed on client with status 3 error: no".to_owned()))
         );
         assert_eq!(read_response(b"nonsense"), None);
     }

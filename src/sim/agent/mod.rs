@@ -2,21 +2,21 @@
 //!
 //! Mutate it with `(now, input)`, then drain [`Agent::poll_transmit`] and after it [`Agent::poll_action`] to empty, then
 //! wait for the next message, the destination or [`Agent::poll_timeout`]. A multiplexed session has a connection for each
-//! of its streams instead of the one destination: drain [`Agent::poll_stream_action`], too. It behaves as the real agent
-//! was read and seen to behave, faults included (docs/protocol.md); [`AgentConfig`] makes it an older, slower or hostile
-//! one. It also keeps a [`Record`] of what it saw. It shares no code with the client's side of the protocol.
+//! stream in place of the single destination: drain [`Agent::poll_stream_action`], too. The behaviour, faults included,
+//! is that of the real agent (docs/protocol.md); [`AgentConfig`] makes it older, slower or hostile. A [`Record`] lists
+//! what it received. It shares no code with the client's side of the protocol.
 
 pub mod config;
 mod destination;
-pub mod frame;
 mod handshake;
+pub mod message;
 mod mux;
-mod outbound;
-mod pace;
 pub mod port;
+mod read_pace;
 mod reader;
 pub mod record;
 mod rtt;
+mod send_buffer;
 mod sender;
 pub mod smux;
 mod version;
@@ -27,17 +27,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use self::config::{AgentConfig, Injection, KeepAlivePolicy, Moment, MuxConfig};
-use self::frame::{Frame, payload_type};
+use self::message::{AgentMessage, payload_type};
 use self::mux::Multiplexed;
-use self::outbound::Outbound;
-use self::pace::Pace;
-use self::port::{Mode, Target};
+use self::port::{ForwardTarget, PortMode};
+use self::read_pace::ReadPace;
 use self::reader::Reader;
 pub use self::record::{Fate, Received, Record, StreamRecord};
+use self::send_buffer::SendBuffer;
 pub use self::smux::StreamAction;
-use crate::sim::dice::Dice;
+use crate::sim::rng::Rng;
 
-/// How long an ending agent waits for its last messages to be acknowledged.
+/// How long an agent that ends waits for the last acknowledgements.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// The agent's side of one session.
@@ -46,94 +46,94 @@ pub struct Agent {
     config: AgentConfig,
     start: Instant,
     unix_ms: u64,
-    ids: Dice,
+    ids: Rng,
     phase: Phase,
     attached: bool,
-    outbound: Outbound,
+    outbound: SendBuffer,
     expected: i64,
-    early: BTreeMap<i64, Frame>,
+    early: BTreeMap<i64, AgentMessage>,
     reader: Reader,
     inbox: VecDeque<Bytes>,
     transmits: VecDeque<Bytes>,
     actions: VecDeque<Action>,
     stream_actions: VecDeque<StreamAction>,
-    /// The driver's socket takes no more.
+    /// The driver's socket is full.
     congested: bool,
     record: Record,
 }
 
-/// What the agent asks of its driver.
+/// A request to the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Connect to the destination, then call one of `destination_connected` and `destination_failed`.
     Dial {
-        /// The remote host, or the target itself.
+        /// The remote host; `None` is the target.
         host: Option<String>,
         /// The TCP port.
         port: u16,
     },
-    /// Write to the destination and report it by `destination_wrote`.
+    /// Write to the destination, then call `destination_wrote`.
     Write(Bytes),
     /// Close the connection to the destination, both ways.
     CloseDestination,
-    /// The agent has left its socket and tells the service so.
+    /// The agent has ended the session.
     Ended {
-        /// How the service shall list it.
+        /// The status for the service.
         status: Status,
-        /// The text for the client's channel_closed.
+        /// The text for the client, sent in channel_closed.
         output: String,
     },
 }
 
-/// How a session ended, as the agent reports it to the service.
+/// The status of an ended session, as the agent reports it to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The destination or the client ended it.
     Success,
-    /// Something went wrong; the output may say what.
+    /// It failed; the output may have the reason.
     Failed,
-    /// It was called off.
+    /// It was cancelled before data could flow.
     Cancelled,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// The request is out, the answer is not in.
+    /// The handshake request is sent; the response is awaited.
     Handshaking { deadline: Instant },
-    /// HandshakeComplete is out, and the agent does not know yet that it is complete.
+    /// HandshakeComplete is sent; data is still discarded.
     Settling { until: Instant, client_version: String },
-    /// Complete, and not dialling yet.
+    /// The handshake is complete; the dial has not begun.
     Starting { until: Instant, client_version: String },
-    /// A multiplexed session waits for the address of its host.
-    Resolving { target: Target, client_version: String },
-    /// The dial is under way; a basic session knows what it would dial again.
-    Dialing { basic: Option<Target> },
+    /// A multiplexed session waits for its host to be resolved.
+    Resolving { target: ForwardTarget, client_version: String },
+    /// The dial is in progress; `basic` is the destination that a basic session dials again.
+    Dialing { basic: Option<ForwardTarget> },
     /// Data flows.
-    Connected { pace: Pace, basic: Option<Target> },
-    /// The destination of a basic session is gone, and the client's next data brings it back.
-    Disconnected { target: Target },
-    /// That data has come and waits for the dial.
-    Redialing { target: Target, payload: Bytes },
-    /// Streams flow.
+    Connected { pace: ReadPace, basic: Option<ForwardTarget> },
+    /// The destination of a basic session is closed; the client's next data dials again.
+    Disconnected { target: ForwardTarget },
+    /// The payload waits for the second dial.
+    Redialing { target: ForwardTarget, payload: Bytes },
+    /// Streams are open or can be opened.
     Multiplexed(Box<Multiplexed>),
-    /// The work is done; the last messages may still be acknowledged.
+    /// The session has ended; the last messages may still be acknowledged.
     Flushing { until: Instant, status: Status, output: String },
-    /// The worker has died, and the service does not know yet.
+    /// The worker has crashed; this is not yet reported to the service.
     Dead { report_at: Instant, output: String },
-    /// Nothing happens any more.
+    /// Ended; nothing is sent or read.
     Ended,
 }
 
 impl Agent {
-    /// Starts an agent whose data channel has just been opened; it sends its session state and the handshake request.
+    /// Starts an agent on an open data channel; it sends its session state and the handshake request.
     pub fn new(now: Instant, unix_ms: u64, config: AgentConfig, seed: u64) -> Self {
         let mut agent = Self {
             start: now,
             unix_ms,
-            ids: Dice::new(seed),
+            ids: Rng::new(seed),
             phase: Phase::Handshaking { deadline: now + config.handshake_timeout },
             attached: true,
-            outbound: Outbound::new(now, &config),
+            outbound: SendBuffer::new(now, &config),
             expected: 0,
             early: BTreeMap::new(),
             reader: Reader::Free,
@@ -153,27 +153,22 @@ impl Agent {
         agent
     }
 
-    /// Returns what was seen and done so far.
+    /// Returns the record of the session.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Returns how many messages wait behind a write to the destination; a driver stops feeding when they are many.
+    /// Returns how many messages wait for a write to the destination; a driver applies back-pressure by it.
     pub fn backlog(&self) -> usize {
         self.inbox.len()
     }
 
-    /// Returns how many sent messages are not acknowledged.
-    pub fn unacknowledged(&self) -> usize {
-        self.outbound.len()
-    }
-
-    /// Says whether the session is over on the agent's side.
+    /// Returns whether the agent has ended.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Takes a message from the service.
+    /// Handles a message from the service.
     pub fn handle_message(&mut self, now: Instant, message: &[u8]) {
         if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended) {
             self.inbox.push_back(Bytes::copy_from_slice(message));
@@ -182,7 +177,7 @@ impl Agent {
         }
     }
 
-    /// Does what is due.
+    /// Handles expired timers.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         if !matches!(self.phase, Phase::Dead { .. } | Phase::Ended) {
@@ -195,8 +190,8 @@ impl Agent {
         self.settle_streams(now);
     }
 
-    /// The agent's process is gone: it says and does nothing any more, not even that it has ended.
-    pub fn vanish(&mut self) {
+    /// Stops the agent without notice, as if its process had crashed.
+    pub fn crash(&mut self) {
         self.phase = Phase::Ended;
         self.inbox.clear();
         self.transmits.clear();
@@ -204,7 +199,7 @@ impl Agent {
         self.stream_actions.clear();
     }
 
-    /// Takes the service's order to end, as an API call or a timeout causes it.
+    /// Ends the session at the service's request, as after TerminateSession or a timeout.
     pub fn channel_closed(&mut self, now: Instant) {
         self.record.channel_closed = true;
         match self.phase {
@@ -221,21 +216,16 @@ impl Agent {
         }
     }
 
-    /// The agent's own socket is back; it resumes sending.
+    /// Reports that the agent's socket is connected again.
     pub fn attach(&mut self, _now: Instant) {
         self.attached = true;
         self.outbound.set_paused(false);
     }
 
-    /// The agent's own socket is lost, with what was on its way.
+    /// Reports that the agent's socket is lost, with the messages in transit.
     pub fn detach(&mut self, _now: Instant) {
         self.attached = false;
         self.transmits.clear();
-    }
-
-    /// Sends raw bytes as if they were a message of the agent's.
-    pub fn inject(&mut self, message: Bytes) {
-        self.send(message);
     }
 
     /// Returns the next message for the service, in its binary form.
@@ -243,12 +233,12 @@ impl Agent {
         self.transmits.pop_front()
     }
 
-    /// Returns the next request to the driver.
+    /// Returns the next action for the driver.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// Returns when `handle_timeout` has something to do.
+    /// Returns when `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Handshaking { deadline: at }
@@ -309,22 +299,22 @@ impl Agent {
 
     fn open_port(&mut self, now: Instant, client_version: String) {
         match port::select(&self.config, &client_version) {
-            Ok(Mode::Plain(target)) => {
+            Ok(PortMode::Plain(target)) => {
                 self.dial(target);
                 self.phase = Phase::Dialing { basic: None };
             }
-            Ok(Mode::Basic(target)) => {
+            Ok(PortMode::Basic(target)) => {
                 self.dial(target.clone());
                 self.phase = Phase::Dialing { basic: Some(target) };
             }
-            Ok(Mode::Multiplexed(target)) => self.open_multiplexed(now, target, client_version),
+            Ok(PortMode::Multiplexed(target)) => self.open_multiplexed(now, target, client_version),
             Err(output) => self.finish(now, Status::Failed, output),
         }
     }
 
-    fn handshake_answered(&mut self, now: Instant, answer: handshake::Answer) {
+    fn handle_response(&mut self, now: Instant, answer: handshake::ClientResponse) {
         match answer {
-            handshake::Answer::Agreed(client_version) => {
+            handshake::ClientResponse::Agreed(client_version) => {
                 let took = now.saturating_duration_since(self.start);
                 self.send_stream(now, payload_type::HANDSHAKE_COMPLETE, handshake::complete(took));
                 self.reach(Moment::Completed);
@@ -332,7 +322,7 @@ impl Agent {
                 self.phase = Phase::Settling { until: now + self.config.complete_window, client_version };
                 self.advance(now);
             }
-            handshake::Answer::Refused(why) => self.handshake_failed(now, &why),
+            handshake::ClientResponse::Refused(why) => self.handshake_failed(now, &why),
         }
     }
 

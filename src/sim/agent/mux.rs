@@ -1,8 +1,7 @@
 //! The multiplexed session: the smux server between the data channel and the driver's connections.
 //!
-//! Everything the client sends goes into the smux reader's pipe, and blocks the agent's whole reader when that is full.
-//! Everything the streams send is read from the other pipe in the agent's own small steps, which is what makes a session
-//! slow, whatever the number of its streams.
+//! The client's bytes go into the smux reader's pipe; a full pipe blocks the agent's reader. The streams' bytes are read
+//! from the other pipe in the agent's small paced reads, which limit a session however many streams it has.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -10,29 +9,29 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::sim::agent::config::KeepAlivePolicy;
-use crate::sim::agent::frame::{flag, payload_type};
-use crate::sim::agent::pace::Pace;
-use crate::sim::agent::port::{self, Target};
+use crate::sim::agent::message::{flag, payload_type};
+use crate::sim::agent::port::{self, ForwardTarget};
+use crate::sim::agent::read_pace::ReadPace;
 use crate::sim::agent::record::Record;
 use crate::sim::agent::smux::keep_alive::KeepAlive;
-use crate::sim::agent::smux::{Session, StreamAction};
+use crate::sim::agent::smux::{SmuxServer, StreamAction};
 use crate::sim::agent::version::{FIRST_RESOLVING_ONCE, LAST_CLIENT_KEPT_ALIVE, compare};
 use crate::sim::agent::{Agent, Moment, Phase, Status};
 
-/// What a multiplexed session consists of.
+/// The state of a multiplexed session.
 #[derive(Debug)]
 pub(super) struct Multiplexed {
-    pub session: Session,
-    pub pace: Pace,
+    pub session: SmuxServer,
+    pub pace: ReadPace,
 }
 
 impl Agent {
-    /// Returns the next request about a multiplexed session's connections to the driver.
+    /// Returns the next action for the driver on a multiplexed session's connections.
     pub fn poll_stream_action(&mut self) -> Option<StreamAction> {
         self.stream_actions.pop_front()
     }
 
-    /// Takes the news where a name leads; no address at all is a name that leads somewhere harmless.
+    /// Reports the addresses of the host; an empty list is a host that the simulator maps.
     pub fn host_resolved(&mut self, now: Instant, addresses: &[IpAddr]) {
         let Phase::Resolving { target, client_version } = &self.phase else { return };
         let (target, client_version) = (target.clone(), client_version.clone());
@@ -42,7 +41,7 @@ impl Agent {
         }
     }
 
-    /// Takes the news that a name leads nowhere: every stream will fail.
+    /// Reports that the host was not found: every stream fails.
     pub fn host_unresolved(&mut self, now: Instant) {
         if let Phase::Resolving { target, client_version } = &self.phase {
             let (target, client_version) = (target.clone(), client_version.clone());
@@ -50,44 +49,44 @@ impl Agent {
         }
     }
 
-    /// Takes the news that a stream's connection stands.
+    /// Reports that a stream's destination is connected.
     pub fn stream_connected(&mut self, now: Instant, stream: u32) {
         self.with_session(now, |session, record| session.connected(stream, record));
     }
 
-    /// Takes the news that a stream's dial failed.
+    /// Reports that a stream's dial failed.
     pub fn stream_failed(&mut self, now: Instant, stream: u32) {
         self.with_session(now, |session, record| session.failed(stream, record));
     }
 
-    /// Takes bytes read for a stream.
+    /// Reports bytes read from a stream's destination.
     pub fn stream_data(&mut self, now: Instant, stream: u32, data: &[u8]) {
         self.with_session(now, |session, record| session.data(stream, data, record));
     }
 
-    /// Takes the end of a stream's data.
+    /// Reports EOF of a stream's destination.
     pub fn stream_eof(&mut self, now: Instant, stream: u32) {
         self.with_session(now, |session, record| session.ended(stream, record));
     }
 
-    /// Takes the news that a stream's connection broke, in reading or in writing.
+    /// Reports that reading or writing a stream's destination failed.
     pub fn stream_reset(&mut self, now: Instant, stream: u32) {
         self.with_session(now, |session, record| session.ended(stream, record));
     }
 
-    /// Takes the news that `count` more bytes of a stream's pending write are done.
+    /// Reports that `count` more bytes of a stream's pending write are written.
     pub fn stream_wrote(&mut self, now: Instant, stream: u32, count: usize) {
         self.with_session(now, |session, record| session.wrote(stream, count, record));
     }
 
-    /// Says whether the agent's socket takes no more data at present; a multiplexed session sends none meanwhile.
+    /// Reports whether the agent's socket is full; a multiplexed session sends no data meanwhile.
     pub fn set_congested(&mut self, now: Instant, congested: bool) {
         self.congested = congested;
         self.settle_streams(now);
     }
 
-    /// Prepares a multiplexed session: a name is looked up first, once, by agents that do so.
-    pub(super) fn open_multiplexed(&mut self, now: Instant, target: Target, client_version: String) {
+    /// Prepares a multiplexed session; newer agents first look the host up, once.
+    pub(super) fn open_multiplexed(&mut self, now: Instant, target: ForwardTarget, client_version: String) {
         let looks_up = compare(&self.config.agent_version, FIRST_RESOLVING_ONCE).is_ge();
         match target.host.clone().filter(|_| looks_up) {
             Some(host) => {
@@ -98,13 +97,13 @@ impl Agent {
         }
     }
 
-    /// Writes a payload to the smux reader; says whether the write is done.
+    /// Writes a payload to the smux reader; returns whether all of it is written.
     pub(super) fn offer_to_streams(&mut self, payload: Bytes) -> bool {
         let Phase::Multiplexed(multiplexed) = &mut self.phase else { return true };
         multiplexed.session.offer(payload, &mut self.record)
     }
 
-    /// Does what is due of a multiplexed session.
+    /// Handles expired timers of a multiplexed session.
     pub(super) fn advance_streams(&mut self, now: Instant) {
         let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };
         multiplexed.pace.handle_timeout(now);
@@ -115,7 +114,7 @@ impl Agent {
         }
     }
 
-    /// Sends what the streams have to say, and goes on reading once a blocked message has found room.
+    /// Sends the output of the streams, and continues reading once a blocked message is written.
     pub(super) fn settle_streams(&mut self, now: Instant) {
         loop {
             self.send_refusals(now);
@@ -132,7 +131,7 @@ impl Agent {
         }
     }
 
-    /// Closes the connections of a session that is over.
+    /// Closes all connections.
     pub(super) fn close_streams(&mut self) {
         self.stream_actions.clear();
         if let Phase::Multiplexed(multiplexed) = &self.phase {
@@ -141,7 +140,7 @@ impl Agent {
         }
     }
 
-    fn multiplex(&mut self, now: Instant, target: Target, client_version: &str, resolved: bool) {
+    fn multiplex(&mut self, now: Instant, target: ForwardTarget, client_version: &str, resolved: bool) {
         let mux = &self.config.mux;
         let keeps_alive = match mux.keep_alive {
             KeepAlivePolicy::ByVersion => compare(client_version, LAST_CLIENT_KEPT_ALIVE).is_le(),
@@ -150,19 +149,19 @@ impl Agent {
         };
         let keep_alive =
             keeps_alive.then(|| KeepAlive::new(now, mux.keep_alive_interval, mux.keep_alive_timeout));
-        let session = Session::new(mux, target, resolved, keep_alive);
-        self.phase = Phase::Multiplexed(Box::new(Multiplexed { session, pace: Pace::new(now) }));
+        let session = SmuxServer::new(mux, target, resolved, keep_alive);
+        self.phase = Phase::Multiplexed(Box::new(Multiplexed { session, pace: ReadPace::new(now) }));
         self.reach(Moment::Connected);
     }
 
-    fn with_session(&mut self, now: Instant, tell: impl FnOnce(&mut Session, &mut Record)) {
+    fn with_session(&mut self, now: Instant, update: impl FnOnce(&mut SmuxServer, &mut Record)) {
         if let Phase::Multiplexed(multiplexed) = &mut self.phase {
-            tell(&mut multiplexed.session, &mut self.record);
+            update(&mut multiplexed.session, &mut self.record);
             self.settle_streams(now);
         }
     }
 
-    /// Sends the flag of every failed dial, before the FIN that is in the pipe.
+    /// Sends a flag for every failed dial, before the FIN that is in the pipe.
     fn send_refusals(&mut self, now: Instant) {
         let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };
         for _ in 0..multiplexed.session.take_refusals() {
@@ -171,7 +170,7 @@ impl Agent {
         }
     }
 
-    /// Reads the pipe of the streams, as far as the pace allows.
+    /// Sends the streams' output, as far as the pace allows.
     fn pump(&mut self, now: Instant) {
         while !self.congested && !self.outbound.is_paused() {
             let Phase::Multiplexed(multiplexed) = &mut self.phase else { return };

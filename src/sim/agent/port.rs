@@ -1,7 +1,7 @@
-//! The Port plugin's decisions: which mode a session has, and what it dials.
+//! The decisions of the Port plugin: the mode of a session, and what it dials.
 //!
-//! Both ends' versions count: an old client gets a basic forward from every agent, and an old agent knows nothing else.
-//! Agents also differ in the hosts they forward to.
+//! They depend on both versions: an old client gets a basic forward from every agent, and an old agent has no other
+//! forward. Agents also differ in the hosts to which they forward.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,31 +14,31 @@ use crate::sim::agent::version::{
 
 const MULTIPLEXED_TYPE: &str = "LocalPortForwarding";
 
-/// How data of a Port session is to be understood.
+/// The meaning of data in a Port session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum PortMode {
     /// Payloads are the bytes of one connection.
-    Plain(Target),
+    Plain(ForwardTarget),
     /// Payloads are those of one connection at a time, redialled on demand.
-    Basic(Target),
+    Basic(ForwardTarget),
     /// Payloads are one smux byte stream.
-    Multiplexed(Target),
+    Multiplexed(ForwardTarget),
 }
 
-/// The other end of the forwarded connection.
+/// The destination of a forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The remote host; the target itself if there is none.
+pub struct ForwardTarget {
+    /// The remote host; `None` is the target.
     pub host: Option<String>,
     /// The TCP port.
     pub port: u16,
 }
 
-/// Chooses the mode as the agent does.
+/// Selects the mode as the agent does.
 ///
 /// # Errors
-/// The Output with which the agent fails the session.
-pub fn select(config: &AgentConfig, client_version: &str) -> Result<Mode, String> {
+/// The output with which the agent fails the session.
+pub fn select(config: &AgentConfig, client_version: &str) -> Result<PortMode, String> {
     let properties = &config.properties;
     let property = |name: &str| properties.get(name).and_then(Value::as_str).unwrap_or_default();
     let is_agent_from = |version| compare(&config.agent_version, version).is_ge();
@@ -53,18 +53,18 @@ pub fn select(config: &AgentConfig, client_version: &str) -> Result<Mode, String
     let Ok(port) = port.parse() else {
         return Err(unreachable_port(&format!("dial tcp: address {port}: invalid port")));
     };
-    let target = Target { host: host.map(str::to_owned), port };
+    let target = ForwardTarget { host: host.map(str::to_owned), port };
     let has_smux = compare(&config.agent_version, LAST_AGENT_WITHOUT_SMUX).is_gt();
     Ok(if property("type") != MULTIPLEXED_TYPE {
-        Mode::Plain(target)
+        PortMode::Plain(target)
     } else if has_smux && compare(client_version, FIRST_MULTIPLEXING_CLIENT).is_ge() {
-        Mode::Multiplexed(target)
+        PortMode::Multiplexed(target)
     } else {
-        Mode::Basic(target)
+        PortMode::Basic(target)
     })
 }
 
-/// Returns the Output of a session to an address that the agent does not forward to.
+/// Returns the output of a session to an address to which the agent does not forward.
 pub fn forbidden(config: &AgentConfig, address: IpAddr) -> Option<String> {
     let address = address.to_canonical();
     let is_denied = config.denied_hosts.iter().any(|denied| denied.parse() == Ok(address));
@@ -73,7 +73,7 @@ pub fn forbidden(config: &AgentConfig, address: IpAddr) -> Option<String> {
     is_refused.then(|| format!("Forwarding to IP address {address} is forbidden."))
 }
 
-/// Reads a host that needs no lookup.
+/// Parses a host that needs no lookup.
 fn address(host: &str) -> Option<IpAddr> {
     match host {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
@@ -81,7 +81,7 @@ fn address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns the Output of a session whose destination could not be dialled.
+/// Returns the output of a session whose destination could not be dialled.
 pub fn unreachable_port(why: &str) -> String {
     format!("Unable to connect to specified port: {why}")
 }
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn choose(agent_version: &str, properties: Value, client_version: &str) -> Result<Mode, String> {
+    fn choose(agent_version: &str, properties: Value, client_version: &str) -> Result<PortMode, String> {
         let agent_version = agent_version.to_owned();
         select(&AgentConfig { agent_version, properties, ..AgentConfig::default() }, client_version)
     }
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn the_type_and_both_versions_choose_the_mode() {
-        let target = || Target { host: None, port: 80 };
+    fn the_type_and_both_versions_select_the_mode() {
+        let target = || ForwardTarget { host: None, port: 80 };
         let plain = json!({ "portNumber": "80", "type": "localportforwarding" });
-        assert_eq!(choose("3.3.987.0", forward(""), "1.2.764.0"), Ok(Mode::Multiplexed(target())));
-        assert_eq!(choose("3.3.987.0", forward(""), "0.0.1"), Ok(Mode::Basic(target())));
-        assert_eq!(choose("3.0.222.0", forward(""), "1.2.764.0"), Ok(Mode::Multiplexed(target())));
-        assert_eq!(choose("3.0.196.0", forward(""), "1.2.764.0"), Ok(Mode::Basic(target())));
-        assert_eq!(choose("3.3.987.0", plain, "1.2.764.0"), Ok(Mode::Plain(target())));
+        assert_eq!(choose("3.3.987.0", forward(""), "1.2.764.0"), Ok(PortMode::Multiplexed(target())));
+        assert_eq!(choose("3.3.987.0", forward(""), "0.0.1"), Ok(PortMode::Basic(target())));
+        assert_eq!(choose("3.0.222.0", forward(""), "1.2.764.0"), Ok(PortMode::Multiplexed(target())));
+        assert_eq!(choose("3.0.196.0", forward(""), "1.2.764.0"), Ok(PortMode::Basic(target())));
+        assert_eq!(choose("3.3.987.0", plain, "1.2.764.0"), Ok(PortMode::Plain(target())));
     }
 
     #[test]
@@ -123,9 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn agents_differ_in_the_hosts_they_forward_to() {
-        let at =
-            |host: Option<&str>| Ok(Mode::Multiplexed(Target { host: host.map(str::to_owned), port: 80 }));
+    fn agents_differ_in_the_hosts_to_which_they_forward() {
+        let at = |host: Option<&str>| {
+            Ok(PortMode::Multiplexed(ForwardTarget { host: host.map(str::to_owned), port: 80 }))
+        };
         assert_eq!(choose("3.1.1187.0", forward("db"), "1.2.764.0"), at(None));
         assert_eq!(choose("3.1.1188.0", forward("db"), "1.2.764.0"), at(Some("db")));
         for host in ["127.0.0.1", "::ffff:127.0.0.1", "localhost"] {

@@ -1,7 +1,7 @@
 //! The agent's reader: one message at a time, blocked while a write to the destination is under way.
 //!
-//! The receive rules of docs/protocol.md: in order is processed and then acknowledged, early is acknowledged and kept,
-//! late is acknowledged again, and whatever fails or comes too soon gets no answer.
+//! The receive rules of docs/protocol.md: a message in order is processed, then acknowledged; an early one is acknowledged
+//! and kept; a late one is acknowledged again; one that fails, or that comes before the dial, is not acknowledged.
 
 use std::time::Instant;
 
@@ -9,35 +9,35 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::sim::agent::frame::{Frame, MessageType, OUTSIDE_SEQUENCE, flag, payload_type};
-use crate::sim::agent::handshake::{self, Answer};
+use crate::sim::agent::handshake::{self, ClientResponse};
+use crate::sim::agent::message::{AgentMessage, MessageKind, OUTSIDE_SEQUENCE, flag, payload_type};
 use crate::sim::agent::{Action, Agent, Fate, Moment, Phase, Status};
 
-/// What the reader is doing.
+/// The state of the reader.
 #[derive(Debug)]
 pub(super) enum Reader {
-    /// It takes the next message.
+    /// It reads the next message.
     Free,
     /// It waits for a write to the destination.
     Writing { sequence: i64, id: Uuid, length: usize, remaining: usize, early: bool },
-    /// It waits for ever.
-    Wedged,
+    /// It is blocked without limit.
+    Blocked,
 }
 
-/// What processing one in-order message came to.
+/// The result of processing an in-order message.
 enum Outcome {
     Done(After),
     Writing,
     NotReady,
     Failed,
     Discarded,
-    Wedged,
+    Blocked,
 }
 
-/// What happens once a message has been acknowledged.
+/// What follows the acknowledgement of a message.
 enum After {
     Nothing,
-    Answered(Answer),
+    Response(ClientResponse),
     Terminate,
     Disconnect,
 }
@@ -63,7 +63,7 @@ impl Agent {
     }
 
     fn read(&mut self, now: Instant, raw: &Bytes) {
-        let Ok(frame) = Frame::parse(raw) else {
+        let Ok(frame) = AgentMessage::parse(raw) else {
             self.record.malformed += 1;
             return;
         };
@@ -71,17 +71,17 @@ impl Agent {
         let digest_ok = frame.digest_matches();
         self.record.digest_mismatches += u64::from(!digest_ok);
         let fate = match &frame.message_type {
-            MessageType::InputStreamData => self.read_stream(now, &frame),
-            MessageType::Acknowledge => self.read_acknowledge(now, &frame.payload),
-            MessageType::ChannelClosed => {
+            MessageKind::InputStreamData => self.read_stream(now, &frame),
+            MessageKind::Acknowledge => self.read_acknowledge(now, &frame.payload),
+            MessageKind::ChannelClosed => {
                 self.channel_closed(now);
                 Fate::Read
             }
-            MessageType::PausePublication | MessageType::StartPublication => {
-                self.outbound.set_paused(frame.message_type == MessageType::PausePublication);
+            MessageKind::PausePublication | MessageKind::StartPublication => {
+                self.outbound.set_paused(frame.message_type == MessageKind::PausePublication);
                 Fate::Read
             }
-            MessageType::OutputStreamData | MessageType::AgentSessionState | MessageType::Other(_) => {
+            MessageKind::OutputStreamData | MessageKind::AgentSessionState | MessageKind::Other(_) => {
                 Fate::Read
             }
         };
@@ -98,7 +98,7 @@ impl Agent {
         Fate::Read
     }
 
-    fn read_stream(&mut self, now: Instant, frame: &Frame) -> Fate {
+    fn read_stream(&mut self, now: Instant, frame: &AgentMessage) -> Fate {
         self.outbound.set_paused(false);
         match frame.sequence.cmp(&self.expected) {
             std::cmp::Ordering::Equal => self.read_expected(now, frame),
@@ -112,7 +112,7 @@ impl Agent {
         }
     }
 
-    fn read_early(&mut self, now: Instant, frame: &Frame) -> Fate {
+    fn read_early(&mut self, now: Instant, frame: &AgentMessage) -> Fate {
         if self.early.len() >= self.config.incoming_capacity {
             return Fate::Dropped;
         }
@@ -122,7 +122,7 @@ impl Agent {
         Fate::Buffered
     }
 
-    fn read_expected(&mut self, now: Instant, frame: &Frame) -> Fate {
+    fn read_expected(&mut self, now: Instant, frame: &AgentMessage) -> Fate {
         match self.process(frame, false) {
             Outcome::Done(after) => {
                 self.accept(now, frame.sequence, frame.id, after);
@@ -135,18 +135,18 @@ impl Agent {
             Outcome::Writing => Fate::Writing,
             Outcome::NotReady => Fate::NotReady,
             Outcome::Failed => Fate::Failed,
-            Outcome::Wedged => Fate::Wedged,
+            Outcome::Blocked => Fate::BlockedReader,
         }
     }
 
-    /// Acknowledges a processed message and goes on with the early ones that follow it.
+    /// Acknowledges a processed message and processes the early messages that follow it.
     fn accept(&mut self, now: Instant, sequence: i64, id: Uuid, after: After) {
-        // A failed send returns before the count goes on: the message will be processed a second time.
+        // After a failed send the sequence does not advance, and the message is processed a second time.
         if self.acknowledge(now, sequence, id) {
             self.expected += 1;
             self.drain_early(now);
         }
-        self.follow(now, after);
+        self.continue_with(now, after);
     }
 
     fn drain_early(&mut self, now: Instant) {
@@ -154,27 +154,27 @@ impl Agent {
             let after = match self.process(&frame, true) {
                 Outcome::Done(after) => after,
                 Outcome::Discarded => After::Nothing,
-                Outcome::Writing | Outcome::NotReady | Outcome::Failed | Outcome::Wedged => return,
+                Outcome::Writing | Outcome::NotReady | Outcome::Failed | Outcome::Blocked => return,
             };
             self.early.remove(&self.expected);
             self.expected += 1;
-            self.follow(now, after);
+            self.continue_with(now, after);
         }
     }
 
-    fn follow(&mut self, now: Instant, after: After) {
+    fn continue_with(&mut self, now: Instant, after: After) {
         match after {
             After::Nothing => {}
-            After::Answered(answer) => self.handshake_answered(now, answer),
+            After::Response(answer) => self.handle_response(now, answer),
             After::Terminate => self.finish(now, Status::Success, String::new()),
             After::Disconnect => self.disconnect(now),
         }
     }
 
-    fn process(&mut self, frame: &Frame, early: bool) -> Outcome {
+    fn process(&mut self, frame: &AgentMessage, early: bool) -> Outcome {
         match frame.payload_type {
             payload_type::HANDSHAKE_RESPONSE => self.process_response(&frame.payload),
-            // Nobody asked for a challenge: the real agent has no cipher to check it with.
+            // There was no challenge: the real agent has no cipher to check the response.
             payload_type::ENC_CHALLENGE_RESPONSE => Outcome::Failed,
             kind => match &self.phase {
                 Phase::Handshaking { .. } | Phase::Settling { .. } => Outcome::Discarded,
@@ -189,7 +189,7 @@ impl Agent {
                 Phase::Flushing { .. }
                     if kind == payload_type::FLAG && flag_of(&frame.payload) == flag::TERMINATE_SESSION =>
                 {
-                    self.wedge()
+                    self.block()
                 }
                 Phase::Flushing { .. } => Outcome::Done(After::Nothing),
                 Phase::Dead { .. } | Phase::Ended => Outcome::Failed,
@@ -197,7 +197,7 @@ impl Agent {
         }
     }
 
-    fn process_content(&mut self, frame: &Frame, early: bool) -> Outcome {
+    fn process_content(&mut self, frame: &AgentMessage, early: bool) -> Outcome {
         match frame.payload_type {
             payload_type::OUTPUT => self.begin_write(frame, early),
             payload_type::FLAG => self.process_flag(&frame.payload),
@@ -211,10 +211,10 @@ impl Agent {
     fn process_response(&mut self, payload: &Bytes) -> Outcome {
         let Some(answer) = handshake::read_response(payload) else { return Outcome::Failed };
         if !matches!(self.phase, Phase::Handshaking { .. }) {
-            return self.wedge();
+            return self.block();
         }
         self.record.handshake_response = Some(payload.clone());
-        Outcome::Done(After::Answered(answer))
+        Outcome::Done(After::Response(answer))
     }
 
     fn process_flag(&mut self, payload: &[u8]) -> Outcome {
@@ -228,13 +228,13 @@ impl Agent {
         }
     }
 
-    /// The real reader hands this to somebody who no longer listens.
-    fn wedge(&mut self) -> Outcome {
-        self.reader = Reader::Wedged;
-        Outcome::Wedged
+    /// The real reader sends this to a channel that has no receiver any more.
+    fn block(&mut self) -> Outcome {
+        self.reader = Reader::Blocked;
+        Outcome::Blocked
     }
 
-    fn begin_write(&mut self, frame: &Frame, early: bool) -> Outcome {
+    fn begin_write(&mut self, frame: &AgentMessage, early: bool) -> Outcome {
         if frame.payload.is_empty() {
             return Outcome::Done(After::Nothing);
         }
@@ -255,7 +255,7 @@ impl Agent {
         Outcome::Writing
     }
 
-    /// Says whether a message waits for its write.
+    /// Returns whether a message waits for its write.
     pub(super) fn is_writing(&self) -> bool {
         matches!(self.reader, Reader::Writing { .. })
     }
@@ -283,7 +283,7 @@ impl Agent {
         self.note_written(length);
     }
 
-    /// The destination was closed under the write: it fails, and its message stays unanswered.
+    /// Fails the pending write, because the destination is closed; its message is not acknowledged.
     pub(super) fn abort_write(&mut self, now: Instant) {
         if matches!(self.reader, Reader::Writing { .. }) {
             self.reader = Reader::Free;
@@ -292,16 +292,16 @@ impl Agent {
         }
     }
 
-    /// Sends an acknowledgement; says whether there was a socket for it.
+    /// Sends an acknowledgement; returns whether the socket is connected.
     fn acknowledge(&mut self, now: Instant, sequence: i64, id: Uuid) -> bool {
         let content = Acknowledge {
-            message_type: MessageType::InputStreamData.as_str().to_owned(),
+            message_type: MessageKind::InputStreamData.as_str().to_owned(),
             message_id: id.to_string(),
             sequence,
             is_sequential: true,
         };
         let json = serde_json::to_vec(&content).expect("strings and numbers serialize");
-        let mut frame = self.frame(now, MessageType::Acknowledge, json.into());
+        let mut frame = self.frame(now, MessageKind::Acknowledge, json.into());
         frame.flags = OUTSIDE_SEQUENCE;
         let sent = self.send(frame.encode());
         self.record.acks_sent += u64::from(sent);

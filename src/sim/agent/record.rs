@@ -1,26 +1,26 @@
-//! What an agent saw and did, for the assertions of a test.
+//! What an agent received and did, for the assertions of tests.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::sim::agent::frame::{Frame, MessageType};
+use crate::sim::agent::message::{AgentMessage, MessageKind};
 
-/// The account of one session.
+/// The record of one session.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// Every message as it was read, up to the configured capacity; the counters go on beyond it.
+    /// The messages that were read, up to the configured capacity.
     pub received: Vec<Received>,
     /// Messages read, of any type.
     pub messages: u64,
-    /// Messages that the agent could not read at all.
+    /// Messages that the agent could not parse.
     pub malformed: u64,
-    /// Messages whose digest was not that of their payload.
+    /// Messages with a wrong digest.
     pub digest_mismatches: u64,
-    /// Stream messages that had been processed before.
+    /// Stream messages that were already processed.
     pub duplicates: u64,
-    /// Acknowledgements that named a message not outstanding.
+    /// Acknowledgements of messages that were not outstanding.
     pub unknown_acks: u64,
     /// Acknowledgements sent.
     pub acks_sent: u64,
@@ -30,38 +30,38 @@ pub struct Record {
     pub resent: u64,
     /// Bytes of data sent to the client, each counted once.
     pub bytes_sent: u64,
-    /// Bytes of data completely written to the destination, or to the smux reader of a multiplexed session.
+    /// Bytes of data written to the destination, or to the smux reader of a multiplexed session.
     pub bytes_written: u64,
     /// The client's version, from its handshake response.
     pub client_version: Option<String>,
-    /// The handshake response as it came.
+    /// The handshake response as received.
     pub handshake_response: Option<Bytes>,
-    /// Size messages processed, in order and without effect.
+    /// Size messages processed; they have no effect.
     pub sizes: u64,
-    /// NOPs that the smux reader read.
+    /// NOPs received by the smux reader.
     pub nops: u64,
     /// Streams that the client opened, refused ones included.
     pub streams_opened: u64,
     /// Streams whose dial failed.
     pub streams_refused: u64,
-    /// What became of each stream, by its number.
+    /// The record of each stream, by its number.
     pub streams: BTreeMap<u32, StreamRecord>,
-    /// Whether something came that is not smux.
+    /// Whether bytes that are not smux were received.
     pub smux_broken: bool,
     /// Whether a TerminateSession flag was processed.
     pub terminated: bool,
-    /// Whether a channel_closed arrived.
+    /// Whether a channel_closed was received.
     pub channel_closed: bool,
 }
 
-/// The account of one stream of a multiplexed session.
+/// The record of one stream of a multiplexed session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamRecord {
     /// Bytes written to its destination.
     pub bytes_written: u64,
     /// Bytes read from its destination.
     pub bytes_read: u64,
-    /// Whether the client's FIN came.
+    /// Whether the client's FIN was received.
     pub fin_received: bool,
     /// Whether the agent's FIN was sent.
     pub fin_sent: bool,
@@ -70,27 +70,27 @@ pub struct StreamRecord {
 /// One message that was read.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// When it was read, which is later than its arrival when a write to the destination was in the way.
+    /// When it was read; later than its arrival if a write to the destination blocked the reader.
     pub at: Instant,
-    /// What it was.
-    pub message_type: MessageType,
-    /// Its sequence number.
+    /// The message type.
+    pub message_type: MessageKind,
+    /// The sequence number.
     pub sequence: i64,
-    /// Its flags.
+    /// The flags.
     pub flags: u64,
-    /// What its payload was.
+    /// The payload type.
     pub payload_type: u32,
-    /// Its payload's length.
+    /// The payload's length.
     pub length: usize,
-    /// Its payload, if the configuration asks for it.
+    /// The payload, if the configuration keeps payloads.
     pub payload: Option<Bytes>,
-    /// Whether the digest was right.
+    /// Whether the digest was correct.
     pub digest_ok: bool,
     /// What the agent did with it.
     pub fate: Fate,
 }
 
-/// What became of a message.
+/// What the agent did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Not a stream message, or one of no effect.
@@ -99,27 +99,27 @@ pub enum Fate {
     Processed,
     /// In order; its write to the destination has begun.
     Writing,
-    /// In order, acknowledged and thrown away, because the handshake was not complete.
+    /// In order, acknowledged and discarded, because the handshake was not complete.
     Discarded,
-    /// In order, but there is no destination yet: no answer.
+    /// In order, but not acknowledged: the destination is not connected.
     NotReady,
-    /// In order, and processing it failed: no answer.
+    /// In order, but not acknowledged: processing it failed.
     Failed,
     /// Early, kept and acknowledged.
     Buffered,
     /// Early, and the buffer was full.
     Dropped,
-    /// Processed before.
+    /// Already processed.
     Duplicate,
-    /// It blocked the agent's reader for good.
-    Wedged,
+    /// It blocked the agent's reader without limit.
+    BlockedReader,
 }
 
 impl Record {
     pub(super) fn note(
         &mut self,
         at: Instant,
-        frame: &Frame,
+        frame: &AgentMessage,
         fate: Fate,
         digest_ok: bool,
         limits: (usize, bool),
@@ -147,7 +147,7 @@ impl Record {
         self.streams.entry(id).or_default()
     }
 
-    /// Counts the listed messages of one fate.
+    /// Returns the number of listed messages with this fate.
     pub fn count(&self, fate: Fate) -> usize {
         self.received.iter().filter(|received| received.fate == fate).count()
     }

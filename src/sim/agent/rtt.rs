@@ -5,7 +5,7 @@ use std::time::Duration;
 const GRANULARITY_NS: f64 = 10e6;
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// The running estimate; every acknowledged message is a sample, resent ones too.
+/// The estimate; every acknowledged message is a sample, including resent ones.
 #[derive(Clone, Debug)]
 pub struct RoundTrip {
     mean_ns: f64,
@@ -20,7 +20,7 @@ impl Default for RoundTrip {
 }
 
 impl RoundTrip {
-    /// Takes the time from a message's last sending to its acknowledgement.
+    /// Adds a sample: the time from a message's last send to its acknowledgement.
     pub fn sample(&mut self, took: Duration) {
         let took = took.as_nanos() as f64;
         self.variation_ns = 0.75 * self.variation_ns + 0.25 * (self.mean_ns - took).abs();
@@ -29,7 +29,7 @@ impl RoundTrip {
         self.timeout = Duration::from_nanos(timeout as u64).min(LONGEST);
     }
 
-    /// Returns how long a message may stay unacknowledged before it is sent again.
+    /// Returns the time after which an unacknowledged message is resent.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }

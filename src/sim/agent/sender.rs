@@ -1,23 +1,23 @@
-//! The agent's sender: how its messages are made, numbered and handed to its socket.
+//! The agent's sender: builds, numbers and sends messages.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::sim::agent::frame::{Frame, MessageType, OUTSIDE_SEQUENCE};
+use crate::sim::agent::message::{AgentMessage, MessageKind, OUTSIDE_SEQUENCE};
 use crate::sim::agent::{Agent, Injection, Moment};
 
 impl Agent {
     pub(super) fn send_state(&mut self, now: Instant) {
         let session = serde_json::Value::from(self.config.session_id.as_str());
         let json = format!(r#"{{"SchemaVersion":1,"SessionState":"Connected","SessionId":{session}}}"#);
-        let mut frame = self.frame(now, MessageType::AgentSessionState, json.into());
+        let mut frame = self.frame(now, MessageKind::AgentSessionState, json.into());
         frame.flags = OUTSIDE_SEQUENCE;
         self.send(frame.encode());
     }
 
     pub(super) fn send_stream(&mut self, now: Instant, payload_type: u32, payload: Bytes) {
-        let mut frame = self.frame(now, MessageType::OutputStreamData, payload);
+        let mut frame = self.frame(now, MessageKind::OutputStreamData, payload);
         frame.sequence = self.outbound.next_sequence();
         frame.flags = u64::from(frame.sequence == 0);
         frame.payload_type = payload_type;
@@ -28,13 +28,13 @@ impl Agent {
         }
     }
 
-    pub(super) fn frame(&mut self, now: Instant, message_type: MessageType, payload: Bytes) -> Frame {
+    pub(super) fn frame(&mut self, now: Instant, message_type: MessageKind, payload: Bytes) -> AgentMessage {
         let elapsed = now.saturating_duration_since(self.start).as_millis();
         let created = self.unix_ms + u64::try_from(elapsed).unwrap_or(u64::MAX);
-        Frame::new(message_type, created, self.ids.uuid(), payload)
+        AgentMessage::new(message_type, created, self.ids.uuid(), payload)
     }
 
-    /// Hands a message to the socket; says whether there is one.
+    /// Queues a message for the socket; returns whether the socket is connected.
     pub(super) fn send(&mut self, message: Bytes) -> bool {
         if self.attached {
             self.transmits.push_back(message);

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::frame::{Frame, MessageType, flag};
+use super::message::{AgentMessage, MessageKind, flag};
 use super::*;
 
 mod basic;
@@ -15,15 +15,15 @@ const UNIX_MS: u64 = 1_700_000_000_000;
 struct Bench {
     agent: Agent,
     now: Instant,
-    ids: Dice,
+    ids: Rng,
 }
 
 impl Bench {
     fn new(config: AgentConfig) -> Self {
         let now = Instant::now();
-        let mut bench = Self { agent: Agent::new(now, UNIX_MS, config, 1), now, ids: Dice::new(99) };
+        let mut bench = Self { agent: Agent::new(now, UNIX_MS, config, 1), now, ids: Rng::new(99) };
         let state = bench.next().expect("a state");
-        assert_eq!(state.message_type, MessageType::AgentSessionState);
+        assert_eq!(state.message_type, MessageKind::AgentSessionState);
         bench
     }
 
@@ -53,22 +53,22 @@ impl Bench {
         self.acknowledge(1);
     }
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<AgentMessage> {
         self.agent
             .poll_transmit()
-            .map(|message| Frame::parse(&message).expect("the agent's own frames parse"))
+            .map(|message| AgentMessage::parse(&message).expect("the agent's own frames parse"))
     }
 
     fn next_ack(&mut self) -> i64 {
         let frame = self.next().expect("an acknowledgement");
-        assert_eq!((&frame.message_type, frame.flags), (&MessageType::Acknowledge, 3));
+        assert_eq!((&frame.message_type, frame.flags), (&MessageKind::Acknowledge, 3));
         let json: Value = serde_json::from_slice(&frame.payload).unwrap();
         json["AcknowledgedMessageSequenceNumber"].as_i64().unwrap()
     }
 
     fn stream(&mut self, sequence: i64, payload_type: u32, payload: &[u8]) {
-        let mut frame = Frame::new(
-            MessageType::InputStreamData,
+        let mut frame = AgentMessage::new(
+            MessageKind::InputStreamData,
             UNIX_MS,
             self.ids.uuid(),
             Bytes::copy_from_slice(payload),
@@ -97,11 +97,11 @@ impl Bench {
     fn acknowledge(&mut self, sequence: i64) {
         let json = json!({ "AcknowledgedMessageType": "output_stream_data", "AcknowledgedMessageId": "",
             "AcknowledgedMessageSequenceNumber": sequence, "IsSequentialMessage": true });
-        self.control(MessageType::Acknowledge, json.to_string());
+        self.control(MessageKind::Acknowledge, json.to_string());
     }
 
-    fn control(&mut self, message_type: MessageType, payload: String) {
-        let frame = Frame::new(message_type, UNIX_MS, self.ids.uuid(), payload.into());
+    fn control(&mut self, message_type: MessageKind, payload: String) {
+        let frame = AgentMessage::new(message_type, UNIX_MS, self.ids.uuid(), payload.into());
         self.agent.handle_message(self.now, &frame.encode());
     }
 
@@ -237,7 +237,7 @@ fn reads_are_paced_and_cut_to_the_payload_size() {
 #[test]
 fn a_pause_stops_data_until_any_input() {
     let mut bench = Bench::connected(AgentConfig::default());
-    bench.control(MessageType::PausePublication, String::new());
+    bench.control(MessageKind::PausePublication, String::new());
     assert!(!bench.agent.ready_for_data());
     bench.agent.destination_data(bench.now, b"held");
     bench.wait(500);
@@ -309,7 +309,7 @@ fn a_second_handshake_response_blocks_the_reader_for_good() {
     bench.stream(1, payload_type::HANDSHAKE_RESPONSE, response);
     bench.data(2, b"x");
     assert_eq!(bench.next(), None);
-    assert_eq!(bench.agent.record().count(Fate::Wedged), 1);
+    assert_eq!(bench.agent.record().count(Fate::BlockedReader), 1);
 }
 
 #[test]
@@ -341,8 +341,12 @@ fn hostile_frames_are_sent_at_their_moments() {
 #[test]
 fn what_it_receives_is_on_record() {
     let mut bench = Bench::connected(AgentConfig { records_payloads: true, ..AgentConfig::default() });
-    let mut frame =
-        Frame::new(MessageType::InputStreamData, UNIX_MS, bench.ids.uuid(), Bytes::from_static(b"bad"));
+    let mut frame = AgentMessage::new(
+        MessageKind::InputStreamData,
+        UNIX_MS,
+        bench.ids.uuid(),
+        Bytes::from_static(b"bad"),
+    );
     frame.sequence = 1;
     frame.payload_type = payload_type::OUTPUT;
     let mut raw = frame.encode().to_vec();
@@ -363,7 +367,7 @@ fn what_it_receives_is_on_record() {
 #[test]
 fn channel_closed_ends_it() {
     let mut bench = Bench::connected(AgentConfig::default());
-    bench.control(MessageType::ChannelClosed, "{}".to_owned());
+    bench.control(MessageKind::ChannelClosed, "{}".to_owned());
     assert_eq!(bench.ended(), Some((Status::Success, String::new())));
     assert!(bench.agent.is_ended() && bench.agent.poll_timeout().is_none());
 }

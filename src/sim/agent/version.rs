@@ -1,10 +1,10 @@
-//! The agent's comparison of versions, which decides by the client's version what a session can do.
+//! The agent's comparison of versions, by which it selects the features of a session.
 
 use std::cmp::Ordering;
 
 /// The first client version that an agent multiplexes for.
 pub const FIRST_MULTIPLEXING_CLIENT: &str = "1.1.70";
-/// The last client version whose smux session an agent keeps alive.
+/// The last client version to which an agent sends smux keep-alives.
 pub const LAST_CLIENT_KEPT_ALIVE: &str = "1.2.331.0";
 /// The last agent without smux.
 pub const LAST_AGENT_WITHOUT_SMUX: &str = "3.0.196.0";
@@ -12,11 +12,11 @@ pub const LAST_AGENT_WITHOUT_SMUX: &str = "3.0.196.0";
 pub const FIRST_REMOTE_HOST: &str = "3.1.1188.0";
 /// The first agent that looks a host up once, at the start of the session.
 pub const FIRST_RESOLVING_ONCE: &str = "3.2.1041.0";
-/// The first agent that does not forward to its own loopback as if it were another host.
+/// The first agent that refuses to forward to loopback as a remote host.
 pub const FIRST_REFUSING_LOOPBACK: &str = "3.3.4851.0";
 
-/// Compares as the agent does: three-part versions by semantic versioning, others part by part, numbers as numbers
-/// and the rest as text; a version that is the beginning of another is the lower one.
+/// Compares versions as the agent does: three-part versions by semantic versioning, others part by part, as numbers or
+/// as text. A version that is a prefix of the other is lower.
 pub fn compare(this: &str, other: &str) -> Ordering {
     match (semantic(this), semantic(other)) {
         (Some(this), Some(other)) => this.cmp(&other),
@@ -37,7 +37,7 @@ fn part(this: &str, other: &str) -> Ordering {
     }
 }
 
-/// Returns the three numbers and whether it is a release, which is above its own pre-releases.
+/// Returns the three numbers and whether it is a release, which is higher than its pre-releases.
 fn semantic(version: &str) -> Option<(u64, u64, u64, bool)> {
     let version = version.split('+').next()?;
     let (core, release) = version.split_once('-').map_or((version, true), |(core, _)| (core, false));

@@ -1,7 +1,7 @@
 //! The command line of `fumidai-sim`.
 //!
-//! `serve` runs a simulator until it is stopped, `demo` shows a tunnel at work, and the hidden first word `fumidai` hands
-//! the rest to fumidai's own command line, so that one build has both.
+//! `serve` runs a simulator until it is stopped, and `demo` shows ssh through it. After the hidden first argument
+//! `fumidai`, the rest is fumidai's command line, so that one build has both.
 
 mod demo;
 mod serve;
@@ -12,10 +12,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// fumidai's own command line, as the binary passes it in.
+/// The entry point of fumidai's command line.
 pub type Fumidai = fn(Vec<OsString>) -> ExitCode;
 
-/// A simulated AWS Session Manager, for trying and testing fumidai without an AWS account.
+/// A simulated AWS Session Manager: try and test fumidai without an AWS account.
 #[derive(Debug, Parser)]
 #[command(name = "fumidai-sim", version)]
 struct Arguments {
@@ -25,9 +25,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show ssh and scp through a simulated tunnel, with a cut in the middle.
+    /// Show ssh and scp through a simulated session, with a lost connection.
     Demo,
-    /// Run the simulator until Ctrl-C and print the environment that leads to it.
+    /// Run the simulator until Ctrl-C, and print the environment with which programs use it.
     Serve(Box<serve::Options>),
 }
 
@@ -39,7 +39,7 @@ pub fn run(arguments: Vec<OsString>, fumidai: Fumidai) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help goes to stdout and mistakes to stderr; if neither can be written, nobody is there to tell.
+            // Help goes to stdout and usage errors to stderr; a failed write cannot be reported.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
@@ -47,7 +47,7 @@ pub fn run(arguments: Vec<OsString>, fumidai: Fumidai) -> ExitCode {
     match execute(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("fumidai-sim: {error}"));
+            print_error(&format!("fumidai-sim: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -66,14 +66,14 @@ fn execute(command: Command) -> io::Result<ExitCode> {
 }
 
 /// Writes a line to stdout.
-fn say(line: &str) -> io::Result<()> {
+fn print(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
 }
 
-/// Writes a line to stderr; there is nowhere to complain if that fails.
-fn complain(line: &str) {
+/// Writes a line to stderr; a failed write cannot be reported.
+fn print_error(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hidden_word_hands_the_rest_over() {
+    fn the_hidden_argument_runs_fumidai() {
         let fumidai: Fumidai =
             |arguments| ExitCode::from(if arguments == ["fumidai", "connect", "i-1", "22"] { 7 } else { 1 });
         let code = run(strings(&["fumidai-sim", "fumidai", "connect", "i-1", "22"]), fumidai);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_are_sound() {
+    fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
     }

@@ -1,4 +1,4 @@
-//! `fumidai-sim serve`: a simulator for anything that speaks to AWS.
+//! `fumidai-sim serve`: a simulator for programs that use Session Manager.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,36 +8,51 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::sim::cli::{complain, say};
+use crate::sim::cli::{print, print_error};
 use crate::sim::config::{SimConfig, SimTarget};
 use crate::sim::faults::{CutKind, CutWhen};
+use crate::sim::sandbox::{NAME, Sandbox};
 use crate::sim::simulator::CLEARED_VARIABLES;
-use crate::sim::stage::{NAME, Stage};
 
-/// How often a repeated fault happens at most.
+/// The count of a fault without a limit.
 const ALWAYS: u32 = u32::MAX;
 
+const AFTER_HELP: &str = "\
+The environment is printed to stdout once the simulator accepts connections, and then stdout is closed.
+To wait for the start, read stdout to its end:
+
+    eval \"$(fumidai-sim serve &)\"            # sets FUMIDAI_SIM_PID, FUMIDAI_SIM_SSH_CONFIG and AWS_*
+    ssh -F \"$FUMIDAI_SIM_SSH_CONFIG\" demo    # or: fumidai connect i-0123456789abcdef0
+    kill \"$FUMIDAI_SIM_PID\"
+
+FUMIDAI_SIM_PID is not set if the simulator could not start.
+
+It answers SSM's session operations, STS GetCallerIdentity and the websockets. It does not simulate EC2, ECS, KMS or
+EC2 Instance Connect: it refuses EC2 and ECS calls, so that targets are instance ids and names from the configuration
+file. To resolve other names, run moto's server beside it and, after the eval, set its address:
+
+    moto_server -p 5000 &
+    export AWS_ENDPOINT_URL_EC2=http://127.0.0.1:5000 AWS_ENDPOINT_URL_ECS=http://127.0.0.1:5000";
+
 #[derive(Args, Debug)]
-#[command(after_help = "The environment is printed when the simulator is ready:\n\n    \
-    fumidai-sim serve > sim.env &     # then: . ./sim.env\n    \
-    eval \"$(fumidai-sim serve &)\"     # and: kill $FUMIDAI_SIM_PID")]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Options {
     /// Listen on this loopback port; 0 takes a free one.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
-    /// Lead port 22 of the target to this address instead of the built-in host.
+    /// Forward port 22 of the target to this address, not to the built-in ssh server.
     #[arg(long, value_name = "ADDRESS:PORT")]
     sshd: Option<SocketAddr>,
-    /// Lead a port of the target to an address; without it a port is dialled on loopback.
+    /// Forward a port of the target to this address; other ports are dialled on loopback.
     #[arg(long = "map", value_name = "PORT=ADDRESS:PORT")]
     maps: Vec<PortMap>,
-    /// Lead a remote host's port to an address; without it the host is looked up and dialled.
+    /// Forward a remote host's port to this address; other hosts are looked up and dialled.
     #[arg(long = "map-host", value_name = "HOST:PORT=ADDRESS:PORT")]
     host_maps: Vec<HostMap>,
-    /// The version that agents announce and behave like in what they forward.
+    /// The version that agents send; it also decides how they forward.
     #[arg(long, value_name = "VERSION")]
     agent_version: Option<String>,
-    /// End sessions whose client has sent nothing for so long.
+    /// End sessions whose client has sent nothing for this time.
     #[arg(long, value_name = "SECONDS")]
     idle_timeout: Option<f64>,
     /// Add a target that is online.
@@ -46,13 +61,13 @@ pub(super) struct Options {
     /// The region that signatures must name.
     #[arg(long, default_value = "eu-central-1")]
     region: String,
-    /// Seed of everything random.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Do not pause 1 ms between two reads of the destination, as the real agent does.
+    /// Do not pause between two reads of the destination; the real agent pauses for 1 ms.
     #[arg(long)]
     unpaced: bool,
-    /// Resend everything overdue every 10 ms, where the real agent resends one message every 100 ms.
+    /// Resend all overdue messages every 10 ms; the real agent resends one message every 100 ms.
     #[arg(long)]
     quick_resend: bool,
     /// Delay of each direction.
@@ -61,22 +76,22 @@ pub(super) struct Options {
     /// Random extra delay of each direction.
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
     jitter: u64,
-    /// Share of messages that vanish, 0 to 1.
+    /// Share of messages that are lost, 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     loss: f64,
-    /// Share of messages that arrive twice, 0 to 1.
+    /// Share of messages that are duplicated, 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     duplicate: f64,
-    /// Share of messages that others overtake, 0 to 1.
+    /// Share of messages that are reordered, 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     reorder: f64,
-    /// Share of acknowledgements that vanish, 0 to 1.
+    /// Share of acknowledgements that are lost, 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     lost_acks: f64,
     /// Bytes per second of each direction.
     #[arg(long, value_name = "BYTES")]
     bandwidth: Option<u64>,
-    /// Cut every websocket after so many bytes.
+    /// Cut every websocket after this number of bytes.
     #[arg(long, value_name = "BYTES")]
     cut_after: Option<u64>,
     /// Cut every websocket at this age.
@@ -85,16 +100,16 @@ pub(super) struct Options {
     /// How a websocket is cut.
     #[arg(long, value_enum, default_value_t = How::Reset)]
     cut_how: How,
-    /// Answer API calls with an error, as `StartSession=AccessDeniedException` or `ResumeSession=ThrottlingException:3`.
+    /// Answer API calls with an error: `StartSession=AccessDeniedException` or `ResumeSession=ThrottlingException:3`.
     #[arg(long = "fail", value_name = "OPERATION=ERROR[:TIMES]")]
     fails: Vec<Fail>,
-    /// Close the websocket of a client that sends more for 2 s.
+    /// Close the websocket of a client that sends more messages per second for 2 s.
     #[arg(long, value_name = "MESSAGES")]
     max_per_second: Option<u32>,
     /// Close the websocket of a client that sends a longer message.
     #[arg(long, value_name = "BYTES")]
     max_message: Option<usize>,
-    /// Print what happens to stderr.
+    /// Print the events to stderr.
     #[arg(short, long)]
     verbose: bool,
 }
@@ -113,8 +128,8 @@ impl FromStr for PortMap {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (port, address) = text.split_once('=').ok_or("write PORT=ADDRESS:PORT")?;
-        let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+        let (port, address) = text.split_once('=').ok_or("expected PORT=ADDRESS:PORT")?;
+        let port = port.parse().map_err(|_| format!("`{port}` is not a valid port"))?;
         let address = address.parse().map_err(|_| format!("`{address}` is not an address with a port"))?;
         Ok(Self(port, address))
     }
@@ -127,7 +142,7 @@ impl FromStr for HostMap {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "write HOST:PORT=ADDRESS:PORT";
+        const FORM: &str = "expected HOST:PORT=ADDRESS:PORT";
         let (host, map) = text
             .split_once('=')
             .and_then(|(host, address)| {
@@ -152,7 +167,7 @@ impl FromStr for Fail {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (operation, error) =
-            text.split_once('=').ok_or("write OPERATION=ERROR or OPERATION=ERROR:TIMES")?;
+            text.split_once('=').ok_or("expected OPERATION=ERROR or OPERATION=ERROR:TIMES")?;
         let (code, times) = match error.split_once(':') {
             Some((code, times)) => (code, times.parse().map_err(|_| format!("`{times}` is not a number"))?),
             None => (error, ALWAYS),
@@ -163,19 +178,19 @@ impl FromStr for Fail {
 
 fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share is between 0 and 1".to_owned()) }
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not between 0 and 1".to_owned()) }
 }
 
-/// Serves until the process is told to stop.
+/// Runs the simulator until SIGINT, SIGTERM or SIGHUP.
 pub(super) async fn run(options: &Options) -> io::Result<ExitCode> {
     if options.verbose {
         let filter = tracing_subscriber::EnvFilter::new("fumidai::sim=debug");
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     }
-    let stage = Stage::start(config(options), options.sshd).await?;
-    explain(&stage, options);
-    print_environment(&stage)?;
-    stopped().await?;
+    let sandbox = Sandbox::start(config(options), options.sshd).await?;
+    print_summary(&sandbox, options);
+    print_environment(&sandbox)?;
+    stop_signal().await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -229,37 +244,38 @@ fn config(options: &Options) -> SimConfig {
     config
 }
 
-fn explain(stage: &Stage, options: &Options) {
-    complain(&format!("fumidai-sim: serving on {}; Ctrl-C ends it", stage.simulator.endpoint()));
+fn print_summary(sandbox: &Sandbox, options: &Options) {
+    print_error(&format!("fumidai-sim: serving on {}; press Ctrl-C to stop", sandbox.simulator.endpoint()));
     for target in config(options).targets {
-        complain(&format!(
+        print_error(&format!(
             "  target {} ({})",
             target.id,
             if target.online { "online" } else { "not connected" }
         ));
     }
-    match &stage.identity {
+    match &sandbox.identity {
         Some(identity) => {
-            complain(&format!("  port 22 is the built-in host; its identity file: {}", identity.display()))
+            print_error(&format!("  port 22: the built-in ssh server; identity file: {}", identity.display()))
         }
-        None => complain("  port 22 is the sshd that was named"),
+        None => print_error("  port 22: the address of --sshd"),
     }
-    complain(&format!(
-        "  try, in a shell with this environment: ssh -F {} {NAME}",
-        stage.ssh_config.display()
+    print_error(&format!(
+        "  with the printed environment, run: ssh -F {} {NAME}",
+        sandbox.ssh_config.display()
     ));
 }
 
-fn print_environment(stage: &Stage) -> io::Result<()> {
+fn print_environment(sandbox: &Sandbox) -> io::Result<()> {
     let mut lines = vec![format!("unset {};", CLEARED_VARIABLES.join(" "))];
-    let mut environment = stage.simulator.environment();
+    let mut environment = sandbox.simulator.environment();
+    environment.push(("FUMIDAI_SIM_SSH_CONFIG".to_owned(), sandbox.ssh_config.display().to_string()));
     environment.push(("FUMIDAI_SIM_PID".to_owned(), std::process::id().to_string()));
     lines.extend(environment.iter().map(|(name, value)| format!("export {name}='{value}';")));
-    say(&lines.join("\n"))?;
+    print(&lines.join("\n"))?;
     release_stdout()
 }
 
-/// Lets go of stdout, so that a command substitution around a background process ends.
+/// Closes stdout, so that its reader gets EOF while the simulator runs on.
 #[cfg(unix)]
 fn release_stdout() -> io::Result<()> {
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
@@ -272,7 +288,7 @@ fn release_stdout() -> io::Result<()> {
 }
 
 #[cfg(unix)]
-async fn stopped() -> io::Result<()> {
+async fn stop_signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     tokio::select! {
@@ -283,7 +299,7 @@ async fn stopped() -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-async fn stopped() -> io::Result<()> {
+async fn stop_signal() -> io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
@@ -292,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripted_failures_are_read_with_and_without_a_count() {
+    fn scripted_errors_are_parsed_with_and_without_a_count() {
         let fail =
             |code: &str, times| Fail { operation: "StartSession".to_owned(), code: code.to_owned(), times };
         assert_eq!("StartSession=Throttling:3".parse(), Ok(fail("Throttling", 3)));

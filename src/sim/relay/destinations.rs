@@ -1,68 +1,68 @@
-//! What a relay does about its agent's destinations: it carries out the agent's requests and reports what came of them.
+//! Carries out the agent's requests to its destinations, and reports the results to it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::sim::agent::{Action, Agent, StreamAction};
 use crate::sim::clock;
-use crate::sim::connections::News;
-use crate::sim::destination::{Address, Happened};
-use crate::sim::journal::Event;
+use crate::sim::connections::ConnectionEvent;
+use crate::sim::journal::SimEvent;
 use crate::sim::relay::Relay;
+use crate::sim::tcp_destination::{Address, DestinationEvent};
 
 impl Relay {
-    pub(super) fn take_happening(&mut self, happened: Happened) {
+    pub(super) fn handle_destination(&mut self, event: DestinationEvent) {
         let now = clock::now();
-        match happened {
-            Happened::Connected => {
+        match event {
+            DestinationEvent::Connected => {
                 self.note_dial(None, None);
                 self.with_agent(|agent| agent.destination_connected(now));
             }
-            Happened::Failed(why) => {
+            DestinationEvent::Failed(why) => {
                 self.note_dial(None, Some(why.clone()));
                 self.with_agent(|agent| agent.destination_failed(now, &why));
             }
-            Happened::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
-            Happened::Eof => self.with_agent(|agent| agent.destination_eof(now)),
-            Happened::Reset => self.with_agent(|agent| agent.destination_reset(now)),
-            Happened::Wrote(count) => self.with_agent(|agent| agent.destination_wrote(now, count)),
+            DestinationEvent::Data(data) => self.with_agent(|agent| agent.destination_data(now, &data)),
+            DestinationEvent::Eof => self.with_agent(|agent| agent.destination_eof(now)),
+            DestinationEvent::Reset => self.with_agent(|agent| agent.destination_reset(now)),
+            DestinationEvent::Wrote(count) => self.with_agent(|agent| agent.destination_wrote(now, count)),
         }
     }
 
-    pub(super) fn take_news(&mut self, news: News) {
+    pub(super) fn handle_connections(&mut self, event: ConnectionEvent) {
         let now = clock::now();
-        match news {
-            News::Resolved(addresses) if addresses.is_empty() => {
+        match event {
+            ConnectionEvent::Resolved(addresses) if addresses.is_empty() => {
                 self.with_agent(|agent| agent.host_unresolved(now));
             }
-            News::Resolved(addresses) => {
+            ConnectionEvent::Resolved(addresses) => {
                 let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
                 self.with_agent(|agent| agent.host_resolved(now, &addresses));
             }
-            News::Stream(stream, happened) => self.take_stream_news(stream, happened),
+            ConnectionEvent::Stream(stream, event) => self.handle_stream(stream, event),
         }
     }
 
-    fn take_stream_news(&mut self, stream: u32, happened: Happened) {
+    fn handle_stream(&mut self, stream: u32, event: DestinationEvent) {
         let now = clock::now();
-        match happened {
-            Happened::Connected => {
+        match event {
+            DestinationEvent::Connected => {
                 self.note_dial(Some(stream), None);
                 self.with_agent(|agent| agent.stream_connected(now, stream));
             }
-            Happened::Failed(why) => {
+            DestinationEvent::Failed(why) => {
                 self.note_dial(Some(stream), Some(why));
                 self.connections.close(stream);
                 self.with_agent(|agent| agent.stream_failed(now, stream));
             }
-            Happened::Data(data) => self.with_agent(|agent| agent.stream_data(now, stream, &data)),
-            Happened::Eof => self.with_agent(|agent| agent.stream_eof(now, stream)),
-            Happened::Reset => self.with_agent(|agent| agent.stream_reset(now, stream)),
-            Happened::Wrote(count) => self.with_agent(|agent| agent.stream_wrote(now, stream, count)),
+            DestinationEvent::Data(data) => self.with_agent(|agent| agent.stream_data(now, stream, &data)),
+            DestinationEvent::Eof => self.with_agent(|agent| agent.stream_eof(now, stream)),
+            DestinationEvent::Reset => self.with_agent(|agent| agent.stream_reset(now, stream)),
+            DestinationEvent::Wrote(count) => self.with_agent(|agent| agent.stream_wrote(now, stream, count)),
         }
     }
 
-    /// Carries out what the agent asks for.
+    /// Carries out the pending actions of the agent.
     pub(super) fn perform_actions(&mut self) {
         while let Some(action) = self.with_agent(Agent::poll_stream_action) {
             self.perform_on_stream(action);
@@ -106,7 +106,7 @@ impl Relay {
         (address, self.shared.with_faults(|faults| faults.dial_delay))
     }
 
-    /// Looks a host up; one of the simulator's map leads where the map says and is harmless.
+    /// Looks a host up; a host in the simulator's configuration needs no lookup.
     fn resolve(&mut self, host: String, port: u16) {
         match self.shared.config.address_of(Some(&host), port) {
             Address::Named(host, port) => self.connections.resolve(host, port),
@@ -124,6 +124,6 @@ impl Relay {
 
     fn note_dial(&self, stream: Option<u32>, error: Option<String>) {
         let (host, port) = self.dialled.clone();
-        self.note(|session| Event::Dialed { session, stream, host, port, error });
+        self.note(|session| SimEvent::Dialed { session, stream, host, port, error });
     }
 }

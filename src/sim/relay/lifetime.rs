@@ -1,4 +1,4 @@
-//! How long the service lets a session live, and what happens when its agent dies first.
+//! The timeouts of a session, and the loss of its agent.
 
 use std::time::Instant;
 
@@ -7,12 +7,12 @@ use crate::sim::clock;
 use crate::sim::faults::AgentLoss;
 use crate::sim::relay::Relay;
 
-/// The service's words for a session without input.
+/// The service's text for a session without input.
 const IDLE: &str = "Your session timed out due to inactivity and has been terminated.";
-/// The same for one that is too old; the service's own words were not seen.
+/// The text for a session past its maximum duration; the text of the real service is not known.
 const TOO_OLD: &str = "Your session has reached its maximum duration and has been terminated.";
 
-/// What the time-outs are counted from.
+/// The times from which the timeouts are counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetime {
     started: Instant,
@@ -24,16 +24,16 @@ impl Lifetime {
         Self { started: now, last_input: now }
     }
 
-    /// Takes the news that the client did something.
+    /// Records input of the client.
     pub fn input(&mut self, now: Instant) {
         self.last_input = now;
     }
 }
 
 impl Relay {
-    /// Returns when the session is over, unless the client does something, and the text for that.
+    /// Returns when the session times out without further input, and the text for the client.
     pub(super) fn expiry(&self) -> Option<(Instant, &'static str)> {
-        if self.told {
+        if self.ended {
             return None;
         }
         let (idle, oldest) = self.shared.with_faults(|faults| (faults.idle_timeout, faults.max_duration));
@@ -42,7 +42,7 @@ impl Relay {
         [idle, oldest].into_iter().flatten().min()
     }
 
-    /// Ends the session if its time has come.
+    /// Ends the session if it has timed out.
     pub(super) fn expire(&mut self, now: Instant) {
         if let Some((at, why)) = self.expiry()
             && at <= now
@@ -51,16 +51,16 @@ impl Relay {
         }
     }
 
-    /// Ends the session from the service's side.
+    /// Ends the session for the service.
     pub(super) fn terminate(&mut self, output: String) {
         let now = clock::now();
         self.with_agent(|agent| agent.channel_closed(now));
         self.end(Status::Success, output);
     }
 
-    /// Loses the agent, as when it restarts: its connections are gone, and so is everything that it had not sent.
+    /// Stops the agent, as a restart does: its connections are closed, and its unsent data is lost.
     pub(super) fn lose_agent(&mut self, loss: AgentLoss) {
-        self.with_agent(Agent::vanish);
+        self.with_agent(Agent::crash);
         self.close_destinations();
         match loss {
             AgentLoss::Closed => self.end(Status::Failed, String::new()),

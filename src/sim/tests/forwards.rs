@@ -42,7 +42,7 @@ async fn forward(simulator: &Simulator, host: Option<&str>) -> (Client, String) 
     (client, session.id)
 }
 
-/// Reads so many bytes of smux, and returns them with the flags that came before them.
+/// Reads `length` bytes of smux; returns them and the flags that arrived before them.
 async fn read(client: &mut Client, length: usize) -> (Vec<u8>, Vec<u8>) {
     let (mut bytes, mut flags) = (Vec::new(), Vec::new());
     while bytes.len() < length {
@@ -55,8 +55,8 @@ async fn read(client: &mut Client, length: usize) -> (Vec<u8>, Vec<u8>) {
     (bytes, flags)
 }
 
-/// Carries the bytes of a pipe as a client of a multiplexed session does.
-async fn carry(mut client: Client, mut pipe: DuplexStream) {
+/// Copies bytes between a pipe and a multiplexed session.
+async fn copy(mut client: Client, mut pipe: DuplexStream) {
     let (mut sequence, mut buffer) = (0, vec![0; 16 * 1024]);
     loop {
         tokio::select! {
@@ -78,7 +78,7 @@ async fn carry(mut client: Client, mut pipe: DuplexStream) {
 }
 
 fn dials(simulator: &Simulator, wanted: impl Fn(&Option<String>) -> bool) -> usize {
-    simulator.journal().count(|event| matches!(event, Event::Dialed { error, .. } if wanted(error)))
+    simulator.journal().count(|event| matches!(event, SimEvent::Dialed { error, .. } if wanted(error)))
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_stream_is_dialled_echoed_and_closed() {
     client.send(3, payload_type::SIZE, b"{}").await;
     client.send(4, payload_type::FLAG, &flag::TERMINATE_SESSION.to_be_bytes()).await;
     assert_eq!(client.closed().await, "");
-    let dialed = Event::Dialed { session: id.clone(), stream: Some(3), host: None, port: 22, error: None };
+    let dialed = SimEvent::Dialed { session: id.clone(), stream: Some(3), host: None, port: 22, error: None };
     assert_eq!(simulator.journal().count(|event| *event == dialed), 1);
     let record = simulator.record(&id).unwrap();
     assert_eq!((record.streams_opened, record.sizes, record.nops), (1, 1, 0));
@@ -117,34 +117,34 @@ async fn a_refused_port_is_a_flag_and_a_fin_and_the_session_goes_on() {
 async fn a_slow_dial_holds_up_the_streams_behind_it() {
     let simulator = simulator(|config| config.faults.dial_delay = Duration::from_secs(3600)).await;
     let (mut client, id) = forward(&simulator, None).await;
-    client.send_surely(1, &SYN_3).await;
+    client.send_until_acknowledged(1, &SYN_3).await;
     simulator.change_faults(|faults| faults.dial_delay = Duration::ZERO);
-    client.send_surely(2, &[1, 0, 0, 0, 5, 0, 0, 0]).await;
+    client.send_until_acknowledged(2, &[1, 0, 0, 0, 5, 0, 0, 0]).await;
     assert_eq!((simulator.record(&id).unwrap().streams_opened, dials(&simulator, |_| true)), (2, 0));
     client.send(3, payload_type::FLAG, &flag::TERMINATE_SESSION.to_be_bytes()).await;
     assert_eq!(client.closed().await, "");
 }
 
 #[tokio::test]
-async fn a_host_is_mapped_or_looked_up_or_leads_nowhere() {
+async fn a_host_is_mapped_or_looked_up_or_not_found() {
     let echo = echo_server().await;
     let simulator = simulator(|config| config.hosts = HashMap::from([(("db".to_owned(), 22), echo)])).await;
     let (mut client, id) = forward(&simulator, Some("db")).await;
-    client.send_surely(1, &SYN_3).await;
+    client.send_until_acknowledged(1, &SYN_3).await;
     client.send(2, payload_type::OUTPUT, &psh_3(b"x")).await;
     assert_eq!(read(&mut client, 9).await.0, psh_3(b"x"));
     let host = Some("db".to_owned());
-    let dialed = Event::Dialed { session: id, stream: Some(3), host, port: 22, error: None };
+    let dialed = SimEvent::Dialed { session: id, stream: Some(3), host, port: 22, error: None };
     assert_eq!(simulator.journal().count(|event| *event == dialed), 1);
 
     let (mut client, _) = forward(&simulator, Some("db.invalid")).await;
-    client.send_surely(1, &SYN_3).await;
+    client.send_until_acknowledged(1, &SYN_3).await;
     assert_eq!(read(&mut client, 8).await, (FIN_3.to_vec(), vec![3]));
     assert_eq!(dials(&simulator, Option::is_none), 1);
 }
 
 #[tokio::test]
-async fn an_agent_of_another_version_forwards_otherwise() {
+async fn agents_of_other_versions_forward_differently() {
     let simulator = simulator(|_| ()).await;
     simulator.change_agent(|agent| agent.agent_version = "3.3.4851.0".to_owned());
     let session = start_forward(&simulator, Some("127.0.0.1")).await;
@@ -153,9 +153,11 @@ async fn an_agent_of_another_version_forwards_otherwise() {
     assert_eq!(client.closed().await, "Forwarding to IP address 127.0.0.1 is forbidden.");
 
     simulator.change_agent(|agent| agent.agent_version = "3.0.196.0".to_owned());
-    let (mut client, id) = forward(&simulator, Some("nobody.invalid")).await;
-    client.send_surely(1, b"plain bytes").await;
-    simulator.wait_for(|event| matches!(event, Event::Reached { step: Step::AgentOutput, .. })).await;
+    let (mut client, id) = forward(&simulator, Some("unused.invalid")).await;
+    client.send_until_acknowledged(1, b"plain bytes").await;
+    simulator
+        .wait_for(|event| matches!(event, SimEvent::Reached { step: SessionStep::AgentOutput, .. }))
+        .await;
     let record = simulator.record(&id).unwrap();
     assert_eq!((record.streams_opened, record.bytes_written), (0, 11));
 }
@@ -172,7 +174,8 @@ async fn a_basic_session_dials_again_for_the_next_data() {
     let (mut client, _) = forward(&simulator, None).await;
     for sequence in [1, 2] {
         let accepted = async { listener.accept().await.unwrap().0 };
-        let (mut destination, ()) = tokio::join!(accepted, client.send_surely(sequence, b"hello"));
+        let (mut destination, ()) =
+            tokio::join!(accepted, client.send_until_acknowledged(sequence, b"hello"));
         let mut received = [0; 5];
         destination.read_exact(&mut received).await.unwrap();
         destination.write_all(b"bye").await.unwrap();
@@ -189,7 +192,7 @@ async fn a_hundred_streams_of_another_implementation_of_smux_are_echoed() {
     let simulator = simulator(|config| config.agent = AgentConfig::default().unpaced()).await;
     let (client, id) = forward(&simulator, None).await;
     let (near, far) = tokio::io::duplex(8 << 20);
-    tokio::spawn(carry(client, far));
+    tokio::spawn(copy(client, far));
     let (connector, _acceptor, worker) = MuxBuilder::client().with_connection(near).build();
     tokio::spawn(worker);
     let mut streams = tokio::task::JoinSet::new();
@@ -202,7 +205,7 @@ async fn a_hundred_streams_of_another_implementation_of_smux_are_echoed() {
             stream.read_exact(&mut back).await.unwrap();
             assert!(back == data, "stream {number}");
             stream.shutdown().await.unwrap();
-            assert_eq!(stream.read(&mut back).await.unwrap(), 0, "its FIN is answered by one");
+            assert_eq!(stream.read(&mut back).await.unwrap(), 0, "a FIN is answered by a FIN");
         });
     }
     while let Some(finished) = streams.join_next().await {

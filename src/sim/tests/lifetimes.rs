@@ -1,4 +1,4 @@
-//! The ends that nobody asked for: time-outs of the service and the death of the agent.
+//! Timeouts of the service and the loss of the agent.
 
 use super::*;
 use crate::sim::faults::AgentLoss;
@@ -6,7 +6,7 @@ use crate::sim::faults::AgentLoss;
 const BRIEF: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn a_session_without_input_ends_in_the_services_words() {
+async fn a_session_without_input_ends_with_the_text_of_the_service() {
     let simulator = simulator(|config| config.faults.idle_timeout = Some(BRIEF)).await;
     let session = start(&simulator).await;
     let mut client = Client::open(&simulator, &session).await;
@@ -16,7 +16,7 @@ async fn a_session_without_input_ends_in_the_services_words() {
 }
 
 #[tokio::test]
-async fn input_of_any_kind_defers_the_end_but_not_beyond_the_longest_duration() {
+async fn any_input_defers_the_timeout_but_not_the_maximum_duration() {
     let simulator = simulator(|_| ()).await;
     let session = start(&simulator).await;
     let mut client = Client::open(&simulator, &session).await;
@@ -37,20 +37,20 @@ async fn input_of_any_kind_defers_the_end_but_not_beyond_the_longest_duration() 
 }
 
 #[tokio::test]
-async fn a_dead_agent_ends_the_session_or_leaves_it_silent() {
+async fn a_lost_agent_ends_the_session_or_leaves_it_without_answers() {
     let simulator = simulator(|_| ()).await;
     for loss in [AgentLoss::Closed, AgentLoss::Silent] {
         let session = start(&simulator).await;
         let mut client = Client::open(&simulator, &session).await;
         client.handshake().await;
-        client.send_surely(1, b"hello").await;
+        client.send_until_acknowledged(1, b"hello").await;
         simulator.lose_agent(&session.id, loss);
         match loss {
             AgentLoss::Closed => assert_eq!(client.closed().await, ""),
             AgentLoss::Silent => {
-                client.send(2, payload_type::OUTPUT, b"anybody there?").await;
+                client.send(2, payload_type::OUTPUT, b"no answer").await;
                 let waited = tokio::time::timeout(BRIEF, client.acknowledgement(2));
-                assert!(waited.await.is_err(), "nobody is there");
+                assert!(waited.await.is_err(), "the agent is lost");
                 assert_eq!(simulator.open_sessions().len(), 1);
             }
         }

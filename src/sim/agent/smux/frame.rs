@@ -1,39 +1,39 @@
-//! The smux frame: a header of eight little-endian bytes, and data after it if it is a push.
+//! The smux frame: an eight-byte little-endian header, followed by data if the command is PSH.
 
 use bytes::{BufMut, BytesMut};
 
-/// Bytes of a header.
+/// The length of a header in bytes.
 pub const HEADER_LENGTH: usize = 8;
-/// The most data that the agent puts into one frame; it takes up to 65,535 bytes.
+/// The most data that the agent sends in one frame; it receives up to 65,535 bytes.
 pub const MOST_DATA: usize = 32_768;
 
 const VERSION: u8 = 1;
 
-/// What a frame does.
+/// The command of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum SmuxCommand {
     /// Opens a stream.
     Syn,
     /// Closes a stream.
     Fin,
     /// Carries data of a stream.
     Psh,
-    /// Nothing; it keeps the session alive.
+    /// Keeps the session alive.
     Nop,
 }
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// What the frame does.
-    pub command: Command,
-    /// How much data follows; only that of a push is read.
+pub struct SmuxHeader {
+    /// The command.
+    pub command: SmuxCommand,
+    /// The length of the data; only that of a PSH is read.
     pub length: u16,
     /// The stream; 0 for a NOP.
     pub stream: u32,
 }
 
-/// A header that no peer of this version sends; the session cannot go on after it.
+/// A header that is not smux version 1; the session cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("version {version} and command {command} are not smux version 1")]
 pub struct ProtocolError {
@@ -41,7 +41,7 @@ pub struct ProtocolError {
     command: u8,
 }
 
-impl Command {
+impl SmuxCommand {
     fn code(self) -> u8 {
         match self {
             Self::Syn => 0,
@@ -52,11 +52,11 @@ impl Command {
     }
 }
 
-impl Header {
-    /// Reads a header.
+impl SmuxHeader {
+    /// Parses a header.
     ///
     /// # Errors
-    /// Another version, or a command that version 1 does not have.
+    /// The version is not 1, or the command is unknown.
     pub fn read(raw: [u8; HEADER_LENGTH]) -> Result<Self, ProtocolError> {
         let [version, command, length_low, length_high, stream @ ..] = raw;
         let error = ProtocolError { version, command };
@@ -64,10 +64,10 @@ impl Header {
             return Err(error);
         }
         let command = match command {
-            0 => Command::Syn,
-            1 => Command::Fin,
-            2 => Command::Psh,
-            3 => Command::Nop,
+            0 => SmuxCommand::Syn,
+            1 => SmuxCommand::Fin,
+            2 => SmuxCommand::Psh,
+            3 => SmuxCommand::Nop,
             4.. => return Err(error),
         };
         let length = u16::from_le_bytes([length_low, length_high]);
@@ -76,19 +76,19 @@ impl Header {
 }
 
 /// Appends a frame without data.
-pub fn write(out: &mut BytesMut, command: Command, stream: u32) {
+pub fn write(out: &mut BytesMut, command: SmuxCommand, stream: u32) {
     write_header(out, command, 0, stream);
 }
 
-/// Appends data of a stream, in as many frames as it takes.
+/// Appends data of a stream in one or more frames.
 pub fn write_data(out: &mut BytesMut, stream: u32, data: &[u8]) {
     for part in data.chunks(MOST_DATA) {
-        write_header(out, Command::Psh, part.len() as u16, stream);
+        write_header(out, SmuxCommand::Psh, part.len() as u16, stream);
         out.put_slice(part);
     }
 }
 
-fn write_header(out: &mut BytesMut, command: Command, length: u16, stream: u32) {
+fn write_header(out: &mut BytesMut, command: SmuxCommand, length: u16, stream: u32) {
     out.put_u8(VERSION);
     out.put_u8(command.code());
     out.put_u16_le(length);
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn vector_5_the_four_frames() {
-        assert_eq!(written(|out| write(out, Command::Syn, 3)), hex("01 00 00 00 03 00 00 00"));
+        assert_eq!(written(|out| write(out, SmuxCommand::Syn, 3)), hex("01 00 00 00 03 00 00 00"));
         assert_eq!(written(|out| write_data(out, 3, b"GET")), hex("01 02 03 00 03 00 00 00 47 45 54"));
-        assert_eq!(written(|out| write(out, Command::Fin, 3)), hex("01 01 00 00 03 00 00 00"));
-        assert_eq!(written(|out| write(out, Command::Nop, 0)), hex("01 03 00 00 00 00 00 00"));
+        assert_eq!(written(|out| write(out, SmuxCommand::Fin, 3)), hex("01 01 00 00 03 00 00 00"));
+        assert_eq!(written(|out| write(out, SmuxCommand::Nop, 0)), hex("01 03 00 00 00 00 00 00"));
     }
 
     #[test]
@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_what_is_not_version_1_is_refused() {
-        let read = |text| Header::read(hex(text).try_into().unwrap());
-        let header = Header { command: Command::Psh, length: 65_535, stream: 0x0403_0201 };
+    fn headers_of_other_versions_or_commands_are_errors() {
+        let read = |text| SmuxHeader::read(hex(text).try_into().unwrap());
+        let header = SmuxHeader { command: SmuxCommand::Psh, length: 65_535, stream: 0x0403_0201 };
         assert_eq!(read("01 02 ff ff 01 02 03 04"), Ok(header));
         assert_eq!(read("02 02 00 00 03 00 00 00"), Err(ProtocolError { version: 2, command: 2 }));
         assert_eq!(read("01 04 00 00 03 00 00 00"), Err(ProtocolError { version: 1, command: 4 }));

@@ -1,12 +1,12 @@
-//! The way in: the pipe between the agent's message handler and its smux reader, and the frame being read.
+//! The pipe from the agent's message handler to its smux reader, and the frame being read.
 //!
-//! The handler's write blocks while the pipe is full, which is why a message may wait here as a whole or in part.
+//! The handler's write blocks while the pipe is full, so that a message may wait here in whole or in part.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::sim::agent::smux::frame::{Command, HEADER_LENGTH, Header, ProtocolError};
+use crate::sim::agent::smux::frame::{HEADER_LENGTH, ProtocolError, SmuxCommand, SmuxHeader};
 
-/// Bytes on their way to the smux reader.
+/// The pipe to the smux reader.
 #[derive(Debug)]
 pub struct Inlet {
     capacity: usize,
@@ -15,7 +15,7 @@ pub struct Inlet {
     push: Option<Push>,
 }
 
-/// A push whose data has not arrived completely.
+/// A PSH whose data has not arrived completely.
 #[derive(Debug)]
 struct Push {
     stream: u32,
@@ -23,9 +23,9 @@ struct Push {
     data: BytesMut,
 }
 
-/// What the reader makes of the bytes that are there.
+/// A frame with its data.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Frame {
+pub enum SmuxFrame {
     /// Opens a stream.
     Syn(u32),
     /// Closes a stream.
@@ -37,7 +37,7 @@ pub enum Frame {
 }
 
 impl Inlet {
-    /// Makes an empty pipe of so many bytes.
+    /// Makes an empty pipe with this capacity in bytes.
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(HEADER_LENGTH),
@@ -47,40 +47,40 @@ impl Inlet {
         }
     }
 
-    /// Begins to write a message into the pipe; one at a time.
+    /// Starts the write of a message into the pipe; one at a time.
     pub fn offer(&mut self, message: Bytes) {
         self.blocked = message;
         self.fill();
     }
 
-    /// Says whether the last message is not completely in the pipe.
+    /// Returns whether part of the last message waits for space in the pipe.
     pub fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
     }
 
-    /// Returns the command of the next frame without taking it, if its header has arrived.
-    pub fn peek(&mut self) -> Option<Command> {
+    /// Returns the command of the next frame, if its header has arrived.
+    pub fn peek(&mut self) -> Option<SmuxCommand> {
         self.fill();
         if self.push.is_some() {
-            return Some(Command::Psh);
+            return Some(SmuxCommand::Psh);
         }
         self.header()?.ok().map(|header| header.command)
     }
 
-    /// Takes the next frame, if it has arrived.
+    /// Removes and returns the next frame, if it has arrived completely.
     ///
     /// # Errors
-    /// What arrived is not smux.
-    pub fn take(&mut self) -> Result<Option<Frame>, ProtocolError> {
+    /// The bytes are not smux.
+    pub fn take(&mut self) -> Result<Option<SmuxFrame>, ProtocolError> {
         self.fill();
         if self.push.is_none() {
             let Some(header) = self.header().transpose()? else { return Ok(None) };
             self.pipe.advance(HEADER_LENGTH);
             match header.command {
-                Command::Syn => return Ok(Some(Frame::Syn(header.stream))),
-                Command::Fin => return Ok(Some(Frame::Fin(header.stream))),
-                Command::Nop => return Ok(Some(Frame::Nop)),
-                Command::Psh => {
+                SmuxCommand::Syn => return Ok(Some(SmuxFrame::Syn(header.stream))),
+                SmuxCommand::Fin => return Ok(Some(SmuxFrame::Fin(header.stream))),
+                SmuxCommand::Nop => return Ok(Some(SmuxFrame::Nop)),
+                SmuxCommand::Psh => {
                     let length = usize::from(header.length);
                     self.push = Some(Push { stream: header.stream, length, data: BytesMut::new() });
                 }
@@ -89,7 +89,7 @@ impl Inlet {
         Ok(self.take_push())
     }
 
-    fn take_push(&mut self) -> Option<Frame> {
+    fn take_push(&mut self) -> Option<SmuxFrame> {
         let mut push = self.push.take()?;
         loop {
             let missing = push.length - push.data.len();
@@ -97,7 +97,7 @@ impl Inlet {
             push.data.extend_from_slice(&part);
             self.fill();
             if push.data.len() == push.length {
-                return Some(Frame::Psh(push.stream, push.data.freeze()));
+                return Some(SmuxFrame::Psh(push.stream, push.data.freeze()));
             }
             if self.pipe.is_empty() {
                 self.push = Some(push);
@@ -106,8 +106,8 @@ impl Inlet {
         }
     }
 
-    fn header(&self) -> Option<Result<Header, ProtocolError>> {
-        self.pipe.first_chunk::<HEADER_LENGTH>().map(|raw| Header::read(*raw))
+    fn header(&self) -> Option<Result<SmuxHeader, ProtocolError>> {
+        self.pipe.first_chunk::<HEADER_LENGTH>().map(|raw| SmuxHeader::read(*raw))
     }
 
     fn fill(&mut self) {
@@ -126,11 +126,11 @@ mod tests {
     #[test]
     fn frames_may_be_split_anywhere() {
         let expected = [
-            Frame::Syn(3),
-            Frame::Psh(3, Bytes::from_static(b"GET")),
-            Frame::Nop,
-            Frame::Psh(5, Bytes::new()),
-            Frame::Fin(3),
+            SmuxFrame::Syn(3),
+            SmuxFrame::Psh(3, Bytes::from_static(b"GET")),
+            SmuxFrame::Nop,
+            SmuxFrame::Psh(5, Bytes::new()),
+            SmuxFrame::Fin(3),
         ];
         for at in 0..WIRE.len() {
             for capacity in [8, 1000] {
@@ -149,18 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_nobody_reads_is_blocked_once_the_pipe_is_full() {
+    fn an_unread_message_is_blocked_once_the_pipe_is_full() {
         let mut inlet = Inlet::new(16);
         inlet.offer(Bytes::from_static(&WIRE[..16]));
-        assert_eq!(inlet.peek(), Some(Command::Syn));
+        assert_eq!(inlet.peek(), Some(SmuxCommand::Syn));
         assert!(!inlet.is_blocked());
         inlet.offer(Bytes::from_static(&WIRE[16..]));
-        assert_eq!(inlet.peek(), Some(Command::Syn));
+        assert_eq!(inlet.peek(), Some(SmuxCommand::Syn));
         assert!(inlet.is_blocked());
     }
 
     #[test]
-    fn what_is_not_smux_is_an_error_and_stays_in_the_way() {
+    fn bytes_that_are_not_smux_are_an_error_and_are_not_skipped() {
         let mut inlet = Inlet::new(16);
         inlet.offer(Bytes::from_static(b"SSH-2.0-x"));
         assert!(inlet.take().is_err() && inlet.take().is_err());

@@ -1,15 +1,15 @@
-//! The keep-alive of a smux session: a NOP at every interval, and the end after a time-out without any frame.
+//! The keep-alive of a smux session: a NOP every interval, and a timeout if no frame is received.
 
 use std::time::{Duration, Instant};
 
-/// The two tickers; the time-out looks at the time since its own last tick, not since the last frame.
+/// The two timers; the timeout is measured from its last tick, not from the last frame.
 #[derive(Debug)]
 pub struct KeepAlive {
     interval: Duration,
     timeout: Duration,
     next_nop: Instant,
-    next_look: Instant,
-    heard: bool,
+    next_check: Instant,
+    received: bool,
 }
 
 /// What is due.
@@ -19,31 +19,31 @@ pub enum Due {
     Nothing,
     /// A NOP is to be sent.
     Nop,
-    /// Nothing was heard for a whole time-out.
+    /// No frame was received for a whole timeout.
     TimedOut,
 }
 
 impl KeepAlive {
-    /// Starts both tickers.
+    /// Starts both timers.
     pub fn new(now: Instant, interval: Duration, timeout: Duration) -> Self {
-        Self { interval, timeout, next_nop: now + interval, next_look: now + timeout, heard: false }
+        Self { interval, timeout, next_nop: now + interval, next_check: now + timeout, received: false }
     }
 
-    /// Takes the news that a frame came.
-    pub fn hear(&mut self) {
-        self.heard = true;
+    /// Records a received frame.
+    pub fn frame_received(&mut self) {
+        self.received = true;
     }
 
-    /// Returns when to look again.
+    /// Returns when `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Instant {
-        self.next_nop.min(self.next_look)
+        self.next_nop.min(self.next_check)
     }
 
-    /// Says what is due; `reads` tells whether the reader is reading, without which nothing can be heard.
+    /// Returns what is due; `reads` is false while the reader is blocked, when no frame can be received.
     pub fn handle_timeout(&mut self, now: Instant, reads: bool) -> Due {
-        if now >= self.next_look {
-            self.next_look = now + self.timeout;
-            if !std::mem::take(&mut self.heard) && reads {
+        if now >= self.next_check {
+            self.next_check = now + self.timeout;
+            if !std::mem::take(&mut self.received) && reads {
                 return Due::TimedOut;
             }
         }
@@ -62,16 +62,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_of_a_whole_period_ends_it_unless_nobody_reads() {
+    fn no_frame_for_a_whole_timeout_ends_it_unless_the_reader_is_blocked() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut keep_alive = KeepAlive::new(start, Duration::from_secs(10), Duration::from_secs(30));
         assert_eq!(keep_alive.poll_timeout(), at(10));
         assert_eq!(keep_alive.handle_timeout(at(9), true), Due::Nothing);
         assert_eq!(keep_alive.handle_timeout(at(10), true), Due::Nop);
-        keep_alive.hear();
-        assert_eq!(keep_alive.handle_timeout(at(30), true), Due::Nop, "it heard something");
-        assert_eq!(keep_alive.handle_timeout(at(60), false), Due::Nop, "it could not hear anything");
+        keep_alive.frame_received();
+        assert_eq!(keep_alive.handle_timeout(at(30), true), Due::Nop, "a frame was received");
+        assert_eq!(keep_alive.handle_timeout(at(60), false), Due::Nop, "the reader was blocked");
         assert_eq!(keep_alive.handle_timeout(at(90), true), Due::TimedOut);
     }
 }

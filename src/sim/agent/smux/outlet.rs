@@ -1,44 +1,44 @@
-//! The way out: frames on their way into the pipe that the agent reads 1,024 bytes at a time.
+//! The pipe from the smux streams to the agent, which reads it 1,024 bytes at a time.
 //!
-//! A stream whose last frame is not completely in the pipe is blocked in its write, so that its destination is not read:
-//! at most one frame of each stream waits, and the streams take turns.
+//! A stream whose last frame is not completely in the pipe is blocked in its write, and its destination is not read. At
+//! most one frame of each stream waits, and the streams take turns.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::sim::agent::smux::frame::{self, Command};
+use crate::sim::agent::smux::frame::{self, SmuxCommand};
 
-/// Bytes on their way to the client.
+/// The pipe to the agent.
 #[derive(Debug)]
 pub struct Outlet {
     capacity: u64,
     bytes: BytesMut,
-    /// How many bytes were ever written.
+    /// The number of bytes written since the start.
     written: u64,
-    /// The streams that wait, each with the position of its frame's end.
+    /// The blocked streams, each with the position of its frame's end.
     waiting: VecDeque<(u64, u32)>,
 }
 
 impl Outlet {
-    /// Makes an empty pipe of so many bytes.
+    /// Makes an empty pipe with this capacity in bytes.
     pub fn new(capacity: usize) -> Self {
         Self { capacity: capacity as u64, bytes: BytesMut::new(), written: 0, waiting: VecDeque::new() }
     }
 
-    /// Says whether there is nothing to send.
+    /// Returns whether the pipe is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Appends a frame without data.
-    pub fn write(&mut self, command: Command, stream: u32) {
+    pub fn write(&mut self, command: SmuxCommand, stream: u32) {
         let before = self.bytes.len();
         frame::write(&mut self.bytes, command, stream);
         self.written += (self.bytes.len() - before) as u64;
     }
 
-    /// Appends data of a stream, which waits until all of it is in the pipe.
+    /// Appends data of a stream, which is blocked until all of it is in the pipe.
     pub fn write_data(&mut self, stream: u32, data: &[u8]) {
         let before = self.bytes.len();
         frame::write_data(&mut self.bytes, stream, data);
@@ -46,18 +46,18 @@ impl Outlet {
         self.waiting.push_back((self.written, stream));
     }
 
-    /// Takes at most so many bytes out of the pipe.
+    /// Removes and returns at most `limit` bytes.
     pub fn take(&mut self, limit: usize) -> Bytes {
         self.bytes.split_to(limit.min(self.bytes.len())).freeze()
     }
 
-    /// Returns the next stream whose data is in the pipe; it may write again.
+    /// Returns the next stream that may write again.
     pub fn next_unblocked(&mut self) -> Option<u32> {
         let in_pipe = self.written - self.bytes.len() as u64 + self.capacity;
         self.waiting.pop_front_if(|(end, _)| *end <= in_pipe).map(|(_, stream)| stream)
     }
 
-    /// Forgets a stream that will not write again.
+    /// Removes a stream that will not write again.
     pub fn forget(&mut self, stream: u32) {
         self.waiting.retain(|(_, waiting)| *waiting != stream);
     }

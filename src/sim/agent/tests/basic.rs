@@ -1,4 +1,4 @@
-//! Basic sessions: one connection after another, with nothing said about their ends.
+//! Basic sessions: one connection after another; their ends are not reported.
 
 use super::*;
 
@@ -17,14 +17,14 @@ fn dial() -> Action {
 }
 
 #[test]
-fn the_end_of_a_connection_is_not_told_and_the_next_data_dials_again() {
+fn the_end_of_a_connection_is_not_reported_and_the_next_data_dials_again() {
     for (agent_version, client_version) in [("3.0.196.0", "1.2.764.0"), ("3.3.987.0", "0.0.1")] {
         let mut bench = basic(agent_version, client_version);
         bench.agent.destination_data(bench.now, b"bye");
         assert_eq!(bench.next().unwrap().payload, "bye");
         bench.agent.destination_eof(bench.now);
         assert_eq!(bench.agent.poll_action(), Some(Action::CloseDestination));
-        assert_eq!((bench.next(), bench.agent.poll_action()), (None, None), "nothing is signalled");
+        assert_eq!((bench.next(), bench.agent.poll_action()), (None, None), "nothing is reported");
         bench.data(1, b"again");
         assert_eq!(bench.agent.poll_action(), Some(dial()));
         assert_eq!(bench.next(), None, "the reader is blocked by the dial");
@@ -77,7 +77,7 @@ fn data_whose_write_breaks_is_written_to_the_next_connection() {
 }
 
 #[test]
-fn a_first_dial_that_fails_is_worded_as_in_a_plain_session() {
+fn a_failed_first_dial_has_the_output_of_a_plain_session() {
     let properties = json!({ "portNumber": "22", "type": "LocalPortForwarding" });
     let mut bench = Bench::new(AgentConfig { properties, ..AgentConfig::default() });
     bench.handshake_with("0.0.1");

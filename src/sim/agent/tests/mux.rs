@@ -48,7 +48,7 @@ struct Sent {
     flags: Vec<(usize, u8)>,
 }
 
-/// A client whose messages count themselves.
+/// A client that numbers its messages.
 struct MuxBench {
     bench: Bench,
     sequence: i64,
@@ -125,7 +125,7 @@ impl MuxBench {
 
     fn acks(&mut self) -> usize {
         let frames = std::iter::from_fn(|| self.bench.next());
-        frames.filter(|frame| frame.message_type == MessageType::Acknowledge).count()
+        frames.filter(|frame| frame.message_type == MessageKind::Acknowledge).count()
     }
 
     fn record(&self) -> &Record {
@@ -172,7 +172,7 @@ fn a_refused_dial_is_a_flag_and_then_a_fin_and_the_next_stream_is_dialled() {
     agent.stream_failed(now, 3);
     assert_eq!(client.actions(), [dial(3), dial(5)]);
     assert_eq!(client.sent(), Sent { bytes: fin(3), flags: vec![(0, 3)] });
-    client.send_all(&[psh(3, b"to nobody"), fin(3)]);
+    client.send_all(&[psh(3, b"unread"), fin(3)]);
     client.connect(5);
     assert_eq!(client.actions(), [read(5)]);
     assert_eq!((client.record().streams_refused, client.record().streams[&3].fin_sent), (1, true));
@@ -250,7 +250,7 @@ fn a_full_accept_backlog_blocks_it_too() {
 }
 
 #[test]
-fn what_is_not_smux_leaves_a_half_alive_session() {
+fn bytes_that_are_not_smux_close_the_streams_but_not_the_session() {
     let mut client = MuxBench::quick();
     client.open(&[3]);
     client.send(b"GET / HTTP/1.1\r\n\r\n");
@@ -319,7 +319,7 @@ fn a_destination_is_not_read_ahead_of_a_slow_link_and_streams_take_turns() {
 fn a_pause_holds_the_streams_back() {
     let mut client = MuxBench::quick();
     client.open(&[3]);
-    client.bench.control(MessageType::PausePublication, String::new());
+    client.bench.control(MessageKind::PausePublication, String::new());
     client.data(3, b"held");
     assert_eq!(client.sent().bytes, b"");
     client.bench.acknowledge(1);
@@ -335,7 +335,7 @@ fn terminate_closes_every_stream_and_flushes() {
     client.actions();
     let sequence = client.sequence + 1;
     client.bench.flag(sequence, flag::DISCONNECT_TO_PORT);
-    assert_eq!(client.actions(), [], "it means nothing here");
+    assert_eq!(client.actions(), [], "the flag has no effect here");
     client.bench.flag(sequence + 1, flag::TERMINATE_SESSION);
     assert_eq!(client.actions(), [close(3), close(5)]);
     assert_eq!(client.bench.ended(), None, "the tail is not acknowledged");
@@ -344,7 +344,7 @@ fn terminate_closes_every_stream_and_flushes() {
 }
 
 #[test]
-fn a_session_of_an_old_client_is_kept_alive_and_ends_in_silence() {
+fn a_session_of_an_old_client_is_kept_alive_and_times_out() {
     let mut bench = Bench::new(AgentConfig { properties: forward(""), ..AgentConfig::default() });
     bench.handshake_with("1.2.331.0");
     bench.data(1, &NOP);
@@ -362,7 +362,7 @@ fn a_session_of_an_old_client_is_kept_alive_and_ends_in_silence() {
 }
 
 #[test]
-fn a_name_is_looked_up_once_and_one_that_leads_nowhere_fails_every_stream() {
+fn a_host_is_looked_up_once_and_if_it_is_not_found_every_stream_fails() {
     let resolve = StreamAction::Resolve { host: "db".to_owned(), port: 80 };
     let config = AgentConfig { properties: forward("db"), ..AgentConfig::default() };
     let mut client = MuxBench::new(config.clone());
@@ -385,7 +385,7 @@ fn a_name_is_looked_up_once_and_one_that_leads_nowhere_fails_every_stream() {
 }
 
 #[test]
-fn a_name_that_leads_to_a_forbidden_address_fails_the_session() {
+fn a_host_with_a_forbidden_address_fails_the_session() {
     let mut client = MuxBench::new(AgentConfig { properties: forward("db"), ..AgentConfig::default() });
     let (agent, now) = client.agent();
     agent.host_resolved(now, &[IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254))]);
@@ -394,47 +394,47 @@ fn a_name_that_leads_to_a_forbidden_address_fails_the_session() {
 }
 
 #[test]
-fn an_agent_that_vanishes_says_nothing() {
+fn an_agent_that_crashes_sends_nothing() {
     let mut client = MuxBench::quick();
     client.open(&[3]);
     client.data(3, b"lost");
-    client.bench.agent.vanish();
+    client.bench.agent.crash();
     client.send(syn(5));
     client.bench.wait(5_000);
     assert_eq!((client.actions(), client.bench.next(), client.bench.ended()), (Vec::new(), None, None));
 }
 
-/// The destinations of a session, which do what they are asked to in any order.
+/// The destinations of a session, which carry out requests in any order.
 #[derive(Default)]
 struct Destinations {
-    asked: Vec<StreamAction>,
+    requested: Vec<StreamAction>,
     received: std::collections::BTreeMap<u32, Vec<u8>>,
     closed: Vec<u32>,
 }
 
 impl Destinations {
-    /// Does one of the things that were asked for, or part of it.
-    fn act(&mut self, client: &mut MuxBench, dice: &mut Dice) {
-        self.asked.extend(client.actions());
-        if self.asked.is_empty() {
+    /// Carries out one request, or part of it.
+    fn act(&mut self, client: &mut MuxBench, rng: &mut Rng) {
+        self.requested.extend(client.actions());
+        if self.requested.is_empty() {
             return;
         }
-        let at = dice.below(self.asked.len() as u64) as usize;
-        match self.asked.swap_remove(at) {
+        let at = rng.below(self.requested.len() as u64) as usize;
+        match self.requested.swap_remove(at) {
             StreamAction::Resolve { .. } => panic!("there is no host"),
             StreamAction::Dial { stream, .. } => client.connect(stream),
             StreamAction::Read { stream, .. } => client.data(stream, &[stream as u8; 700]),
             StreamAction::Write { stream, bytes } => {
-                let count = 1 + dice.below(bytes.len() as u64) as usize;
+                let count = 1 + rng.below(bytes.len() as u64) as usize;
                 self.received.entry(stream).or_default().extend_from_slice(&bytes[..count]);
                 if count < bytes.len() {
-                    self.asked.push(StreamAction::Write { stream, bytes: bytes.slice(count..) });
+                    self.requested.push(StreamAction::Write { stream, bytes: bytes.slice(count..) });
                 }
                 client.wrote(stream, count);
             }
             StreamAction::Close { stream } => {
                 self.closed.push(stream);
-                self.asked.retain(|action| {
+                self.requested.retain(|action| {
                     !matches!(action, StreamAction::Read { stream: other, .. }
                         | StreamAction::Write { stream: other, .. } if *other == stream)
                 });
@@ -444,9 +444,9 @@ impl Destinations {
 }
 
 #[test]
-fn whatever_the_order_every_destination_gets_its_bytes_and_every_stream_its_fin() {
+fn in_any_order_every_destination_gets_its_bytes_and_every_stream_its_fin() {
     for seed in 0..50 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut config = AgentConfig::default().unpaced();
         (config.mux.receive_buffer, config.mux.pipe) = (4_000, 100);
         let mut client = MuxBench::new(config);
@@ -454,22 +454,22 @@ fn whatever_the_order_every_destination_gets_its_bytes_and_every_stream_its_fin(
         let mut wire: Vec<u8> = ids.iter().flat_map(|id| syn(*id)).collect();
         let mut expected = std::collections::BTreeMap::<u32, Vec<u8>>::new();
         for _ in 0..60 {
-            let id = ids[dice.below(6) as usize];
-            let data: Vec<u8> = (0..=dice.below(900)).map(|_| dice.below(256) as u8).collect();
+            let id = ids[rng.below(6) as usize];
+            let data: Vec<u8> = (0..=rng.below(900)).map(|_| rng.below(256) as u8).collect();
             wire.extend(psh(id, &data));
             expected.entry(u32::from(id)).or_default().extend(data);
         }
         wire.extend(ids.iter().flat_map(|id| fin(*id)));
         let mut destinations = Destinations::default();
         while !wire.is_empty() {
-            let length = (1 + dice.below(1500) as usize).min(wire.len());
+            let length = (1 + rng.below(1500) as usize).min(wire.len());
             client.send(wire.drain(..length).collect::<Vec<_>>());
-            for _ in 0..dice.below(8) {
-                destinations.act(&mut client, &mut dice);
+            for _ in 0..rng.below(8) {
+                destinations.act(&mut client, &mut rng);
             }
         }
         for _ in 0..20_000 {
-            destinations.act(&mut client, &mut dice);
+            destinations.act(&mut client, &mut rng);
         }
         assert!(destinations.received == expected, "seed {seed}");
         destinations.closed.sort_unstable();

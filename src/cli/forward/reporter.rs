@@ -1,0 +1,210 @@
+//! What `forward` prints while it runs: lines for people on standard error, JSON lines for programs on standard output, and
+//! on a terminal a live line with the traffic.
+
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, stderr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::config::Verbosity;
+use crate::forward::plan::PlannedForward;
+use crate::forward::{ForwardEvent, Traffic};
+use crate::session;
+
+use super::super::args::ForwardArgs;
+use super::super::connect::link_text;
+use super::super::report::{ExitKind, Report};
+use super::super::stderr::print_note;
+use super::json_lines::JsonLines;
+
+/// How often the live line changes.
+const LIVE: Duration = Duration::from_millis(500);
+
+/// Where the events of all forwards are reported.
+pub(super) struct Reporter {
+    is_quiet: bool,
+    lines: RefCell<Option<JsonLines>>,
+    live: Option<ProgressBar>,
+}
+
+/// A listener as it is reported.
+#[derive(Clone, Debug)]
+pub(super) struct Listening {
+    /// Its address or path.
+    pub local: String,
+    /// The destination of its connections.
+    pub remote: String,
+    /// The target.
+    pub target: String,
+}
+
+impl Listening {
+    /// Returns the line of `--json` and `--ready-fd`, without its end.
+    pub fn to_json(&self) -> Value {
+        json!({ "event": "listening", "local": self.local, "remote": self.remote })
+    }
+}
+
+impl Reporter {
+    /// Prints for people unless `-q` was given, and for programs if `--json` was.
+    pub fn new(verbosity: Verbosity, args: &ForwardArgs) -> Rc<Self> {
+        let is_quiet = verbosity == Verbosity::Quiet;
+        // With `--exec` the terminal is the command's.
+        let has_live = verbosity == Verbosity::Normal && stderr().is_terminal() && args.exec.is_none();
+        let live = has_live.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style =
+                ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.with_style(style)
+        });
+        let lines = RefCell::new(args.json.then(JsonLines::start));
+        Rc::new(Self { is_quiet, lines, live })
+    }
+
+    /// Prints a line for people.
+    pub fn say(&self, text: &str) {
+        if self.is_quiet {
+            return;
+        }
+        match &self.live {
+            Some(live) => live.suspend(|| print_note(text)),
+            None => print_note(text),
+        }
+    }
+
+    /// Reports a listener.
+    pub fn listening(&self, listening: &Listening) {
+        let Listening { local, remote, target } = listening;
+        self.say(&format!("listening on {local}, forwarding to {remote} through {target}"));
+        self.program(listening.to_json());
+    }
+
+    /// Reports an event of a forward.
+    pub fn event(&self, planned: &PlannedForward, event: &ForwardEvent) {
+        let remote = planned.remote();
+        match event {
+            ForwardEvent::Refused { from } => {
+                let target = planned.target();
+                let text =
+                    format!("connection from {from}: {remote} refused it, or {target} cannot reach it");
+                self.failed(&text, &Report::new(ExitKind::RemotePort, ""), &remote);
+            }
+            ForwardEvent::TimedOut { from, after } => {
+                let (target, after) = (planned.target(), after.as_secs());
+                let text = format!("connection from {from}: no session to {target} within {after} s");
+                self.failed(&text, &Report::new(ExitKind::TimedOut, ""), &remote);
+            }
+            ForwardEvent::SessionFailed { error, connections } => {
+                let report = Report::from(&**error);
+                let text = format!("{remote}: {}{}", report.cause(), reset(*connections));
+                self.failed(&text, &report, &remote);
+            }
+            ForwardEvent::DialFailed { from, to, error } => {
+                let report = Report::from(&**error);
+                let text = format!("connection from {from}: {}", report.cause());
+                self.failed(&text, &report, &format!("{}:{}", to.host, to.port));
+            }
+            ForwardEvent::NameFailed { error } => {
+                let report = Report::from(&**error);
+                self.failed(&format!("{}: {}", planned.target(), report.cause()), &report, &remote);
+            }
+            ForwardEvent::Session(note) => self.session(note),
+        }
+    }
+
+    fn failed(&self, text: &str, report: &Report, remote: &str) {
+        tracing::info!("{text}");
+        self.say(text);
+        report.hints().for_each(|hint| self.say(&format!("hint: {hint}")));
+        let exit = report.exit().code();
+        self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
+    }
+
+    /// Reports to programs that the command ends; its caller prints the report for people.
+    pub fn ended(&self, report: &Report) {
+        let exit = report.exit().code();
+        self.program(json!({ "event": "failed", "remote": null, "cause": report.cause(), "exit": exit }));
+    }
+
+    /// Prints what happens to the link of a session, on a terminal only; the log has its own lines about it.
+    fn session(&self, note: &session::Notice) {
+        if let Some(text) = link_text(note).filter(|_| stderr().is_terminal()) {
+            self.say(&text);
+        }
+    }
+
+    fn program(&self, line: Value) {
+        if let Some(lines) = &*self.lines.borrow() {
+            lines.print(line);
+        }
+    }
+
+    /// Updates the live line; never returns.
+    pub async fn show(&self, traffic: &Traffic) {
+        let Some(live) = &self.live else { return std::future::pending().await };
+        let last = Cell::new((Instant::now(), traffic.sent.get(), traffic.received.get()));
+        loop {
+            tokio::time::sleep(LIVE).await;
+            let (then, sent, received) = last.get();
+            let seconds = then.elapsed().as_secs_f64().max(f64::EPSILON);
+            let rate = |now: u64, before: u64| shown(now.wrapping_sub(before) as f64 / seconds);
+            live.set_message(format!(
+                "{} open, {}/s up, {}/s down",
+                traffic.connections.get(),
+                rate(traffic.sent.get(), sent),
+                rate(traffic.received.get(), received),
+            ));
+            live.tick();
+            last.set((Instant::now(), traffic.sent.get(), traffic.received.get()));
+        }
+    }
+
+    /// Removes the live line and ends the JSON lines.
+    pub fn finish(&self) {
+        if let Some(lines) = self.lines.take() {
+            lines.finish();
+        }
+        if let Some(live) = &self.live {
+            live.finish_and_clear();
+        }
+    }
+}
+
+/// Words how many connections a lost session has reset.
+fn reset(connections: usize) -> String {
+    match connections {
+        0 => String::new(),
+        1 => "; 1 connection was reset".to_owned(),
+        many => format!("; {many} connections were reset"),
+    }
+}
+
+/// Formats a number of bytes for the live line.
+fn shown(bytes: f64) -> String {
+    match bytes {
+        small if small < 1e3 => format!("{small:.0} B"),
+        medium if medium < 1e6 => format!("{:.1} kB", medium / 1e3),
+        large => format!("{:.1} MB", large / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_units() {
+        assert_eq!([0.0, 999.0, 1500.0, 2_340_000.0].map(shown), ["0 B", "999 B", "1.5 kB", "2.3 MB"]);
+    }
+
+    #[test]
+    fn a_listener_is_one_json_object() {
+        let [local, remote, target] = ["127.0.0.1:1", "db:3306", "bastion"].map(str::to_owned);
+        let line = Listening { local, remote, target }.to_json().to_string();
+        assert_eq!(line, r#"{"event":"listening","local":"127.0.0.1:1","remote":"db:3306"}"#);
+    }
+}

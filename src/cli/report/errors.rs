@@ -1,0 +1,469 @@
+//! Typed errors as what the user reads: the exit code, the cause, the hints. A hint is an imperative that can be typed.
+
+use crate::aws::{ApiError, Meaning};
+use crate::channel::Refusal;
+use crate::config::ConfigError;
+use crate::forward::plan::PlanError;
+use crate::forward::registry::FatalFailure;
+use crate::jump::JumpError;
+use crate::jump::openssh::OpenSshError;
+use crate::names::ecs::EcsError;
+use crate::names::lookup::LookupError;
+use crate::names::{Candidate, Destination, ResolveError, Target, TargetError};
+use crate::reach::{ReachError, SessionEnd};
+use crate::route::RouteError;
+use crate::session::{SessionError, Step};
+use crate::transport::DialError;
+
+use super::{ExitKind, Report};
+
+const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
+const ELSEWHERE: &str =
+    "if it is in another region or account, use `NAME--REGION`, `--region` or `--profile`";
+const CERTIFICATE: &str =
+    "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
+const NETWORK: &str = "check the network, `HTTPS_PROXY` and the endpoint settings";
+const INSTANCE_PROFILE: &str =
+    "check that its role has `AmazonSSMManagedInstanceCore` and its subnet a route to Systems Manager";
+
+impl From<&ReachError> for Report {
+    fn from(error: &ReachError) -> Self {
+        match error {
+            ReachError::Aws(error) => of_api(error, None),
+            ReachError::Lookup { error, region } => of_lookup(error, region),
+            ReachError::LookupTimedOut { .. } => Self::new(ExitKind::TimedOut, error.to_string())
+                .hint(NETWORK)
+                .hint("use an id (`i-…`): it is not looked up"),
+            ReachError::Stopped { destination, target, region } => of_stopped(destination, target, region),
+            ReachError::HopSettings(error) => of_ssh_config(error),
+            ReachError::Session { error, to } => of_session(error, to),
+            ReachError::Hop(error) => of_jump(error),
+        }
+    }
+}
+
+impl From<ReachError> for Report {
+    fn from(error: ReachError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<FatalFailure> for Report {
+    fn from(failure: FatalFailure) -> Self {
+        Self::from(&*failure.error)
+    }
+}
+
+fn of_ssh_config(error: &OpenSshError) -> Report {
+    Report::new(ExitKind::Configuration, error.to_string())
+}
+
+fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
+    let whole = failure.to_string();
+    match failure {
+        SessionError::Api(error) => of_api(error, to.target.as_ref()),
+        SessionError::Host(_) => Report::new(ExitKind::Failure, whole)
+            .hint("for your own endpoint, set `AWS_ENDPOINT_URL_SSMMESSAGES` to its URL"),
+        SessionError::Dial(error) => of_dial(error),
+        SessionError::TimedOut { step, .. } => Report::new(ExitKind::TimedOut, whole).hint(step_hint(*step)),
+        SessionError::Lost { suspected_size: Some(_), .. } => {
+            Report::new(ExitKind::Lost, whole).hint(SMALLER_MESSAGES)
+        }
+        SessionError::Lost { suspected_size: None, .. } => Report::new(ExitKind::Lost, whole),
+        SessionError::RemotePort(text) => of_remote_port(text, to),
+        SessionError::Ended { reason, suspected_size } => {
+            of_end(whole, reason, *suspected_size, to.is_forward)
+        }
+        SessionError::Refused(Refusal::Encryption { .. }) => Report::new(ExitKind::Encryption, whole),
+        SessionError::Refused(Refusal::IgnoresHost(_)) => {
+            Report::new(ExitKind::RemotePort, whole).hint("update the agent to 3.1.1188.0 or later")
+        }
+        SessionError::Mux(_) => Report::new(ExitKind::Failure, whole)
+            .hint("this is a bug in fumidai or in the agent; please report it"),
+        SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
+        | SessionError::NotAPort => Report::new(ExitKind::Failure, whole)
+            .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
+        SessionError::Stdio { .. } => Report::new(ExitKind::Failure, whole),
+        SessionError::Panic(_) => {
+            Report::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
+        }
+    }
+}
+
+fn of_remote_port(text: &str, to: &SessionEnd) -> Report {
+    let SessionEnd { machine, port, .. } = to;
+    let cause = format!("port {port} of `{machine}` cannot be reached: {text}");
+    let report = Report::new(ExitKind::RemotePort, cause);
+    match &to.through {
+        Some(hop) => report
+            .hint(format!("check that something listens on port {port} there"))
+            .hint(format!("check that `{hop}` can reach it")),
+        None => report.hint(format!("check that something listens on port {port} there")),
+    }
+}
+
+fn of_jump(error: &JumpError) -> Report {
+    let whole = error.to_string();
+    match error {
+        JumpError::Auth(failure) => {
+            let report = Report::new(ExitKind::SshAuth, whole);
+            let report = failure.problems.iter().fold(report, |report, one| report.detail(one.to_string()));
+            report.hint(match &failure.disconnected {
+                Some(_) => "set `IdentitiesOnly yes` for the hop in ssh_config, so that fewer keys are tried",
+                None => "run `ssh -v` to the hop to see the keys that it is offered",
+            })
+        }
+        JumpError::HostKeyUnknown { facts } => Report::new(ExitKind::SshAuth, whole).hint(format!(
+            "compare it, then log in to `{}` by ssh once, or set `StrictHostKeyChecking accept-new` for it",
+            facts.hop
+        )),
+        JumpError::HostKeyChanged { facts, .. } => Report::new(ExitKind::SshAuth, whole)
+            .hint("ask the administrator of the hop: the connection may be intercepted")
+            .hint(format!("if the hop was reinstalled, run `ssh-keygen -R {}`", shell_word(&facts.host))),
+        JumpError::HostKeyRevoked { .. } => {
+            Report::new(ExitKind::SshAuth, whole).hint("do not connect; ask the administrator of the hop")
+        }
+        JumpError::HostKeyRefused { .. } => Report::new(ExitKind::SshAuth, whole)
+            .hint("check `HostKeyAlgorithms`, `RequiredRSASize` and `RevokedHostKeys` in ssh_config"),
+        JumpError::HostCertificate { .. } => {
+            Report::new(ExitKind::SshAuth, whole).hint("ask who signs the host keys")
+        }
+        JumpError::ChannelRefused { hop, host, port, .. } => Report::new(ExitKind::RemotePort, whole)
+            .hint(format!("check that `{hop}` can reach {host}:{port}"))
+            .hint(format!("check that `AllowTcpForwarding` is on in the sshd_config of `{hop}`")),
+        JumpError::Protocol { .. } => {
+            Report::new(ExitKind::Failure, whole).hint("check that sshd listens on that port")
+        }
+        JumpError::Io { .. } | JumpError::Ended { .. } => Report::new(ExitKind::Lost, whole),
+        JumpError::Timeout { .. } => {
+            Report::new(ExitKind::TimedOut, whole).hint("use `--connect-timeout` to wait longer")
+        }
+    }
+}
+
+fn of_api(error: &ApiError, target: Option<&Target>) -> Report {
+    let whole = error.to_string();
+    match error.meaning() {
+        Meaning::Settings if matches!(error, ApiError::NoRegion) => {
+            Report::new(ExitKind::Configuration, whole)
+                .hint("set `--region`, `AWS_REGION`, or `region` in the AWS profile or the config file")
+        }
+        Meaning::Settings => Report::new(ExitKind::Configuration, whole)
+            .hint("check `AWS_CA_BUNDLE`, and `ca_bundle` in the AWS profile"),
+        Meaning::Credentials => Report::new(ExitKind::Credentials, whole).hint(credentials_hint(error)),
+        Meaning::AccessDenied => Report::new(ExitKind::AccessDenied, whole)
+            .hint("ask for the permission that the message names; contrib/iam has the least policy"),
+        Meaning::TargetNotConnected => {
+            let doubt = target.and_then(Target::unusual_form);
+            Report::new(ExitKind::NotConnected, whole)
+                .hint("check that the instance runs, its agent is online, and account and region are right")
+                .hint(doubt.unwrap_or_else(|| INSTANCE_PROFILE.to_owned()))
+        }
+        Meaning::Transient => of_transient(error, whole),
+        Meaning::Other if error.has_code("InvalidDocument") => Report::new(ExitKind::Failure, whole)
+            .hint("`--document` must name a session document of this account and region"),
+        Meaning::Other
+            if error.has_code("ClusterNotFoundException") || error.has_code("ServiceNotFoundException") =>
+        {
+            Report::new(ExitKind::NotFound, whole).hint(ELSEWHERE)
+        }
+        Meaning::DoesNotExist | Meaning::Other => Report::new(ExitKind::Failure, whole),
+    }
+}
+
+fn of_transient(error: &ApiError, whole: String) -> Report {
+    if matches!(error, ApiError::Service { .. }) {
+        return Report::new(ExitKind::Failure, whole).hint("four attempts failed; try again later");
+    }
+    if matches!(error, ApiError::Certificate { .. }) {
+        return Report::new(ExitKind::Failure, whole).hint(CERTIFICATE);
+    }
+    let timed_out = matches!(error, ApiError::Timeout { .. });
+    Report::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole).hint(NETWORK)
+}
+
+fn of_lookup(error: &LookupError, region: &str) -> Report {
+    let whole = error.to_string();
+    match error {
+        LookupError::Api(error) => of_api(error, None),
+        LookupError::Ecs(error) => of_ecs(error),
+        LookupError::Denied { .. } => Report::new(ExitKind::AccessDenied, whole)
+            .hint("allow `ec2:DescribeInstances` or `ssm:DescribeInstanceInformation`")
+            .hint("use an id (`i-…` or `mi-…`): it needs neither"),
+        LookupError::Resolve { error: ResolveError::Ambiguous { candidates, .. }, .. } => {
+            let report = Report::new(ExitKind::Ambiguous, format!("{whole} in {region}"))
+                .hint("use the id of the one that you mean");
+            candidates.iter().fold(report, |report, one| report.detail(candidate_line(one)))
+        }
+        LookupError::Resolve { error: ResolveError::NotFound { near, .. }, unseen } => {
+            let mut report = Report::new(ExitKind::NotFound, format!("{whole} in {region}"));
+            if !near.is_empty() {
+                let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                report = report.hint(format!("did you mean {}?", near.join(", ")));
+            }
+            report.hint(match unseen {
+                Some(error) => format!("the search was incomplete: {error}"),
+                None => ELSEWHERE.to_owned(),
+            })
+        }
+    }
+}
+
+fn of_ecs(error: &EcsError) -> Report {
+    let whole = error.to_string();
+    match error {
+        EcsError::NoSuchTask { .. } => Report::new(ExitKind::NotFound, whole).hint(ELSEWHERE),
+        EcsError::NoSuchContainer { known, .. } => {
+            Report::new(ExitKind::NotFound, whole).hint(format!("use one of {}", known.join(", ")))
+        }
+        EcsError::WhichContainer { known, .. } => {
+            let report = Report::new(ExitKind::Ambiguous, whole)
+                .hint("name the container: `ecs:CLUSTER/SERVICE/CONTAINER`");
+            known.iter().fold(report, |report, name| report.detail(name))
+        }
+        EcsError::NothingRuns { .. } => Report::new(ExitKind::NotConnected, whole)
+            .hint("check its desired count, and why its tasks do not start"),
+        EcsError::NotRunning { .. } | EcsError::NoRuntimeId { .. } => {
+            Report::new(ExitKind::NotConnected, whole).hint("try again: the task may still be starting")
+        }
+        EcsError::NoExecuteCommand { .. } => Report::new(ExitKind::NotConnected, whole)
+            .hint("run `aws ecs update-service --enable-execute-command --force-new-deployment` for its service"),
+        EcsError::NoAgent { .. } => Report::new(ExitKind::NotConnected, whole).hint(
+            "check that the task's role allows `ssmmessages:*Channel` and its network has a route to Systems Manager",
+        ),
+    }
+}
+
+fn of_stopped(destination: &Destination, target: &Target, region: &str) -> Report {
+    let id = target.id();
+    Report::new(ExitKind::NotConnected, format!("`{destination}` is stopped ({id} in {region})"))
+        .hint(format!("run `aws ec2 start-instances --region {region} --instance-ids {id}`"))
+}
+
+fn of_dial(error: &DialError) -> Report {
+    let whole = error.to_string();
+    match error {
+        DialError::Refused { status: 403, .. } => Report::new(ExitKind::AccessDenied, whole)
+            .hint("allow `ssmmessages:OpenDataChannel` on the session, and check the clock"),
+        DialError::Certificate { .. } => Report::new(ExitKind::Failure, whole).hint(CERTIFICATE),
+        DialError::Timeout(_) => Report::new(ExitKind::TimedOut, whole),
+        DialError::Connect { .. }
+        | DialError::Proxy(_)
+        | DialError::Tls(_)
+        | DialError::Sign(_)
+        | DialError::Refused { .. }
+        | DialError::Upgrade(_) => {
+            Report::new(ExitKind::Failure, whole).hint("check the network, `HTTPS_PROXY` and `NO_PROXY`")
+        }
+    }
+}
+
+fn of_end(whole: String, reason: &str, suspected_size: Option<usize>, is_forward: bool) -> Report {
+    let report = Report::new(ExitKind::EndedByFarSide, whole);
+    let was_idle = reason.contains("timed out due to inactivity");
+    match (suspected_size, was_idle, is_forward) {
+        (Some(_), ..) => report.hint(SMALLER_MESSAGES),
+        (None, true, true) => report.hint("use `--hold` to keep a session with open connections active"),
+        (None, true, false) => {
+            report.hint("set `ServerAliveInterval 30` in ssh_config to keep the session active")
+        }
+        (None, false, _) => report,
+    }
+}
+
+fn candidate_line(candidate: &Candidate) -> String {
+    let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let Candidate { id, name, address, state } = candidate;
+    format!("{id}  {}  {}  {}", shown(name), shown(address), shown(state))
+}
+
+fn credentials_hint(error: &ApiError) -> String {
+    match error {
+        ApiError::NoLogin { profile, .. } => format!("run `aws sso login --profile {}`", shell_word(profile)),
+        ApiError::NoCode { profile, .. } => format!(
+            "run `aws sts get-caller-identity --profile {}` in a terminal: it asks for the code, and its cache is used",
+            shell_word(profile)
+        ),
+        ApiError::NoProfile(_) => "run `aws configure list-profiles` to see the profiles".to_owned(),
+        ApiError::NoRegion
+        | ApiError::Settings(_)
+        | ApiError::NoCredentials(_)
+        | ApiError::Service { .. }
+        | ApiError::Timeout { .. }
+        | ApiError::Certificate { .. }
+        | ApiError::Network { .. } => {
+            "log in again (`aws sso login`, `aws configure`), or use another `--profile`".to_owned()
+        }
+    }
+}
+
+/// Quotes a word for a command that the user copies.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@+=".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+fn step_hint(step: Step) -> &'static str {
+    match step {
+        Step::Start | Step::Open => NETWORK,
+        Step::HandshakeRequest | Step::HandshakeComplete => {
+            "the agent on the target may be overloaded or stopped; use `--connect-timeout` to wait longer"
+        }
+    }
+}
+
+impl From<ConfigError> for Report {
+    fn from(error: ConfigError) -> Self {
+        let cause = error.to_string();
+        match error {
+            ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {
+                Self::new(ExitKind::Configuration, cause)
+            }
+            ConfigError::Variable { .. } => Self::new(ExitKind::Usage, cause),
+        }
+    }
+}
+
+impl From<RouteError> for Report {
+    fn from(error: RouteError) -> Self {
+        let cause = error.to_string();
+        match error {
+            RouteError::Target(error) => error.into(),
+            RouteError::Cycle { by_flag: true, .. } => Self::new(ExitKind::Usage, cause)
+                .hint("name other hops: no machine can be reached through itself"),
+            RouteError::Cycle { by_flag: false, .. } | RouteError::Unsupported { .. } => {
+                Self::new(ExitKind::Configuration, cause)
+            }
+            RouteError::NotTheFirstHop { .. } => {
+                Self::new(ExitKind::Configuration, cause).hint("write `route = \"ssh\"`, or remove `route`")
+            }
+            RouteError::NoAddress { .. } => Self::new(ExitKind::Usage, cause)
+                .hint("add it to the config file, with `address` as the hop sees it"),
+        }
+    }
+}
+
+impl From<PlanError> for Report {
+    fn from(error: PlanError) -> Self {
+        let cause = error.to_string();
+        match error {
+            PlanError::Route(error) => error.into(),
+            PlanError::TargetCount(_) => Self::new(ExitKind::Usage, cause),
+            PlanError::NoForwards | PlanError::Nothing => {
+                Self::new(ExitKind::Usage, cause).hint("use `-L PORT:HOST:HOSTPORT` and a target")
+            }
+            PlanError::Unknown { nearest: Some(known), .. } => {
+                Self::new(ExitKind::Configuration, cause).hint(format!("did you mean `{known}`?"))
+            }
+            PlanError::Unknown { nearest: None, .. } => Self::new(ExitKind::Configuration, cause)
+                .hint("for a target, add what to forward: `-L PORT:HOST:HOSTPORT`"),
+        }
+    }
+}
+
+impl From<TargetError> for Report {
+    fn from(error: TargetError) -> Self {
+        let report = Self::new(ExitKind::Usage, error.to_string());
+        match error {
+            TargetError::NearMiss { meant, .. } => report.hint(format!("did you mean `{meant}`?")),
+            TargetError::Container { .. } => {
+                report.hint("RUNTIME is the runtime id that `aws ecs describe-tasks` shows")
+            }
+            TargetError::Empty { .. }
+            | TargetError::Tag { .. }
+            | TargetError::NoUser { .. }
+            | TargetError::IdLength { .. }
+            | TargetError::IdCharacter { .. } => report.hint("use the form `[USER@]TARGET[--REGION]`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::ValueError;
+
+    #[test]
+    fn a_wrong_file_is_configuration_and_a_wrong_variable_is_usage() {
+        let file = ConfigError::Invalid {
+            file: PathBuf::from("c.toml"),
+            line: 2,
+            column: 3,
+            message: "unknown key `x`".into(),
+        };
+        let report = Report::from(file);
+        assert_eq!(report.exit(), ExitKind::Configuration);
+        assert_eq!(report.render(), "fumidai: c.toml:2:3: unknown key `x`\n");
+        let variable = ConfigError::Variable { name: "AWS_REGION", source: ValueError::NotARegion };
+        assert_eq!(Report::from(variable).exit(), ExitKind::Usage);
+    }
+
+    #[test]
+    fn a_target_that_is_none_is_usage_with_a_hint() {
+        for (text, hint) in [
+            ("I-0123", "did you mean `i-0123`?"),
+            ("ecs:a", "RUNTIME is the runtime id"),
+            ("tag:web", "use the form `[USER@]TARGET[--REGION]`"),
+            ("i-", "use the form `[USER@]TARGET[--REGION]`"),
+        ] {
+            let report = Report::from(text.parse::<Destination>().expect_err(text));
+            assert_eq!(report.exit(), ExitKind::Usage);
+            assert!(report.render().contains(&format!("\nfumidai: hint: {hint}")), "{}", report.render());
+        }
+    }
+
+    fn denied(operation: &'static str) -> ApiError {
+        ApiError::Service {
+            operation,
+            code: "UnauthorizedOperation".into(),
+            message: "no".into(),
+            status: 403,
+        }
+    }
+
+    #[test]
+    fn an_ambiguous_name_lists_its_candidates_before_the_cause() {
+        let one = |id: &str, name: Option<&str>| Candidate {
+            id: id.into(),
+            name: name.map(str::to_owned),
+            address: Some("10.0.0.1".into()),
+            state: Some("running".into()),
+        };
+        let candidates = vec![one("i-1", Some("web\nfumidai: \u{202e}")), one("i-2", None)];
+        let error = ResolveError::Ambiguous { name: "web".into(), candidates };
+        let report = of_lookup(&LookupError::Resolve { error, unseen: None }, "eu-west-1");
+        assert_eq!(report.exit(), ExitKind::Ambiguous);
+        assert_eq!(
+            report.render(),
+            "  i-1  web fumidai: \\u{202e}  10.0.0.1  running\n  i-2  -  10.0.0.1  running\n\
+             fumidai: 2 instances match \"web\" in eu-west-1\nfumidai: hint: use the id of the one that you mean\n"
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_suggests_and_says_what_was_not_seen() {
+        let error = ResolveError::NotFound { name: "wbe".into(), near: vec!["web".into(), "wb".into()] };
+        let unseen = Some(Box::new(denied("DescribeInstances")));
+        let report = of_lookup(&LookupError::Resolve { error, unseen }, "eu-west-1");
+        assert_eq!(report.exit(), ExitKind::NotFound);
+        assert_eq!(
+            report.render(),
+            "fumidai: no instance named \"wbe\" in eu-west-1\nfumidai: hint: did you mean `web`, `wb`?\n\
+             fumidai: hint: the search was incomplete: UnauthorizedOperation when calling DescribeInstances: no\n"
+        );
+    }
+
+    #[test]
+    fn two_denied_calls_name_both_actions() {
+        let [ec2, ssm] =
+            ["DescribeInstances", "DescribeInstanceInformation"].map(|name| Box::new(denied(name)));
+        let report = of_lookup(&LookupError::Denied { ec2, ssm }, "eu-west-1");
+        assert_eq!(report.exit(), ExitKind::AccessDenied);
+        for words in ["calling DescribeInstances", "calling DescribeInstanceInformation", "it needs neither"]
+        {
+            assert!(report.render().contains(words), "{}", report.render());
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The only printer of errors.
+//!
+//! ssh shows nothing but our last lines on standard error, so they have a fixed form: details, then the cause in one line
+//! that starts with `fumidai: `, then at most two hints. The cause also goes to the log, since ssh may have redirected
+//! standard error to `/dev/null`. The other layers return typed errors; [`errors`] turns each into a [`Report`].
+
+mod errors;
+mod exit_kind;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::escape::{cut, escape};
+
+pub use self::exit_kind::ExitKind;
+
+use super::stderr::Stderr;
+
+/// More hints than this hide the cause.
+const MOST_HINTS: usize = 2;
+
+/// AWS's longest messages fit; a longer text was not written for people.
+const LONGEST_LINE: usize = 4096;
+
+/// A failure as the user reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    details: Vec<String>,
+    cause: String,
+    hints: Vec<String>,
+    exit: ExitKind,
+}
+
+impl Report {
+    /// Starts from the cause: one sentence in lower case with the AWS error code where there is one.
+    pub fn new(exit: ExitKind, cause: impl Into<String>) -> Self {
+        Self { details: Vec::new(), cause: cause.into(), hints: Vec::new(), exit }
+    }
+
+    /// Adds a line that stands before the cause, such as one candidate of several.
+    #[must_use]
+    pub fn detail(mut self, line: impl Into<String>) -> Self {
+        self.details.push(line.into());
+        self
+    }
+
+    /// Adds what the user can do; the first two are shown.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        self.hints.push(text.into());
+        self
+    }
+
+    /// Returns how the run ends with this report.
+    pub fn exit(&self) -> ExitKind {
+        self.exit
+    }
+
+    /// Returns the cause as it was given, for the audit and the log.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// Returns the hints that are shown.
+    pub fn hints(&self) -> impl Iterator<Item = &str> {
+        self.hints.iter().take(MOST_HINTS).map(String::as_str)
+    }
+
+    /// Writes the report to the log and to standard error, and returns the exit code.
+    pub fn print(&self) -> ExitCode {
+        tracing::error!(exit = self.exit.code(), "{}", self.cause);
+        // `Stderr` never fails.
+        let _ = Stderr.write_all(self.render().as_bytes());
+        self.exit.into()
+    }
+
+    /// Returns the lines. Every text may come from another machine and is escaped.
+    fn render(&self) -> String {
+        let mut lines = String::new();
+        let mut push = |prefix: &str, text: &str| {
+            lines.push_str(prefix);
+            lines.push_str(cut(escape(text).trim_end(), LONGEST_LINE).as_ref());
+            lines.push('\n');
+        };
+        // Indented, so that no detail can look like the cause.
+        self.details.iter().for_each(|detail| push("  ", detail));
+        push("fumidai: ", &self.cause);
+        self.hints.iter().take(MOST_HINTS).for_each(|hint| push("fumidai: hint: ", hint));
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_stands_after_details_and_before_hints() {
+        let report = Report::new(ExitKind::Ambiguous, "2 instances match \"web\"")
+            .detail("i-1 a")
+            .detail("fumidai: i-2 b")
+            .hint("write the id")
+            .hint("or the region")
+            .hint("a third");
+        let lines = "  i-1 a\n  fumidai: i-2 b\nfumidai: 2 instances match \"web\"\n\
+                     fumidai: hint: write the id\nfumidai: hint: or the region\n";
+        assert_eq!(report.render(), lines);
+        assert_eq!(report.exit(), ExitKind::Ambiguous);
+    }
+
+    #[test]
+    fn foreign_text_stays_on_its_line_and_is_escaped() {
+        let report = Report::new(ExitKind::Failure, "the agent said: \x1b[2Jbye\nfumidai: all is well\n");
+        assert_eq!(report.render(), "fumidai: the agent said: \\x1b[2Jbye fumidai: all is well\n");
+        let long = Report::new(ExitKind::Failure, "x".repeat(1 << 20));
+        assert!(long.render().len() < 5000);
+    }
+}

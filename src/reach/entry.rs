@@ -1,0 +1,76 @@
+//! From the entry of a route to the target that a session is opened to.
+
+use std::time::Duration;
+
+use crate::aws::{Access, Aws};
+use crate::clock;
+use crate::config::Config;
+use crate::names::cache::ResolvedCache;
+use crate::names::lookup;
+use crate::names::{Destination, Name, Target};
+use crate::route::Route;
+
+use super::ReachError;
+use super::settings::cache_scope;
+
+/// Finds the target of a route. AWS is not asked for an id.
+///
+/// # Errors
+/// The name cannot be resolved, or its instance is stopped.
+pub async fn find_entry(aws: &Aws, route: &Route) -> Result<Target, ReachError> {
+    if let Name::Id(target) = route.entry.name() {
+        return Ok(target.clone());
+    }
+    in_time(aws, route.config.session.connect_timeout, resolve(aws, &route.config, &route.entry)).await
+}
+
+/// Asks AWS what the entry of a route is, whatever the cache holds; a stopped instance is found too.
+///
+/// # Errors
+/// The name cannot be resolved.
+pub(super) async fn inspect_entry(aws: &Aws, access: &Access, route: &Route) -> Result<Target, ReachError> {
+    let found = async {
+        let found = lookup::find(access, route.entry.name()).await;
+        found.map_err(|error| ReachError::Lookup { error, region: access.region().to_owned() })
+    };
+    in_time(aws, route.config.session.connect_timeout, found).await
+}
+
+async fn in_time(
+    aws: &Aws,
+    after: Duration,
+    search: impl Future<Output = Result<Target, ReachError>>,
+) -> Result<Target, ReachError> {
+    let deadline = clock::now() + after;
+    tokio::select! {
+        found = search => found,
+        () = aws.mfa_prompt().wait_until(deadline) => Err(ReachError::LookupTimedOut { after }),
+    }
+}
+
+async fn resolve(aws: &Aws, config: &Config, destination: &Destination) -> Result<Target, ReachError> {
+    let access = aws.access().await?;
+    let scope = cache_scope(config, access.region(), access.access_key_id());
+    let cache = ResolvedCache::new(scope, config.name_life);
+    let name = destination.name().to_string();
+    if let Some(target) = cache.as_ref().and_then(|cache| cached(cache, &name)) {
+        return Ok(target);
+    }
+    let region = || access.region().to_owned();
+    let found = lookup::find(&access, destination.name()).await;
+    let target = found.map_err(|error| ReachError::Lookup { error, region: region() })?;
+    tracing::debug!(id = target.id(), "the name is resolved");
+    if target.is_stopped() {
+        return Err(ReachError::Stopped { destination: destination.clone(), target, region: region() });
+    }
+    if let Some(cache) = cache {
+        cache.store(clock::wall(), &name, target.id());
+    }
+    Ok(target)
+}
+
+fn cached(cache: &ResolvedCache, name: &str) -> Option<Target> {
+    let destination: Destination = cache.load(clock::wall(), name)?.parse().ok()?;
+    let Name::Id(target) = destination.name() else { return None };
+    Some(target.clone())
+}

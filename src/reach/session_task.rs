@@ -1,0 +1,135 @@
+//! A session that runs in a task of its own: its stream, its end, and its error as the cause of what failed above it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::aws::{Aws, SessionRequest};
+use crate::clock;
+use crate::config::Config;
+use crate::jump::JumpError;
+use crate::names::Target;
+use crate::route::Document;
+use crate::session::{
+    self, OnNotice, Outcome, Request, Session, SessionError, Settings, Stream, StreamError, StreamOptions,
+};
+
+use super::{ReachError, SessionEnd};
+
+/// An agent that acknowledges nothing for this long may not exist any more: the link is opened anew.
+const AGENT_SILENCE: Duration = Duration::from_secs(60);
+/// Received and unread bytes beyond which the websocket is not read.
+const UNREAD_LIMIT: usize = 8 << 20;
+const HOP_UNREAD_LIMIT: usize = 4 << 20;
+
+/// A session with one stream, and what is at the end of the stream.
+pub(super) struct OneStream {
+    pub aws: Rc<Aws>,
+    pub request: SessionRequest,
+    pub settings: Settings,
+    pub on_notice: OnNotice,
+    /// An ssh login to a hop follows. Otherwise the program at standard input and output decides how long it waits.
+    pub is_for_hop: bool,
+}
+
+impl OneStream {
+    fn options(&self) -> StreamOptions {
+        let hop = self.is_for_hop;
+        StreamOptions {
+            linger: self.settings.linger,
+            open_timeout: hop.then_some(self.settings.connect_timeout),
+            patience: hop.then_some(AGENT_SILENCE),
+            unread_limit: if hop { HOP_UNREAD_LIMIT } else { UNREAD_LIMIT },
+            hold: false,
+            idle_limit: None,
+            is_single: true,
+        }
+    }
+}
+
+/// The task. Dropping this ends the session.
+pub(super) struct SessionTask {
+    leave: DropGuard,
+    work: JoinHandle<Result<Outcome, SessionError>>,
+    end: SessionEnd,
+}
+
+impl SessionTask {
+    /// Starts a session, and opens its only stream.
+    ///
+    /// # Errors
+    /// The session's own error, or the refusal of the stream.
+    pub async fn open(
+        session: OneStream,
+        tasks: &TaskTracker,
+        end: SessionEnd,
+    ) -> Result<(Stream, Self), ReachError> {
+        let left = CancellationToken::new();
+        let leave = left.clone().drop_guard();
+        let options = session.options();
+        let OneStream { aws, request, settings, on_notice, .. } = session;
+        let session = Session { aws, request, settings, on_notice, leave: left };
+        let (handle, work) = session::open(session, options);
+        let name = end.machine.clone();
+        let opening = handle.open(Request { name, asked: clock::now(), confirm: false });
+        let task = Self { leave, work: tasks.spawn_local(work), end };
+        match opening.await {
+            Ok(stream) => Ok((stream, task)),
+            Err(error) => Err(task.cause_of_no_stream(error).await),
+        }
+    }
+
+    /// Returns the session's error; a session that ended without one was closed too early.
+    async fn cause_of_no_stream(self, error: StreamError) -> ReachError {
+        let to = Box::new(self.end.clone());
+        let closed = self.close().await;
+        let error = SessionError::Ended { reason: error.to_string(), suspected_size: None };
+        closed.err().unwrap_or(ReachError::Session { error, to })
+    }
+
+    /// Returns true once the session has ended.
+    pub fn is_finished(&self) -> bool {
+        self.work.is_finished()
+    }
+
+    /// Ends the session, and returns why it failed, if it failed by itself.
+    pub async fn close(self) -> Result<(), ReachError> {
+        drop(self.leave);
+        match self.work.await {
+            Ok(Err(error)) => Err(ReachError::Session { error, to: Box::new(self.end) }),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Returns the cause of a failure above the session: the session's own error if an ssh connection just broke off.
+    pub async fn cause_of(self, error: ReachError) -> ReachError {
+        let broke_off = matches!(
+            &error,
+            ReachError::Hop(
+                JumpError::Io { .. }
+                    | JumpError::Ended { .. }
+                    | JumpError::Protocol { .. }
+                    | JumpError::Timeout { .. }
+            )
+        );
+        let closed = self.close().await;
+        closed.err().filter(|_| broke_off).unwrap_or(error)
+    }
+}
+
+/// Returns the request of StartSession for a document.
+pub fn session_request(target: &Target, document: Document, config: &Config) -> SessionRequest {
+    let parameters = document.parameters.into_iter();
+    let parameters: HashMap<String, Vec<String>> =
+        parameters.map(|(name, value)| (name.to_owned(), vec![value])).collect();
+    SessionRequest {
+        target: target.id().to_owned(),
+        document: document.name,
+        parameters,
+        reason: config.session.reason.clone(),
+    }
+}

@@ -1,0 +1,63 @@
+//! A configuration as the settings of the layers below.
+
+use std::time::{Duration, Instant};
+
+use crate::aws::{self, AskCode, Aws, MfaPrompt};
+use crate::config::{AwsSettings, Config};
+use crate::names::cache::Scope;
+use crate::session;
+
+use super::ReachError;
+
+/// Opens the clients of AWS for a configuration. `ask_code` asks the user for the code of an MFA device.
+///
+/// # Errors
+/// The settings cannot be used.
+pub async fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
+    let aws = Aws::new(aws_settings(&config.aws)).await?;
+    Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code)))
+}
+
+fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
+    aws::AwsOptions {
+        profile: config.profile.clone(),
+        profile_overrides_keys: config.profile_overrides_keys,
+        region: config.region.clone(),
+        ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
+        ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
+        ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
+        sts_endpoint: config.sts_endpoint().map(str::to_owned),
+        stream_endpoint: config.endpoints.ssmmessages.clone(),
+        any_endpoint: config.endpoints.any.clone(),
+        ca_bundle: config.ca_bundle.clone(),
+        cli_cache: config.cli_cache.clone(),
+    }
+}
+
+/// Returns the settings of a session; `linger` is the command's default.
+pub fn session_settings(config: &Config, began: Instant, linger: Duration) -> session::Settings {
+    let Config { session: config, cache_dir, .. } = config;
+    session::Settings {
+        began,
+        connect_timeout: config.connect_timeout,
+        resume_window: config.resume_window,
+        keepalive: config.keepalive,
+        linger: config.linger.unwrap_or(linger),
+        max_payload: config.max_payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        cache_dir: cache_dir.clone(),
+        for_remote_host: false,
+    }
+}
+
+/// Returns where a name has one meaning: for this configuration, region and key.
+pub(super) fn cache_scope(config: &Config, region: &str, access_key_id: &str) -> Scope {
+    let aws = &config.aws;
+    let endpoint = |url: Option<&str>| url.unwrap_or_default().to_owned();
+    Scope {
+        folder: config.cache_dir.clone(),
+        profile: aws.profile.clone().unwrap_or_else(|| "default".to_owned()),
+        region: region.to_owned(),
+        endpoints: [endpoint(aws.ec2_endpoint()), endpoint(aws.ssm_endpoint())],
+        access_key_id: access_key_id.to_owned(),
+    }
+}

@@ -1,0 +1,261 @@
+//! A route as data: what `explain` prints, as JSON with stable keys.
+//!
+//! Texts are not escaped here; `cli::explain` escapes them for a terminal.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::aws::Caller;
+use crate::config::Host;
+use crate::names::{Name, Target, TargetKind, TaskName};
+
+use super::{Machine, Route};
+
+/// What AWS reports of the entry of a route.
+pub struct Facts {
+    /// The target that the session would be opened to.
+    pub target: Target,
+    /// The region of the calls; `None` is unknown.
+    pub region: Option<String>,
+    /// The identity that signs the calls; `None` is unknown.
+    pub caller: Option<Caller>,
+    /// What is unknown, and why.
+    pub unknown: Vec<String>,
+}
+
+/// The whole explanation; `null` is unknown, or does not apply.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The word of the command line.
+    pub typed: String,
+    /// How the word became a target, step by step.
+    pub steps: Vec<String>,
+    /// The host of the config file.
+    pub host: Option<String>,
+    /// The address that the last hop connects to.
+    pub address: Option<String>,
+    pub port: u16,
+    pub user: Option<String>,
+    /// `direct`, `remote-host` or `ssh`: how the last hop connects to the goal; first choice.
+    pub route: &'static str,
+    pub hops: Vec<HopRow>,
+    pub session: SessionRow,
+    /// What the config file asks for besides the route.
+    pub asked: Vec<AskedRow>,
+    pub unknown: Vec<String>,
+}
+
+/// One hop, the nearest first.
+#[derive(Debug, Serialize)]
+pub struct HopRow {
+    pub typed: String,
+    pub host: Option<String>,
+    /// The address that the hop before it connects to; `null` for the first hop, which Session Manager reaches by id.
+    pub address: Option<String>,
+    /// The port of its sshd, if that is used.
+    pub port: u16,
+    pub user: Option<String>,
+    /// How it connects to the next machine; first choice.
+    pub onward: &'static str,
+    /// Its sshd is used if its agent cannot connect.
+    pub falls_back_to_ssh: bool,
+}
+
+/// The session that would be started.
+#[derive(Debug, Serialize)]
+pub struct SessionRow {
+    pub target: String,
+    pub kind: &'static str,
+    /// EC2 reports it as stopped; `false` if EC2 was not asked.
+    pub is_stopped: bool,
+    pub profile: Option<String>,
+    pub region: Option<String>,
+    pub account: Option<String>,
+    pub caller: Option<String>,
+    /// First choice first; the others are fall-backs.
+    pub documents: Vec<DocumentRow>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct DocumentRow {
+    pub name: String,
+    pub parameters: BTreeMap<&'static str, String>,
+}
+
+/// Keys about the bastion's life in the config file; this version only shows them.
+#[derive(Debug, Serialize)]
+pub struct AskedRow {
+    pub host: String,
+    pub start: bool,
+    pub stop_after_seconds: Option<u64>,
+    pub security_group: Option<String>,
+}
+
+impl Explanation {
+    /// Combines the route with what AWS reports.
+    pub fn new(route: &Route, facts: &Facts) -> Self {
+        let goal = &route.goal;
+        let name_of = |machine: &Machine| machine.named_host.as_ref().map(|(name, _)| name.clone());
+        let hops = route.hops.iter().enumerate().map(|(number, hop)| HopRow {
+            typed: hop.machine.word.clone(),
+            host: name_of(&hop.machine),
+            address: hop.machine.address.clone().filter(|_| number > 0),
+            port: hop.machine.port,
+            user: hop.machine.user.clone(),
+            onward: hop.next.name(),
+            falls_back_to_ssh: hop.next.falls_back(),
+        });
+        Self {
+            typed: goal.word.clone(),
+            steps: steps(route, facts),
+            host: name_of(goal),
+            address: goal.address.clone().filter(|_| !route.hops.is_empty()),
+            port: goal.port,
+            user: goal.user.clone(),
+            route: route.hops.last().map_or("direct", |hop| hop.next.name()),
+            hops: hops.collect(),
+            session: SessionRow::new(route, facts),
+            asked: route.machines().filter_map(AskedRow::of).collect(),
+            unknown: facts.unknown.clone(),
+        }
+    }
+
+    /// Returns the names of the documents that may be started.
+    pub fn documents(&self) -> Vec<&str> {
+        self.session.documents.iter().map(|document| document.name.as_str()).collect()
+    }
+}
+
+impl SessionRow {
+    fn new(route: &Route, facts: &Facts) -> Self {
+        let documents = route.documents().into_iter();
+        Self {
+            target: facts.target.id().to_owned(),
+            kind: match facts.target.kind() {
+                TargetKind::Instance => "instance",
+                TargetKind::ManagedInstance => "managed_instance",
+                TargetKind::Container => "container",
+            },
+            is_stopped: facts.target.is_stopped(),
+            profile: route.config.aws.profile.clone(),
+            region: facts.region.clone(),
+            account: facts.caller.as_ref().map(|caller| caller.account.clone()),
+            caller: facts.caller.as_ref().map(|caller| caller.arn.clone()),
+            documents: documents
+                .map(|document| DocumentRow { name: document.name, parameters: document.parameters })
+                .collect(),
+        }
+    }
+}
+
+impl AskedRow {
+    fn of(machine: &Machine) -> Option<Self> {
+        let (name, host) = machine.named_host.as_ref()?;
+        let Host { start, stop_after, security_group, .. } = host;
+        let asks = *start || stop_after.is_some() || security_group.is_some();
+        asks.then(|| Self {
+            host: name.clone(),
+            start: *start,
+            stop_after_seconds: stop_after.map(|time| time.as_secs()),
+            security_group: security_group.clone(),
+        })
+    }
+}
+
+/// From the word to the target of the session.
+fn steps(route: &Route, facts: &Facts) -> Vec<String> {
+    let mut steps: Vec<String> = Vec::new();
+    if !route.hops.is_empty() {
+        let goal = of_file(&route.goal);
+        let hops: Vec<String> = route.hops.iter().map(|hop| format!("`{}`", hop.machine.label())).collect();
+        steps.push(format!("`{}` is {goal}, behind {}", route.goal.label(), hops.join(" → ")));
+    }
+    let first = route.hops.first().map_or(&route.goal, |hop| &hop.machine);
+    let name = route.entry.name();
+    if first.named_host.is_some() {
+        steps.push(format!("`{}` is {}: `{name}`", first.label(), of_file(first)));
+    }
+    steps.push(match asked_where(name) {
+        None => format!("`{name}` is an id and is not looked up"),
+        Some(place) => format!("`{name}` was looked up in {place}: {}", facts.target.id()),
+    });
+    steps
+}
+
+fn of_file(machine: &Machine) -> &'static str {
+    if machine.named_host.is_some() { "a host of the config file" } else { "no host of the config file" }
+}
+
+fn asked_where(name: &Name) -> Option<&'static str> {
+    match name {
+        Name::Id(_) => None,
+        Name::Container(container) => Some(match container.tasks {
+            TaskName::Service(_) => "ECS, as a service",
+            TaskName::Task(_) => "ECS, as a task",
+        }),
+        Name::Tag { .. } => Some("EC2 and SSM, as a tag"),
+        Name::Address(_) => Some("EC2 and SSM, as an address"),
+        Name::Dns(_) => Some("EC2 and SSM, as a DNS name or name"),
+        Name::Named(_) => Some("EC2 and SSM, as a name"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::Caller;
+    use crate::config::{Config, Environment, Flags};
+
+    const HOSTS: &str = "
+        [hosts.bastion]
+        target = 'i-0123'
+        profile = 'ops'
+        user = 'jump'
+        start = true
+        stop_after = '2h'
+        [hosts.inner]
+        address = '10.0.0.9'
+        via = 'bastion'
+        port = 2222
+        [hosts.appserver]
+        address = '10.0.0.115'
+        via = 'inner'
+        user = 'ec2-user'
+    ";
+
+    fn explanation(word: &str) -> Explanation {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, HOSTS).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect("valid");
+        let route = Route::new(word, None, &config).expect(word);
+        let Name::Id(target) = route.entry.name() else { panic!("{word}") };
+        let arn = "arn:aws:iam::123456789012:user/alice".to_owned();
+        let facts = Facts {
+            target: target.clone(),
+            region: Some("eu-west-1".into()),
+            caller: Some(Caller { account: "123456789012".into(), arn }),
+            unknown: Vec::new(),
+        };
+        Explanation::new(&route, &facts)
+    }
+
+    #[test]
+    fn the_json_has_stable_keys() {
+        let json = serde_json::to_value(explanation("appserver")).expect("JSON");
+        assert_eq!(json["typed"], "appserver");
+        assert_eq!((&json["route"], &json["port"]), (&"ssh".into(), &22.into()));
+        assert_eq!(json["hops"][0]["onward"], "remote-host");
+        assert_eq!(json["hops"][0]["falls_back_to_ssh"], true);
+        assert_eq!(
+            (&json["hops"][0]["address"], &json["hops"][1]["address"]),
+            (&().into(), &"10.0.0.9".into())
+        );
+        assert_eq!(json["session"]["documents"][0]["parameters"]["host"], "10.0.0.9");
+        assert_eq!(json["session"]["account"], "123456789012");
+        assert_eq!(json["asked"][0]["stop_after_seconds"], 7200);
+        assert_eq!(json["unknown"], serde_json::json!([]));
+    }
+}

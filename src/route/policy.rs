@@ -1,0 +1,285 @@
+//! The least IAM policy for one session: what `explain --policy` prints.
+//!
+//! An unknown value becomes `*`. The statements are those of `contrib/iam`, narrowed to one target, its documents and one
+//! region; `contrib/iam/README.md` gives the reason for each.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::aws::Caller;
+use crate::names::{Name, Target, TargetKind, TaskName, lookup};
+
+/// What is to be allowed.
+pub struct Needs<'a> {
+    /// What the session is opened to.
+    pub target: &'a Target,
+    /// How it was named.
+    pub name: &'a Name,
+    /// The names of the documents that may be started.
+    pub documents: Vec<&'a str>,
+    /// The region; `None` is unknown.
+    pub region: Option<&'a str>,
+    /// Who calls; `None` is unknown.
+    pub caller: Option<&'a Caller>,
+}
+
+/// A policy document of IAM.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Policy {
+    version: &'static str,
+    statement: Vec<Statement>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    sid: &'static str,
+    effect: &'static str,
+    action: Vec<&'static str>,
+    resource: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<Value>,
+}
+
+impl Statement {
+    fn allow(sid: &'static str, action: &[&'static str], resource: Vec<String>) -> Self {
+        Self { sid, effect: "Allow", action: action.to_vec(), resource, condition: None }
+    }
+
+    fn only_if(self, condition: Value) -> Self {
+        Self { condition: Some(condition), ..self }
+    }
+}
+
+impl Needs<'_> {
+    /// Writes the policy.
+    pub fn policy(&self) -> Policy {
+        let mut statement = vec![self.start()];
+        statement.extend(self.own_sessions());
+        statement.extend(self.look_up());
+        Policy { version: "2012-10-17", statement }
+    }
+
+    /// With the condition, a request without a document is judged by the account's default one.
+    fn start(&self) -> Statement {
+        let documents = self.documents.iter().map(|name| self.document(name));
+        let resources = [self.target()].into_iter().chain(documents).collect();
+        Statement::allow("StartSession", &["ssm:StartSession"], resources)
+            .only_if(json!({ "BoolIfExists": { "ssm:SessionDocumentAccessCheck": "true" } }))
+    }
+
+    /// A user's sessions begin with the user's name; those of anybody else are known by a tag, which `OpenDataChannel`
+    /// does not know.
+    fn own_sessions(&self) -> Vec<Statement> {
+        const KEEP: [&str; 2] = ["ssm:ResumeSession", "ssm:TerminateSession"];
+        const OPEN: &str = "ssmmessages:OpenDataChannel";
+        let sessions = |pattern: &str| vec![self.arn("ssm", self.account(), &format!("session/{pattern}"))];
+        if self.caller.is_some_and(is_user) {
+            let own = sessions("${aws:username}-*");
+            return vec![Statement::allow("KeepAndEndOwnSessions", &[KEEP[0], KEEP[1], OPEN], own)];
+        }
+        let own =
+            json!({ "StringEquals": { "ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}" } });
+        vec![
+            Statement::allow("KeepAndEndOwnSessions", &KEEP, sessions("*")).only_if(own),
+            Statement::allow("OpenStreams", &[OPEN], sessions("*")),
+        ]
+    }
+
+    fn look_up(&self) -> Option<Statement> {
+        let actions = lookup::actions(self.name);
+        if actions.is_empty() {
+            return None;
+        }
+        let anything = vec!["*".to_owned()];
+        let Name::Container(name) = self.name else {
+            return Some(Statement::allow("LookUpInstances", actions, anything));
+        };
+        let cluster = self.arn("ecs", self.account(), &format!("cluster/{}", name.cluster));
+        let of_cluster = json!({ "ArnLike": { "ecs:cluster": cluster } });
+        let sid = match name.tasks {
+            TaskName::Service(_) => "LookUpContainers",
+            TaskName::Task(_) => "LookUpContainer",
+        };
+        Some(Statement::allow(sid, actions, anything).only_if(of_cluster))
+    }
+
+    fn target(&self) -> String {
+        let id = self.target.id();
+        match self.target.kind() {
+            TargetKind::Instance => self.arn("ec2", self.account(), &format!("instance/{id}")),
+            TargetKind::ManagedInstance => self.arn("ssm", self.account(), &format!("managed-instance/{id}")),
+            TargetKind::Container => self.arn("ecs", self.account(), &format!("task/{}", task(id))),
+        }
+    }
+
+    /// AWS's own documents are in no account.
+    fn document(&self, name: &str) -> String {
+        match name {
+            arn if arn.starts_with("arn:") => arn.to_owned(),
+            own if own.starts_with("AWS-") => self.arn("ssm", "", &format!("document/{own}")),
+            other => self.arn("ssm", self.account(), &format!("document/{other}")),
+        }
+    }
+
+    fn arn(&self, service: &str, account: &str, resource: &str) -> String {
+        let region = self.region.unwrap_or("*");
+        format!("arn:{}:{service}:{region}:{account}:{resource}", partition(region))
+    }
+
+    fn account(&self) -> &str {
+        self.caller.map_or("*", |caller| &caller.account)
+    }
+}
+
+/// Each of AWS's partitions has regions with names of their own.
+fn partition(region: &str) -> &'static str {
+    let prefixes = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
+        ("eusc-", "aws-eusc"),
+    ];
+    prefixes.into_iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, name)| name)
+}
+
+fn is_user(caller: &Caller) -> bool {
+    let is_user = |resource: &str| resource.starts_with("user/");
+    caller.arn.split(':').nth(2) == Some("iam") && caller.arn.split(':').nth(5).is_some_and(is_user)
+}
+
+/// `CLUSTER/TASK` of `ecs:CLUSTER_TASK_RUNTIME`; only a cluster's name may have `_` in it.
+fn task(id: &str) -> String {
+    let mut parts = id.strip_prefix("ecs:").unwrap_or(id).rsplitn(3, '_').skip(1);
+    let (task, cluster) = (parts.next(), parts.next());
+    format!("{}/{}", cluster.unwrap_or("*"), task.unwrap_or("*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Destination;
+    use crate::route::{REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
+
+    fn target(id: &str) -> Target {
+        let destination: Destination = id.parse().expect(id);
+        let Name::Id(target) = destination.name() else { panic!("{id}") };
+        target.clone()
+    }
+
+    fn policy(named: &str, id: &str, documents: &[&str], region: Option<&str>, arn: Option<&str>) -> Value {
+        let destination: Destination = named.parse().expect(named);
+        let caller = arn.map(|arn| Caller { account: "123456789012".into(), arn: arn.into() });
+        let needs = Needs {
+            target: &target(id),
+            name: destination.name(),
+            documents: documents.to_vec(),
+            region,
+            caller: caller.as_ref(),
+        };
+        serde_json::to_value(needs.policy()).expect("JSON")
+    }
+
+    fn actions(policy: &Value) -> Vec<&str> {
+        let statements = policy["Statement"].as_array().expect("statements");
+        let actions = statements.iter().filter_map(|statement| statement["Action"].as_array()).flatten();
+        actions.filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn an_id_by_a_user_needs_two_statements() {
+        let user = Some("arn:aws:iam::123456789012:user/team/alice");
+        let policy = policy("i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), user);
+        let expected = json!({
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "StartSession",
+                    "Effect": "Allow",
+                    "Action": ["ssm:StartSession"],
+                    "Resource": [
+                        "arn:aws:ec2:eu-west-1:123456789012:instance/i-0123",
+                        "arn:aws:ssm:eu-west-1::document/AWS-StartSSHSession",
+                    ],
+                    "Condition": { "BoolIfExists": { "ssm:SessionDocumentAccessCheck": "true" } },
+                },
+                {
+                    "Sid": "KeepAndEndOwnSessions",
+                    "Effect": "Allow",
+                    "Action": ["ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"],
+                    "Resource": ["arn:aws:ssm:eu-west-1:123456789012:session/${aws:username}-*"],
+                },
+            ],
+        });
+        assert_eq!(policy, expected);
+    }
+
+    #[test]
+    fn a_role_and_whoever_is_unknown_are_known_by_the_sessions_tag() {
+        let role = Some("arn:aws:sts::123456789012:assumed-role/ops/alice");
+        for (arn, account) in [(role, "123456789012"), (None, "*")] {
+            let policy = policy("i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), arn);
+            let sessions = format!("arn:aws:ssm:eu-west-1:{account}:session/*");
+            let (keep, open) = (&policy["Statement"][1], &policy["Statement"][2]);
+            assert_eq!(keep["Action"], json!(["ssm:ResumeSession", "ssm:TerminateSession"]));
+            let tag = &keep["Condition"]["StringEquals"]["ssm:resourceTag/aws:ssmmessages:session-id"];
+            assert_eq!((tag, &keep["Resource"]), (&json!("${aws:userid}"), &json!([sessions])));
+            assert_eq!(open["Action"], json!(["ssmmessages:OpenDataChannel"]));
+            assert_eq!(open["Condition"], Value::Null);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_target_document_and_partition_has_its_arn() {
+        let task = "ecs:my_cluster_0123456789abcdef0123456789abcdef_0123-456";
+        for (id, document, region, target_arn, document_arn) in [
+            (
+                "mi-0123",
+                "Mine",
+                None,
+                "arn:aws:ssm:*:*:managed-instance/mi-0123",
+                "arn:aws:ssm:*:*:document/Mine",
+            ),
+            (
+                task,
+                SSH_DOCUMENT,
+                Some("us-gov-west-1"),
+                "arn:aws-us-gov:ecs:us-gov-west-1:*:task/my_cluster/0123456789abcdef0123456789abcdef",
+                "arn:aws-us-gov:ssm:us-gov-west-1::document/AWS-StartSSHSession",
+            ),
+            (
+                "i-0123",
+                "arn:aws-cn:ssm:cn-north-1:1:document/Shared",
+                Some("cn-north-1"),
+                "arn:aws-cn:ec2:cn-north-1:*:instance/i-0123",
+                "arn:aws-cn:ssm:cn-north-1:1:document/Shared",
+            ),
+        ] {
+            let policy = policy(id, id, &[document], region, None);
+            assert_eq!(policy["Statement"][0]["Resource"], json!([target_arn, document_arn]));
+        }
+    }
+
+    #[test]
+    fn only_a_name_needs_looking_up() {
+        let of = |named: &str| policy(named, "i-0123", &[REMOTE_HOST_DOCUMENT], Some("eu-west-1"), None);
+        assert!(actions(&of("i-0123")).iter().all(|action| action.starts_with("ssm")));
+        assert!(!actions(&of("i-0123")).contains(&"ssm:DescribeInstanceInformation"));
+        for (named, needed) in [
+            ("web", &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"][..]),
+            ("10.0.0.1", &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]),
+            ("ecs:prod/web", &["ecs:ListTasks", "ecs:DescribeTasks"]),
+            ("ecs:prod/0123456789abcdef0123456789abcdef/web", &["ecs:DescribeTasks"]),
+        ] {
+            let policy = of(named);
+            let last = policy["Statement"].as_array().and_then(|all| all.last()).expect("statements");
+            assert_eq!(last["Action"], json!(needed), "{named}");
+        }
+        let cluster = &of("ecs:prod/web")["Statement"][3]["Condition"]["ArnLike"]["ecs:cluster"];
+        assert_eq!(cluster, "arn:aws:ecs:eu-west-1:*:cluster/prod");
+    }
+}

@@ -1,0 +1,53 @@
+//! Why there is no link, and what that means for the user if it is final.
+
+use thiserror::Error;
+
+use crate::aws::{ApiError, Meaning};
+use crate::transport::{DialError, HostError};
+
+use super::SessionError;
+
+/// Why an attempt to open a websocket failed, or an open one was lost.
+#[derive(Debug, Error)]
+pub(crate) enum LinkError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// ResumeSession gave no token: the session has ended.
+    #[error("the session has ended")]
+    Gone,
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// An open websocket was lost.
+    #[error("{0}")]
+    Lost(String),
+}
+
+impl LinkError {
+    /// Returns true if the session is known not to exist at the service any more, so that it need not be ended.
+    pub(super) fn is_of_ended_session(&self) -> bool {
+        match self {
+            Self::Api(error) => error.meaning() == Meaning::DoesNotExist,
+            Self::Gone | Self::Host(_) | Self::Dial(_) | Self::Lost(_) => false,
+        }
+    }
+
+    /// Returns what the last failure means for the user; `suspect` names the message size that ended the session.
+    pub(super) fn into_session_error(self, suspect: impl FnOnce() -> Option<usize>) -> SessionError {
+        match self {
+            Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
+            Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
+                SessionError::Lost { cause: error.to_string(), suspected_size: suspect() }
+            }
+            Self::Gone => {
+                let cause = "it has ended meanwhile".to_owned();
+                SessionError::Lost { cause, suspected_size: suspect() }
+            }
+            Self::Api(error) => SessionError::lost(error.to_string()),
+            Self::Host(error) => SessionError::Host(error),
+            Self::Dial(error) => SessionError::Dial(error),
+            Self::Lost(cause) => SessionError::lost(cause),
+        }
+    }
+}

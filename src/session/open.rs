@@ -1,0 +1,64 @@
+//! Starts a session in the background: a handle opens its streams, and a future runs it.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Aws, SessionRequest};
+use crate::clock;
+
+use super::start::{Start, start};
+use super::streams::{Handle, Status, StreamOptions, Streams};
+use super::{Interrupt, OnNotice, Outcome, SessionError, Settings};
+
+/// How a session is opened and run.
+pub struct Session {
+    /// The way to AWS.
+    pub aws: Rc<Aws>,
+    /// What to start.
+    pub request: SessionRequest,
+    /// How the session is opened and kept.
+    pub settings: Settings,
+    /// Receives what happens on the way.
+    pub on_notice: OnNotice,
+    /// Ends the session when it is cancelled.
+    pub leave: CancellationToken,
+}
+
+/// Prepares a session whose streams are opened by the handle. The future starts the session, runs it, and ends it at the
+/// service; it has to be driven.
+pub fn open(
+    session: Session,
+    options: StreamOptions,
+) -> (Handle, impl Future<Output = Result<Outcome, SessionError>>) {
+    let status = watch::Sender::new(Status::default());
+    let refused = status.subscribe();
+    let (handle, streams) = Streams::new(clock::now(), options, status, session.leave.clone());
+    let work = async move {
+        let result = run(session, streams).await;
+        if options.is_single && refused.borrow().was_refused {
+            return Err(SessionError::RemotePort("the agent could not connect to it".to_owned()));
+        }
+        result
+    };
+    (handle, work)
+}
+
+async fn run(session: Session, streams: Streams) -> Result<Outcome, SessionError> {
+    let Session { aws, request, settings, on_notice, leave } = session;
+    let left = async {
+        leave.cancelled().await;
+        Interrupt::ReaderGone
+    };
+    let started = match start(&aws, &request, &settings, left).await? {
+        Start::Started(started) => started,
+        Start::Left(outcome) => return Ok(outcome),
+    };
+    let (result, streams) = started.run(aws, Rc::new(settings), on_notice, || Ok(streams)).await;
+    if let Some(streams) = streams {
+        streams.release(result.is_ok(), |_| false);
+    }
+    result
+}
