@@ -39,7 +39,7 @@ impl Dialer {
         if let Some(to) = self.to.clone() {
             return self.carry(Connection::new(socket, from, None), to).await;
         }
-        match proxy::hear(&mut socket).await {
+        match proxy::read_request(&mut socket).await {
             Ok((asked, answer)) => self.carry(Connection::new(socket, from, Some(answer)), asked).await,
             Err(error) => tracing::info!(from, %error, "not a request for a proxy"),
         }

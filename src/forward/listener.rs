@@ -100,7 +100,7 @@ impl Listener {
         &self.name
     }
 
-    /// Tells whether others than this machine's own programs can connect.
+    /// Returns whether other machines can connect.
     pub fn is_wide(&self) -> bool {
         match &self.kind {
             Kind::Tcp(listeners) => listeners
@@ -161,8 +161,8 @@ async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketA
     }
 }
 
-/// Binds the same port for both families, if there is IPv6. A port that somebody else has there is taken: `localhost` may
-/// lead to either.
+/// Binds the same port for both families, if there is IPv6. A port that another process has there is taken: `localhost` may
+/// mean either.
 async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
     loop {
         let first = TcpListener::bind((v4, port)).await?;
@@ -175,7 +175,7 @@ async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
     }
 }
 
-/// Binds a port of IPv6 that is bound for IPv4 already; without being told so, some systems take both.
+/// Binds a port of IPv6 that is bound for IPv4 already; without the option, some systems take both.
 fn beside_ipv4(address: Ipv6Addr, port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v6()?;
     SockRef::from(&socket).set_only_v6(true)?;
@@ -199,12 +199,12 @@ struct SocketFile {
 #[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody else may have removed it.
+        // Another process may have removed it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Binds a socket that only its owner can use; a file that nobody answers on is a leftover and is replaced.
+/// Binds a socket that only its owner can use; a file on which no process answers is a leftover and is replaced.
 #[cfg(unix)]
 async fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
     use std::os::unix::fs::FileTypeExt;
@@ -265,7 +265,7 @@ mod tests {
         let listener = Listener::bind(&bind).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let error = Listener::bind(&bind).await.err().unwrap();
-        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse, "somebody answers");
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse, "a process answers");
         drop(listener);
         assert!(!path.exists());
     }

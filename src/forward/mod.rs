@@ -4,6 +4,7 @@
 //! one where one is not enough. [`Pools`] keeps those of a SOCKS listener apart, and a [`Dialer`] has connections made by
 //! a hop. [`Listener`] accepts connections. Everything runs on one thread, below a `LocalSet`.
 
+mod choice;
 mod connection;
 mod dialer;
 mod listener;

@@ -14,17 +14,17 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Request, SessionError, Settings, Start, Status,
+    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings, Start,
+    Status,
 };
 use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
+use super::choice::{Choice, choose};
 use super::connection::{Connection, Unopened};
 use super::{ForwardEvent, Traffic};
 
 /// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
 const NAME_LIFE: Duration = Duration::from_secs(60);
-/// Sessions that carry one connection each are opened up to this number.
-const MOST_SINGLES: usize = 8;
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -89,12 +89,6 @@ struct Entry {
     handle: Handle,
     status: watch::Sender<Status>,
     leave: CancellationToken,
-}
-
-/// Where a connection goes.
-enum Choice {
-    Existing(usize),
-    New,
 }
 
 impl Pool {
@@ -257,23 +251,7 @@ impl Pool {
             .filter(|(_, status, leave)| !status.is_retired && !status.is_ending && !leave.is_cancelled())
             .map(|(at, status, _)| (at, status))
             .collect();
-        let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
-        // A session whose link is down comes last.
-        let least = able.min_by_key(|(_, status)| (status.was_up && !status.is_up, status.live));
-        let carries_one = open.iter().any(|(_, status)| status.is_full);
-        let (enough, most) = match self.settings.sessions {
-            _ if carries_one => (MOST_SINGLES, MOST_SINGLES),
-            sessions => (sessions, sessions + 1),
-        };
-        match least {
-            Some((at, status)) if status.live == 0 || open.len() >= enough => Choice::Existing(*at),
-            Some(_) => Choice::New,
-            None if open.len() < most => Choice::New,
-            None => open
-                .iter()
-                .min_by_key(|(_, status)| status.live)
-                .map_or(Choice::New, |(at, _)| Choice::Existing(*at)),
-        }
+        choose(&open, self.settings.sessions)
     }
 
     /// Starts the task of a session; returns the handle that opens its streams.
@@ -316,7 +294,28 @@ impl Pool {
     ) {
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
-        let was_up = status.borrow().was_up;
+        let has_left = leave.is_cancelled() || status.borrow().is_retired;
+        let may_work = self.learn(&result, status.borrow().was_up);
+        let released = streams.map(|streams| self.release(streams, result.is_ok() && !has_left, may_work));
+        let Released { broken, turned_away } = released.unwrap_or_default();
+        let error = match result {
+            Err(error) => Some(error),
+            Ok(_) if broken > 0 && !has_left => {
+                let reason = "it was closed, with connections open".to_owned();
+                Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
+            }
+            Ok(_) => None,
+        };
+        self.over(error, broken + turned_away);
+        if self.leave.is_cancelled() {
+            // The process is about to end: local clients that take what they are sent see a reset behind it.
+            self.connections.close();
+            let _ = timeout(BREAKING_OFF, self.connections.wait()).await;
+        }
+    }
+
+    /// Notes how a session ended; returns whether the next one may work.
+    fn learn(&self, result: &Result<Outcome, ReachError>, was_up: bool) -> bool {
         if was_up {
             self.hold_off.succeeded();
         }
@@ -324,28 +323,16 @@ impl Pool {
         if result.as_ref().is_err_and(|error| !was_up || error.is_remote_port()) {
             self.hold_off.failed(clock::now());
         }
-        let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let may_work = was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error));
-        let Some(streams) = streams else { return self.over(result.err(), 0) };
+        was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
+    }
+
+    /// Releases the streams of a session that is over. Openings try other sessions if these may work, until they have
+    /// waited for too long.
+    fn release(&self, streams: Streams, in_order: bool, may_work: bool) -> Released {
         let now = clock::now();
-        let timeout_of_opening = self.settings.settings.connect_timeout;
+        let open_timeout = self.settings.settings.connect_timeout;
         let is_wanted = may_work && !self.leave.is_cancelled();
-        let released = streams
-            .release(result.is_ok() && !has_left, |asked| is_wanted && now < asked + timeout_of_opening);
-        let error = match result {
-            Err(error) => Some(error),
-            Ok(_) if released.broken > 0 && !has_left => {
-                let reason = "it was closed, with connections open".to_owned();
-                Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
-            }
-            Ok(_) => None,
-        };
-        self.over(error, released.broken + released.turned_away);
-        if self.leave.is_cancelled() {
-            // The process is about to end: local clients that take what they are sent see a reset behind it.
-            self.connections.close();
-            let _ = timeout(BREAKING_OFF, self.connections.wait()).await;
-        }
+        streams.release(in_order, |asked| is_wanted && now < asked + open_timeout)
     }
 
     fn over(&self, error: Option<ReachError>, connections: usize) {

@@ -37,8 +37,8 @@ impl Pools {
 
     /// Reads where the local client wants to go, and gives its connection to the pool for that.
     async fn serve(self: Rc<Self>, mut socket: tokio::net::TcpStream, from: String) {
-        let (asked, answer) = match proxy::hear(&mut socket).await {
-            Ok(heard) => heard,
+        let (asked, answer) = match proxy::read_request(&mut socket).await {
+            Ok(request) => request,
             Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
         };
         let accepted = clock::now();

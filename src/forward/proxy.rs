@@ -53,8 +53,8 @@ pub enum ProxyError {
 }
 
 /// Reads what the client asks for; returns its destination and the answers that it understands.
-pub(super) async fn hear(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
-    let heard = async {
+pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+    let request = async {
         let mut first = [0];
         let length = socket.peek(&mut first).await?;
         match first {
@@ -63,7 +63,7 @@ pub(super) async fn hear(socket: &mut TcpStream) -> Result<(Asked, Answer), Prox
             _ => connect(socket).await,
         }
     };
-    timeout(PATIENCE, heard).await.unwrap_or(Err(ProxyError::Timeout))
+    timeout(PATIENCE, request).await.unwrap_or(Err(ProxyError::Timeout))
 }
 
 async fn socks(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
@@ -126,17 +126,17 @@ mod tests {
 
     use super::*;
 
-    async fn heard(says: &'static [u8]) -> (Result<(Asked, Answer), ProxyError>, Vec<u8>) {
+    async fn asked_with(words: &'static [u8]) -> (Result<(Asked, Answer), ProxyError>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut application = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut socket, _) = listener.accept().await.unwrap();
-        application.write_all(says).await.unwrap();
-        application.shutdown().await.unwrap();
-        let result = hear(&mut socket).await;
+        client.write_all(words).await.unwrap();
+        client.shutdown().await.unwrap();
+        let result = read_request(&mut socket).await;
         drop(socket);
         let mut answer = Vec::new();
         // A request that was not read to its end is answered by a reset, behind what was said.
-        let _ = application.read_to_end(&mut answer).await;
+        let _ = client.read_to_end(&mut answer).await;
         (result, answer)
     }
 
@@ -146,34 +146,34 @@ mod tests {
 
     #[tokio::test]
     async fn socks_asks_by_name_or_address() {
-        let (result, answer) = heard(b"\x05\x01\x00\x05\x01\x00\x03\x02db\x0c\xea").await;
-        let (wants, told) = result.unwrap();
+        let (result, answer) = asked_with(b"\x05\x01\x00\x05\x01\x00\x03\x02db\x0c\xea").await;
+        let (wants, answers) = result.unwrap();
         assert_eq!((wants, answer.as_slice()), (asked("db", 3306), &b"\x05\x00"[..]));
-        assert_eq!((told.accepted[1], told.refused[1], told.failed[1]), (0, 5, 1));
-        let (result, _) = heard(b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50").await;
+        assert_eq!((answers.accepted[1], answers.refused[1], answers.failed[1]), (0, 5, 1));
+        let (result, _) = asked_with(b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50").await;
         assert_eq!(result.unwrap().0, asked("10.0.0.1", 80));
     }
 
     #[tokio::test]
-    async fn socks_that_wants_more_is_told_so() {
-        let (result, answer) = heard(b"\x05\x01\x02").await;
+    async fn socks_that_wants_more_is_refused() {
+        let (result, answer) = asked_with(b"\x05\x01\x02").await;
         assert!(result.is_err());
         assert_eq!(answer, b"\x05\xff");
-        let (result, answer) = heard(b"\x05\x01\x00\x05\x02\x00\x01\x0a\x00\x00\x01\x00\x50").await;
+        let (result, answer) = asked_with(b"\x05\x01\x00\x05\x02\x00\x01\x0a\x00\x00\x01\x00\x50").await;
         assert!(result.is_err());
         assert_eq!(answer[3], 7, "{answer:?}");
     }
 
     #[tokio::test]
     async fn http_asks_by_connect() {
-        let (result, _) = heard(b"CONNECT db:443 HTTP/1.1\r\nHost: db:443\r\n\r\n").await;
+        let (result, _) = asked_with(b"CONNECT db:443 HTTP/1.1\r\nHost: db:443\r\n\r\n").await;
         assert_eq!(result.unwrap().0, asked("db", 443));
-        let (result, _) = heard(b"CONNECT [::1]:443 HTTP/1.1\r\n\r\n").await;
+        let (result, _) = asked_with(b"CONNECT [::1]:443 HTTP/1.1\r\n\r\n").await;
         assert_eq!(result.unwrap().0, asked("::1", 443));
-        let (result, answer) = heard(b"GET http://db/ HTTP/1.1\r\n\r\n").await;
+        let (result, answer) = asked_with(b"GET http://db/ HTTP/1.1\r\n\r\n").await;
         assert!(matches!(result, Err(ProxyError::Unknown)));
         assert!(answer.starts_with(b"HTTP/1.1 405 "), "{answer:?}");
-        assert!(heard(b"CONNECT db HTTP/1.1\r\n\r\n").await.0.is_err());
-        assert!(heard(b"\x16\x03\x01").await.0.is_err());
+        assert!(asked_with(b"CONNECT db HTTP/1.1\r\n\r\n").await.0.is_err());
+        assert!(asked_with(b"\x16\x03\x01").await.0.is_err());
     }
 }

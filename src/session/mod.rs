@@ -43,7 +43,9 @@ pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::start::{Start, start};
 pub(crate) use self::stdio::Stdio;
-pub(crate) use self::streams::{Handle, Request, Status, Stream, StreamError, StreamOptions, Streams};
+pub(crate) use self::streams::{
+    Handle, Released, Request, Status, Stream, StreamError, StreamOptions, Streams,
+};
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@
 //! direction, loses nothing, and does not count as silence. An end of file is passed on as a half-close. The relay does
 //! not know sessions, hops or signals: who wants to leave drops it, and a local socket is then reset.
 
+mod direction;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -11,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -19,9 +21,8 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::clock;
 
-/// A buffer begins with so many bytes and grows while it is filled: many connections are idle.
-const SMALLEST_BUFFER: usize = 2 << 10;
-const LARGEST_BUFFER: usize = 64 << 10;
+use self::direction::{Direction, Passed, Step};
+
 /// How long a local client may take to close its side after the end of the remote one.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -100,14 +101,13 @@ where
 /// Ends a local connection in order. It reads to the end of file first: closing a socket that has unread data in it
 /// would take back what the local client has not read yet.
 pub(crate) async fn close<L: Local>(mut local: L) {
-    let mut input = Direction::new();
-    input.step = Step::Discarding;
+    let mut input = Direction::new(Step::Discarding);
     let drain = async {
         local.shutdown().await?;
         poll_fn(|cx| input.poll(cx, &mut local, &mut tokio::io::sink(), |_| {})).await;
         io::Result::Ok(())
     };
-    // A client that has gone needs no time, and one that stays has had it.
+    // A client that has closed needs no time, and one that has not has had it.
     let _ = timeout(FAREWELL, drain).await;
     local.reset_on_drop(false);
 }
@@ -131,8 +131,8 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
         Self {
             local,
             remote,
-            up: Direction::new(),
-            down: Direction::new(),
+            up: Direction::new(Step::Reading),
+            down: Direction::new(Step::Reading),
             policy,
             is_delivered: false,
             moved_at: clock::now(),
@@ -235,112 +235,6 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
             }
             timer.as_mut().reset(due.into());
         }
-    }
-}
-
-/// One direction.
-struct Direction {
-    buffer: Vec<u8>,
-    step: Step,
-    /// What the buffer should have next time.
-    size: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Reading,
-    /// These bytes of the buffer are not written yet.
-    Writing(usize, usize),
-    Flushing,
-    /// The source has ended, and the sink is about to learn it.
-    Closing,
-    /// The source has ended, and the sink knows.
-    Ended,
-    /// The sink takes nothing more, and what the source sends is thrown away.
-    Discarding,
-    /// The sink takes nothing more, and the source is not read.
-    Stopped,
-}
-
-/// How one direction has changed.
-#[derive(Debug)]
-enum Passed {
-    End,
-    ReadFailed(io::Error),
-    WriteFailed(io::Error),
-}
-
-impl Direction {
-    fn new() -> Self {
-        Self { buffer: Vec::new(), step: Step::Reading, size: SMALLEST_BUFFER }
-    }
-
-    /// Moves bytes until an end makes it wait, has ended or has failed.
-    fn poll<A: AsyncRead + Unpin, B: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut A,
-        to: &mut B,
-        mut moved: impl FnMut(usize),
-    ) -> Poll<Passed> {
-        loop {
-            self.step = match self.step {
-                Step::Reading => match ready!(self.poll_fill(cx, from)) {
-                    Ok(0) => Step::Closing,
-                    Ok(length) => Step::Writing(0, length),
-                    Err(error) => return Poll::Ready(Passed::ReadFailed(error)),
-                },
-                Step::Writing(start, end) => {
-                    match ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[start..end])) {
-                        Ok(0) => return Poll::Ready(Passed::WriteFailed(io::ErrorKind::WriteZero.into())),
-                        Ok(length) => {
-                            moved(length);
-                            if start + length < end {
-                                Step::Writing(start + length, end)
-                            } else {
-                                Step::Flushing
-                            }
-                        }
-                        Err(error) => return Poll::Ready(Passed::WriteFailed(error)),
-                    }
-                }
-                Step::Flushing => match ready!(Pin::new(&mut *to).poll_flush(cx)) {
-                    Ok(()) => Step::Reading,
-                    Err(error) => return Poll::Ready(Passed::WriteFailed(error)),
-                },
-                Step::Closing => {
-                    // A sink that has gone already needs no end of file.
-                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
-                    self.step = Step::Ended;
-                    return Poll::Ready(Passed::End);
-                }
-                Step::Discarding => match ready!(self.poll_fill(cx, from)) {
-                    Ok(0) => Step::Closing,
-                    Ok(_) => Step::Discarding,
-                    Err(error) => return Poll::Ready(Passed::ReadFailed(error)),
-                },
-                Step::Ended | Step::Stopped => return Poll::Pending,
-            };
-        }
-    }
-
-    fn poll_fill<A: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut A,
-    ) -> Poll<io::Result<usize>> {
-        if self.buffer.len() != self.size {
-            self.buffer = vec![0; self.size];
-        }
-        let mut buffer = ReadBuf::new(&mut self.buffer);
-        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
-        let length = buffer.filled().len();
-        self.size = match length {
-            _ if length == self.size => (self.size * 2).min(LARGEST_BUFFER),
-            _ if length < self.size / 4 => (self.size / 2).max(SMALLEST_BUFFER),
-            _ => self.size,
-        };
-        Poll::Ready(Ok(length))
     }
 }
 

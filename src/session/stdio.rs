@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -37,10 +37,11 @@ impl AsyncRead for Stdio {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.input.poll_read(cx, buf) {
-            Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionReset => Poll::Ready(Ok(())),
-            result => result,
-        }
+        let read = ready!(self.input.poll_read(cx, buf));
+        Poll::Ready(read.or_else(|error| match error.kind() == ErrorKind::ConnectionReset {
+            true => Ok(()),
+            false => Err(error),
+        }))
     }
 }
 
@@ -375,7 +376,7 @@ mod threads {
         #[tokio::test]
         async fn a_source_is_read_in_pieces_of_any_size() {
             let mut source = ThreadSource::new(&b"hello"[..]).unwrap();
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             loop {
                 let mut room = [0; 2];
                 let mut buf = ReadBuf::new(&mut room);
@@ -383,9 +384,9 @@ mod threads {
                 if buf.filled().is_empty() {
                     break;
                 }
-                heard.extend_from_slice(buf.filled());
+                received.extend_from_slice(buf.filled());
             }
-            assert_eq!(heard, b"hello");
+            assert_eq!(received, b"hello");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, ready};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex, split};
 use tokio::join;
 use tokio::net::TcpListener;
 use tokio::task::yield_now;
@@ -15,7 +15,7 @@ const LINGER: Duration = Duration::from_secs(30);
 /// What a pipe keeps.
 const KEPT: usize = 1000;
 
-fn nobody_counts(_: Way, _: usize) {}
+fn count_nothing(_: Way, _: usize) {}
 
 /// As for a local client whose remote end ends itself.
 fn policy<'a>() -> Policy<'a> {
@@ -24,7 +24,7 @@ fn policy<'a>() -> Policy<'a> {
         delivered: Box::pin(ready(())),
         farewell: FAREWELL,
         needs_reader: false,
-        meter: &nobody_counts,
+        meter: &count_nothing,
     }
 }
 
@@ -100,10 +100,10 @@ async fn both_directions_are_exact_and_end_by_themselves() {
         tokio::io::copy(&mut peer_reads, &mut peer_writes).await.unwrap();
         peer_writes.shutdown().await.unwrap();
     };
-    let mut heard = Vec::new();
-    let (end, (), (), _) = join!(relay, up, echo, client_reads.read_to_end(&mut heard));
+    let mut received = Vec::new();
+    let (end, (), (), _) = join!(relay, up, echo, client_reads.read_to_end(&mut received));
     assert!(matches!(end, RelayEnd::Finished));
-    assert!(heard == data);
+    assert!(received == data);
     assert_eq!(*counted.borrow(), (200_000, 200_000));
 }
 
@@ -227,19 +227,19 @@ async fn a_slow_reader_loses_nothing_and_is_not_silence() {
     let sending = async { peer.write_all(&data).await.unwrap() };
     let reading = async {
         client.shutdown().await.unwrap();
-        let mut heard = Vec::new();
-        while heard.len() < KEPT * 20 {
+        let mut received = Vec::new();
+        while received.len() < KEPT * 20 {
             sleep(LINGER * 2).await;
             let mut some = [0; KEPT];
             let length = client.read(&mut some).await.unwrap();
-            assert!(length > 0, "{} bytes", heard.len());
-            heard.extend_from_slice(&some[..length]);
+            assert!(length > 0, "{} bytes", received.len());
+            received.extend_from_slice(&some[..length]);
         }
-        heard
+        received
     };
-    let (end, (), heard) = join!(relay, sending, reading);
+    let (end, (), received) = join!(relay, sending, reading);
     assert!(matches!(end, RelayEnd::Finished));
-    assert_eq!(heard, data);
+    assert_eq!(received, data);
     drop(peer);
 }
 
@@ -255,9 +255,9 @@ async fn a_slow_peer_is_not_silence_of_the_client() {
         sleep(FAREWELL * 5).await;
         rest(&mut peer).await
     };
-    let (end, (), heard) = join!(relay, sending, reading);
+    let (end, (), received) = join!(relay, sending, reading);
     assert!(matches!(end, RelayEnd::Finished));
-    assert_eq!(heard.len(), KEPT * 3);
+    assert_eq!(received.len(), KEPT * 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,9 +275,9 @@ async fn a_remote_end_that_is_lost_is_noticed_behind_what_was_received() {
     let relay = relay(local, Failing(pipe), policy());
     peer.write_all(&[9; KEPT * 5]).await.unwrap();
     drop(peer);
-    let (end, heard) = join!(relay, rest(&mut client));
+    let (end, received) = join!(relay, rest(&mut client));
     assert!(matches!(end, RelayEnd::Remote(error) if error.kind() == io::ErrorKind::ConnectionReset));
-    assert_eq!(heard.len(), KEPT * 5);
+    assert_eq!(received.len(), KEPT * 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,10 +285,10 @@ async fn what_a_client_has_sent_is_delivered_though_it_reads_no_more() {
     let (mut client, mut peer, relay) = pair(policy());
     client.write_all(b"last words").await.unwrap();
     drop(client);
-    peer.write_all(b"to nobody").await.unwrap();
-    let (end, heard) = join!(relay, rest(&mut peer));
+    peer.write_all(b"without a reader").await.unwrap();
+    let (end, received) = join!(relay, rest(&mut peer));
     assert!(matches!(end, RelayEnd::LocalWrite(_) | RelayEnd::Finished), "{end:?}");
-    assert_eq!(heard, b"last words");
+    assert_eq!(received, b"last words");
 }
 
 /// A local end that can be read and takes nothing.
@@ -340,7 +340,7 @@ async fn a_client_that_takes_nothing_may_still_send() {
 async fn stdio_ends_when_its_reader_is_gone() {
     let ((_client, pipe), (remote, mut peer)) = (duplex(KEPT), duplex(KEPT));
     let relay = relay(Deaf(pipe), remote, of_stdio());
-    peer.write_all(b"to nobody").await.unwrap();
+    peer.write_all(b"without a reader").await.unwrap();
     assert!(matches!(relay.await, RelayEnd::LocalWrite(error) if error.kind() == io::ErrorKind::BrokenPipe));
 }
 
@@ -358,10 +358,10 @@ async fn a_socket_is_reset_behind_what_was_received_when_the_remote_end_is_lost(
     drop(peer);
     let end = relay(socket, Failing(pipe), policy());
     assert!(matches!(end.await, RelayEnd::Remote(_)));
-    let mut heard = [0; 10];
-    client.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"last words");
-    assert_eq!(client.read(&mut heard).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let mut received = [0; 10];
+    client.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"last words");
+    assert_eq!(client.read(&mut received).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -371,14 +371,14 @@ async fn a_socket_is_closed_in_order_though_its_client_has_sent_more() {
     peer.write_all(b"that is all").await.unwrap();
     drop(peer);
     let talk = async {
-        let mut heard = Vec::new();
-        client.read_to_end(&mut heard).await.unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
         drop(client);
-        heard
+        received
     };
-    let (end, heard) = join!(relay(socket, remote, policy()), talk);
+    let (end, received) = join!(relay(socket, remote, policy()), talk);
     assert!(matches!(end, RelayEnd::Finished), "{end:?}");
-    assert_eq!(heard, b"that is all");
+    assert_eq!(received, b"that is all");
 }
 
 #[tokio::test]
@@ -404,11 +404,11 @@ async fn a_client_that_is_turned_away_reads_its_answer() {
     socket.reset_on_drop(true);
     socket.write_all(b"no").await.unwrap();
     let talk = async {
-        let mut heard = Vec::new();
-        client.read_to_end(&mut heard).await.unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
         drop(client);
-        heard
+        received
     };
-    let ((), heard) = join!(close(socket), talk);
-    assert_eq!(heard, b"no");
+    let ((), received) = join!(close(socket), talk);
+    assert_eq!(received, b"no");
 }

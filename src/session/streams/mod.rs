@@ -7,6 +7,7 @@
 
 mod carrier;
 mod openings;
+mod slot;
 mod state;
 mod stream;
 mod upkeep;
@@ -23,6 +24,7 @@ use crate::channel::{AgentVersion, Channel, Mode, Now};
 use super::end::{LinkState, LocalEnd};
 use super::{Outcome, SessionError};
 
+use self::slot::Phase;
 use self::state::State;
 pub use self::stream::{Handle, Request, Stream, StreamError};
 
@@ -91,6 +93,18 @@ pub(crate) struct Released {
     pub turned_away: usize,
 }
 
+impl Released {
+    fn count(&mut self, was: Phase, end: Result<(), StreamError>) {
+        match was {
+            Phase::Open => self.broken += usize::from(end.is_err()),
+            Phase::Waiting | Phase::Trial(_) => {
+                self.turned_away += usize::from(end == Err(StreamError::Lost))
+            }
+            Phase::Closed(_) => {}
+        }
+    }
+}
+
 /// What the driver, the handle and the streams share.
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -127,7 +141,7 @@ impl Streams {
 
     /// Lets go of everything, since the session is over, in order or not. What was received can still be read. Behind
     /// it streams fail, since they have not ended; only the stream of a plain session ends in order with its session.
-    /// An opening for which `is_wanted` holds, given its time, is told to try another session.
+    /// An opening for which `is_wanted` holds, given its time, fails with [`StreamError::Elsewhere`].
     pub(crate) fn release(self, in_order: bool, is_wanted: impl Fn(Instant) -> bool) -> Released {
         self.shared.lock().release(in_order, is_wanted)
     }

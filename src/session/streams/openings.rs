@@ -6,7 +6,8 @@ use crate::channel::Channel;
 
 use super::StreamError;
 use super::carrier::Carrier;
-use super::state::{Phase, State};
+use super::slot::Phase;
+use super::state::State;
 
 /// An agent that has acknowledged or sent something within this time is believed to be there.
 const TRUST: Duration = Duration::from_secs(5);

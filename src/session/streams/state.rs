@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use crate::channel::{AgentVersion, Channel, Mode};
 use super::super::SessionError;
 use super::super::end::LinkState;
 use super::carrier::{Carrier, Event};
+use super::slot::{Input, Phase, Slot};
 use super::upkeep::SIGN_OF_LIFE;
 use super::{Released, Request, Status, StreamError, StreamOptions};
 
@@ -65,70 +66,6 @@ pub(super) struct State {
     is_over: bool,
 }
 
-/// One stream.
-pub(super) struct Slot {
-    pub(super) phase: Phase,
-    pub(super) name: String,
-    pub(super) asked: Instant,
-    /// The opener goes on only once the agent is known to have the stream.
-    pub(super) confirm: bool,
-    pub(super) input: Input,
-    received: VecDeque<Bytes>,
-    pub(super) unread: usize,
-    pub(super) opener: Option<Waker>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-/// How far a stream has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// The session does not carry it yet.
-    Waiting,
-    /// It was opened since then; its opener waits until the agent is known to have it.
-    Trial(Instant),
-    /// It is the opener's.
-    Open,
-    /// Behind what was received it has ended, or failed.
-    Closed(Result<(), StreamError>),
-}
-
-/// What its user still sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Input {
-    Open,
-    /// It has ended.
-    Ended {
-        /// Where, among all bytes of the session, its last byte is; known once that has left.
-        last_byte: Option<u64>,
-        /// Since when the peer has had all of it and has been silent, though it could be heard.
-        quiet_since: Option<Instant>,
-    },
-}
-
-impl Slot {
-    /// The session sends and receives for it.
-    pub(super) fn is_carried(&self) -> bool {
-        matches!(self.phase, Phase::Trial(_) | Phase::Open)
-    }
-
-    pub(super) fn has_ended_input(&self) -> bool {
-        matches!(self.input, Input::Ended { .. })
-    }
-
-    /// Its reader has taken everything and waits for more.
-    pub(super) fn is_listening(&self) -> bool {
-        self.received.is_empty() && self.reader.is_some()
-    }
-
-    fn wake_all(&mut self) {
-        [&mut self.opener, &mut self.reader, &mut self.writer]
-            .into_iter()
-            .filter_map(Option::take)
-            .for_each(Waker::wake);
-    }
-}
-
 impl State {
     pub(super) fn new(now: Instant, options: StreamOptions, status: watch::Sender<Status>) -> Self {
         Self {
@@ -164,28 +101,16 @@ impl State {
 impl State {
     /// Adds a stream that waits to be opened, and returns its number.
     pub(super) fn add(&mut self, request: Request) -> u64 {
-        let Request { name, asked, confirm } = request;
         self.next_number += 1;
+        let (number, asked) = (self.next_number, request.asked);
         let phase = if self.is_over { Phase::Closed(Err(StreamError::Lost)) } else { Phase::Waiting };
-        let slot = Slot {
-            phase,
-            name,
-            asked,
-            confirm,
-            input: Input::Open,
-            received: VecDeque::new(),
-            unread: 0,
-            opener: None,
-            reader: None,
-            writer: None,
-        };
-        self.slots.insert(self.next_number, slot);
+        self.slots.insert(number, Slot::new(request, phase));
         if !self.is_over {
-            self.queue(self.next_number, asked);
+            self.queue(number, asked);
             let live = self.live() + self.waiting.len();
             self.status.send_modify(|status| status.live = live);
         }
-        self.next_number
+        number
     }
 
     pub(super) fn poll_open(&mut self, number: u64, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
@@ -210,16 +135,7 @@ impl State {
         buf: &mut ReadBuf<'_>,
     ) -> (Poll<io::Result<()>>, bool) {
         let Some(slot) = self.slots.get_mut(&number) else { return (lost(), false) };
-        let before = buf.remaining();
-        while let Some(front) = slot.received.front_mut().filter(|_| buf.remaining() > 0) {
-            let length = front.len().min(buf.remaining());
-            buf.put_slice(&front[..length]);
-            front.advance(length);
-            if front.is_empty() {
-                slot.received.pop_front();
-            }
-        }
-        let taken = before - buf.remaining();
+        let taken = slot.take(buf);
         if taken > 0 {
             let was_closed = !self.takes_more();
             self.took(number, taken);
@@ -453,24 +369,17 @@ impl State {
         }
         self.ending();
         let ends_in_order = in_order && matches!(self.carrier, Carrier::Single(_));
-        let open: Vec<(u64, Phase, Instant)> =
-            self.slots.iter().map(|(number, slot)| (*number, slot.phase, slot.asked)).collect();
-        for (number, phase, asked) in open {
-            match phase {
-                Phase::Waiting | Phase::Trial(_) if is_wanted(asked) => {
-                    self.close(number, Err(StreamError::Elsewhere));
-                }
-                Phase::Waiting | Phase::Trial(_) => {
-                    released.turned_away += 1;
-                    self.close(number, Err(StreamError::Lost));
-                }
-                Phase::Open if ends_in_order => self.close(number, Ok(())),
-                Phase::Open => {
-                    released.broken += 1;
-                    self.close(number, Err(StreamError::Lost));
-                }
-                Phase::Closed(_) => {}
-            }
+        let all: Vec<u64> = self.slots.keys().copied().collect();
+        for number in all {
+            let Some(slot) = self.slots.get(&number) else { continue };
+            let end = match slot.phase {
+                Phase::Closed(_) => continue,
+                Phase::Waiting | Phase::Trial(_) if is_wanted(slot.asked) => Err(StreamError::Elsewhere),
+                Phase::Open if ends_in_order => Ok(()),
+                Phase::Waiting | Phase::Trial(_) | Phase::Open => Err(StreamError::Lost),
+            };
+            released.count(slot.phase, end);
+            self.close(number, end);
         }
         self.waiting.clear();
         // The watchers of the status learn that the session is over, though streams are still read.

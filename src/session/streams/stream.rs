@@ -88,6 +88,7 @@ impl Opening {
     ///
     /// # Panics
     /// When the opening has already resolved.
+    #[cfg(test)]
     pub fn into_stream(self) -> Stream {
         self.stream.expect("an opening is used once")
     }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::stream::Opening;
 use super::*;
 use crate::channel::tests::{Bench as Session, start};
 

@@ -8,7 +8,8 @@ use crate::channel::Channel;
 use super::super::end::LinkState;
 use super::Status;
 use super::carrier::Carrier;
-use super::state::{Input, State};
+use super::slot::Input;
+use super::state::State;
 
 /// Agents that may end a silent session want a sign of life every 10 s.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
