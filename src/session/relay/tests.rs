@@ -144,17 +144,17 @@ async fn input_after_the_peers_end_of_file_is_delivered() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stays_after_the_peers_end_of_file_has_five_seconds() {
     let (client, mut peer, relay) = pair(policy());
-    let began = Instant::now();
+    let began = clock::now();
     peer.shutdown().await.unwrap();
     assert!(matches!(relay.await, RelayEnd::Finished));
-    assert_eq!(began.elapsed(), FAREWELL);
+    assert_eq!((clock::now() - began), FAREWELL);
     drop(client);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_on_to_a_peer_that_is_gone_has_five_seconds() {
     let (mut client, peer, relay) = pair(policy());
-    let began = Instant::now();
+    let began = clock::now();
     drop(peer);
     let sending = async {
         while client.write_all(&[0; 100]).await.is_ok() {
@@ -165,16 +165,20 @@ async fn a_client_that_sends_on_to_a_peer_that_is_gone_has_five_seconds() {
         end = relay => assert!(matches!(end, RelayEnd::Finished)),
         () = sending => panic!("it is read until it has had its time"),
     }
-    assert!(began.elapsed() >= FAREWELL && began.elapsed() < FAREWELL * 2, "{:?}", began.elapsed());
+    assert!(
+        (clock::now() - began) >= FAREWELL && (clock::now() - began) < FAREWELL * 2,
+        "{:?}",
+        (clock::now() - began)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn stdio_ends_with_the_peer_once_what_was_read_is_sent() {
     let (client, mut peer, relay) = pair(of_stdio());
     peer.shutdown().await.unwrap();
-    let began = Instant::now();
+    let began = clock::now();
     assert!(matches!(relay.await, RelayEnd::Finished));
-    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!((clock::now() - began), Duration::ZERO);
     drop(client);
     let (mut client, mut peer, relay) = pair(of_stdio());
     client.write_all(&[5; KEPT]).await.unwrap();
@@ -193,7 +197,7 @@ async fn stdio_ends_with_the_peer_once_what_was_read_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_has_the_linger_time_after_the_clients_end_of_file() {
     let (mut client, mut peer, relay) = pair(lingering());
-    let began = Instant::now();
+    let began = clock::now();
     let talk = async {
         sleep(LINGER * 2).await;
         client.shutdown().await.unwrap();
@@ -203,7 +207,7 @@ async fn a_silent_peer_has_the_linger_time_after_the_clients_end_of_file() {
     };
     let (end, ()) = join!(relay, talk);
     assert!(matches!(end, RelayEnd::Finished));
-    assert_eq!(began.elapsed(), LINGER * 4 - Duration::from_secs(1));
+    assert_eq!((clock::now() - began), LINGER * 4 - Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,9 +215,9 @@ async fn the_linger_time_begins_when_everything_is_delivered() {
     let delivery = Box::pin(sleep(LINGER * 3));
     let (mut client, _peer, relay) = pair(Policy { delivered: delivery, ..lingering() });
     client.shutdown().await.unwrap();
-    let began = Instant::now();
+    let began = clock::now();
     assert!(matches!(relay.await, RelayEnd::Finished));
-    assert_eq!(began.elapsed(), LINGER * 4);
+    assert_eq!((clock::now() - began), LINGER * 4);
     let (mut client, mut peer, relay) = pair(Policy { delivered: Box::pin(pending()), ..lingering() });
     client.shutdown().await.unwrap();
     peer.shutdown().await.unwrap();
