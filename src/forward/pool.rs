@@ -132,7 +132,7 @@ impl Pool {
         }
     }
 
-    /// Reports why a connection was reset, unless it was its session's end, which is reported once for all.
+    /// Reports why a connection was reset, unless it was the end of its session, which is reported once for all.
     fn report(&self, error: Option<StreamError>, from: String) {
         match error {
             Some(StreamError::Refused) => (self.settings.observer)(&ForwardEvent::Refused { from }),
@@ -330,9 +330,9 @@ impl Pool {
     /// waited for too long.
     fn release(&self, streams: Streams, in_order: bool, may_work: bool) -> Released {
         let now = clock::now();
-        let timeout = self.settings.settings.connect_timeout;
+        let open_timeout = self.settings.settings.connect_timeout;
         let is_wanted = may_work && !self.leave.is_cancelled();
-        streams.release(in_order, |asked| is_wanted && now < asked + timeout)
+        streams.release(in_order, |asked| is_wanted && now < asked + open_timeout)
     }
 
     fn over(&self, error: Option<ReachError>, connections: usize) {

@@ -15,8 +15,10 @@ use super::super::SessionError;
 use super::super::end::LinkState;
 use super::carrier::{Carrier, Event};
 use super::slot::{Input, Phase, Slot};
-use super::upkeep::SIGN_OF_LIFE;
 use super::{Released, Request, Status, StreamError, StreamOptions};
+
+/// Agents that may end a silent session want a sign of life every 10 s.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(9);
 
 /// What one stream may have unsent.
 pub(super) const CREDIT: usize = 64 << 10;
@@ -226,7 +228,7 @@ impl State {
         let multiplexed = mode == Mode::Multiplexed;
         // The agent has dialled already: a client that comes later may find a connection that is closed.
         let is_stale = !multiplexed && self.waiting.is_empty();
-        self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now + SIGN_OF_LIFE);
+        self.next_sign = (multiplexed && agent.wants_keepalive()).then(|| now + KEEP_ALIVE);
         self.status.send_modify(|status| {
             status.is_retired |= is_stale;
             status.was_up = true;

@@ -83,10 +83,13 @@ pub struct Opening {
     stream: Option<Stream>,
 }
 
-#[cfg(test)]
 impl Opening {
     /// Returns the stream as it is: its reads and writes wait until it is open.
-    pub(super) fn into_stream(self) -> Stream {
+    ///
+    /// # Panics
+    /// When the opening has already resolved.
+    #[cfg(test)]
+    pub fn into_stream(self) -> Stream {
         self.stream.expect("an opening is used once")
     }
 }

@@ -9,10 +9,8 @@ use super::super::end::LinkState;
 use super::Status;
 use super::carrier::Carrier;
 use super::slot::Input;
-use super::state::State;
+use super::state::{KEEP_ALIVE, State};
 
-/// Agents that may end a silent session want a sign of life every 10 s.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(9);
 /// A session that makes no progress for so long gets no new streams.
 const STALL: Duration = Duration::from_secs(1);
 /// The shortest idle time-out that can be set at the service is a minute, the default 20: this holds from 5 minutes on.
@@ -64,7 +62,7 @@ impl State {
     pub(super) fn keep_up(&mut self, now: Instant, channel: &mut Channel, live: usize, works: bool) {
         if let Some(at) = self.next_sign.filter(|at| works && now >= *at) {
             self.carrier.keep_alive();
-            self.next_sign = Some(at.max(now) + SIGN_OF_LIFE);
+            self.next_sign = Some(at.max(now) + KEEP_ALIVE);
         }
         if !self.options.hold || live == 0 {
             self.next_hold = None;
