@@ -323,7 +323,7 @@ fn is_wrong_name(error: &ReachError) -> bool {
         },
         ReachError::Aws(error) => error.meaning() == Meaning::Settings,
         ReachError::LookupTimedOut { .. }
-        | ReachError::Stopped { .. }
+        | ReachError::Stopped(_)
         | ReachError::HopSettings(_)
         | ReachError::Session { .. }
         | ReachError::Hop(_) => false,

@@ -10,7 +10,7 @@ use crate::names::lookup;
 use crate::names::{Destination, Name, Target};
 use crate::route::Route;
 
-use super::ReachError;
+use super::error::{ReachError, StoppedTarget};
 use super::settings::cache_scope;
 
 /// Finds the target of a route. AWS is not asked for an id.
@@ -61,7 +61,8 @@ async fn resolve(aws: &Aws, config: &Config, destination: &Destination) -> Resul
     let target = found.map_err(|error| ReachError::Lookup { error, region: region() })?;
     tracing::debug!(id = target.id(), "the name is resolved");
     if target.is_stopped() {
-        return Err(ReachError::Stopped { destination: destination.clone(), target, region: region() });
+        let stopped = StoppedTarget { destination: destination.clone(), target, region: region() };
+        return Err(ReachError::Stopped(Box::new(stopped)));
     }
     if let Some(cache) = cache {
         cache.store(clock::wall(), &name, target.id());

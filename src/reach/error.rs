@@ -34,15 +34,8 @@ pub enum ReachError {
         after: Duration,
     },
     /// EC2 reports the target as stopped or stopping.
-    #[error("`{destination}` is stopped ({} in {region})", target.id())]
-    Stopped {
-        /// The entry as it was named.
-        destination: Destination,
-        /// The instance.
-        target: Target,
-        /// Its region.
-        region: String,
-    },
+    #[error("`{}` is stopped ({} in {})", .0.destination, .0.target.id(), .0.region)]
+    Stopped(Box<StoppedTarget>),
     /// `ssh -G` failed: correct the ssh_config.
     #[error(transparent)]
     HopSettings(#[from] OpenSshError),
@@ -57,6 +50,17 @@ pub enum ReachError {
     /// A hop failed.
     #[error(transparent)]
     Hop(#[from] JumpError),
+}
+
+/// A target that EC2 reports as stopped or stopping.
+#[derive(Clone, Debug)]
+pub struct StoppedTarget {
+    /// The entry as it was named.
+    pub destination: Destination,
+    /// The instance.
+    pub target: Target,
+    /// Its region.
+    pub region: String,
 }
 
 /// The machine and port that a session connects to.
@@ -100,7 +104,7 @@ impl ReachError {
     /// Returns true if a later attempt may succeed: the target is restarting, or the service or the network fails.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Stopped { .. } => true,
+            Self::Stopped(_) => true,
             Self::Lookup { error: LookupError::Resolve { error, .. }, .. } => {
                 matches!(error, ResolveError::NotFound { .. })
             }
