@@ -291,7 +291,7 @@ impl Registry {
 }
 
 async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, observer: Observer) {
-    let Err(error) = find_entry(&aws, &planned.route).await else { return };
+    let Err(error) = find_entry(&aws, &planned.route, clock::now()).await else { return };
     if !is_wrong_name(&error) {
         return;
     }
@@ -379,7 +379,7 @@ impl PoolFactory {
         Rc::new(move || {
             let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
             Box::pin(async move {
-                let target = find_entry(&aws, &planned.route).await?;
+                let target = find_entry(&aws, &planned.route, clock::now()).await?;
                 Ok(session_request(&target, document, &planned.route.config))
             })
         })

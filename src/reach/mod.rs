@@ -15,7 +15,7 @@ mod session_task;
 mod settings;
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -64,6 +64,15 @@ pub struct Reach {
     logins: OnceCell<Vec<HopSettings>>,
 }
 
+/// One attempt to open a session.
+struct Attempt {
+    /// The machine that the session connects to, by its number on the route: 0 is the target itself, 1 is what the
+    /// target's agent connects to.
+    first: usize,
+    target: Target,
+    began: Instant,
+}
+
 impl Reach {
     /// Opens nothing yet. Whoever ends the process waits for `tasks`, so that no session is left open.
     pub fn new(
@@ -87,8 +96,9 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
-        self.with_fall_back(async |first, target| {
-            let (stream, session) = self.open_session(first, target).await?;
+        self.with_fall_back(async |attempt| {
+            let first = attempt.first;
+            let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
                 return Ok(Connection::of_session(stream, session));
             }
@@ -103,47 +113,48 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect_hops(&self) -> Result<HopConnection, ReachError> {
-        self.with_fall_back(async |first, target| {
-            let (stream, session) = self.open_session(first, target).await?;
+        self.with_fall_back(async |attempt| {
+            let first = attempt.first;
+            let (stream, session) = self.open_session(attempt).await?;
             self.log_in(stream, session, first).await
         })
         .await
     }
 
     /// Opens by the first hop's agent if the route allows it, else, or if the agent cannot connect, by the first hop's
-    /// sshd. `open` gets the machine that the session connects to, by its number on the route.
+    /// sshd. `connect_timeout` counts from here, for both.
     async fn with_fall_back<T>(
         &self,
-        open: impl AsyncFn(usize, Target) -> Result<T, ReachError>,
+        open: impl AsyncFn(Attempt) -> Result<T, ReachError>,
     ) -> Result<T, ReachError> {
+        let began = clock::now();
         // Reading the system's certificates takes as long as a round trip: it is done beside the first call to AWS.
         let roots = self.aws.roots();
         tokio::task::spawn_blocking(move || roots.preload());
-        let target = find_entry(&self.aws, &self.route).await?;
+        let target = find_entry(&self.aws, &self.route, began).await?;
         let next = self.route.hops.first().map_or(DialedBy::Sshd, |hop| hop.next);
         if next == DialedBy::Sshd {
-            return open(0, target).await;
+            return open(Attempt { first: 0, target, began }).await;
         }
-        match open(1, target.clone()).await {
+        match open(Attempt { first: 1, target: target.clone(), began }).await {
             Err(error) if next.falls_back() && error.asks_for_sshd() => {
                 let hop = self.route.hops.first().map_or("", |hop| hop.machine.label());
                 tracing::info!(%error, hop, "the hop's agent cannot connect, trying its sshd");
-                open(0, target).await
+                open(Attempt { first: 0, target, began }).await
             }
             result => result,
         }
     }
 
-    /// Opens a session to machine number `first` of the route: 0 is the target's own sshd or port, 1 is what the target's
-    /// agent connects to.
-    async fn open_session(&self, first: usize, target: Target) -> Result<(Stream, SessionTask), ReachError> {
+    async fn open_session(&self, attempt: Attempt) -> Result<(Stream, SessionTask), ReachError> {
+        let Attempt { first, target, began } = attempt;
         let end = self.session_end(first, &target).await?;
         let document = match first {
             0 => Document::to_port(end.port, self.route.config.session.document.as_deref()),
             _ => Document::to_host(&self.address(first).await?, end.port),
         };
         tracing::debug!(machine = end.machine, document = document.name, "opening a session");
-        let mut settings = session_settings(&self.route.config, clock::now(), LINGER);
+        let mut settings = session_settings(&self.route.config, began, LINGER);
         settings.for_remote_host = document.host().is_some();
         let request = session_request(&target, document, &self.route.config);
         let session = OneStream {
