@@ -1,19 +1,18 @@
 //! The command `connect`: standard input and output, relayed to the goal of a route.
 
-use std::io::{self, ErrorKind, IsTerminal, stderr, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::config::{Config, Environment, Verbosity};
-use crate::reach::{ByteStream, Reach, open_aws};
+use crate::reach::{Reach, Relayed, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupt, Interrupts, Notice, OnNotice, Policy, RelayEnd, Stdio};
+use crate::session::{Interrupts, Notice, OnNotice};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
 use super::report::{ExitKind, Report};
-use super::runtime::{self, Context, exit_of};
+use super::runtime::{self, Context};
 use super::stderr::print_note;
 
 /// Runs the command.
@@ -34,50 +33,18 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
         print_note(&format!("`connect` carries bytes for ssh; to log in, run `ssh {}`", route.goal.word));
     }
-    let linger = route.config.session.linger;
     let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
-    let notes = notes(verbosity, route.goal.port);
-    let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
-    let (stream, path) = reach.connect().await?.into_parts();
-    let relayed = relay_stdio(stream, path.linger(linger), path.delivered()).await;
-    let closed = path.close(matches!(relayed, Ok(None))).await;
-    match (relayed, closed) {
-        (Ok(Some(interrupt)), _) => Ok(exit_of(interrupt)),
-        (Err(report), _) => Err(report),
-        (Ok(None), Err(error)) => Err(error.into()),
-        (Ok(None), Ok(())) => Ok(ExitKind::Done.into()),
-    }
-}
-
-/// Relays until the stream has ended, or standard output has no reader.
-async fn relay_stdio(
-    stream: Box<dyn ByteStream>,
-    linger: Option<Duration>,
-    delivered: impl Future<Output = ()>,
-) -> Result<Option<Interrupt>, Report> {
-    let failed = |what: &str, error| Report::new(ExitKind::Failure, format!("{what}: {error}"));
-    let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
-    let policy = Policy {
-        linger,
-        delivered: Box::pin(delivered),
-        farewell: Duration::ZERO,
-        needs_reader: true,
-        meter: &|_, _| {},
+    let on_notice = on_notice(verbosity, route.goal.port);
+    let reach = Reach::new(aws, route, environment, on_notice, context.tasks.clone());
+    let exit = match reach.connect().await?.relay_stdio(&context.closing).await? {
+        Relayed::Finished => ExitKind::Done,
+        Relayed::ReaderGone => ExitKind::READER_GONE,
     };
-    match session::relay(stdio, stream, policy).await {
-        RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
-        RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
-        RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
-        RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),
-    }
-}
-
-fn is_reader_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+    Ok(exit.into())
 }
 
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
+fn on_notice(verbosity: Verbosity, port: u16) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
         if is_visible {

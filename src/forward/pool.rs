@@ -405,7 +405,7 @@ impl Pool {
     }
 
     fn session_error(&self, error: SessionError) -> ReachError {
-        ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
+        self.settings.end.clone().error(error)
     }
 
     /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the

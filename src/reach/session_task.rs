@@ -41,7 +41,8 @@ impl OneStream {
         let hop = self.is_for_hop;
         StreamOptions {
             linger: self.settings.linger,
-            open_timeout: hop.then_some(self.settings.connect_timeout),
+            // The driver limits the start, and does not count the time of a question to the user.
+            open_timeout: None,
             patience: hop.then_some(AGENT_SILENCE),
             unread_limit: if hop { HOP_UNREAD_LIMIT } else { UNREAD_LIMIT },
             hold: false,
@@ -85,10 +86,10 @@ impl SessionTask {
 
     /// Returns the session's error; a session that ended without one was closed too early.
     async fn cause_of_no_stream(self, error: StreamError) -> ReachError {
-        let to = Box::new(self.end.clone());
+        let end = self.end.clone();
         let closed = self.close().await;
         let error = SessionError::Ended { reason: error.to_string(), suspected_size: None };
-        closed.err().unwrap_or(ReachError::Session { error, to })
+        closed.err().unwrap_or_else(|| end.error(error))
     }
 
     /// Returns true once the session has ended.
@@ -100,7 +101,8 @@ impl SessionTask {
     pub async fn close(self) -> Result<(), ReachError> {
         drop(self.leave);
         match self.work.await {
-            Ok(Err(error)) => Err(ReachError::Session { error, to: Box::new(self.end) }),
+            Ok(Err(error)) => Err(self.end.error(error)),
+            Err(error) if error.is_panic() => Err(self.end.error(SessionError::Panic(error.to_string()))),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }

@@ -151,14 +151,6 @@ pub enum SessionError {
     /// The session's document opens a shell.
     #[error("the session document opens a shell, not a port")]
     NotAPort,
-    /// Standard input or output failed.
-    #[error("{what}: {error}")]
-    Stdio {
-        /// Which, and how.
-        what: &'static str,
-        /// The system's words.
-        error: std::io::Error,
-    },
     /// A bug of ours; the session has been ended.
     #[error("internal error: {0}")]
     Panic(String),

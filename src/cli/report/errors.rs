@@ -37,6 +37,7 @@ impl From<&ReachError> for Report {
             ReachError::Stopped(stopped) => of_stopped(stopped),
             ReachError::HopSettings(error) => of_ssh_config(error),
             ReachError::Session { error, to } => of_session(error, to),
+            ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
             ReachError::Hop(error) => of_jump(error),
         }
     }
@@ -83,7 +84,6 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
         | SessionError::NotAPort => Report::new(ExitKind::Failure, whole)
             .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
-        SessionError::Stdio { .. } => Report::new(ExitKind::Failure, whole),
         SessionError::Panic(_) => {
             Report::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
         }
