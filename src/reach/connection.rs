@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Policy, RelayEnd, Stdio, relay};
+use crate::route::Machine;
+use crate::session::{Policy, RelayEnd, Stdio, Stream, relay};
 
 use super::hop_connection::HopConnection;
 use super::session_task::SessionTask;
@@ -18,7 +19,7 @@ pub struct Connection {
 }
 
 /// What the stream goes through.
-pub(super) enum Path {
+enum Path {
     /// A session whose stream it is. The stream waits for acknowledgements and lingers itself.
     Session(SessionTask),
     /// Hops; the far side may be silent for this long after the end of input.
@@ -35,8 +36,20 @@ pub enum Relayed {
 }
 
 impl Connection {
-    pub(super) fn new(stream: impl ByteStream + 'static, path: Path) -> Self {
-        Self { stream: Box::new(stream), path }
+    pub(super) fn of_session(stream: Stream, session: SessionTask) -> Self {
+        Self { stream: Box::new(stream), path: Path::Session(session) }
+    }
+
+    /// Connects from the last hop to the goal.
+    pub(super) async fn through_hops(
+        hops: HopConnection,
+        goal: &Machine,
+        linger: Duration,
+    ) -> Result<Self, ReachError> {
+        match hops.open(goal.address_or_word(), goal.port).await {
+            Ok(stream) => Ok(Self { stream: Box::new(stream), path: Path::Hops(hops, linger) }),
+            Err(error) => Err(hops.close(true).await.err().unwrap_or(error.into())),
+        }
     }
 
     /// Relays standard input and output until both sides have ended, and then ends the session. `closing` is cancelled

@@ -5,10 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::jump::{Hop, HopStream, JumpError};
-use crate::route::Machine;
 
 use super::ReachError;
-use super::connection::{Connection, Path};
 use super::session_task::SessionTask;
 
 /// A hop answers within this time unless it, or the path to it, is dead.
@@ -25,14 +23,6 @@ pub struct HopConnection {
 impl HopConnection {
     pub(super) fn new(hops: Vec<Hop>, session: SessionTask) -> Self {
         Self { hops, session }
-    }
-
-    /// Connects from the last hop to the goal, and keeps both together.
-    pub(super) async fn connect(self, goal: &Machine, linger: Duration) -> Result<Connection, ReachError> {
-        match self.open(goal.address_or_word(), goal.port).await {
-            Ok(stream) => Ok(Connection::new(stream, Path::Hops(self, linger))),
-            Err(error) => Err(self.close(true).await.err().unwrap_or(error.into())),
-        }
     }
 
     /// Waits until the last hop has received what was sent before, or is lost.

@@ -42,7 +42,6 @@ pub use self::inspect::{Listing, inspect, list};
 pub use self::session_task::session_request;
 pub use self::settings::{open_aws, session_settings};
 
-use self::connection::Path;
 use self::fall_back::Attempt;
 use self::hop_settings::{askpass, hop_settings};
 use self::session_task::{OneStream, SessionTask};
@@ -103,11 +102,11 @@ impl Reach {
             let first = attempt.machine;
             let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
-                return Ok(Connection::new(stream, Path::Session(session)));
+                return Ok(Connection::of_session(stream, session));
             }
             let hops = self.log_in(stream, session, first).await?;
             let linger = self.route.config.session.linger.unwrap_or(LINGER);
-            hops.connect(&self.route.goal, linger).await
+            Connection::through_hops(hops, &self.route.goal, linger).await
         })
         .await
     }

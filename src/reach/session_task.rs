@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,11 +19,8 @@ use crate::session::{
 
 use super::{ReachError, SessionEnd};
 
-/// An agent that acknowledges nothing for this long may not exist any more: the link is opened anew.
-const AGENT_SILENCE: Duration = Duration::from_secs(60);
-/// Received and unread bytes beyond which the websocket is not read.
-const UNREAD_LIMIT: usize = 8 << 20;
-const HOP_UNREAD_LIMIT: usize = 4 << 20;
+/// Standard output may have this much unread; beyond it the websocket is not read.
+const STDIO_UNREAD_LIMIT: usize = 8 << 20;
 
 /// A session with one stream, and what is at the end of the stream.
 pub(super) struct OneStream {
@@ -43,8 +39,8 @@ impl OneStream {
             linger: self.settings.linger,
             // The driver limits the start, and does not count the time of a question to the user.
             open_timeout: None,
-            patience: hop.then_some(AGENT_SILENCE),
-            unread_limit: if hop { HOP_UNREAD_LIMIT } else { UNREAD_LIMIT },
+            patience: hop.then_some(StreamOptions::PATIENCE),
+            unread_limit: if hop { StreamOptions::UNREAD_LIMIT } else { STDIO_UNREAD_LIMIT },
             hold: false,
             idle_limit: None,
             is_single: true,
