@@ -41,7 +41,7 @@ impl Dialer {
         }
         match proxy::read_request(&mut socket).await {
             Ok((asked, answer)) => self.carry(Connection::new(socket, from, Some(answer)), asked).await,
-            Err(error) => tracing::info!(from, %error, "not a request for a proxy"),
+            Err(error) => proxy::turn_away(socket, &from, &error).await,
         }
     }
 

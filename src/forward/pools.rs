@@ -39,7 +39,7 @@ impl Pools {
     async fn serve(self: Rc<Self>, mut socket: tokio::net::TcpStream, from: String) {
         let (asked, answer) = match proxy::read_request(&mut socket).await {
             Ok(request) => request,
-            Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
+            Err(error) => return proxy::turn_away(socket, &from, &error).await,
         };
         let accepted = clock::now();
         let connection = Connection::new(socket, from, Some(answer));
