@@ -61,6 +61,8 @@ async fn relay_stdio(
         linger,
         delivered: Box::pin(delivered),
         farewell: Duration::ZERO,
+        watches_peer: false,
+        dismissed: Box::pin(std::future::pending()),
         needs_reader: true,
         meter: &|_, _| {},
     };

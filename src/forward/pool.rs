@@ -47,6 +47,8 @@ pub struct PoolSettings {
     pub prepare: Prepare,
     /// How sessions are opened and kept.
     pub settings: Settings,
+    /// How long the destination may be silent after the end of file of a client that may have closed.
+    pub unseen_linger: Duration,
     /// Sessions are kept from ending for want of input while a connection is open.
     pub hold: bool,
     /// How many sessions new connections are spread over.
@@ -119,6 +121,9 @@ impl Pool {
         let from = connection.from.clone();
         match self.open_stream(&connection, accepted).await {
             Ok(stream) => {
+                if !connection.is_seen() {
+                    stream.set_linger(self.settings.unseen_linger);
+                }
                 let end = connection.carry(stream, None, &self.settings.traffic).await;
                 if let Some(RelayEnd::Remote(error)) = end {
                     self.report(StreamError::of(&error), from);

@@ -14,6 +14,7 @@ mod endings;
 mod errors;
 mod files;
 mod forward;
+mod forward_ends;
 mod forward_lives;
 mod forward_proxy;
 mod forward_streams;
@@ -22,6 +23,7 @@ mod hostile;
 mod mariadb;
 mod programs;
 mod readme;
+mod redis;
 mod resume;
 mod run;
 #[cfg(target_os = "linux")]
