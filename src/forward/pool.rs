@@ -297,10 +297,12 @@ impl Pool {
         leave: CancellationToken,
         status: watch::Sender<Status>,
     ) {
-        let (result, streams) = self.run(&leave, streams).await;
+        let started = Cell::default();
+        let (result, streams) = self.run(&leave, streams, &started).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let may_work = self.learn(&result, status.borrow().was_up);
+        let worked_from = started.get().filter(|_| status.borrow().was_up);
+        let may_work = self.learn(&result, worked_from);
         let released = streams.map(|streams| self.release(streams, result.is_ok() && !has_left, may_work));
         let Released { broken, turned_away } = released.unwrap_or_default();
         let error = match result {
@@ -320,15 +322,18 @@ impl Pool {
     }
 
     /// Notes how a session ended; returns whether the next one may work.
-    fn learn(&self, result: &Result<Outcome, ReachError>, was_up: bool) -> bool {
-        if was_up {
+    fn learn(&self, result: &Result<Outcome, ReachError>, worked_from: Option<Instant>) -> bool {
+        if worked_from.is_some() {
             self.hold_off.succeeded();
         }
-        // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|error| !was_up || error.is_remote_port()) {
-            self.hold_off.failed(clock::now());
+        match (worked_from, result) {
+            // A destination may end its session as soon as it works.
+            (Some(_), Err(error)) if error.is_remote_port() => self.hold_off.failed(clock::now()),
+            (Some(opened), Err(_)) => self.hold_off.lost(opened, clock::now()),
+            (None, Err(_)) => self.hold_off.failed(clock::now()),
+            (_, Ok(_)) => {}
         }
-        was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
+        worked_from.is_some() || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
     }
 
     /// Releases the streams of a session that is over. Openings try other sessions if these may work, until they have
@@ -357,11 +362,13 @@ impl Pool {
         self.has_worked.get() && error.is_temporary()
     }
 
-    /// Runs a session. If it cannot be started yet, it is tried again while connections may wait for it.
+    /// Runs a session, and notes when it was started. If it cannot be started yet, it is tried again while connections may
+    /// wait for it.
     async fn run(
         &self,
         leave: &CancellationToken,
         streams: Streams,
+        started: &Cell<Option<Instant>>,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
@@ -388,6 +395,7 @@ impl Pool {
                 }
                 Err(error) => return (Err(error), Some(streams)),
             };
+            started.set(Some(clock::now()));
             let observer = self.settings.observer.clone();
             let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
             let aws = self.settings.aws.clone();

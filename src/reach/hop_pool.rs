@@ -26,7 +26,8 @@ pub struct HopPool {
 
 #[derive(Default)]
 struct Connections {
-    open: Vec<Rc<HopConnection>>,
+    /// With the times when they were opened.
+    open: Vec<(Instant, Rc<HopConnection>)>,
     /// When the last attempt failed, and why.
     failed: Option<(Instant, Rc<ReachError>)>,
 }
@@ -68,17 +69,18 @@ impl HopPool {
         leave.cancelled().await;
         let open = std::mem::take(&mut self.connections.lock().await.open);
         // The process is ending: errors of the sessions have no reader.
-        join_all(open.into_iter().filter_map(Rc::into_inner).map(|one| one.close(true))).await;
+        let open = open.into_iter().filter_map(|(_, one)| Rc::into_inner(one));
+        join_all(open.map(|one| one.close(true))).await;
     }
 
     /// Returns a connection. One caller opens it, the others wait for it; they share its failure too.
     async fn connection(&self) -> Result<Rc<HopConnection>, Rc<ReachError>> {
         let asked = clock::now();
         let mut connections = self.connections.lock().await;
-        connections.open.retain(|one| !one.is_lost());
-        let free = connections.open.iter().find(|one| !one.is_stalled());
+        self.forget_lost(&mut connections.open);
+        let free = connections.open.iter().find(|(_, one)| !one.is_stalled());
         let any = connections.open.first().filter(|_| connections.open.len() >= MOST_CONNECTIONS);
-        if let Some(connection) = free.or(any) {
+        if let Some((_, connection)) = free.or(any) {
             return Ok(connection.clone());
         }
         if let Some((_, error)) = connections.failed.as_ref().filter(|(at, _)| *at >= asked) {
@@ -91,7 +93,7 @@ impl HopPool {
             Ok(connection) => {
                 self.hold_off.succeeded();
                 let connection = Rc::new(connection);
-                connections.open.push(connection.clone());
+                connections.open.push((clock::now(), connection.clone()));
                 Ok(connection)
             }
             Err(error) => {
@@ -100,6 +102,13 @@ impl HopPool {
                 connections.failed = Some((clock::now(), error.clone()));
                 Err(error)
             }
+        }
+    }
+
+    fn forget_lost(&self, open: &mut Vec<(Instant, Rc<HopConnection>)>) {
+        let now = clock::now();
+        for (opened, _) in open.extract_if(.., |(_, one)| one.is_lost()) {
+            self.hold_off.lost(opened, now);
         }
     }
 }
