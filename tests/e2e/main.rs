@@ -17,6 +17,7 @@ mod forward;
 mod forward_ends;
 mod forward_lives;
 mod forward_proxy;
+mod forward_retries;
 mod forward_streams;
 mod forwarding;
 mod hostile;
