@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
+use super::half_closed::HalfClosed;
+
 /// After a failure to accept, as for want of descriptors, others get the chance to close some.
 const BREATH: Duration = Duration::from_millis(50);
 /// Connections that may wait to be accepted, as many as `TcpListener::bind` has.
@@ -120,11 +122,15 @@ impl Listener {
         }
     }
 
-    /// Waits for the next connection; a failure of the system's is waited out.
-    pub(super) async fn accept(&self) -> (Accepted, String) {
+    /// Waits for the next connection. If there is no descriptor for it, the oldest half-closed connection is closed; other
+    /// failures of the system are waited out.
+    pub(super) async fn accept(&self, half_closed: &HalfClosed) -> (Accepted, String) {
         loop {
             match self.try_accept().await {
                 Ok(accepted) => return accepted,
+                Err(error) if is_shortage(&error) && half_closed.close_oldest().await => {
+                    tracing::info!(%error, "closed the oldest half-closed connection");
+                }
                 Err(error) => {
                     tracing::warn!(%error, listener = self.name, "cannot accept a connection");
                     tokio::time::sleep(BREATH).await;
@@ -147,6 +153,21 @@ impl Listener {
                 Ok((Accepted::Unix(socket), self.name.clone()))
             }
         }
+    }
+}
+
+/// Returns true if the process, or the system, has no descriptor left.
+fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+
+        Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
     }
 }
 
@@ -243,7 +264,9 @@ mod tests {
         let listener = Listener::bind(&Bind::Loopback(0)).await.unwrap();
         let port = listener.port().unwrap();
         assert_eq!(listener.name(), format!("127.0.0.1:{port}"));
-        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(("127.0.0.1", port)));
+        let half_closed = HalfClosed::default();
+        let (accepted, connected) =
+            tokio::join!(listener.accept(&half_closed), TcpStream::connect(("127.0.0.1", port)));
         assert!(matches!(accepted.0, Accepted::Tcp(_)));
         assert_eq!(accepted.1, connected.unwrap().local_addr().unwrap().to_string());
     }

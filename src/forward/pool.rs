@@ -42,6 +42,8 @@ pub struct PoolSettings {
     pub prepare: Prepare,
     /// How sessions are opened and kept.
     pub settings: Settings,
+    /// How long the destination may be silent after the end of file of a client that may have closed.
+    pub unseen_linger: Duration,
     /// Sessions are kept from ending for want of input while a connection is open.
     pub hold: bool,
     /// How many sessions new connections are spread over.
@@ -122,6 +124,9 @@ impl Pool {
         let from = connection.from.clone();
         match self.open_stream(&connection, accepted).await {
             Ok(stream) => {
+                if !connection.is_seen() {
+                    stream.set_linger(self.settings.unseen_linger);
+                }
                 let end = connection.carry(stream, None, &self.settings.traffic).await;
                 if let Some(RelayEnd::Remote(error)) = end {
                     self.report(StreamError::of(&error), from);
@@ -295,10 +300,12 @@ impl Pool {
         leave: CancellationToken,
         status: watch::Sender<Status>,
     ) {
-        let (result, streams) = self.run(&leave, streams).await;
+        let started = Cell::default();
+        let (result, streams) = self.run(&leave, streams, &started).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let may_work = self.learn(&result, status.borrow().was_up);
+        let worked_from = started.get().filter(|_| status.borrow().was_up);
+        let may_work = self.learn(&result, worked_from);
         let released = streams.map(|streams| self.release(streams, result.is_ok() && !has_left, may_work));
         let Released { broken, turned_away } = released.unwrap_or_default();
         let error = match result {
@@ -318,15 +325,18 @@ impl Pool {
     }
 
     /// Notes how a session ended; returns whether the next one may work.
-    fn learn(&self, result: &Result<Outcome, ReachError>, was_up: bool) -> bool {
-        if was_up {
+    fn learn(&self, result: &Result<Outcome, ReachError>, worked_from: Option<Instant>) -> bool {
+        if worked_from.is_some() {
             self.hold_off.succeeded();
         }
-        // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|error| !was_up || error.is_remote_port()) {
-            self.hold_off.failed(clock::now());
+        match (worked_from, result) {
+            // A destination may end its session as soon as it works.
+            (Some(_), Err(error)) if error.is_remote_port() => self.hold_off.failed(clock::now()),
+            (Some(opened), Err(_)) => self.hold_off.lost(opened, clock::now()),
+            (None, Err(_)) => self.hold_off.failed(clock::now()),
+            (_, Ok(_)) => {}
         }
-        was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
+        worked_from.is_some() || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
     }
 
     /// Releases the streams of a session that is over. Openings try other sessions if these may work, until they have
@@ -355,11 +365,13 @@ impl Pool {
         self.has_worked.get() && error.is_temporary()
     }
 
-    /// Runs a session. If it cannot be started yet, it is tried again while connections may wait for it.
+    /// Runs a session, and notes when it was started. If it cannot be started yet, it is tried again while connections may
+    /// wait for it.
     async fn run(
         &self,
         leave: &CancellationToken,
         mut streams: Streams,
+        started: &Cell<Option<Instant>>,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
@@ -371,6 +383,7 @@ impl Pool {
         }
         let mut delay = RETRY;
         loop {
+            started.set(Some(clock::now()));
             let (error, kept) = match self.attempt(leave, &settings, streams).await {
                 Attempt::NotStarted(error, kept) if self.is_worth_a_retry(&error) => (error, kept),
                 Attempt::NotStarted(error, kept) => return (Err(error), Some(kept)),

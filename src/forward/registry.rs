@@ -20,11 +20,10 @@ use crate::session::OnNotice;
 
 use super::plan::{ForwardTo, PlannedForward};
 use super::{
-    Asked, Dial, Dialer, ForwardEvent, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic, Unopened,
+    Asked, Dial, Dialer, ForwardEvent, Linger, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
+    Unopened,
 };
 
-/// The default of `--linger`: how long a half-closed connection waits for an answer.
-const LINGER: Duration = Duration::from_secs(30);
 /// A session of a proxy without connections ends after this time, so that another destination can have one.
 const PROXY_IDLE: Duration = Duration::from_secs(60);
 
@@ -128,7 +127,9 @@ impl Registry {
     /// Accepts a listener's connections until the end.
     pub fn serve(&self, listener: Listener, sink: Sink) {
         let (leave, tasks) = (self.options.leave.clone(), self.options.tasks.clone());
-        self.options.tasks.spawn_local(async move { sink.serve(&listener, leave, tasks).await });
+        let traffic = self.traffic.clone();
+        let work = async move { sink.serve(&listener, &traffic, leave, tasks).await };
+        self.options.tasks.spawn_local(work);
     }
 
     /// Returns the counters of all forwards.
@@ -194,7 +195,7 @@ impl Registry {
             }),
             ForwardTo::Proxy => None,
         };
-        let linger = planned.route.config.session.linger.unwrap_or(LINGER);
+        let linger = Linger::new(planned.route.config.session.linger);
         Ok(Dialer { dial, to, linger, traffic: self.traffic.clone() })
     }
 
@@ -317,12 +318,14 @@ impl PoolFactory {
     fn pool(&self, remote: &RemoteEnd, idle_limit: Option<Duration>) -> Rc<Pool> {
         let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let mut settings = reach::session_settings(&self.planned.route.config, clock::now(), LINGER);
+        let linger = Linger::new(self.planned.route.config.session.linger);
+        let mut settings = reach::session_settings(&self.planned.route.config, clock::now(), linger.seen);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {
             aws: self.aws.clone(),
             prepare: self.prepare(document),
             settings,
+            unseen_linger: linger.unseen,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
             idle_limit,

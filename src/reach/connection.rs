@@ -76,6 +76,8 @@ impl Path {
             linger: self.linger(),
             delivered: Box::pin(self.delivered()),
             farewell: Duration::ZERO,
+            watches_peer: false,
+            dismissed: Box::pin(std::future::pending()),
             needs_reader: true,
             meter: &|_, _| {},
         };

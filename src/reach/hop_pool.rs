@@ -21,7 +21,8 @@ const MOST_CONNECTIONS: usize = 2;
 /// The pool.
 pub struct HopPool {
     reach: Reach,
-    open: RefCell<Vec<Rc<HopConnection>>>,
+    /// With the times when they were opened.
+    open: RefCell<Vec<(Instant, Rc<HopConnection>)>>,
     /// When the last attempt failed, and why.
     failed: RefCell<Option<(Instant, Rc<ReachError>)>>,
     /// Held by the caller that opens a connection.
@@ -80,7 +81,8 @@ impl HopPool {
         leave.cancelled().await;
         let open = self.open.take();
         // The process is ending: errors of the sessions have no reader.
-        join_all(open.into_iter().filter_map(Rc::into_inner).map(|one| one.close(true))).await;
+        let open = open.into_iter().filter_map(|(_, one)| Rc::into_inner(one));
+        join_all(open.map(|one| one.close(true))).await;
     }
 
     /// Returns a connection. One caller opens it, the others wait for it; they share its failure too. If none can be
@@ -111,7 +113,7 @@ impl HopPool {
             Ok(connection) => {
                 self.hold_off.succeeded();
                 let connection = Rc::new(connection);
-                self.open.borrow_mut().push(connection.clone());
+                self.open.borrow_mut().push((clock::now(), connection.clone()));
                 Ok(connection)
             }
             Err(error) => {
@@ -123,16 +125,19 @@ impl HopPool {
         }
     }
 
-    /// Returns a connection that is not stalled, or any if there may be no more.
+    /// Returns a connection that is not stalled, or any if there may be no more. Forgets those that are lost.
     fn usable(&self) -> Option<Rc<HopConnection>> {
         let mut open = self.open.borrow_mut();
-        open.retain(|one| !one.is_lost());
-        let free = open.iter().find(|one| !one.is_stalled());
-        free.or(open.first().filter(|_| open.len() >= MOST_CONNECTIONS)).cloned()
+        for (opened, _) in open.extract_if(.., |(_, one)| one.is_lost()) {
+            self.hold_off.lost(opened, clock::now());
+        }
+        let free = open.iter().find(|(_, one)| !one.is_stalled());
+        let any = open.first().filter(|_| open.len() >= MOST_CONNECTIONS);
+        free.or(any).map(|(_, one)| one.clone())
     }
 
     fn stalled(&self) -> Option<Rc<HopConnection>> {
-        self.open.borrow().iter().find(|one| !one.is_lost()).cloned()
+        self.open.borrow().iter().find(|(_, one)| !one.is_lost()).map(|(_, one)| one.clone())
     }
 
     fn failed_since(&self, asked: Instant) -> Option<Rc<ReachError>> {

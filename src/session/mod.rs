@@ -38,7 +38,7 @@ use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
 pub(crate) use self::open::{Ran, Session, open, run};
-pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
+pub(crate) use self::relay::{FAREWELL, Local, Peer, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::stdio::Stdio;

@@ -51,10 +51,9 @@ impl State {
 
     /// When the silence of a half-closed stream has lasted long enough.
     fn lingers_until(&self, number: u64, link: LinkState) -> Option<Instant> {
-        let Input::Ended { quiet_since: Some(since), .. } = self.slots.get(&number)?.input else {
-            return None;
-        };
-        let lingered = since + self.options.linger;
+        let slot = self.slots.get(&number)?;
+        let Input::Ended { quiet_since: Some(since), .. } = slot.input else { return None };
+        let lingered = since + slot.linger.unwrap_or(self.options.linger);
         Some(link.resumed_at.map_or(lingered, |resumed| lingered.max(resumed + AFTER_RESUME)))
     }
 
