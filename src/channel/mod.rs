@@ -21,6 +21,7 @@ mod receive;
 mod rtt;
 mod timer;
 mod transmit;
+mod unacknowledged;
 mod version;
 mod window;
 
@@ -95,7 +96,6 @@ pub struct Channel {
     buffer: BytesMut,
     /// Bytes that the caller holds until there is room.
     backlog: usize,
-    flow: Flow,
     first_input: Option<i64>,
     terminate: Option<i64>,
     inbound: Inbound,
@@ -128,7 +128,6 @@ impl Channel {
             urgent: VecDeque::new(),
             buffer: BytesMut::new(),
             backlog: 0,
-            flow: Flow::default(),
             first_input: None,
             terminate: None,
             inbound: Inbound::default(),
@@ -157,7 +156,7 @@ impl Channel {
         self.opening = Some(message::json(&opening));
         self.attached = true;
         self.repeat_acks();
-        self.outbound.attach();
+        self.outbound.attach(now.instant);
         self.rtt.reset_backoff();
         self.window.forget_path();
         self.arm_after_attach(now.instant);
@@ -230,7 +229,7 @@ impl Channel {
 
     /// Returns how many of the written bytes have arrived without a gap.
     pub fn arrived(&self) -> u64 {
-        self.flow.arrived
+        self.outbound.arrived()
     }
 
     /// Returns since when messages are unacknowledged without any new acknowledgement, although the caller reads.
@@ -381,29 +380,6 @@ impl Channel {
         }
         if let Some(until) = self.paused_until.filter(|until| *until > now) {
             self.timers.set(Timer::Pace, until);
-        }
-    }
-}
-
-/// Counts the user's bytes that were sent and that have arrived.
-#[derive(Debug, Default)]
-struct Flow {
-    bytes_sent: u64,
-    /// The messages that carry them: sequence number, and the count of bytes up to its end.
-    messages: VecDeque<(i64, u64)>,
-    arrived: u64,
-}
-
-impl Flow {
-    fn sent(&mut self, number: i64, bytes: usize) {
-        self.bytes_sent += bytes as u64;
-        self.messages.push_back((number, self.bytes_sent));
-    }
-
-    /// Records that every message before `number` has been acknowledged.
-    fn acknowledged_before(&mut self, number: i64) {
-        while let Some((_, end)) = self.messages.pop_front_if(|(message, _)| *message < number) {
-            self.arrived = end;
         }
     }
 }

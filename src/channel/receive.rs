@@ -97,6 +97,9 @@ impl Channel {
         let Ok(answer) = handshake::answer(payload, self.for_remote_host) else {
             return self.dropped(DropReason::Body("HandshakeRequest"));
         };
+        if !answer.agent_version.acknowledges_duplicates() {
+            self.outbound.expect_single_acknowledgements();
+        }
         self.agent = Some((answer.agent_version, answer.mode));
         self.urgent.push_back((PayloadType::HandshakeResponse, answer.response.into()));
         self.timers.stop(Timer::HandshakeRequest);
@@ -128,6 +131,7 @@ impl Channel {
             Phase::AwaitingComplete => self.dropped(DropReason::Type),
             Phase::Holding | Phase::Open | Phase::Ending => {
                 self.open();
+                self.outbound.port_is_connected();
                 self.events.push_back(ChannelEvent::Data(payload));
             }
         }
@@ -146,9 +150,7 @@ impl Channel {
             return self.dropped(DropReason::Body("acknowledge"));
         };
         let number = body.acknowledged_message_sequence_number;
-        let min_rtt = self.window.min_rtt();
-        let Some(sample) = self.outbound.acknowledge(now.instant, number, min_rtt) else { return };
-        self.flow.acknowledged_before(self.outbound.first_pending());
+        let Some(sample) = self.outbound.acknowledge(now.instant, number) else { return };
         if let Some(rtt) = sample.rtt {
             self.rtt.sample(rtt);
         }

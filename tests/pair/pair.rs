@@ -45,6 +45,7 @@ pub struct Pair {
     destination: Destination,
     dial: Option<Instant>,
     writing: Option<(Instant, Bytes)>,
+    stalled_until: Option<Instant>,
     attached: bool,
 }
 
@@ -82,6 +83,7 @@ impl Pair {
             destination,
             dial: None,
             writing: None,
+            stalled_until: None,
             attached: true,
         }
     }
@@ -102,6 +104,26 @@ impl Pair {
         self.up.cut();
         self.down.cut();
         self.channel.detach(self.now);
+    }
+
+    /// Cuts the websocket after the acknowledgements of everything in transit have been lost.
+    pub fn cut_after_losing_acknowledgements(&mut self) {
+        let link = self.down.config();
+        self.down.cut();
+        self.down.set_config(LinkConfig { loss: 1.0, ..link });
+        self.run(Duration::from_millis(150));
+        self.cut();
+        self.down.set_config(link);
+    }
+
+    /// The destination takes nothing for a time, beginning with the next write.
+    pub fn stall(&mut self, time: Duration) {
+        self.stalled_until = Some(self.now.instant + time);
+    }
+
+    /// Returns the bytes of all messages that the client has sent.
+    pub fn sent_bytes(&self) -> usize {
+        self.sent.iter().map(|(_, size)| size).sum()
     }
 
     /// Opens a new websocket.
@@ -226,7 +248,8 @@ impl Pair {
                     Destination::Fast | Destination::Refused => Duration::ZERO,
                     Destination::Slow(rate) => Duration::from_secs_f64(bytes.len() as f64 / rate),
                 };
-                self.writing = Some((self.now.instant + time, bytes));
+                let at = self.now.instant + time;
+                self.writing = Some((self.stalled_until.map_or(at, |until| until.max(at)), bytes));
             }
             Action::CloseDestination => {}
             Action::Ended { status, output } => self.ended = Some((status, output)),
