@@ -60,6 +60,9 @@ const FIRST_INPUT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A message that is missing for this long on a working link will not be resent.
 const GAP_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// With so many unsent acknowledgements the caller must not read on: the peer floods us and does not read.
+const OWED: usize = 16_384;
+
 /// The state of the session.
 #[derive(Debug)]
 enum Phase {
@@ -299,6 +302,11 @@ impl Channel {
     /// Returns true if received messages cannot be delivered because an earlier one is missing.
     pub fn has_gap(&self) -> bool {
         self.inbound.has_gap()
+    }
+
+    /// Returns true if so many acknowledgements are unsent that no more messages must be read.
+    pub fn owes_too_much(&self) -> bool {
+        self.acks.len() >= OWED
     }
 
     /// Returns a counter that grows with every message that is delivered or newly acknowledged.

@@ -1,5 +1,6 @@
 //! The receiving side of a channel: handles and acknowledges received messages.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use super::event::{ChannelError, ChannelEvent, DropReason, Now};
 use super::frame::{Frame, OVERHEAD};
 use super::handshake;
 use super::inbound::Verdict;
-use super::message::{Acknowledge, ChannelClosed, Flag, MessageType, PayloadType};
+use super::message::{self, Acknowledge, ChannelClosed, Flag, MessageType, PayloadType};
 use super::timer::Timer;
 use super::{Ack, Channel, GAP_TIMEOUT, HANDSHAKE_TIMEOUT, HOLD_INPUT, Phase};
 
@@ -67,12 +68,11 @@ impl Channel {
         self.recent_acks.push_back(ack);
     }
 
-    /// Queues the latest acknowledgements again, since the last websocket may have lost them.
+    /// Queues the latest acknowledgements again, since the last websocket may have lost them, each number once.
     pub(super) fn repeat_acks(&mut self) {
-        let first_pending = self.acks.front().map_or(i64::MAX, |ack| ack.sequence_number);
-        let lost = self.recent_acks.iter().filter(|ack| ack.sequence_number < first_pending);
-        let lost: Vec<Ack> = lost.copied().collect();
-        self.acks.extend(lost);
+        let mut queued = BTreeSet::new();
+        let all = self.recent_acks.iter().chain(&self.acks);
+        self.acks = all.filter(|ack| queued.insert(ack.sequence_number)).copied().collect();
     }
 
     fn deliver(&mut self, now: Now, frame: Frame) {
@@ -171,6 +171,6 @@ impl Channel {
     fn handle_closed(&mut self, frame: &Frame) {
         let output = serde_json::from_slice::<ChannelClosed>(&frame.payload).map(|closed| closed.output);
         self.phase = Phase::Ending;
-        self.events.push_back(ChannelEvent::Closed { output: output.unwrap_or_default() });
+        self.events.push_back(ChannelEvent::Closed { output: message::clip(output.unwrap_or_default()) });
     }
 }
