@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test arithmetic")]
 
+mod model;
 mod pair;
 
 use std::time::Duration;

@@ -47,6 +47,7 @@ pub struct Pair {
     writing: Option<(Instant, Bytes)>,
     stalled_until: Option<Instant>,
     attached: bool,
+    agent_is_attached: bool,
 }
 
 impl Pair {
@@ -85,6 +86,7 @@ impl Pair {
             writing: None,
             stalled_until: None,
             attached: true,
+            agent_is_attached: true,
         }
     }
 
@@ -114,6 +116,16 @@ impl Pair {
         self.run(Duration::from_millis(150));
         self.cut();
         self.down.set_config(link);
+    }
+
+    /// The agent's own websocket is lost for a time, with the messages in transit; the client does not notice.
+    pub fn cut_of_agent(&mut self, time: Duration) {
+        self.agent.detach(self.now.instant);
+        self.agent_is_attached = false;
+        self.up.cut();
+        self.run(time);
+        self.agent_is_attached = true;
+        self.agent.attach(self.now.instant);
     }
 
     /// The destination takes nothing for a time, beginning with the next write.
@@ -285,7 +297,9 @@ impl Pair {
         let mut progress = false;
         while let Some(message) = self.up.poll_deliver(self.now.instant) {
             progress = true;
-            self.agent.handle_message(self.now.instant, &message);
+            if self.agent_is_attached {
+                self.agent.handle_message(self.now.instant, &message);
+            }
         }
         while let Some(message) = self.down.poll_deliver(self.now.instant) {
             progress = true;
