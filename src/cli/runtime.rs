@@ -39,7 +39,9 @@ pub(super) fn run(
     command: impl AsyncFnOnce(&Context) -> Result<ExitCode, Report>,
 ) -> Result<ExitCode, Report> {
     let failed = |error: io::Error| Report::new(ExitKind::Failure, format!("cannot start: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One event is a round of the `LocalSet`, up to 61 tasks: signals and sockets are looked at after each.
+    let runtime = runtime.enable_all().event_interval(1).build().map_err(failed)?;
     let result = LocalSet::new().block_on(&runtime, supervise(interrupts, command));
     // A thread may be blocked in a read of the terminal.
     runtime.shutdown_background();

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::task::coop::consume_budget;
 use tokio::time::sleep_until;
 
 use crate::aws::Started;
@@ -105,7 +106,8 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     pub(super) async fn run(mut self) -> (Result<Outcome, SessionError>, E) {
         let result = loop {
             match self.turn().await {
-                Ok(None) => {}
+                // A websocket full of tiny messages is always ready: the other tasks, signals and timers get their turn.
+                Ok(None) => consume_budget().await,
                 Ok(Some(outcome)) => break Ok(outcome),
                 Err(error) => break Err(error),
             }
@@ -146,7 +148,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     async fn wait(&mut self) -> Wake<C::Access, E::Event> {
         let deadline = self.deadline(self.clock.now().instant);
         self.clock.plan_wake(deadline);
-        let reads = self.end.takes_more();
+        let reads = self.end.takes_more() && !self.channel.owes_too_much();
         let room = self.channel.capacity();
         tokio::select! {
             event = self.link.next(reads) => Wake::Link(event),

@@ -18,6 +18,7 @@ use super::link_error::LinkError;
 use super::liveness::{Liveness, Verdict};
 use super::outage::{Next, Outage};
 use super::random;
+use super::resume_rate::ResumeRate;
 use super::service::{ControlPlane, Dial};
 
 /// A websocket that lived for so long was a working one.
@@ -33,6 +34,7 @@ pub(super) struct Link<C: ControlPlane, D> {
     /// What the latest websocket was opened with.
     source: Source<C::Access>,
     outage: Outage,
+    resume_rate: ResumeRate,
     resumed_at: Option<Instant>,
     /// Websockets in a row that were lost without progress while a large message was unacknowledged.
     short_lives: u32,
@@ -122,6 +124,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             resume_window: upkeep.resume_window,
             source,
             outage: Outage::first(now),
+            resume_rate: ResumeRate::default(),
             resumed_at: None,
             short_lives: 0,
             last_error: None,
@@ -293,17 +296,18 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         tracing::info!(session_id, cause, "{what}");
         match fatal_size {
             Some(size) => AfterLoss::GivenUp(GiveUp::MessageSize(size)),
-            None => self.reopen(error, was_up, cause),
+            None => self.reopen(now.instant, error, was_up, cause),
         }
     }
 
-    fn reopen(&mut self, error: LinkError, was_up: bool, cause: String) -> AfterLoss {
+    fn reopen(&mut self, now: Instant, error: LinkError, was_up: bool, cause: String) -> AfterLoss {
         self.last_error = Some(cause.clone());
         if self.outage.is_established() && self.resume_window.is_zero() {
             return AfterLoss::GivenUp(GiveUp::Failed(LinkError::Lost(cause)));
         }
         match self.outage.after(error, random::fraction()) {
             Next::RetryAfter(delay) => {
+                let delay = self.resume_rate.plan(now, delay);
                 self.state = State::Opening(self.opener.again(&self.source, delay));
                 AfterLoss::Reopening { was_up, cause }
             }

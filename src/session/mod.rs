@@ -19,6 +19,7 @@ mod outage;
 mod path_cache;
 mod random;
 mod relay;
+mod resume_rate;
 mod service;
 mod signals;
 mod start;

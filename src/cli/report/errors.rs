@@ -81,7 +81,9 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         }
         SessionError::Mux(_) => Report::new(ExitKind::Failure, whole)
             .hint("this is a bug in fumidai or in the agent; please report it"),
-        SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
+        SessionError::Refused(
+            Refusal::SessionType(_) | Refusal::UnknownAction(_) | Refusal::TooManyActions(_),
+        )
         | SessionError::NotAPort => Report::new(ExitKind::Failure, whole)
             .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
         SessionError::Panic(_) => {
