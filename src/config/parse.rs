@@ -346,7 +346,7 @@ mod tests {
     fn every_key_of_a_host_parses() {
         let text = r#"
             [hosts.web]
-            target = "me@tag:Name=web--eu-west-1"
+            target = "me@web--eu-west-1"
             address = "10.0.0.115"
             via = ["bastion", "inner"]
             user = "ec2-user"
@@ -375,7 +375,7 @@ mod tests {
                 keepalive: Some(Duration::from_secs(5)),
                 ..Settings::default()
             },
-            target: Some("tag:Name=web".into()),
+            target: Some("web".into()),
             address: Some("10.0.0.115".into()),
             via: vec!["bastion".into(), "inner".into()],
             user: Some("ec2-user".into()),

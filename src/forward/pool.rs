@@ -292,7 +292,13 @@ impl Pool {
         leave: CancellationToken,
         status: watch::Sender<Status>,
     ) {
-        let (result, streams) = self.run(&leave, streams).await;
+        let (mut result, streams) = self.run(&leave, streams).await;
+        if let Err(error) = &mut result {
+            tokio::select! {
+                () = error.locate(&self.settings.aws) => {}
+                () = leave.cancelled() => {}
+            }
+        }
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
         let may_work = self.learn(&result, status.borrow().was_up);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::aws::{ApiError, Meaning};
+use crate::aws::{ApiError, Aws, Meaning, Place};
 use crate::channel::Refusal;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
@@ -72,9 +72,22 @@ pub struct SessionEnd {
     pub through: Option<String>,
     /// The session carries the connections of a forward.
     pub is_forward: bool,
+    /// What `explain` takes for this route.
+    pub subject: String,
+    /// Where the target was looked for, if it is not connected.
+    pub place: Option<Place>,
 }
 
 impl ReachError {
+    /// Adds where the target was looked for, if it is not connected.
+    pub async fn locate(&mut self, aws: &Aws) {
+        if let Self::Session { error: SessionError::Api(error), to } = self
+            && error.meaning() == Meaning::TargetNotConnected
+        {
+            to.place = Some(aws.place().await);
+        }
+    }
+
     /// Returns true if the first hop's sshd may succeed where its agent could not or was not allowed to connect.
     pub(super) fn asks_for_sshd(&self) -> bool {
         let Self::Session { error, .. } = self else { return false };

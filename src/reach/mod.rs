@@ -34,7 +34,7 @@ use crate::session::{OnNotice, Stream};
 pub use self::entry::find_entry;
 pub use self::error::{ReachError, SessionEnd};
 pub use self::hold_off::HoldOff;
-pub use self::hop_connection::{Connection, HopConnection};
+pub use self::hop_connection::{Connection, ConnectionPath, HopConnection};
 pub use self::hop_pool::HopPool;
 pub use self::inspect::{Listing, inspect, list};
 pub use self::session_task::session_request;
@@ -87,15 +87,15 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
-        self.with_fall_back(async |first, target| {
+        let connected = self.with_fall_back(async |first, target| {
             let (stream, session) = self.open_session(first, target).await?;
             if first == self.route.hops.len() {
                 return Ok(Connection::of_session(stream, session));
             }
             let hops = self.log_in(stream, session, first).await?;
             hops.connect(&self.route.goal).await
-        })
-        .await
+        });
+        self.located(connected.await).await
     }
 
     /// Logs in to all hops of a route that has some.
@@ -103,11 +103,26 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect_hops(&self) -> Result<HopConnection, ReachError> {
-        self.with_fall_back(async |first, target| {
+        let connected = self.with_fall_back(async |first, target| {
             let (stream, session) = self.open_session(first, target).await?;
             self.log_in(stream, session, first).await
-        })
-        .await
+        });
+        self.located(connected.await).await
+    }
+
+    /// Closes a connection of [`Self::connect`]; returns why its path failed, if it failed.
+    ///
+    /// # Errors
+    /// [`ReachError`]
+    pub async fn close(&self, path: ConnectionPath, in_order: bool) -> Result<(), ReachError> {
+        self.located(path.close(in_order).await).await
+    }
+
+    async fn located<T>(&self, mut result: Result<T, ReachError>) -> Result<T, ReachError> {
+        if let Err(error) = &mut result {
+            error.locate(&self.aws).await;
+        }
+        result
     }
 
     /// Opens by the first hop's agent if the route allows it, else, or if the agent cannot connect, by the first hop's
@@ -166,6 +181,8 @@ impl Reach {
             port,
             through: self.route.hops.first().filter(|_| first > 0).map(|hop| hop.machine.label().to_owned()),
             is_forward: false,
+            subject: self.route.goal.label().to_owned(),
+            place: None,
         })
     }
 

@@ -136,6 +136,7 @@ impl SessionRow {
                 TargetKind::Instance => "instance",
                 TargetKind::ManagedInstance => "managed_instance",
                 TargetKind::Container => "container",
+                TargetKind::SageMakerNode => "sagemaker_node",
             },
             is_stopped: facts.target.is_stopped(),
             profile: route.config.aws.profile.clone(),
