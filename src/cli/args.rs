@@ -144,6 +144,9 @@ pub struct SshConfigArgs {
     /// Take both away again
     #[arg(long, conflicts_with = "install")]
     uninstall: bool,
+    /// Write the whole path of this program: programs with windows may have another PATH
+    #[arg(long)]
+    pub(super) whole_path: bool,
 }
 
 impl SshConfigArgs {

@@ -66,7 +66,7 @@ fn dispatch(command: &Command, config: Config, environment: &Environment) -> Exi
         Command::Forward(args) => forward::forward(args, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
-        Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
+        Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),
     }
