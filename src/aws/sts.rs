@@ -18,7 +18,26 @@ pub struct Place {
     pub account: Option<String>,
 }
 
+/// Where the credentials of the calls come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialsSource {
+    /// The keys in the environment.
+    Environment,
+    /// The named profile.
+    Profile(String),
+    /// What the SDK finds first: the default profile, web identity, a container, the instance.
+    Chain,
+}
+
 impl Aws {
+    /// Returns where the credentials come from.
+    pub fn credentials_source(&self) -> CredentialsSource {
+        if self.uses_environment_keys() {
+            return CredentialsSource::Environment;
+        }
+        self.options.profile.clone().map_or(CredentialsSource::Chain, CredentialsSource::Profile)
+    }
+
     /// Returns region, profile and account of the calls, as far as they are known within 3 s.
     pub async fn place(&self) -> Place {
         let mut place = Place {

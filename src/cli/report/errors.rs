@@ -447,7 +447,12 @@ impl From<PlanError> for Report {
         match error {
             PlanError::Route(error) => error.into(),
             PlanError::TargetCount(_) => Self::new(ExitKind::Usage, cause),
-            PlanError::NoForwards | PlanError::Nothing => {
+            PlanError::Nothing { known } if !known.is_empty() => {
+                let report = Self::new(ExitKind::Usage, cause);
+                let report = known.into_iter().fold(report, Self::detail);
+                report.hint("run `fumidai forward NAME` for one of these, or `fumidai forward --all`")
+            }
+            PlanError::NoForwards | PlanError::Nothing { .. } => {
                 Self::new(ExitKind::Usage, cause).hint("use `-L PORT:HOST:HOSTPORT` and a target")
             }
             PlanError::Unknown { nearest: Some(known), .. } => {
