@@ -12,10 +12,12 @@ mod forward;
 mod host;
 mod layers;
 mod parse;
+mod remedy;
 mod settings;
 mod spec;
 pub mod ssh_config;
 mod table;
+mod unknown;
 pub mod value;
 
 use std::collections::BTreeMap;
