@@ -58,11 +58,10 @@ pub(super) fn shown(key: Key) -> Arg {
             Heading::Global => "Global options",
             Heading::Session => "Session options",
         });
-    match key {
-        Key::Profile => flag.add(completers::profiles()),
-        Key::Region => flag.add(completers::regions()),
-        _ => flag,
+    if key == Key::Profile {
+        return flag.add(completers::profiles());
     }
+    if key == Key::Region { flag.add(completers::regions()) } else { flag }
 }
 
 /// Parses a word into settings that have only this one.

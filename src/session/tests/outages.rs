@@ -147,11 +147,8 @@ fn a_pause_is_told_from_its_own_beginning() {
         bench.agent.cut();
         bench.until(|bench| bench.resumed() == 2).await;
         let notices = bench.notices();
-        let pauses = notices.iter().filter_map(|notice| match notice {
-            Notice::Resumed(pause) => Some(*pause),
-            _ => None,
-        });
-        let pauses: Vec<Duration> = pauses.collect();
+        let pause = |notice: &Notice| if let Notice::Resumed(pause) = notice { Some(*pause) } else { None };
+        let pauses: Vec<Duration> = notices.iter().filter_map(pause).collect();
         assert!(pauses[0] >= 6 * SECOND && pauses[1] < 3 * SECOND, "{pauses:?}");
         bench.finish();
         assert!(matches!(bench.end().await, Ok(Outcome::Done)));
