@@ -125,6 +125,11 @@ impl ApiError {
         matches!(self, Self::Service { code, .. } if code == name)
     }
 
+    /// Returns true if the service answered this operation with the error.
+    pub fn is_of(&self, name: &str) -> bool {
+        matches!(self, Self::Service { operation, .. } if *operation == name)
+    }
+
     /// Returns true if the service received the call and did not execute it (throttling or a fault), so that a retry
     /// is safe.
     pub fn is_throttled_or_server_fault(&self) -> bool {

@@ -46,7 +46,7 @@ pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
-pub use self::sts::Caller;
+pub use self::sts::{Caller, CredentialsSource, Place};
 
 /// Time limit for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);

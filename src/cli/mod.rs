@@ -25,7 +25,7 @@ mod stdout;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings};
 
@@ -40,9 +40,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return exit;
     }
     let environment = Environment::from_process();
-    let (command, flags) = match CommandLine::read(args) {
+    let (command, flags) = match CommandLine::read(args.iter().cloned()) {
         Ok(line) => line.into_parts(),
-        Err(error) => return print_usage(&error, &environment),
+        Err(error) => {
+            let exit = print_usage(&error, &environment);
+            if let Some(hint) = usage_hint(&error, &args) {
+                stderr::print_note(&format!("hint: {hint}"));
+            }
+            return exit;
+        }
     };
     match &command {
         // These work with a wrong config file too.
@@ -66,7 +72,7 @@ fn dispatch(command: &Command, config: Config, environment: &Environment) -> Exi
         Command::Forward(args) => forward::forward(args, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
-        Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
+        Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),
     }
@@ -99,6 +105,29 @@ fn print_usage(error: &clap::Error, environment: &Environment) -> ExitCode {
     if is_failure { ExitKind::Usage.into() } else { ExitKind::Done.into() }
 }
 
+/// Returns the command that was meant by a word that is not a command.
+fn usage_hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    const THROUGH_SSH: [&str; 6] = ["ssh", "scp", "sftp", "rsync", "ssh-copy-id", "sshfs"];
+    const FORWARDS: [&str; 5] = ["tunnel", "port-forward", "portforward", "proxy", "socks"];
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let at = args.iter().position(|arg| arg.to_str() == Some(word))?;
+    let words: Vec<&str> = args.get(at..)?.iter().filter_map(|arg| arg.to_str()).collect();
+    if THROUGH_SSH.contains(&word.as_str()) {
+        let install = "run `fumidai ssh-config --install` once";
+        return Some(format!("run `{}`: {install}, and ssh goes through fumidai", words.join(" ")));
+    }
+    if FORWARDS.contains(&word.as_str()) {
+        return Some("run `fumidai forward`: `fumidai forward --help` has its forms".to_owned());
+    }
+    let is_target = word.starts_with("i-") || word.starts_with("mi-") || word.contains(['@', ':']);
+    is_target.then(|| {
+        format!("run `ssh {0}` to log in, `fumidai connect {0}` for ssh's ProxyCommand", words.join(" "))
+    })
+}
+
 /// Logs a usage error: an ssh_config can hide standard error. Values are left out, since a URL may hold a password.
 fn log_usage(error: &clap::Error) {
     let word = error.get(ContextKind::InvalidArg).or_else(|| error.get(ContextKind::InvalidSubcommand));
@@ -120,6 +149,26 @@ fn forbid_core_dumps() {}
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_goes_through_fumidai_is_suggested() {
+        for (line, hint) in [
+            ("fumidai ssh me@web -v", Some("run `ssh me@web -v`: run `fumidai ssh-config --install` once")),
+            ("fumidai -q scp a web:b", Some("run `scp a web:b`: ")),
+            ("fumidai i-0123", Some("run `ssh i-0123` to log in")),
+            ("fumidai tunnel web", Some("run `fumidai forward`")),
+            ("fumidai conect web", None),
+            ("fumidai connect", None),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = CommandLine::read(args.iter().cloned()).err().expect(line);
+            let found = usage_hint(&error, &args);
+            assert_eq!(found.is_some(), hint.is_some(), "{line}: {found:?}");
+            assert!(found.unwrap_or_default().starts_with(hint.unwrap_or_default()), "{line}");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn core_dumps_are_forbidden() {

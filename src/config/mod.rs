@@ -12,10 +12,12 @@ mod forward;
 mod host;
 mod layers;
 mod parse;
+mod remedy;
 mod settings;
 mod spec;
 pub mod ssh_config;
 mod table;
+mod unknown;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -222,6 +224,13 @@ impl Config {
         let mut layers = self.layers.clone();
         layers.add(Source::AwsProfile, aws_profile);
         layers.resolved()
+    }
+
+    /// Returns the flags that were given and hold for a later run too, with their values; an endpoint's may be secret.
+    pub fn given_flags(&self) -> Vec<(String, String)> {
+        let given = self.layers.settings_of(|source| *source == Source::Flag);
+        let kept = Key::ALL.iter().filter(|key| key.row().is_per_host || **key == Key::LogFile);
+        kept.filter_map(|key| Some((format!("--{}", key.row().flag()), given.word(*key)?))).collect()
     }
 
     /// Returns the session document for forwards: only a flag or the forward itself names one, since other sources name

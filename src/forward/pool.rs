@@ -301,7 +301,13 @@ impl Pool {
         status: watch::Sender<Status>,
     ) {
         let started = Cell::default();
-        let (result, streams) = self.run(&leave, streams, &started).await;
+        let (mut result, streams) = self.run(&leave, streams, &started).await;
+        if let Err(error) = &mut result {
+            tokio::select! {
+                () = error.locate(&self.settings.aws) => {}
+                () = leave.cancelled() => {}
+            }
+        }
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
         let worked_from = started.get().filter(|_| status.borrow().was_up);

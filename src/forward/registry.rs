@@ -338,12 +338,15 @@ impl PoolFactory {
     }
 
     fn session_end(&self, remote: &RemoteEnd) -> SessionEnd {
+        let target = self.planned.target().to_owned();
         SessionEnd {
             target: None,
-            machine: self.planned.target().to_owned(),
+            machine: remote.host.clone().unwrap_or_else(|| target.clone()),
             port: remote.port,
-            through: None,
+            through: remote.host.as_ref().map(|_| target.clone()),
             is_forward: true,
+            subject: target,
+            place: None,
         }
     }
 

@@ -12,6 +12,10 @@ use super::{Target, TargetKind};
 
 /// Maximum number of letters and digits after an id's prefix.
 const MAX_ID_LENGTH: usize = 40;
+/// The start of a tag.
+const TAG: &str = "tag:";
+/// The start of a node of a SageMaker HyperPod cluster.
+const SAGEMAKER: &str = "sagemaker-cluster:";
 
 /// A parsed `[USER@]NAME[--REGION]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,21 @@ pub enum TaskName {
 }
 
 impl Destination {
+    /// Makes a destination of a name without user and region.
+    ///
+    /// # Errors
+    /// [`TargetError`]
+    pub fn of_name(name: &str) -> Result<Self, TargetError> {
+        Ok(Self { name: name_of(name)?, user: None, region: None })
+    }
+
+    /// Replaces the user and the region, if there are new ones.
+    #[must_use]
+    pub fn with(self, user: Option<&str>, region: Option<&Region>) -> Self {
+        let user = user.map(str::to_owned).or(self.user);
+        Self { user, region: region.cloned().or(self.region), name: self.name }
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &Name {
         &self.name
@@ -84,21 +103,38 @@ impl FromStr for Destination {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let (user, rest) = match text.rsplit_once('@') {
-            Some(("", _)) => return Err(TargetError::NoUser { text: text.to_owned() }),
-            Some((user, rest)) => (Some(user.to_owned()), rest),
-            None => (None, text),
-        };
+        let (user, rest) = split_user(text);
+        if user == Some("") {
+            return Err(TargetError::NoUser { text: text.to_owned() });
+        }
         let (name, region) = split_region(rest);
         if name.is_empty() {
             return Err(TargetError::Empty { text: text.to_owned() });
         }
-        Ok(Self { name: name_of(name)?, user, region })
+        Ok(Self { name: name_of(name)?, user: user.map(str::to_owned), region })
     }
 }
 
+/// Splits `USER@REST` at the last `@`. In a tag every `@` is part of its key or value.
+pub fn split_user(text: &str) -> (Option<&str>, &str) {
+    if text.starts_with(TAG) {
+        return (None, text);
+    }
+    if let Some(at) = text.find(&format!("@{TAG}")) {
+        return (Some(&text[..at]), &text[at + 1..]);
+    }
+    text.rsplit_once('@').map_or((None, text), |(user, rest)| (Some(user), rest))
+}
+
+/// Splits `NAME--REGION`, if the suffix has a region's form. A tag has no suffix: all of it is key and value.
+pub fn split_region(text: &str) -> (&str, Option<Region>) {
+    let suffixed = text.rsplit_once("--").filter(|_| !text.starts_with(TAG));
+    let split = suffixed.and_then(|(name, suffix)| Some((name, Region::parse(suffix)?)));
+    split.map_or((text, None), |(name, region)| (name, Some(region)))
+}
+
 impl fmt::Display for Destination {
-    /// Writes the form that parses back to the same destination.
+    /// Writes the form that parses back to the same destination, except for a tag with a region.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
@@ -223,6 +259,12 @@ pub enum TargetError {
         /// The name, without user and region.
         id: String,
     },
+    /// It starts with `sagemaker-cluster:` but is not a node of a cluster.
+    #[error("\"{id}\" is not a valid SageMaker node (expected `sagemaker-cluster:CLUSTER-ID_GROUP-i-…`)")]
+    SageMaker {
+        /// The name, without user and region.
+        id: String,
+    },
     /// It starts with `tag:` but has no key, or no `=`.
     #[error("\"{name}\" is not a valid tag (expected `tag:KEY=VALUE`)")]
     Tag {
@@ -243,16 +285,8 @@ pub enum TargetError {
 const ECS_FORMS: &str = "`ecs:CLUSTER/SERVICE[/CONTAINER]`, `ecs:CLUSTER/TASK/CONTAINER` or \
                          `ecs:CLUSTER_TASK_RUNTIME`";
 
-fn split_region(text: &str) -> (&str, Option<Region>) {
-    let Some((id, suffix)) = text.rsplit_once("--") else { return (text, None) };
-    match Region::parse(suffix) {
-        Some(region) => (id, Some(region)),
-        None => (text, None),
-    }
-}
-
 fn name_of(text: &str) -> Result<Name, TargetError> {
-    if let Some(tag) = text.strip_prefix("tag:") {
+    if let Some(tag) = text.strip_prefix(TAG) {
         return match tag.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok(Name::Tag { key: key.into(), value: value.into() }),
             Some(_) | None => Err(TargetError::Tag { name: text.to_owned() }),
@@ -261,8 +295,17 @@ fn name_of(text: &str) -> Result<Name, TargetError> {
     if let Some(parts) = text.strip_prefix("ecs:") {
         return if parts.contains('/') { container(text, parts) } else { raw_container(text, parts) };
     }
+    if let Some(node) = text.strip_prefix(SAGEMAKER) {
+        return match is_sagemaker_node(node) {
+            true => Ok(Name::Id(Target::new(text, TargetKind::SageMakerNode))),
+            false => Err(TargetError::SageMaker { id: text.to_owned() }),
+        };
+    }
     if let Ok(address) = text.parse() {
         return Ok(Name::Address(address));
+    }
+    if let Some(meant) = id_beside_region(text) {
+        return Err(TargetError::NearMiss { name: text.to_owned(), meant });
     }
     if is_dns_name(text) {
         return Ok(Name::Dns(text.to_owned()));
@@ -333,8 +376,50 @@ fn raw_container(id: &str, parts: &str) -> Result<Name, TargetError> {
     Err(TargetError::Container { id: id.to_owned() })
 }
 
+/// Returns true for `CLUSTER-ID_GROUP-i-…`; the group's name may contain dashes.
+fn is_sagemaker_node(text: &str) -> bool {
+    let parts = text.split_once('_').and_then(|(cluster, rest)| Some((cluster, rest.rsplit_once("-i-")?)));
+    parts.is_some_and(|(cluster, (group, digits))| {
+        is_ecs_name(&cluster) && is_ecs_name(&group) && is_hexadecimal(digits)
+    })
+}
+
+fn is_hexadecimal(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Recognizes an id and a region that are joined by something else than `--`, in either order.
+fn id_beside_region(text: &str) -> Option<String> {
+    const JOINS: [char; 7] = ['.', ':', '/', '-', '_', ',', ' '];
+    let id_of = |text: &str| {
+        let digits = text.strip_prefix("mi-").or_else(|| text.strip_prefix("i-"))?;
+        is_hexadecimal(digits).then(|| text.to_owned())
+    };
+    let joins = text.char_indices().filter(|(_, c)| JOINS.contains(c));
+    let mut pairs = joins.map(|(at, c)| (&text[..at], &text[at + c.len_utf8()..]));
+    pairs.find_map(|(left, right)| {
+        let id_first = id_of(left).zip(Region::parse(right));
+        let (id, region) = id_first.or_else(|| id_of(right).zip(Region::parse(left)))?;
+        Some(format!("{id}--{region}"))
+    })
+}
+
+/// Returns `ecs:CLUSTER/TASK` or `ecs:CLUSTER/SERVICE` of the ARN of a container, a task or a service.
+fn of_ecs_arn(text: &str) -> Option<String> {
+    let resource = text.strip_prefix("arn:")?.splitn(5, ':').nth(4)?;
+    let service = text.split(':').nth(2)?;
+    let mut parts = resource.split('/');
+    let kind = parts.next()?;
+    let (cluster, name) = (parts.next()?, parts.next()?);
+    let is_known = service == "ecs" && ["container", "task", "service"].contains(&kind);
+    is_known.then(|| format!("ecs:{cluster}/{name}"))
+}
+
 /// Recognizes an id in the wrong case, or in an ARN. Neither is looked up as a Name tag.
 fn near_miss(text: &str) -> Option<String> {
+    if let Some(name) = of_ecs_arn(text) {
+        return Some(name);
+    }
     let from_arn = text.strip_prefix("arn:").and_then(|rest| rest.rsplit(['/', ':']).next());
     let candidate = from_arn.map_or_else(|| lower_prefix(text), str::to_owned);
     let prefixes = ["i-", "mi-", "ecs:"];
@@ -382,6 +467,7 @@ mod tests {
             ("mi-0123456789abcdef0", TargetKind::ManagedInstance),
             ("ecs:prod_0123456789abcdef_0123456789abcdef-265927825", TargetKind::Container),
             ("ecs:my_prod_cluster_0123_0123-1", TargetKind::Container),
+            ("sagemaker-cluster:abc123_worker-group-1-i-0123456789abcdef0", TargetKind::SageMakerNode),
         ] {
             assert_eq!(target(text).kind(), kind, "{text}");
             assert_eq!(target(text).id(), text);
@@ -428,6 +514,38 @@ mod tests {
     }
 
     #[test]
+    fn everything_after_the_tags_prefix_is_key_and_value() {
+        for (text, user, value) in [
+            ("tag:owner=alice@example.com", None, "alice@example.com"),
+            ("me@tag:owner=alice@example.com", Some("me"), "alice@example.com"),
+            ("a@b@tag:owner=c@tag:d=e", Some("a@b"), "c@tag:d=e"),
+            ("tag:owner=web--eu-west-1", None, "web--eu-west-1"),
+            ("tag:owner=a:b/c=d e", None, "a:b/c=d e"),
+        ] {
+            let destination = parse(text);
+            assert_eq!(destination.name, Name::Tag { key: "owner".into(), value: value.into() }, "{text}");
+            assert_eq!((destination.user(), destination.region()), (user, None), "{text}");
+        }
+        assert_eq!(refuse("@tag:a=b"), TargetError::NoUser { text: "@tag:a=b".into() });
+    }
+
+    #[test]
+    fn a_node_of_a_sagemaker_cluster_has_one_form() {
+        for text in [
+            "sagemaker-cluster:",
+            "sagemaker-cluster:abc",
+            "sagemaker-cluster:a_b-i-",
+            "sagemaker-cluster:a_b-i-xyz",
+        ] {
+            assert_eq!(refuse(text), TargetError::SageMaker { id: text.into() });
+        }
+        assert_eq!(
+            parse("me@sagemaker-cluster:a_b-i-0123--us-east-1").region().map(Region::as_str),
+            Some("us-east-1")
+        );
+    }
+
+    #[test]
     fn case_of_an_id_is_kept() {
         assert_eq!(target("i-0123456789ABCDEF0").id(), "i-0123456789ABCDEF0");
         assert_eq!(target("ecs:Prod_aB_c-1").id(), "ecs:Prod_aB_c-1");
@@ -451,7 +569,6 @@ mod tests {
             ("ecs:a/b--ap-southeast-2", "ecs:a/b", "ap-southeast-2"),
             ("i-0123--eusc-de-east-1", "i-0123", "eusc-de-east-1"),
             ("web--prod--eu-west-1", "web--prod", "eu-west-1"),
-            ("tag:Name=web--eu-west-1", "tag:Name=web", "eu-west-1"),
             ("10.0.0.1--eu-west-1", "10.0.0.1", "eu-west-1"),
         ] {
             let found = parse(text);
@@ -513,6 +630,22 @@ mod tests {
             ("ECS:Prod_b_c", "ecs:Prod_b_c"),
             ("ECS:Prod/web", "ecs:Prod/web"),
             ("arn:aws:ec2:eu-west-1:1:instance/i-0123", "i-0123"),
+            ("i-0123456789abcdef0.us-east-1", "i-0123456789abcdef0--us-east-1"),
+            ("mi-0123.eu-central-1", "mi-0123--eu-central-1"),
+            ("i-0123:us-east-1", "i-0123--us-east-1"),
+            ("i-0123/us-east-1", "i-0123--us-east-1"),
+            ("i-0123-us-gov-west-1", "i-0123--us-gov-west-1"),
+            ("us-east-1:i-0123", "i-0123--us-east-1"),
+            ("eu-west-1/mi-0123", "mi-0123--eu-west-1"),
+            (
+                "arn:aws:ecs:eu-west-1:1:task/prod/0123456789abcdef0123456789abcdef",
+                "ecs:prod/0123456789abcdef0123456789abcdef",
+            ),
+            (
+                "arn:aws:ecs:eu-west-1:1:container/prod/0123456789abcdef0123456789abcdef/9-8",
+                "ecs:prod/0123456789abcdef0123456789abcdef",
+            ),
+            ("arn:aws-cn:ecs:cn-north-1:1:service/prod/web", "ecs:prod/web"),
         ] {
             assert_eq!(refuse(text), TargetError::NearMiss { name: text.into(), meant: meant.into() });
         }

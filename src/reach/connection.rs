@@ -1,12 +1,13 @@
 //! A stream to the goal of a route with what it goes through, and its relay to standard input and output.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::route::Machine;
-use crate::session::{Policy, RelayEnd, Stdio, Stream, relay};
+use crate::session::{Policy, RelayEnd, Stdio, Stream, Way, relay};
 
 use super::hop_connection::HopConnection;
 use super::session_task::SessionTask;
@@ -30,7 +31,10 @@ enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayed {
     /// Both sides have ended.
-    Finished,
+    Finished {
+        /// The bytes that were received.
+        received: usize,
+    },
     /// Standard output has no reader any more.
     ReaderGone,
 }
@@ -61,17 +65,19 @@ impl Connection {
         let Self { stream, path } = self;
         let relayed = path.relay(stream).await;
         closing.cancel();
-        let closed = path.close(matches!(relayed, Ok(Relayed::Finished))).await;
-        match relayed {
-            Ok(Relayed::Finished) => closed.map(|()| Relayed::Finished),
-            decided => decided,
+        let is_finished = matches!(relayed, Ok(Relayed::Finished { .. }));
+        let closed = path.close(is_finished).await;
+        if is_finished {
+            closed?;
         }
+        relayed
     }
 }
 
 impl Path {
     async fn relay(&self, stream: Box<dyn ByteStream>) -> Result<Relayed, ReachError> {
         let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
+        let received = Cell::new(0_usize);
         let policy = Policy {
             linger: self.linger(),
             delivered: Box::pin(self.delivered()),
@@ -79,11 +85,15 @@ impl Path {
             watches_peer: false,
             dismissed: Box::pin(std::future::pending()),
             needs_reader: true,
-            meter: &|_, _| {},
+            meter: &|way, bytes| {
+                if way == Way::Down {
+                    received.set(received.get().saturating_add(bytes));
+                }
+            },
         };
         match relay(stdio, stream, policy).await {
             // Why the stream failed is known when its path is closed.
-            RelayEnd::Finished | RelayEnd::Remote(_) => Ok(Relayed::Finished),
+            RelayEnd::Finished | RelayEnd::Remote(_) => Ok(Relayed::Finished { received: received.get() }),
             RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
             RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Relayed::ReaderGone),
             RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::aws::{ApiError, Meaning};
+use crate::aws::{ApiError, Aws, Meaning, Place};
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
@@ -83,6 +83,10 @@ pub struct SessionEnd {
     pub through: Option<String>,
     /// The session carries the connections of a forward.
     pub is_forward: bool,
+    /// What `explain` takes for this route.
+    pub subject: String,
+    /// Where the target was looked for, if it is not connected.
+    pub place: Option<Place>,
 }
 
 impl SessionEnd {
@@ -93,6 +97,15 @@ impl SessionEnd {
 }
 
 impl ReachError {
+    /// Adds where the target was looked for, if it is not connected.
+    pub async fn locate(&mut self, aws: &Aws) {
+        if let Self::Session { error: SessionError::Api(error), to } = self
+            && error.meaning() == Meaning::TargetNotConnected
+        {
+            to.place = Some(aws.place().await);
+        }
+    }
+
     /// Returns true if the name of the target is wrong, or the AWS settings are: only the user can correct that.
     pub fn is_wrong_name(&self) -> bool {
         match self {

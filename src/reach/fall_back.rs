@@ -70,7 +70,9 @@ mod tests {
 
     fn session(error: SessionError) -> ReachError {
         let (machine, through) = ("app".to_owned(), Some("bastion".to_owned()));
-        SessionEnd { target: None, machine, port: 22, through, is_forward: false }.error(error)
+        let subject = machine.clone();
+        SessionEnd { target: None, machine, port: 22, through, is_forward: false, subject, place: None }
+            .error(error)
     }
 
     fn api(code: &str) -> SessionError {

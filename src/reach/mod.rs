@@ -98,7 +98,7 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
-        self.with_fall_back(async |attempt| {
+        let connected = self.with_fall_back(async |attempt| {
             let first = attempt.machine;
             let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
@@ -107,8 +107,8 @@ impl Reach {
             let hops = self.log_in(stream, session, first).await?;
             let linger = self.route.config.session.linger.unwrap_or(LINGER);
             Connection::through_hops(hops, &self.route.goal, linger).await
-        })
-        .await
+        });
+        self.located(connected.await).await
     }
 
     /// Logs in to all hops of a route that has some.
@@ -116,12 +116,19 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect_hops(&self) -> Result<HopConnection, ReachError> {
-        self.with_fall_back(async |attempt| {
+        let connected = self.with_fall_back(async |attempt| {
             let first = attempt.machine;
             let (stream, session) = self.open_session(attempt).await?;
             self.log_in(stream, session, first).await
-        })
-        .await
+        });
+        self.located(connected.await).await
+    }
+
+    async fn located<T>(&self, mut result: Result<T, ReachError>) -> Result<T, ReachError> {
+        if let Err(error) = &mut result {
+            error.locate(&self.aws).await;
+        }
+        result
     }
 
     async fn open_session(&self, attempt: Attempt) -> Result<(Stream, SessionTask), ReachError> {
@@ -152,6 +159,8 @@ impl Reach {
             port,
             through: self.route.hops.first().filter(|_| first > 0).map(|hop| hop.machine.label().to_owned()),
             is_forward: false,
+            subject: self.route.goal.label().to_owned(),
+            place: None,
         })
     }
 

@@ -88,7 +88,7 @@ impl Route {
         let machines = hops(&goal, config)?;
         let dialers = dialers(&machines, &goal, !config.via.is_empty())?;
         let first = machines.first().unwrap_or(&goal);
-        let entry: Destination = first.target.parse()?;
+        let entry = first.destination()?;
         let config = settings(config, first, &goal, entry.region());
         let hops = machines.into_iter().zip(dialers).map(|(machine, next)| Hop { machine, next }).collect();
         Ok(Self { config, entry, hops, goal })

@@ -198,18 +198,21 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     fn lost(&mut self, now: Now, error: LinkError) -> Result<(), SessionError> {
         match self.link.lost(now, error, &mut self.channel) {
             AfterLoss::Closing => {}
-            AfterLoss::Reopening { was_up, cause } => match (self.is_connected(), was_up) {
-                (true, true) => (self.on_notice)(&Notice::Interrupted(cause)),
-                (false, false) => (self.on_notice)(&Notice::Retrying(cause)),
-                (true, false) | (false, true) => {}
-            },
+            AfterLoss::Reopening { was_up, cause, ended } => {
+                if let Some((error, left)) = ended {
+                    (self.on_notice)(&Notice::CredentialsEnded { error, left });
+                }
+                if !self.is_connected() && !was_up {
+                    (self.on_notice)(&Notice::Retrying(cause));
+                }
+            }
             AfterLoss::GivenUp(GiveUp::Failed(error)) => {
                 return Err(error.into_session_error(|| self.suspected_size(now)));
             }
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
                 let cause = format!("every connection is lost at a message of {size} bytes");
-                return Err(SessionError::Lost { cause, suspected_size: Some(size) });
+                return Err(SessionError::Lost { cause, suspected_size: Some(size), credentials: None });
             }
         }
         Ok(())
@@ -283,12 +286,17 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     }
 
     fn check_outage(&mut self, now: Now) -> Result<(), SessionError> {
+        if let Some(cause) = self.link.long_pause(now.instant) {
+            (self.on_notice)(&Notice::Interrupted(cause));
+        }
         let window = self.settings.resume_window;
         if self.link.outage(now.instant).is_none_or(|outage| outage < window) {
             return Ok(());
         }
         let (seconds, last) = (window.as_secs(), self.link.take_last_error().unwrap_or_default());
-        Err(SessionError::lost(format!("not resumed within {seconds} s: {last}")))
+        let credentials = self.link.take_ended_credentials().map(Box::new);
+        let cause = format!("not resumed within {seconds} s: {last}");
+        Err(SessionError::Lost { cause, suspected_size: None, credentials })
     }
 
     /// Empties the channel: events to us, messages to the websocket.

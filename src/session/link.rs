@@ -8,7 +8,7 @@ use std::mem::replace;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::aws::Stream;
+use crate::aws::{ApiError, Stream};
 use crate::channel::{Channel, Now, Transmit};
 use crate::transport::{Lost, Websocket, WebsocketEvent};
 
@@ -17,9 +17,9 @@ use super::ending::Closing;
 use super::link_error::LinkError;
 use super::liveness::{Liveness, Verdict};
 use super::outage::{Next, Outage};
-use super::random;
 use super::resume_rate::ResumeRate;
 use super::service::{ControlPlane, Dial};
+use super::{SHORT_PAUSE, random};
 
 /// A websocket that lived for so long was a working one.
 const LIFE: Duration = Duration::from_secs(5);
@@ -39,7 +39,20 @@ pub(super) struct Link<C: ControlPlane, D> {
     /// Websockets in a row that were lost without progress while a large message was unacknowledged.
     short_lives: u32,
     last_error: Option<String>,
+    pause: Option<Pause>,
     state: State<C::Access>,
+}
+
+/// The time since an established link was lost.
+struct Pause {
+    since: Instant,
+    cause: String,
+    /// The user has been told of it.
+    is_reported: bool,
+    /// The last attempt found no usable credentials.
+    credentials: Option<ApiError>,
+    /// The user has been told that the credentials have ended.
+    credentials_reported: bool,
 }
 
 enum State<A> {
@@ -85,6 +98,8 @@ pub(super) enum AfterLoss {
     Reopening {
         was_up: bool,
         cause: String,
+        /// The credentials have ended, which is found for the first time in this outage, and the time that is left.
+        ended: Option<(ApiError, Duration)>,
     },
     /// The service had closed the session: nothing is opened again.
     Closing,
@@ -128,6 +143,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             resumed_at: None,
             short_lives: 0,
             last_error: None,
+            pause: None,
         }
     }
 
@@ -204,6 +220,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         channel: &mut Channel,
     ) -> Option<Duration> {
         let outage = self.outage(now.instant);
+        let pause = self.pause.take().map(|pause| now.instant.saturating_duration_since(pause.since));
         let Opened { websocket, token, source } = opened;
         self.source = source;
         self.resumed_at = outage.map(|_| now.instant);
@@ -215,7 +232,22 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             heard_at: now.instant,
         });
         channel.attach(now, token.reveal());
-        outage
+        outage.map(|outage| pause.unwrap_or(outage))
+    }
+
+    /// Returns why the link is lost, once it has been lost for longer than a short pause.
+    pub(super) fn long_pause(&mut self, now: Instant) -> Option<String> {
+        let pause = self.pause.as_mut().filter(|pause| now >= pause.since + SHORT_PAUSE)?;
+        if pause.is_reported {
+            return None;
+        }
+        pause.is_reported = true;
+        Some(pause.cause.clone())
+    }
+
+    /// Takes why the last attempt found no usable credentials.
+    pub(super) fn take_ended_credentials(&mut self) -> Option<ApiError> {
+        self.pause.as_mut()?.credentials.take()
     }
 
     /// The handshake is complete: what is lost from now on is resumed.
@@ -296,11 +328,40 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         tracing::info!(session_id, cause, "{what}");
         match fatal_size {
             Some(size) => AfterLoss::GivenUp(GiveUp::MessageSize(size)),
-            None => self.reopen(now.instant, error, was_up, cause),
+            None => {
+                let ended = self.note_pause(now.instant, &error);
+                self.reopen(now.instant, error, was_up, cause, ended)
+            }
         }
     }
 
-    fn reopen(&mut self, now: Instant, error: LinkError, was_up: bool, cause: String) -> AfterLoss {
+    /// Notes since when an established link is lost. Returns the credentials' error the first time, and the time left.
+    fn note_pause(&mut self, now: Instant, error: &LinkError) -> Option<(ApiError, Duration)> {
+        if !self.outage.is_established() {
+            return None;
+        }
+        let pause = self.pause.get_or_insert_with(|| Pause {
+            since: now,
+            cause: error.to_string(),
+            is_reported: false,
+            credentials: None,
+            credentials_reported: false,
+        });
+        pause.credentials = error.ended_credentials().cloned();
+        let ended = pause.credentials.clone().filter(|_| !pause.credentials_reported)?;
+        pause.credentials_reported = true;
+        let until = self.outage.since() + self.resume_window;
+        Some((ended, until.saturating_duration_since(now)))
+    }
+
+    fn reopen(
+        &mut self,
+        now: Instant,
+        error: LinkError,
+        was_up: bool,
+        cause: String,
+        ended: Option<(ApiError, Duration)>,
+    ) -> AfterLoss {
         self.last_error = Some(cause.clone());
         if self.outage.is_established() && self.resume_window.is_zero() {
             return AfterLoss::GivenUp(GiveUp::Failed(LinkError::Lost(cause)));
@@ -309,7 +370,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             Next::RetryAfter(delay) => {
                 let delay = self.resume_rate.plan(now, delay);
                 self.state = State::Opening(self.opener.again(&self.source, delay));
-                AfterLoss::Reopening { was_up, cause }
+                AfterLoss::Reopening { was_up, cause, ended }
             }
             Next::GiveUp(error) => {
                 self.state = State::GivenUp { session_exists: !error.is_of_ended_session() };
@@ -335,7 +396,9 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
     pub(super) fn deadline(&self, has_gap: bool) -> Option<Instant> {
         match &self.state {
             State::Opening(_) if self.outage.is_established() => {
-                Some(self.outage.since() + self.resume_window)
+                let window = self.outage.since() + self.resume_window;
+                let pause = self.pause.as_ref().filter(|pause| !pause.is_reported);
+                Some(pause.map_or(window, |pause| window.min(pause.since + SHORT_PAUSE)))
             }
             State::Up(up) => Some(up.liveness.deadline()),
             State::Closing(closing, _) => Some(closing.deadline(has_gap)),

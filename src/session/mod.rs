@@ -130,6 +130,8 @@ pub enum SessionError {
         cause: String,
         /// The message size that may be to blame.
         suspected_size: Option<usize>,
+        /// Why there were no usable credentials to resume it with.
+        credentials: Option<Box<ApiError>>,
     },
     /// The port on the far side refused, or cannot be reached.
     #[error("{0}")]
@@ -174,7 +176,7 @@ impl From<channel::ChannelError> for SessionError {
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: String) -> Self {
-        Self::Lost { cause, suspected_size: None }
+        Self::Lost { cause, suspected_size: None, credentials: None }
     }
 }
 
@@ -187,11 +189,21 @@ pub enum Notice {
     FirstInputUnanswered,
     /// The link cannot be opened yet; it is tried again.
     Retrying(String),
-    /// The link is lost; it is being resumed.
+    /// The link has been lost for some seconds; it is being resumed.
     Interrupted(String),
+    /// The link is lost, and the credentials to resume it with have ended.
+    CredentialsEnded {
+        /// Why they cannot be used.
+        error: ApiError,
+        /// How long it is still tried.
+        left: Duration,
+    },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
 }
+
+/// A shorter loss of the link is not noticed by a user, and is not reported as [`Notice::Interrupted`].
+pub const SHORT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Called with each notice.
 pub type OnNotice = Rc<dyn Fn(&Notice)>;

@@ -56,17 +56,102 @@ fn installed_it_works_before_the_users_own_lines_and_is_taken_away_whole() {
     let own = "Host web\n    User me\n    Compression yes\n";
     home.write(".ssh/config", own);
     let (code, words) = end(&home.fumidai("ssh-config --install"));
-    assert_eq!((code, words.lines().count()), (Some(0), 3), "{words}");
+    assert_eq!((code, words.lines().count()), (Some(0), 4), "{words}");
+    assert!(words.lines().last().is_some_and(|line| line.contains("but ssh reads `/")), "{words}");
     let file = home.path(".ssh/config").display().to_string();
     let found = options(&home, &file, "web");
     for line in ["proxycommand fumidai connect web %p", "user ec2-user", "compression yes"] {
         assert!(has(&found, line), "{line} in {found}");
     }
     let again = end(&home.fumidai("ssh-config --install"));
-    assert_eq!(again, (Some(0), "fumidai: everything is in place already\n".into()));
+    assert_eq!(again.0, Some(0));
+    assert!(
+        again.1.starts_with("fumidai: everything is in place already\nfumidai: warning: `HOME` is "),
+        "{again:?}"
+    );
     assert_eq!(end(&home.fumidai("ssh-config --uninstall -q")), (Some(0), String::new()));
     assert_eq!(home.read(".ssh/config"), own);
     assert_eq!(fs::read_dir(home.path(".ssh")).unwrap().count(), 1);
+}
+
+/// What everybody tries first: a host of one's own with an id as its `HostName`.
+#[test]
+fn a_host_whose_hostname_is_an_id_goes_through_fumidai_too() {
+    let home = Home::new();
+    let own = "Host bastion\n    HostName i-0123\n    User me\nHost other\n    HostName i-0456\n    ProxyCommand mine\n\
+               Host region\n    HostName i-0789--eu-west-1\n";
+    home.write(".ssh/config", own);
+    assert_eq!(home.fumidai("ssh-config --install").status.code(), Some(0));
+    let file = home.path(".ssh/config").display().to_string();
+    let found = options(&home, &file, "bastion");
+    for line in ["proxycommand fumidai connect %h %p", "hostname i-0123", "user me", "serveralivecountmax 30"]
+    {
+        assert!(has(&found, line), "{line} in {found}");
+    }
+    assert!(has(&options(&home, &file, "other"), "proxycommand mine"));
+    for host in ["region", "i-0789--eu-west-1"] {
+        let found = options(&home, &file, host);
+        assert!(found.contains("\nknownhostscommand /bin/sh -c '"), "{host}: {found}");
+    }
+    assert!(!options(&home, &file, "www.example.com").contains("proxycommand"));
+}
+
+/// What the installed command prints for an id with a region.
+#[test]
+fn the_host_key_of_an_id_is_found_with_a_region() {
+    let home = Home::new();
+    let text = stdout(&home.fumidai("ssh-config"));
+    let command = text.lines().find_map(|line| line.trim().strip_prefix("KnownHostsCommand "));
+    let command = command.expect("a line").replace("%H", "\"$NAME\"");
+    home.write("id", "");
+    let keygen =
+        home.command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", "key"]).output().unwrap();
+    assert!(keygen.status.success(), "{}", stderr(&keygen));
+    let key = home.read("key.pub").split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    home.write(".ssh/known_hosts", &format!("i-0123 {key}\n[i-0123]:2222 {key}\n@revoked i-0456 {key}\n"));
+    for (name, expected) in [
+        ("i-0123--eu-west-1", format!("i-0123--eu-west-1 {key}\n")),
+        ("[i-0123--eu-west-1]:2222", format!("[i-0123--eu-west-1]:2222 {key}\n")),
+        ("i-0456--eu-west-1", format!("@revoked i-0456--eu-west-1 {key}\n")),
+        ("i-0789--eu-west-1", String::new()),
+    ] {
+        // ssh-keygen, like ssh, finds the file by the password file's home folder.
+        let script = command.replace("ssh-keygen -F", "ssh-keygen -f .ssh/known_hosts -F");
+        let output = home.command("sh").args(["-c", &script]).env("NAME", name).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(stdout(&output), expected, "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn given_flags_are_installed_or_refused() {
+    let home = Home::new();
+    home.config("[hosts.web]\ntarget = 'i-0123'");
+    let words = "ssh-config --profile prod --region eu-west-1 --resume-window 2h --linger 5 --document Mine";
+    let text = stdout(&home.fumidai(words));
+    let command = "ProxyCommand fumidai --profile prod --region eu-west-1 --resume-window 7200 --linger 5 --document Mine \
+                   connect web %p";
+    assert!(text.contains(command), "{text}");
+    for (flag, cause) in [
+        ("--via web", "`--via` cannot be written for every host"),
+        (
+            "--endpoint-url http://me:s3cret@host",
+            "a password of `--endpoint-url` must not be in an ssh_config",
+        ),
+    ] {
+        let (code, words) = end(&home.fumidai(&format!("ssh-config --install {flag}")));
+        assert_eq!(code, Some(2), "{words}");
+        assert!(words.starts_with(&format!("fumidai: {cause}\nfumidai: hint: ")), "{words}");
+        assert!(!home.path(".ssh").exists());
+    }
+}
+
+#[test]
+fn the_whole_path_is_written_if_it_is_asked_for() {
+    let home = Home::new();
+    let text = stdout(&home.fumidai("ssh-config --whole-path"));
+    let program = fs::canonicalize(FUMIDAI).unwrap();
+    assert!(text.contains(&format!("ProxyCommand {} connect %h %p\n", program.display())), "{text}");
 }
 
 #[test]
