@@ -52,6 +52,8 @@ pub struct PoolSettings {
     pub idle_limit: Option<Duration>,
     /// The destination is a name, which may move to another address.
     pub follows_name: bool,
+    /// The pause after a session could not be started, of all pools whose sessions are started in the same way.
+    pub start_hold_off: Rc<HoldOff>,
     /// Receives what happens.
     pub observer: Rc<dyn Fn(&ForwardEvent)>,
     /// Counts what passes through.
@@ -79,6 +81,7 @@ pub struct Pool {
     /// Everything is to end.
     leave: CancellationToken,
     last_error: RefCell<Option<Rc<ReachError>>>,
+    /// The pause of this destination.
     hold_off: HoldOff,
     idle_since: Cell<Option<Instant>>,
     /// Data could flow in one of its sessions.
@@ -334,12 +337,18 @@ impl Pool {
     fn learn(&self, result: &Result<Outcome, ReachError>, worked_from: Option<Instant>) -> bool {
         if worked_from.is_some() {
             self.hold_off.succeeded();
+            self.settings.start_hold_off.succeeded();
         }
         match (worked_from, result) {
             // A destination may end its session as soon as it works.
             (Some(_), Err(error)) if error.is_remote_port() => self.hold_off.failed(clock::now()),
             (Some(opened), Err(_)) => self.hold_off.lost(opened, clock::now()),
-            (None, Err(_)) => self.hold_off.failed(clock::now()),
+            (None, Err(error)) => {
+                self.hold_off.failed(clock::now());
+                if !error.is_remote_port() {
+                    self.settings.start_hold_off.failed(clock::now());
+                }
+            }
             (_, Ok(_)) => {}
         }
         worked_from.is_some() || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
@@ -381,7 +390,7 @@ impl Pool {
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
-        if let Some(at) = self.hold_off.until() {
+        if let Some(at) = self.hold_off.until().max(self.settings.start_hold_off.until()) {
             tokio::select! {
                 () = sleep_until(at.into()) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),

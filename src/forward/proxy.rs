@@ -188,7 +188,7 @@ async fn socks5(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
     let refusal = match command {
         Socks5Command::TCPConnect if asked.port == 0 || asked.host.is_empty() => ReplyError::GeneralFailure,
         Socks5Command::TCPConnect => return Ok((asked, socks5_answer())),
-        _ => ReplyError::CommandNotSupported,
+        Socks5Command::TCPBind | Socks5Command::UDPAssociate => ReplyError::CommandNotSupported,
     };
     // The client may have closed.
     let _ = request.reply_error(&refusal).await;

@@ -14,7 +14,7 @@ use crate::aws::{AskCode, Aws};
 use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::names::{Destination, Name};
-use crate::reach::{self, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
+use crate::reach::{self, HoldOff, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
 use crate::route::Document;
 use crate::session::OnNotice;
 
@@ -234,6 +234,7 @@ impl Registry {
             planned: planned.clone(),
             aws,
             sessions: self.options.sessions,
+            hold_off: Rc::new(HoldOff::new(planned.route.config.session.connect_timeout)),
             leave: self.options.leave.clone(),
             tasks: self.options.tasks.clone(),
             traffic: self.traffic.clone(),
@@ -307,6 +308,7 @@ struct PoolFactory {
     planned: PlannedForward,
     aws: Rc<Aws>,
     sessions: usize,
+    hold_off: Rc<HoldOff>,
     leave: CancellationToken,
     tasks: TaskTracker,
     traffic: Rc<Traffic>,
@@ -330,6 +332,7 @@ impl PoolFactory {
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
             idle_limit,
             follows_name: host.is_some_and(|host| host.parse::<IpAddr>().is_err()),
+            start_hold_off: self.hold_off.clone(),
             observer: self.observer(remote),
             traffic: self.traffic.clone(),
             end: self.session_end(remote),

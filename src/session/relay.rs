@@ -37,6 +37,10 @@ pub(crate) trait Local: AsyncRead + AsyncWrite + Unpin {
 }
 
 /// What is known of a local client.
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux reports what becomes of a client")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// A process has its end open; it may have ended its output.

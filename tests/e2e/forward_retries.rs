@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use fumidai::sim::SimEvent;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::bench::Bench;
-use crate::forwarding::Forward;
+use crate::forwarding::{Forward, rest};
 use crate::run::{PATIENCE, until};
 use crate::services::source_then_wait;
 
@@ -68,4 +68,28 @@ async fn a_session_that_is_ended_soon_is_replaced_at_once_and_then_after_pauses(
     assert!(took >= PAUSES, "4 sessions within {took:?}");
     forward.end().await;
     bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_denied_session_is_tried_again_after_pauses_whatever_a_proxy_is_asked_for() {
+    let bench = bench().await;
+    bench.simulator.change_faults(|faults| {
+        faults.fail_api("StartSession", "AccessDeniedException", "not authorized", 1000);
+    });
+    let forward = bench.forward(&["-D", "0", "--max-sessions", "2"]).await;
+    let began = Instant::now();
+    let client = async |first: u8| {
+        for last in 0..=u8::MAX {
+            let mut stream = forward.dial().await;
+            stream.write_all(&[4, 1, 0, 80, 10, 0, first, last, 0]).await.unwrap();
+            assert_eq!(rest(&mut stream).await, [0, 91, 0, 0, 0, 0, 0, 0]);
+        }
+    };
+    // Two at once, then after pauses of a second or more, and of four.
+    tokio::select! {
+        () = until("the sessions are tried", || bench.started() >= 5) => {}
+        _ = futures_util::future::join_all((1..=4).map(client)) => {}
+    }
+    assert!(began.elapsed() >= PAUSES, "5 calls within {:?}", began.elapsed());
+    forward.end().await;
 }

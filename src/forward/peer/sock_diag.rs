@@ -28,7 +28,7 @@ const INODE: usize = 16 + 68;
 
 thread_local! {
     /// Opened at the first use, since there may be no descriptor left when it matters.
-    static DIAG: RefCell<Diag> = RefCell::new(Diag::Unopened);
+    static DIAG: RefCell<Diag> = const { RefCell::new(Diag::Unopened) };
 }
 
 enum Diag {
