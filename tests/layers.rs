@@ -243,7 +243,7 @@ fn no_circle_is_left_inside_a_layer() {
 fn every_layer_is_listed() {
     let tree = Tree::read();
     let found: BTreeSet<&str> = tree.code.keys().map(|module| module[0].as_str()).collect();
-    assert_eq!(found, LAYERS.into_iter().chain(["sim"]).collect());
+    assert_eq!(found, LAYERS.into_iter().chain(["fuzz", "sim"]).collect());
 }
 
 #[test]

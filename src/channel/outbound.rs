@@ -409,7 +409,7 @@ mod tests {
         bench.pass(10).send(3);
         bench.acknowledge(4);
         assert_eq!(bench.resent(), NOTHING, "not before the timeout");
-        assert_eq!(bench.pass(200).resent(), [0, 1, 2]);
+        assert_eq!(bench.pass(200).resent(), [0, 1, 2, 3], "all that were sent before it");
     }
 
     #[test]
