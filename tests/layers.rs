@@ -260,7 +260,7 @@ fn a_route_asks_nothing() {
 fn every_layer_is_listed() {
     let tree = Tree::read();
     let found: BTreeSet<&str> = tree.code.keys().map(|module| module[0].as_str()).collect();
-    assert_eq!(found, LAYERS.into_iter().chain(["sim"]).collect());
+    assert_eq!(found, LAYERS.into_iter().chain(["fuzz", "sim"]).collect());
 }
 
 #[test]

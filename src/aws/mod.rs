@@ -9,6 +9,8 @@ mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod mfa;
 mod mfa_prompt;
 mod query;

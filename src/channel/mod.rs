@@ -12,6 +12,8 @@ mod crypto;
 mod discovery;
 mod event;
 mod frame;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod handshake;
 mod inbound;
 mod message;

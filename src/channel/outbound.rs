@@ -36,8 +36,10 @@ pub(crate) struct Outbound {
     next: i64,
     /// How many of the user's bytes were sent.
     user_bytes: u64,
-    /// The latest time at which an acknowledged message was certainly sent.
-    latest_delivered: Option<Instant>,
+    /// How many messages were sent, each resend counted.
+    sendings: u64,
+    /// The latest of them that has certainly arrived.
+    latest_delivered: u64,
     /// When a message was last acknowledged.
     progress: Instant,
     /// How many messages have been acknowledged.
@@ -51,10 +53,10 @@ pub(crate) struct Outbound {
 #[derive(Clone, Copy, Debug)]
 enum Doubt {
     None,
-    /// Nothing was acknowledged for a timeout; the oldest message was resent at this time.
-    Silent(Instant),
-    /// Only a message that is sent once after this time can show it.
-    Undecided(Instant),
+    /// Nothing was acknowledged for a timeout, after so many sendings; the oldest message is resent.
+    Silent(u64),
+    /// Only a message that is sent once after so many sendings can show it.
+    Undecided(u64),
 }
 
 /// What the agent does.
@@ -81,7 +83,8 @@ impl Outbound {
             queue: Unacknowledged::default(),
             next: 0,
             user_bytes: 0,
-            latest_delivered: None,
+            sendings: 0,
+            latest_delivered: 0,
             progress: now,
             acknowledged: 0,
             delivered: Delivered { bytes: 0, at: now, sent_at: now },
@@ -112,11 +115,14 @@ impl Outbound {
             self.delivered.at = now;
             self.delivered.sent_at = now;
         }
+        self.sendings += 1;
         let sent = Sent {
             frame,
             offset: self.user_bytes,
             first_sent: now,
             last_sent: now,
+            first_order: self.sendings,
+            last_order: self.sendings,
             resends: 0,
             overtaken: 0,
             ambiguous: false,
@@ -142,10 +148,11 @@ impl Outbound {
         self.agent.ready |= number == FIRST_AFTER_HANDSHAKE;
         self.progress = now;
         self.acknowledged += 1;
-        self.latest_delivered = self.latest_delivered.max(Some(sent.first_sent));
+        self.latest_delivered = self.latest_delivered.max(sent.first_order);
         self.doubt = match self.doubt {
-            Doubt::Silent(since) if sent.ambiguous && !self.is_clear() => Doubt::Undecided(since),
-            Doubt::Undecided(since) if sent.ambiguous && !self.is_clear() => Doubt::Undecided(since),
+            Doubt::Silent(since) | Doubt::Undecided(since) if sent.ambiguous && !self.is_clear() => {
+                Doubt::Undecided(since)
+            }
             Doubt::None | Doubt::Silent(_) | Doubt::Undecided(_) => Doubt::None,
         };
         self.find_lost(now);
@@ -178,7 +185,7 @@ impl Outbound {
     /// Returns true if only a new message, sent once, can show what became of older ones, and there is none.
     pub(crate) fn wants_witness(&self) -> bool {
         let Doubt::Undecided(since) = self.doubt else { return false };
-        self.queue.newest().is_none_or(|newest| newest.ambiguous || newest.first_sent <= since)
+        self.queue.newest().is_none_or(|newest| newest.ambiguous || newest.first_order <= since)
     }
 
     /// Returns the oldest message that must be resent.
@@ -187,7 +194,8 @@ impl Outbound {
         let sent = self.queue.get(number)?;
         let frame = sent.frame.clone();
         let timeout = if sent.counted { timeout } else { timeout.max(SLOW_RESEND_INTERVAL) };
-        self.queue.resent(number, now, timeout);
+        self.sendings += 1;
+        self.queue.resent(number, now, self.sendings, timeout);
         Some(frame)
     }
 
@@ -275,8 +283,8 @@ impl Outbound {
 
     /// Makes lost messages due. Returns true if the oldest is due because nothing was acknowledged for its timeout.
     fn find_lost(&mut self, now: Instant) -> bool {
-        while let Some((last_sent, number)) = self.queue.first_overdue()
-            && Some(last_sent) < self.latest_delivered
+        while let Some((order, number)) = self.queue.first_overdue()
+            && order < self.latest_delivered
         {
             self.lost(number);
         }
@@ -288,7 +296,8 @@ impl Outbound {
         self.queue.set_wait(number, Wait::Due);
         // The acknowledgement of a duplicate never comes: only a new message can show whether the path works.
         let needs_witness = !self.agent.reacknowledges && resends > 0;
-        self.doubt = if needs_witness { Doubt::Undecided(now) } else { Doubt::Silent(now) };
+        self.doubt =
+            if needs_witness { Doubt::Undecided(self.sendings) } else { Doubt::Silent(self.sendings) };
         true
     }
 
@@ -400,7 +409,7 @@ mod tests {
         bench.pass(10).send(3);
         bench.acknowledge(4);
         assert_eq!(bench.resent(), NOTHING, "not before the timeout");
-        assert_eq!(bench.pass(200).resent(), [0, 1, 2]);
+        assert_eq!(bench.pass(200).resent(), [0, 1, 2, 3], "all that were sent before it");
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) struct Sent {
     pub offset: u64,
     pub first_sent: Instant,
     pub last_sent: Instant,
+    /// The places of its first and last sending in the order of all sendings.
+    pub first_order: u64,
+    pub last_order: u64,
     /// How often it was resent on this connection.
     pub resends: u32,
     /// How often a message that was sent after a resend of it was acknowledged before it.
@@ -49,8 +52,8 @@ pub(super) struct Unacknowledged {
     counted: BTreeSet<i64>,
     released: BTreeSet<i64>,
     deadlines: BTreeSet<(Instant, i64)>,
-    /// By the time of the last sending.
-    overdue: BTreeSet<(Instant, i64)>,
+    /// By the place of the last sending.
+    overdue: BTreeSet<(u64, i64)>,
     due: BTreeSet<i64>,
     counted_bytes: usize,
     released_bytes: usize,
@@ -124,8 +127,8 @@ impl Unacknowledged {
         self.deadlines.first().copied()
     }
 
-    /// Returns the overdue message that was sent the longest time ago, and when.
-    pub(super) fn first_overdue(&self) -> Option<(Instant, i64)> {
+    /// Returns the place in the order of sendings of the overdue message that was sent the longest time ago, and its number.
+    pub(super) fn first_overdue(&self) -> Option<(u64, i64)> {
         self.overdue.first().copied()
     }
 
@@ -143,12 +146,13 @@ impl Unacknowledged {
     }
 
     /// Records that a message is resent now.
-    pub(super) fn resent(&mut self, number: i64, now: Instant, timeout: Duration) {
+    pub(super) fn resent(&mut self, number: i64, now: Instant, order: u64, timeout: Duration) {
         self.set_wait(number, Wait::Held);
         self.change(number, |sent| {
             sent.resends += 1;
             sent.ambiguous = true;
             sent.last_sent = now;
+            sent.last_order = order;
             sent.timeout = timeout;
         });
         self.set_wait(number, Wait::Until(now + timeout));
@@ -178,16 +182,16 @@ impl Unacknowledged {
     pub(super) fn set_wait(&mut self, number: i64, wait: Wait) {
         self.step();
         let Some(sent) = self.messages.get_mut(&number) else { return };
-        let last_sent = sent.last_sent;
+        let order = sent.last_order;
         match mem::replace(&mut sent.wait, wait) {
             Wait::Until(at) => drop(self.deadlines.remove(&(at, number))),
-            Wait::Overdue => drop(self.overdue.remove(&(last_sent, number))),
+            Wait::Overdue => drop(self.overdue.remove(&(order, number))),
             Wait::Due => drop(self.due.remove(&number)),
             Wait::Held => {}
         }
         match wait {
             Wait::Until(at) => drop(self.deadlines.insert((at, number))),
-            Wait::Overdue => drop(self.overdue.insert((last_sent, number))),
+            Wait::Overdue => drop(self.overdue.insert((order, number))),
             Wait::Due => drop(self.due.insert(number)),
             Wait::Held => {}
         }

@@ -9,6 +9,8 @@ mod environment;
 mod error;
 mod file;
 mod forward;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod host;
 mod layers;
 mod parse;

@@ -21,6 +21,8 @@ mod candidate;
 mod certificate;
 mod error;
 mod expand;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod handler;
 mod hop;
 mod host_key;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test arithmetic")]
 
+mod captures;
 mod model;
 mod pair;
 

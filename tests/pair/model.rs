@@ -168,12 +168,20 @@ fn run(delay: u64, reacknowledges: bool, ops: &[Op]) {
 }
 
 /// Lists that once failed: the delay, whether the agent acknowledges duplicates, and what happens.
-const REGRESSIONS: [(&str, u64, bool, &[Op]); 1] = [(
-    "a window of acknowledgements is lost with a websocket",
-    25,
-    false,
-    &[Op::Upload(2_000_000), Op::Pass(1000), Op::CutBehindAcknowledgements(0), Op::Upload(2_000_000)],
-)];
+const REGRESSIONS: [(&str, u64, bool, &[Op]); 2] = [
+    (
+        "a window of acknowledgements is lost with a websocket",
+        25,
+        false,
+        &[Op::Upload(2_000_000), Op::Pass(1000), Op::CutBehindAcknowledgements(0), Op::Upload(2_000_000)],
+    ),
+    (
+        "the only acknowledgement is lost with a websocket, and nothing follows",
+        0,
+        false,
+        &[Op::Upload(1), Op::CutBehindAcknowledgements(0)],
+    ),
+];
 
 #[test]
 fn what_once_failed_works() {

@@ -321,6 +321,6 @@ pub fn later(now: Now, passed: Duration) -> Now {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a starting point for virtual time")]
-fn start() -> Now {
+pub fn start() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }
