@@ -1,22 +1,18 @@
 //! The command `connect`: standard input and output, relayed to the goal of a route.
 
-use std::cell::Cell;
-use std::io::{self, ErrorKind, IsTerminal, stderr, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::config::{Config, Environment, Verbosity};
-use crate::reach::{ByteStream, Reach, open_aws};
+use crate::reach::{Reach, Relayed, open_aws};
 use crate::route::Route;
-use crate::session::{
-    self, Interrupt, Interrupts, Notice, OnNotice, Policy, RelayEnd, SHORT_PAUSE, Stdio, Way,
-};
+use crate::session::{Interrupts, Notice, OnNotice, SHORT_PAUSE};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
 use super::report::{ExitKind, Report, credentials_hint};
-use super::runtime::{self, Context, exit_of};
+use super::runtime::{self, Context};
 use super::stderr::print_note;
 
 /// Runs the command.
@@ -37,25 +33,19 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
         print_note(&format!("`connect` carries bytes for ssh; to log in, run `ssh {}`", route.goal.word));
     }
-    let linger = route.config.session.linger;
     let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
-    let notes = notes(verbosity, route.goal.port);
-    let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
-    let (stream, path) = reach.connect().await?.into_parts();
-    let received = Cell::new(0);
-    let relayed = relay_stdio(stream, path.linger(linger), path.delivered(), &received).await;
-    let closed = reach.close(path, matches!(relayed, Ok(None))).await;
-    match (relayed, closed) {
-        (Ok(Some(interrupt)), _) => Ok(exit_of(interrupt)),
-        (Err(report), _) => Err(report),
-        (Ok(None), Err(error)) => Err(error.into()),
-        (Ok(None), Ok(())) => {
-            if received.get() == 0 {
-                note_silence(reach.route().goal.port, verbosity);
-            }
-            Ok(ExitKind::Done.into())
+    let port = route.goal.port;
+    let on_notice = on_notice(verbosity, port);
+    let reach = Reach::new(aws, route, environment, on_notice, context.tasks.clone());
+    let exit = match reach.connect().await?.relay_stdio(&context.closing).await? {
+        Relayed::Finished => ExitKind::Done,
+        Relayed::FinishedInSilence => {
+            note_silence(port, verbosity);
+            ExitKind::Done
         }
-    }
+        Relayed::ReaderGone => ExitKind::READER_GONE,
+    };
+    Ok(exit.into())
 }
 
 /// An agent does not report a refused port for up to a minute, so an end without a byte may be a refusal.
@@ -67,40 +57,8 @@ fn note_silence(port: u16, verbosity: Verbosity) {
     }
 }
 
-/// Relays until the stream has ended, or standard output has no reader.
-async fn relay_stdio(
-    stream: Box<dyn ByteStream>,
-    linger: Option<Duration>,
-    delivered: impl Future<Output = ()>,
-    received: &Cell<usize>,
-) -> Result<Option<Interrupt>, Report> {
-    let failed = |what: &str, error| Report::new(ExitKind::Failure, format!("{what}: {error}"));
-    let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
-    let policy = Policy {
-        linger,
-        delivered: Box::pin(delivered),
-        farewell: Duration::ZERO,
-        needs_reader: true,
-        meter: &|way, bytes| {
-            if way == Way::Down {
-                received.set(received.get().saturating_add(bytes));
-            }
-        },
-    };
-    match session::relay(stdio, stream, policy).await {
-        RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
-        RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
-        RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
-        RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),
-    }
-}
-
-fn is_reader_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-}
-
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
+fn on_notice(verbosity: Verbosity, port: u16) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
         let unanswered = format!("no answer from port {port} yet: it may not be listening");
@@ -131,6 +89,8 @@ pub(super) fn link_text(note: &Notice) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::aws::ApiError;
 

@@ -26,6 +26,8 @@ pub(super) struct Context {
     pub leave: CancellationToken,
     /// The tasks that are waited for after that.
     pub tasks: TaskTracker,
+    /// Cancelled when the command's result is decided: from then on a signal does not replace it.
+    pub closing: CancellationToken,
 }
 
 /// Runs a command until its end or until an interrupt, and then ends its sessions.
@@ -53,7 +55,7 @@ async fn supervise(
     let context = Context::default();
     let result = tokio::select! {
         result = command(&context) => result,
-        interrupt = interrupts.next() => Ok(exit_of(interrupt)),
+        interrupt = next_interrupt(&mut interrupts, &context) => Ok(exit_of(interrupt)),
     };
     context.leave.cancel();
     context.tasks.close();
@@ -62,8 +64,17 @@ async fn supervise(
     result
 }
 
-/// Returns the exit code of a run that was interrupted.
-pub(super) fn exit_of(interrupt: Interrupt) -> ExitCode {
+/// Waits for an interrupt that decides the result.
+async fn next_interrupt(interrupts: &mut Interrupts, context: &Context) -> Interrupt {
+    loop {
+        let interrupt = interrupts.next().await;
+        if !context.closing.is_cancelled() {
+            return interrupt;
+        }
+    }
+}
+
+fn exit_of(interrupt: Interrupt) -> ExitCode {
     match interrupt {
         Interrupt::Signal(number) => ExitKind::Signal(number).into(),
         Interrupt::ReaderGone => ExitKind::READER_GONE.into(),

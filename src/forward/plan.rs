@@ -109,11 +109,7 @@ impl PlannedForward {
 
     /// Returns the document of a session to `remote`.
     pub fn document_to(&self, remote: &RemoteEnd) -> Document {
-        let document = match &remote.host {
-            None => Document::to_own_port(remote.port),
-            Some(host) => Document::to_host(host, remote.port),
-        };
-        document.named(self.document.as_deref())
+        Document::to_destination(remote.host.as_deref(), remote.port, self.document.as_deref())
     }
 }
 

@@ -14,10 +14,9 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings, Start,
-    Status,
+    self, Handle, Local, Notice, Outcome, Ran, RelayEnd, Released, Request, Session, SessionError, Settings,
+    Status, Stream, StreamError, StreamOptions, Streams,
 };
-use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
 use super::choice::{Choice, choose};
 use super::connection::{Connection, Unopened};
@@ -28,10 +27,6 @@ const NAME_LIFE: Duration = Duration::from_secs(60);
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// An agent that acknowledges nothing for so long may not exist any more.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Received and unread bytes of one connection beyond which the websocket is not read.
-const UNREAD_LIMIT: usize = 4 << 20;
 /// Resetting connections takes a moment at most, unless a local client does not read.
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
@@ -61,6 +56,14 @@ pub struct PoolSettings {
     pub traffic: Rc<Traffic>,
     /// The far end of the sessions, for errors.
     pub end: SessionEnd,
+}
+
+/// What became of one attempt to run a session.
+enum Attempt {
+    /// There was no session: the streams can be given to another attempt.
+    NotStarted(ReachError, Streams),
+    /// The session has ended, or was not wanted any more.
+    Ended(Result<Outcome, ReachError>, Option<Streams>),
 }
 
 /// The pool.
@@ -132,7 +135,7 @@ impl Pool {
         }
     }
 
-    /// OnNotice why a connection was reset, unless it was its session's end, which is noted once for all.
+    /// Reports why a connection was reset, unless it was the end of its session, which is reported once for all.
     fn report(&self, error: Option<StreamError>, from: String) {
         match error {
             Some(StreamError::Refused) => (self.settings.observer)(&ForwardEvent::Refused { from }),
@@ -362,7 +365,7 @@ impl Pool {
     async fn run(
         &self,
         leave: &CancellationToken,
-        streams: Streams,
+        mut streams: Streams,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
@@ -374,44 +377,45 @@ impl Pool {
         }
         let mut delay = RETRY;
         loop {
-            let session = match self.start(leave, &settings).await {
-                Ok(Start::Started(session)) => session,
-                Ok(Start::Left(outcome)) => return (Ok(outcome), Some(streams)),
-                Err(error) if self.is_worth_a_retry(&error) => {
-                    tracing::info!(%error, "a session cannot be started yet");
-                    tokio::select! {
-                        () = sleep(delay) => {}
-                        () = sleep_until(give_up_at.into()) => return (Err(error), Some(streams)),
-                        () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
-                    }
-                    delay = (delay * 2).min(LONGEST_RETRY);
-                    continue;
-                }
-                Err(error) => return (Err(error), Some(streams)),
+            let (error, kept) = match self.attempt(leave, &settings, streams).await {
+                Attempt::NotStarted(error, kept) if self.is_worth_a_retry(&error) => (error, kept),
+                Attempt::NotStarted(error, kept) => return (Err(error), Some(kept)),
+                Attempt::Ended(result, streams) => return (result, streams),
             };
-            let observer = self.settings.observer.clone();
-            let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
-            let aws = self.settings.aws.clone();
-            let (result, streams) = session.run(aws, Rc::new(settings), on_notice, || Ok(streams)).await;
-            return (result.map_err(|error| self.session_error(error)), streams);
+            tracing::info!(%error, "a session cannot be started yet");
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = sleep_until(give_up_at.into()) => return (Err(error), Some(kept)),
+                () = leave.cancelled() => return (Ok(Outcome::Done), Some(kept)),
+            }
+            streams = kept;
+            delay = (delay * 2).min(LONGEST_RETRY);
         }
     }
 
-    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, ReachError> {
+    /// Resolves the target, and runs a session.
+    async fn attempt(&self, leave: &CancellationToken, settings: &Settings, streams: Streams) -> Attempt {
         let request = tokio::select! {
-            prepared = (self.settings.prepare)() => prepared?,
-            () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),
+            prepared = (self.settings.prepare)() => match prepared {
+                Ok(request) => request,
+                Err(error) => return Attempt::NotStarted(error, streams),
+            },
+            () = leave.cancelled() => return Attempt::Ended(Ok(Outcome::Done), Some(streams)),
         };
-        let interrupt = async {
-            leave.cancelled().await;
-            Interrupt::ReaderGone
-        };
-        let started = start(&self.settings.aws, &request, settings, interrupt).await;
-        started.map_err(|error| self.session_error(error))
+        let observer = self.settings.observer.clone();
+        let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
+        let (aws, settings, leave) = (self.settings.aws.clone(), settings.clone(), leave.clone());
+        let session = Session { aws, request, settings, on_notice, leave };
+        match session::run(session, streams).await {
+            Ran::NotStarted(error, streams) => Attempt::NotStarted(self.session_error(error), streams),
+            Ran::Ended(result, streams) => {
+                Attempt::Ended(result.map_err(|error| self.session_error(error)), streams)
+            }
+        }
     }
 
     fn session_error(&self, error: SessionError) -> ReachError {
-        ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
+        self.settings.end.clone().error(error)
     }
 
     /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the
@@ -429,8 +433,8 @@ impl Pool {
         StreamOptions {
             linger: settings.linger,
             open_timeout: Some(settings.connect_timeout),
-            patience: Some(PATIENCE),
-            unread_limit: UNREAD_LIMIT,
+            patience: Some(StreamOptions::PATIENCE),
+            unread_limit: StreamOptions::UNREAD_LIMIT,
             hold: *hold,
             idle_limit: *idle_limit,
             is_single: false,

@@ -10,13 +10,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{AskCode, Aws, Meaning};
+use crate::aws::{AskCode, Aws};
 use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
-use crate::jump::JumpError;
-use crate::names::ecs::EcsError;
-use crate::names::lookup::LookupError;
-use crate::names::{Destination, Name, ResolveError};
+use crate::names::{Destination, Name};
 use crate::reach::{self, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
 use crate::route::Document;
 use crate::session::OnNotice;
@@ -142,11 +139,11 @@ impl Registry {
     /// Returns where a listener's connections go.
     ///
     /// # Errors
-    /// The AWS settings cannot be used.
+    /// The AWS settings or the ssh_config cannot be used.
     pub async fn sink(&self, planned: &PlannedForward) -> Result<Sink, ReachError> {
         let aws = self.aws(&planned.route.config).await?;
         if !planned.route.hops.is_empty() {
-            return Ok(Sink::Hop(self.hop_dialer(planned, aws)));
+            return Ok(Sink::Hop(self.hop_dialer(planned, aws).await?));
         }
         Ok(match &planned.to {
             ForwardTo::Port(remote) => Sink::Pool(self.pool(planned, remote, aws)),
@@ -175,15 +172,16 @@ impl Registry {
         Pools::new(Box::new(make), self.options.max_destinations, timeout)
     }
 
-    fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Dialer {
+    async fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Result<Dialer, ReachError> {
         let pool = self.hop_pool(planned, aws);
+        pool.check_settings().await?;
         let (planned_again, observer) = (planned.clone(), self.options.observer.clone());
         let dial: Dial = Rc::new(move |asked, from| {
             let (pool, planned, observer) = (pool.clone(), planned_again.clone(), observer.clone());
             Box::pin(async move {
                 let dialed = pool.dial(&asked.host, asked.port).await;
                 dialed.map_err(|error| {
-                    let refused = matches!(*error, ReachError::Hop(JumpError::ChannelRefused { .. }));
+                    let refused = error.is_refused_by_hop();
                     observer(&planned, &ForwardEvent::DialFailed { from, to: asked, error });
                     if refused { Unopened::Refused } else { Unopened::Failed }
                 })
@@ -197,7 +195,7 @@ impl Registry {
             ForwardTo::Proxy => None,
         };
         let linger = planned.route.config.session.linger.unwrap_or(LINGER);
-        Dialer { dial, to, linger, traffic: self.traffic.clone() }
+        Ok(Dialer { dial, to, linger, traffic: self.traffic.clone() })
     }
 
     fn hop_pool(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Rc<HopPool> {
@@ -291,8 +289,8 @@ impl Registry {
 }
 
 async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, observer: Observer) {
-    let Err(error) = find_entry(&aws, &planned.route).await else { return };
-    if !is_wrong_name(&error) {
+    let Err(error) = find_entry(&aws, &planned.route, clock::now()).await else { return };
+    if !error.is_wrong_name() {
         return;
     }
     let error = Rc::new(error);
@@ -300,33 +298,6 @@ async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, obs
         fatal.set(&planned, error);
     } else {
         observer(&planned, &ForwardEvent::NameFailed { error });
-    }
-}
-
-/// Returns true if only the user can correct the error.
-fn is_wrong_name(error: &ReachError) -> bool {
-    match error {
-        ReachError::Lookup { error, .. } => match error {
-            LookupError::Resolve { error, .. } => {
-                matches!(error, ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. })
-            }
-            LookupError::Ecs(error) => matches!(
-                error,
-                EcsError::NoSuchTask { .. }
-                    | EcsError::NoSuchContainer { .. }
-                    | EcsError::WhichContainer { .. }
-            ),
-            LookupError::Api(error) => {
-                error.has_code("ClusterNotFoundException") || error.has_code("ServiceNotFoundException")
-            }
-            LookupError::Denied { .. } => false,
-        },
-        ReachError::Aws(error) => error.meaning() == Meaning::Settings,
-        ReachError::LookupTimedOut { .. }
-        | ReachError::Stopped { .. }
-        | ReachError::HopSettings(_)
-        | ReachError::Session { .. }
-        | ReachError::Hop(_) => false,
     }
 }
 
@@ -382,7 +353,7 @@ impl PoolFactory {
         Rc::new(move || {
             let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
             Box::pin(async move {
-                let target = find_entry(&aws, &planned.route).await?;
+                let target = find_entry(&aws, &planned.route, clock::now()).await?;
                 Ok(session_request(&target, document, &planned.route.config))
             })
         })

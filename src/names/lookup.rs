@@ -72,20 +72,6 @@ pub async fn find(access: &Access, name: &Name) -> Result<Target, LookupError> {
     resolve(name, &inventory).map_err(|error| answers.unresolved(error))
 }
 
-/// Returns the IAM actions that [`find`] needs for a name.
-pub fn actions(name: &Name) -> &'static [&'static str] {
-    match name {
-        Name::Id(_) => &[],
-        Name::Container(ContainerName { tasks: TaskName::Service(_), .. }) => {
-            &["ecs:ListTasks", "ecs:DescribeTasks"]
-        }
-        Name::Container(ContainerName { tasks: TaskName::Task(_), .. }) => &["ecs:DescribeTasks"],
-        Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
-            &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]
-        }
-    }
-}
-
 /// Lists all visible machines.
 ///
 /// # Errors

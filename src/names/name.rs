@@ -147,6 +147,22 @@ impl fmt::Display for Destination {
     }
 }
 
+impl Name {
+    /// Returns the IAM actions that the lookup of the name needs.
+    pub fn lookup_actions(&self) -> &'static [&'static str] {
+        match self {
+            Self::Id(_) => &[],
+            Self::Container(ContainerName { tasks: TaskName::Service(_), .. }) => {
+                &["ecs:ListTasks", "ecs:DescribeTasks"]
+            }
+            Self::Container(ContainerName { tasks: TaskName::Task(_), .. }) => &["ecs:DescribeTasks"],
+            Self::Tag { .. } | Self::Address(_) | Self::Dns(_) | Self::Named(_) => {
+                &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]
+            }
+        }
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

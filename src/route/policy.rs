@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
-use crate::names::{Name, Target, TargetKind, TaskName, lookup};
+use crate::names::{Name, Target, TargetKind, TaskName};
 
 /// What is to be allowed.
 pub struct Needs<'a> {
@@ -88,7 +88,7 @@ impl Needs<'_> {
     }
 
     fn look_up(&self) -> Option<Statement> {
-        let actions = lookup::actions(self.name);
+        let actions = self.name.lookup_actions();
         if actions.is_empty() {
             return None;
         }

@@ -112,7 +112,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
         };
         let Self { clock, channel, link, mut end, .. } = self;
         end.ending();
-        let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
+        let hurried = matches!(result, Ok(Outcome::Left));
         if let Some(remains) = link.into_remains() {
             Leaving::new(clock, channel, &mut end, hurried).run(remains).await;
         }

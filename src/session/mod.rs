@@ -37,11 +37,10 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub(crate) use self::open::{Session, open};
+pub(crate) use self::open::{Ran, Session, open, run};
 pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
-pub(crate) use self::start::{Start, start};
 pub(crate) use self::stdio::Stdio;
 pub(crate) use self::streams::{
     Handle, Released, Request, Status, Stream, StreamError, StreamOptions, Streams,
@@ -73,8 +72,8 @@ pub struct Settings {
 pub enum Outcome {
     /// The peer closed it, or everything was said.
     Done,
-    /// Something from outside ended it.
-    Interrupted(Interrupt),
+    /// The user of the session does not want it any more.
+    Left,
 }
 
 /// The step of the start-up that took too long.
@@ -153,14 +152,6 @@ pub enum SessionError {
     /// The session's document opens a shell.
     #[error("the session document opens a shell, not a port")]
     NotAPort,
-    /// Standard input or output failed.
-    #[error("{what}: {error}")]
-    Stdio {
-        /// Which, and how.
-        what: &'static str,
-        /// The system's words.
-        error: std::io::Error,
-    },
     /// A bug of ours; the session has been ended.
     #[error("internal error: {0}")]
     Panic(String),

@@ -46,9 +46,6 @@ impl Local for TcpStream {
 #[cfg(unix)]
 impl Local for UnixStream {}
 
-#[cfg(test)]
-impl Local for tokio::io::DuplexStream {}
-
 /// What a relay allows its ends.
 pub(crate) struct Policy<'a> {
     /// How long the remote end may be silent after the local end of file; `None` if it ends by itself.

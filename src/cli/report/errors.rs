@@ -9,8 +9,8 @@ use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
-use crate::names::{Candidate, Destination, Region, ResolveError, Target, TargetError, TargetKind};
-use crate::reach::{ReachError, SessionEnd};
+use crate::names::{Candidate, Region, ResolveError, Target, TargetError, TargetKind};
+use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
@@ -35,9 +35,10 @@ impl From<&ReachError> for Report {
             ReachError::LookupTimedOut { .. } => Self::new(ExitKind::TimedOut, error.to_string())
                 .hint(NETWORK)
                 .hint("use an id (`i-…`): it is not looked up"),
-            ReachError::Stopped { destination, target, region } => of_stopped(destination, target, region),
+            ReachError::Stopped(stopped) => of_stopped(stopped),
             ReachError::HopSettings(error) => of_ssh_config(error),
             ReachError::Session { error, to } => of_session(error, to),
+            ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
             ReachError::Hop(error) => of_jump(error),
         }
     }
@@ -89,7 +90,6 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
         | SessionError::NotAPort => Report::new(ExitKind::Failure, whole)
             .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
-        SessionError::Stdio { .. } => Report::new(ExitKind::Failure, whole),
         SessionError::Panic(_) => {
             Report::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
         }
@@ -318,7 +318,8 @@ fn of_ecs(error: &EcsError) -> Report {
     }
 }
 
-fn of_stopped(destination: &Destination, target: &Target, region: &str) -> Report {
+fn of_stopped(stopped: &StoppedTarget) -> Report {
+    let StoppedTarget { destination, target, region } = stopped;
     let id = target.id();
     Report::new(ExitKind::NotConnected, format!("`{destination}` is stopped ({id} in {region})"))
         .hint(format!("run `aws ec2 start-instances --region {region} --instance-ids {id}`"))
@@ -501,6 +502,7 @@ mod tests {
 
     use super::*;
     use crate::config::ValueError;
+    use crate::names::Destination;
 
     #[test]
     fn a_wrong_file_is_configuration_and_a_wrong_variable_is_usage() {

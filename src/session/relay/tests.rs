@@ -11,6 +11,8 @@ use tokio::time::sleep;
 
 use super::*;
 
+impl Local for tokio::io::DuplexStream {}
+
 const LINGER: Duration = Duration::from_secs(30);
 /// What a pipe keeps.
 const KEPT: usize = 1000;
