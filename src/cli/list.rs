@@ -1,14 +1,14 @@
 //! The command `list`: what can be reached, and its state.
 //!
-//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: they are escaped in
-//! the table.
+//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: control and
+//! invisible characters are escaped, in JSON as `\uXXXX`.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::{Config, Verbosity};
-use crate::escape::{cut, escape};
+use crate::escape::{cut, escape, escape_json};
 use crate::names::ListedMachine;
 use crate::reach::{self, Listing};
 use crate::session::Interrupts;
@@ -49,7 +49,7 @@ fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
     }
     if args.json {
         let json = serde_json::to_string_pretty(&rows).expect("rows have text keys only");
-        return stdout::print(&(json + "\n"));
+        return stdout::print(&(escape_json(&json) + "\n"));
     }
     if rows.is_empty() {
         return ExitKind::Done.into();
