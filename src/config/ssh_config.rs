@@ -32,15 +32,12 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
     text.push_str(
         "# Instances and hybrid-activated machines by id, in any region: i-...--eu-central-1 names it.\n",
     );
-    push_block(&mut text, "i-* mi-*", &format!("{command} connect %h %p"), &[], config.session.resume_window);
+    let token = |token: &str| program.quoted_token(token);
+    let connect = format!("{command} connect {} %p", token("%h"));
+    push_block(&mut text, "i-* mi-*", &connect, &[], config.session.resume_window);
     text.push_str("\n# Containers and tags. %n is the name as it was typed; ssh makes %h lower case.\n");
-    push_block(
-        &mut text,
-        "ecs:* tag:*",
-        &format!("{command} connect %n %p"),
-        &[],
-        config.session.resume_window,
-    );
+    let connect = format!("{command} connect {} %p", token("%n"));
+    push_block(&mut text, "ecs:* tag:*", &connect, &[], config.session.resume_window);
     for (name, host) in &config.hosts {
         let window =
             config.for_host(name).map_or(config.session.resume_window, |found| found.2.session.resume_window);
@@ -75,13 +72,22 @@ impl Program {
         }
         command
     }
+
+    /// Quotes a token that ssh replaces by a typed name: the shell must not act on what the name holds.
+    fn quoted_token(&self, token: &str) -> String {
+        if self.is_without_shell { format!("\"{token}\"") } else { format!("'{token}'") }
+    }
 }
 
 /// A server with an id has its host key under that id.
 fn own_lines(name: &str, host: &Host) -> Vec<String> {
-    let id = host.target.as_deref().filter(|target| target.starts_with("i-") || target.starts_with("mi-"));
+    let is_id = |target: &&str| {
+        let digits = target.strip_prefix("i-").or_else(|| target.strip_prefix("mi-"));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let id = host.target.as_deref().filter(is_id);
     let mut lines = vec![format!("HostKeyAlias {}", id.unwrap_or(name))];
-    lines.extend(host.user.as_ref().map(|user| format!("User {}", user.replace('\\', r"\\"))));
+    lines.extend(host.user.as_ref().map(|user| format!("User {}", quote_for_ssh(user))));
     lines.extend(host.port.map(|port| format!("Port {port}")));
     lines
 }
@@ -96,6 +102,13 @@ fn push_block(text: &mut String, patterns: &str, command: &str, own: &[String], 
     let seconds = window.as_secs();
     let _ = writeln!(text, "    # Longer than a cut link is resumed for (resume_window, {seconds} s).");
     let _ = writeln!(text, "    ServerAliveInterval {ALIVE_INTERVAL}\n    ServerAliveCountMax {count}");
+}
+
+/// Writes a word that ssh reads as one value: not as a comment, not as the `=` after a keyword.
+fn quote_for_ssh(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | '\\');
+    let escaped = word.replace('\\', r"\\");
+    if word.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") }
 }
 
 /// The user's shell reads the line; single quotes mean the same in every shell.
@@ -138,14 +151,27 @@ mod tests {
         );
         assert!(is_ours(text.as_bytes()));
         for block in [
-            "\nHost i-* mi-*\n    ProxyCommand fumidai connect %h %p\n",
-            "\nHost ecs:* tag:*\n    ProxyCommand fumidai connect %n %p\n",
+            "\nHost i-* mi-*\n    ProxyCommand fumidai connect '%h' %p\n",
+            "\nHost ecs:* tag:*\n    ProxyCommand fumidai connect '%n' %p\n",
             "\nHost web\n    HostKeyAlias i-0123\n    User ec2-user\n    Port 2222\n    ProxyCommand fumidai connect web %p\n",
             "\nHost db\n    HostKeyAlias db\n    ProxyCommand fumidai connect db %p\n",
         ] {
             assert!(text.contains(block), "{block} in {text}");
         }
         assert_eq!(text.matches("    ServerAliveInterval 30\n    ServerAliveCountMax 30\n").count(), 4);
+    }
+
+    #[test]
+    fn a_user_or_a_target_is_one_word() {
+        for (user, line) in [
+            ("#a", "User \"#a\""),
+            ("=a", "User \"=a\""),
+            (r"CORP\me", r"User CORP\\me"),
+            ("me@x", "User me@x"),
+        ] {
+            let text = text_of(&format!("[hosts.web]\nuser = '{user}'\ntarget = 'i-0 x'"), &on_path());
+            assert!(text.contains(&format!("    HostKeyAlias web\n    {line}\n    ProxyCommand")), "{text}");
+        }
     }
 
     #[test]
