@@ -261,9 +261,10 @@ fn exchange(file: &Path, text: &[u8], before: Option<&Metadata>) -> io::Result<(
     let written = write_new(&new, text, before).and_then(|()| fs::rename(&new, file));
     let Err(error) = written else { return Ok(()) };
     let _ = fs::remove_file(&new);
-    match error.kind() {
-        io::ErrorKind::PermissionDenied if before.is_some() => overwrite(file, text),
-        _ => Err(error),
+    // The owner cannot be given, or the folder cannot be written.
+    match error.kind() == io::ErrorKind::PermissionDenied && before.is_some() {
+        true => overwrite(file, text),
+        false => Err(error),
     }
 }
 

@@ -200,9 +200,11 @@ mod tests {
             set(&path, mode);
             for named in [&path, &linked] {
                 let found = ConfigFile::load(Some(named.clone()), &Environment::default()).map(drop);
-                let refused = found.err().map(|error| match error {
-                    ConfigError::Untrusted { file, place, why: Distrust::Writable } => (file, place),
-                    other => panic!("{other}"),
+                let refused = found.err().map(|error| {
+                    let ConfigError::Untrusted { file, place, why: Distrust::Writable } = error else {
+                        panic!("{error}")
+                    };
+                    (file, place)
                 });
                 let place = place.map(|place| if place == path { named.clone() } else { place.to_owned() });
                 assert_eq!(refused, place.map(|place| (named.clone(), place)), "{folder_mode:o} {mode:o}");
