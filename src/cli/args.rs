@@ -58,7 +58,7 @@ pub enum Command {
 #[command(override_usage = "fumidai connect [OPTIONS] [USER@]TARGET [PORT]", args = session_flags())]
 #[command(after_help = "In ~/.ssh/config:\n  \
     Host i-* mi-*\n      \
-        ProxyCommand fumidai connect %h %p\n      \
+        ProxyCommand fumidai connect '%h' %p\n      \
         ServerAliveInterval 30\n      \
         ServerAliveCountMax 30")]
 pub struct ConnectArgs {

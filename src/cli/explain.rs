@@ -1,15 +1,15 @@
 //! The command `explain`: what a target means, how it is reached, and which permissions that needs.
 //!
 //! It asks AWS what a name means and who the caller is, starts nothing, and needs no permission for an id. What AWS does
-//! not answer is printed as unknown; only a name that cannot be resolved is a failure. The lines are escaped, the JSON is
-//! not.
+//! not answer is printed as unknown; only a name that cannot be resolved is a failure. Control and
+//! invisible characters are escaped, in JSON as `\uXXXX`.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::escape::escape;
+use crate::escape::{escape, escape_json};
 use crate::forward::plan::{ForwardTo, PlannedForward, plan_named};
 use crate::reach;
 use crate::route::explanation::{
@@ -94,7 +94,8 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("all keys are texts") + "\n"
+    let document = serde_json::to_string_pretty(value).expect("all keys are texts");
+    escape_json(&document).into_owned() + "\n"
 }
 
 /// Returns the lines for people.

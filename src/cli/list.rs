@@ -1,7 +1,7 @@
 //! The command `list`: what can be reached, and its state.
 //!
-//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: they are escaped in
-//! the table.
+//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: control and
+//! invisible characters are escaped, in JSON as `\uXXXX`.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, stderr, stdout};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::config::{Config, Verbosity};
-use crate::escape::escape;
+use crate::escape::{escape, escape_json};
 use crate::names::ListedMachine;
 use crate::reach::{self, Listing};
 use crate::session::Interrupts;
@@ -52,7 +52,7 @@ fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
     }
     if args.json {
         let json = serde_json::to_string_pretty(&rows).expect("rows have text keys only");
-        return stdout::print(&(json + "\n"));
+        return stdout::print(&(escape_json(&json) + "\n"));
     }
     if rows.is_empty() {
         return ExitKind::Done.into();

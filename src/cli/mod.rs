@@ -23,7 +23,9 @@ mod stderr;
 mod stdout;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -34,8 +36,14 @@ use report::{ExitKind, Report};
 
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = run_command(args.into_iter().collect());
+    stderr::finish();
+    exit
+}
+
+fn run_command(args: Vec<OsString>) -> ExitCode {
     forbid_core_dumps();
-    let args: Vec<OsString> = args.into_iter().collect();
+    survive_file_size_limit();
     if let Some(exit) = completion::answer(&args) {
         return exit;
     }
@@ -60,16 +68,40 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Explain(_)
         | Command::SshConfig(_) => {}
     }
-    match configure(flags, &environment) {
-        Ok(config) => dispatch(&command, config, &environment),
-        Err(error) => Report::from(error).print(),
+    // Before the log or the config file can get its number.
+    let descriptor = ready_descriptor(&command);
+    let config = match configure(flags, &environment) {
+        Ok(config) => config,
+        Err(error) => return Report::from(error).print(),
+    };
+    match descriptor {
+        Ok(descriptor) => dispatch(&command, config, &environment, descriptor),
+        Err(report) => report.print(),
     }
 }
 
-fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
+/// Takes the descriptor that the caller opened for `--ready-fd`.
+fn ready_descriptor(command: &Command) -> Result<Option<File>, Report> {
+    match command {
+        Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
+        Command::Connect(_)
+        | Command::List(_)
+        | Command::Explain(_)
+        | Command::SshConfig(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(None),
+    }
+}
+
+fn dispatch(
+    command: &Command,
+    config: Config,
+    environment: &Environment,
+    descriptor: Option<File>,
+) -> ExitCode {
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),
-        Command::Forward(args) => forward::forward(args, &config, environment),
+        Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
@@ -84,9 +116,6 @@ fn configure(flags: Flags, environment: &Environment) -> Result<Config, ConfigEr
     let color = flags.settings.color.unwrap_or_default();
     let config = Config::resolve(flags, environment).inspect_err(|_| log::start(&without, color))?;
     log::start(&config.log, config.color);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     Ok(config)
 }
 
@@ -146,6 +175,18 @@ fn forbid_core_dumps() {
 
 #[cfg(not(unix))]
 fn forbid_core_dumps() {}
+
+/// Makes a write beyond the size limit of files fail, as a write to a full disk does: SIGXFSZ would end the process, and no
+/// session would be ended. The handler sets a flag that is not read.
+#[cfg(unix)]
+fn survive_file_size_limit() {
+    use rustix::process::Signal;
+
+    let _ = signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::default());
+}
+
+#[cfg(not(unix))]
+fn survive_file_size_limit() {}
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,14 @@ pub(super) fn run(
 ) -> ExitCode {
     // ssh is started elsewhere.
     config.file_by_flag = config.file_by_flag.map(|file| std::path::absolute(&file).unwrap_or(file));
+    if let (Some(file), false) = (&config.file_by_flag, action == Action::Uninstall)
+        && word_of(file).is_none()
+    {
+        let cause = format!("an ssh_config cannot hold the path `{}`", file.display());
+        return Report::new(ExitKind::Failure, cause)
+            .hint("rename that file, or set `FUMIDAI_CONFIG`")
+            .print();
+    }
     let text = || {
         refuse_flags(&config)?;
         Ok(ssh_config(&config, &program(whole_path, environment)?))
@@ -120,6 +128,9 @@ fn of_install(error: InstallError) -> Report {
     match error {
         InstallError::NotOurs { .. } => report.hint("move that file away, or remove it, and try again"),
         InstallError::Path { .. } => report.hint("`fumidai ssh-config` prints the text, to be put anywhere"),
+        InstallError::NotAFile { .. } => {
+            report.hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text")
+        }
         InstallError::Io { .. } => report,
     }
 }
@@ -134,8 +145,8 @@ fn program(whole_path: bool, environment: &Environment) -> Result<Program, Repor
     if !cfg!(windows) && !whole_path && is_found_by_name(&path, environment) {
         return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false, ssh });
     }
-    let text = path.to_str().filter(|text| !text.contains(char::is_control));
-    let text = text.ok_or_else(|| unknown(io::Error::other("an ssh_config cannot hold its path")))?;
+    let text =
+        word_of(&path).ok_or_else(|| unknown(io::Error::other("an ssh_config cannot hold its path")))?;
     Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows), ssh })
 }
 
@@ -153,6 +164,11 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     let (major, rest) = version.split_once('.')?;
     let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
     Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Returns a path as a line of an ssh_config can hold it.
+fn word_of(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| !text.contains(char::is_control))
 }
 
 fn is_found_by_name(program: &Path, environment: &Environment) -> bool {

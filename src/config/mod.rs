@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
-pub use error::ConfigError;
+pub use error::{ConfigError, Distrust};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
 pub use layers::{ResolvedSetting, Source};
@@ -57,8 +57,6 @@ pub struct Config {
     pub name_life: Option<Duration>,
     /// The folder for what is kept between runs; `None` keeps nothing.
     pub cache_dir: Option<PathBuf>,
-    /// Warnings for the log, which is not open yet.
-    pub warnings: Vec<String>,
     /// The hosts of the config file by name; [`Config::for_host`] is the way to use one.
     pub hosts: BTreeMap<String, Host>,
     /// The forwards of the config file by name.
@@ -164,7 +162,6 @@ impl Config {
             log: LogSettings::new(settings.log_file.clone(), flags.verbosity, environment),
             cache_dir: environment.folders.cache.as_ref().map(|cache| cache.join("fumidai")),
             name_life: None,
-            warnings: file.warnings,
             hosts: file.tables.hosts,
             forwards: file.tables.forwards,
             via: flags.via,

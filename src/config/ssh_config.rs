@@ -43,7 +43,8 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
         "# Instances and hybrid-activated machines by id, in any region: i-...--eu-central-1 names it.\n",
     );
     let window = config.session.resume_window;
-    let by_id = format!("{command} connect %h %p");
+    let token = |token: &str| program.quoted_token(token);
+    let by_id = format!("{command} connect {} %p", token("%h"));
     push_block(&mut text, "Host i-* mi-*", &by_id, &[], window);
     if program.ssh >= MATCH_FINAL {
         text.push_str("\n# Hosts of your own whose HostName is such an id.\n");
@@ -59,7 +60,7 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
     push_block(
         &mut text,
         "Host ecs:* sagemaker-cluster:* tag:*",
-        &format!("{command} connect %n %p"),
+        &format!("{command} connect {} %p", token("%n")),
         &[],
         window,
     );
@@ -106,13 +107,22 @@ impl Program {
         }
         command
     }
+
+    /// Quotes a token that ssh replaces by a typed name: the shell must not act on what the name holds.
+    fn quoted_token(&self, token: &str) -> String {
+        if self.is_without_shell { format!("\"{token}\"") } else { format!("'{token}'") }
+    }
 }
 
 /// A server with an id has its host key under that id.
 fn own_lines(name: &str, host: &Host) -> Vec<String> {
-    let id = host.target.as_deref().filter(|target| target.starts_with("i-") || target.starts_with("mi-"));
+    let is_id = |target: &&str| {
+        let digits = target.strip_prefix("i-").or_else(|| target.strip_prefix("mi-"));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let id = host.target.as_deref().filter(is_id);
     let mut lines = vec![format!("HostKeyAlias {}", id.unwrap_or(name))];
-    lines.extend(host.user.as_ref().map(|user| format!("User {}", user.replace('\\', r"\\"))));
+    lines.extend(host.user.as_ref().map(|user| format!("User {}", quote_for_ssh(user))));
     lines.extend(host.port.map(|port| format!("Port {port}")));
     lines
 }
@@ -127,6 +137,13 @@ fn push_block(text: &mut String, header: &str, command: &str, own: &[String], wi
     let seconds = window.as_secs();
     let _ = writeln!(text, "    # Longer than a cut link is resumed for (resume_window, {seconds} s).");
     let _ = writeln!(text, "    ServerAliveInterval {ALIVE_INTERVAL}\n    ServerAliveCountMax {count}");
+}
+
+/// Writes a word that ssh reads as one value: not as a comment, not as the `=` after a keyword.
+fn quote_for_ssh(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | '\\');
+    let escaped = word.replace('\\', r"\\");
+    if word.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") }
 }
 
 /// The user's shell reads the line; single quotes mean the same in every shell.
@@ -169,9 +186,9 @@ mod tests {
         );
         assert!(is_ours(text.as_bytes()));
         for block in [
-            "\nHost i-* mi-*\n    ProxyCommand fumidai connect %h %p\n",
-            "\nMatch final host \"i-*,mi-*\"\n    ProxyCommand fumidai connect %h %p\n",
-            "\nHost ecs:* sagemaker-cluster:* tag:*\n    ProxyCommand fumidai connect %n %p\n",
+            "\nHost i-* mi-*\n    ProxyCommand fumidai connect '%h' %p\n",
+            "\nMatch final host \"i-*,mi-*\"\n    ProxyCommand fumidai connect '%h' %p\n",
+            "\nHost ecs:* sagemaker-cluster:* tag:*\n    ProxyCommand fumidai connect '%n' %p\n",
             "\nHost web\n    HostKeyAlias i-0123\n    User ec2-user\n    Port 2222\n    ProxyCommand fumidai connect web %p\n",
             "\nHost db\n    HostKeyAlias db\n    ProxyCommand fumidai connect db %p\n",
         ] {
@@ -200,10 +217,22 @@ mod tests {
         let flags = Flags { settings, ..Flags::default() };
         let config = Config::resolve(flags, &Environment::default()).expect("valid");
         let text = ssh_config(&config, &on_path());
-        let command =
-            "ProxyCommand fumidai --profile 'my prod' --region eu-west-1 --resume-window 7200 connect %h %p";
+        let command = "ProxyCommand fumidai --profile 'my prod' --region eu-west-1 --resume-window 7200 connect '%h' %p";
         assert_eq!(text.matches(command).count(), 2, "{text}");
         assert!(text.contains("ServerAliveCountMax 240\n") && !text.contains("--color"), "{text}");
+    }
+
+    #[test]
+    fn a_user_or_a_target_is_one_word() {
+        for (user, line) in [
+            ("#a", "User \"#a\""),
+            ("=a", "User \"=a\""),
+            (r"CORP\me", r"User CORP\\me"),
+            ("me@x", "User me@x"),
+        ] {
+            let text = text_of(&format!("[hosts.web]\nuser = '{user}'\ntarget = 'i-0 x'"), &on_path());
+            assert!(text.contains(&format!("    HostKeyAlias web\n    {line}\n    ProxyCommand")), "{text}");
+        }
     }
 
     #[test]

@@ -211,17 +211,28 @@ async fn of_host(host: &str, port: u16) -> io::Result<Kind> {
     Ok(Kind::Tcp(vec![TcpListener::bind((host, port)).await?]))
 }
 
-/// The file of a unix socket, which goes when the listener does.
+/// The file of a unix socket. It is removed with the listener, unless another file has taken its place.
 #[cfg(unix)]
 struct SocketFile {
     path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+/// Returns device and inode of a file, or of a link itself.
+#[cfg(unix)]
+fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another process may have removed it.
-        let _ = std::fs::remove_file(&self.path);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Another process may have removed it meanwhile.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -244,7 +255,7 @@ async fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
     let bound = UnixListener::bind(path);
     umask(before);
     let listener = bound?;
-    Ok(Kind::Unix(listener, SocketFile { path: path.to_owned() }))
+    Ok(Kind::Unix(listener, SocketFile { path: path.to_owned(), identity: identity(path) }))
 }
 
 #[cfg(not(unix))]
@@ -290,6 +301,21 @@ mod tests {
         let error = Listener::bind(&bind).await.err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse, "a process answers");
         drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_has_taken_the_place_of_a_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        let bind = Bind::Socket(path.clone());
+        let first = Listener::bind(&bind).await.unwrap();
+        // Moved and not removed, so that its inode is not used again.
+        std::fs::rename(&path, folder.path().join("moved")).unwrap();
+        let second = Listener::bind(&bind).await.unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).await.is_ok());
+        drop(second);
         assert!(!path.exists());
     }
 

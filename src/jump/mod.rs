@@ -19,6 +19,7 @@ mod askpass;
 mod auth;
 mod candidate;
 mod certificate;
+mod child;
 mod error;
 mod expand;
 #[cfg(feature = "sim")]

@@ -10,6 +10,8 @@ mod clock;
 mod driver;
 mod end;
 mod ending;
+#[cfg(unix)]
+mod ignored;
 mod leave;
 mod link;
 mod link_error;

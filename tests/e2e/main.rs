@@ -22,6 +22,7 @@ mod forward_streams;
 mod forwarding;
 mod hostile;
 mod mariadb;
+mod processes;
 mod programs;
 mod readme;
 mod redis;

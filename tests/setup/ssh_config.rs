@@ -25,9 +25,9 @@ fn ssh_goes_through_fumidai_for_ids_and_hosts_and_nothing_else() {
     home.config(HOSTS);
     home.write("printed", &stdout(&home.fumidai("ssh-config")));
     for (host, lines) in [
-        ("i-0123", &["proxycommand fumidai connect %h %p", "serveralivecountmax 30"][..]),
-        ("mi-0123--eu-west-1", &["proxycommand fumidai connect %h %p"]),
-        ("ecs:Prod/api", &["proxycommand fumidai connect %n %p"]),
+        ("i-0123", &["proxycommand fumidai connect '%h' %p", "serveralivecountmax 30"][..]),
+        ("mi-0123--eu-west-1", &["proxycommand fumidai connect '%h' %p"]),
+        ("ecs:Prod/api", &["proxycommand fumidai connect '%n' %p"]),
         ("web", &["proxycommand fumidai connect web %p", "user ec2-user", "hostkeyalias web", "port 22"]),
         (
             "db",
@@ -159,7 +159,7 @@ fn an_empty_home_gets_an_ssh_config() {
     let home = Home::new();
     assert_eq!(home.fumidai("ssh-config --install").status.code(), Some(0));
     let file = home.path(".ssh/config").display().to_string();
-    assert!(has(&options(&home, &file, "i-0123"), "proxycommand fumidai connect %h %p"));
+    assert!(has(&options(&home, &file, "i-0123"), "proxycommand fumidai connect '%h' %p"));
     for (name, mode) in [(".ssh", 0o700), (".ssh/config", 0o600), (".ssh/fumidai.config", 0o600)] {
         let found = fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(found, mode, "{name}");
@@ -192,4 +192,67 @@ fn a_program_that_is_not_found_by_name_is_called_by_its_quoted_path() {
     let output =
         home.command("ssh").env("PATH", "/usr/bin:/bin").args(["-F", "printed", "app"]).output().unwrap();
     assert!(stderr(&output).contains("fumidai: `start` of host `app` is not implemented"), "{output:?}");
+}
+
+#[test]
+fn nothing_that_a_config_file_holds_breaks_other_hosts() {
+    for user in
+        ["#a", "a#b", "=a", "~a", "a,b", "!a", "(a)", "a;b", "a&b", "%h", "ä", r"CORP\me", "*", "a=b", "<x>"]
+    {
+        let home = Home::new();
+        let text = format!("[hosts.web]\nuser = '{user}'\ntarget = 'i-0 *'\n[hosts.z]\nuser = 'me'\n");
+        home.config(&text);
+        home.write("printed", &stdout(&home.fumidai("ssh-config")));
+        let found = options(&home, "printed", "web");
+        assert!(has(&found, &format!("user {user}")) && has(&found, "hostkeyalias web"), "{user}: {found}");
+        assert!(has(&options(&home, "printed", "z"), "user me"), "{user}");
+    }
+}
+
+#[test]
+fn a_config_path_that_no_line_can_hold_is_refused() {
+    let home = Home::new();
+    home.write("a\nHost *", "");
+    let output = home.command(FUMIDAI).args(["--config", "a\nHost *", "ssh-config"]).output().unwrap();
+    let (code, words) = end(&output);
+    assert_eq!((code, stdout(&output).as_str()), (Some(1), ""), "{words}");
+    assert!(words.starts_with("fumidai: an ssh_config cannot hold the path `"), "{words}");
+    assert_eq!(words.lines().count(), 2, "{words}");
+}
+
+/// An old ssh passes any typed name on; the shell must not act on it.
+#[test]
+fn a_typed_name_is_one_word_of_the_shell() {
+    let home = Home::new();
+    home.write("printed", &stdout(&home.fumidai("ssh-config")));
+    for name in ["i-$(touch${IFS}seen)", "tag:a=b;touch seen", "ecs:a/b|touch seen"] {
+        let line = if name.starts_with("i-") { "i-* mi-*" } else { "ecs:* tag:*" };
+        let block =
+            home.read("printed").split("Host ").find(|block| block.starts_with(line)).unwrap().to_owned();
+        let command =
+            block.lines().find_map(|line| line.trim().strip_prefix("ProxyCommand ")).unwrap().to_owned();
+        let command = command.replace("%h", name).replace("%n", name).replace("%p", "22");
+        home.command("sh").args(["-c", &command.replace("fumidai", "echo")]).status().unwrap();
+        assert!(!home.path("seen").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_config_file_that_others_can_change_is_refused() {
+    let home = Home::new();
+    home.config(HOSTS);
+    let config = home.command("sh").args(["-c", "find . -name config.toml"]).output().unwrap();
+    let config = home.path(stdout(&config).trim());
+    let allow =
+        |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    allow(&config, 0o666);
+    let (code, words) = end(&home.fumidai("connect web"));
+    assert_eq!(code, Some(3), "{words}");
+    assert!(words.contains("can be written by other users\nfumidai: hint: run `chmod go-w "), "{words}");
+    allow(&config, 0o600);
+    allow(config.parent().unwrap(), 0o777);
+    let (code, words) = end(&home.fumidai("forward web -L 0:7"));
+    assert_eq!(code, Some(3), "{words}");
+    allow(config.parent().unwrap(), 0o755);
+    assert_eq!(home.fumidai("ssh-config").status.code(), Some(0));
 }

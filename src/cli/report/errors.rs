@@ -2,7 +2,7 @@
 
 use crate::aws::{ApiError, Meaning, Place};
 use crate::channel::Refusal;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Distrust};
 use crate::forward::plan::PlanError;
 use crate::forward::registry::FatalFailure;
 use crate::jump::JumpError;
@@ -419,6 +419,15 @@ impl From<ConfigError> for Report {
         match error {
             ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {
                 Self::new(ExitKind::Configuration, cause)
+            }
+            ConfigError::Untrusted { place, why: Distrust::Writable, .. } => {
+                Self::new(ExitKind::Configuration, cause)
+                    .hint(format!("run `chmod go-w {}`", place.display()))
+            }
+            ConfigError::Untrusted { place, why: Distrust::Owner(_), .. } => {
+                let hint =
+                    format!("run `sudo chown \"$(id -u)\" {}`, if its contents are yours", place.display());
+                Self::new(ExitKind::Configuration, cause).hint(hint)
             }
             ConfigError::Variable { .. } => Self::new(ExitKind::Usage, cause),
         }
