@@ -6,8 +6,11 @@ use std::str::FromStr;
 
 use crate::names::Destination;
 
+/// The body of a target: it panics if the input shows a fault.
+pub type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("frames", frames),
     ("handshake", crate::channel::fuzz::handshake),
     ("mux", crate::mux::fuzz::mux),

@@ -122,7 +122,7 @@ pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, se
     let mut errors = Vec::new();
     let mut forwards = false;
     let actions = request.requested_client_actions.unwrap_or_default();
-    let mut refusal = (actions.len() > MOST_ACTIONS).then(|| Refusal::TooManyActions(actions.len()));
+    let mut refusal = (actions.len() > MOST_ACTIONS).then_some(Refusal::TooManyActions(actions.len()));
     errors.extend(refusal.as_ref().map(Refusal::to_string));
     let processed = actions.into_iter().take(MOST_ACTIONS).map(|action| {
         forwards |= is_forward(&action);
