@@ -17,6 +17,9 @@ const QUEUE: usize = 256 * 1024;
 /// How long the end of the process waits for queued lines.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// How long a line waits to be written before what follows it on standard output: once, until the reader takes it.
+const ORDER: Duration = Duration::from_millis(100);
+
 /// The queue of this process.
 static LINES: Queue = Queue::new();
 
@@ -81,7 +84,7 @@ pub(super) fn finish() {
 fn print(bytes: &[u8]) {
     // Without a thread there is no other way.
     match HAS_WRITER.get_or_init(start) {
-        true => LINES.push(bytes),
+        true => LINES.push_in_order(bytes, ORDER),
         false => write(bytes),
     }
 }
@@ -125,6 +128,15 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a line, and waits a moment for its writing unless other lines wait already.
+    fn push_in_order(&self, line: &[u8], longest: Duration) {
+        let was_idle = self.is_idle();
+        self.push(line);
+        if was_idle {
+            self.wait_until_idle(longest);
+        }
     }
 
     /// Queues a line, or drops it.
