@@ -17,6 +17,7 @@ mod liveness;
 mod open;
 mod outage;
 mod path_cache;
+mod pause;
 mod random;
 mod relay;
 mod service;

@@ -431,11 +431,11 @@ async fn a_forward_tells_at_once_whether_a_server_listens() {
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md")).unwrap();
     assert!(docs.contains(r#"-L 0:22 --exec 'ssh-keyscan -p "$FUMIDAI_PORT" 127.0.0.1'"#));
     let bench = Bench::new().sshd().start().await;
-    let finished = bench.fumidai(&KEYSCAN).finish().await;
+    let finished = bench.fumidai(KEYSCAN).finish().await;
     assert!(finished.text().contains(" ssh-"), "{finished:?}");
     bench.settle().await;
     let bench = Bench::new().port(22, closed_port().await).start().await;
-    let finished = bench.fumidai(&KEYSCAN).finish().await;
+    let finished = bench.fumidai(KEYSCAN).finish().await;
     let refused = format!("localhost:22 refused it, or {ONLINE_TARGET} cannot reach it\n");
     assert!(finished.stderr.contains(&refused) && finished.stdout.is_empty(), "{finished:?}");
     bench.settle().await;
