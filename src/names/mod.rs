@@ -13,13 +13,14 @@ mod inventory;
 pub(crate) mod listed;
 pub(crate) mod lookup;
 mod name;
+mod near_miss;
+mod region;
 mod resolve;
 
 pub(crate) use self::inventory::{Inventory, Node};
 pub(crate) use self::listed::ListedMachine;
-pub use self::name::{
-    ContainerName, Destination, Name, Region, TargetError, TaskName, split_region, split_user,
-};
+pub use self::name::{ContainerName, Destination, Name, TargetError, TaskName, split_region, split_user};
+pub use self::region::Region;
 pub(crate) use self::resolve::{Candidate, ResolveError, resolve};
 
 /// An id that the service can open a session to.

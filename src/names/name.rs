@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::near_miss::{id_beside_region, is_hexadecimal, near_id};
+use super::region::Region;
 use super::{Target, TargetKind};
 
 /// Maximum number of letters and digits after an id's prefix.
@@ -183,37 +185,6 @@ impl fmt::Display for ContainerName {
     }
 }
 
-/// The name of an AWS region, such as `eu-central-1` or `us-gov-west-1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Region(String);
-
-impl Region {
-    /// Parses a region; returns `None` if the text does not have a region's form.
-    pub fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.split('-').collect();
-        let [area, middle @ .., number] = parts.as_slice() else { return None };
-        let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
-        let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-        let is_region = (2..=4).contains(&area.len())
-            && is_word(area)
-            && !middle.is_empty()
-            && middle.iter().all(is_word)
-            && is_number;
-        is_region.then(|| Self(text.to_owned()))
-    }
-
-    /// Returns the name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Region {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Why a text is not a valid target. The user must correct the text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TargetError {
@@ -316,7 +287,8 @@ fn name_of(text: &str) -> Result<Name, TargetError> {
             return check_digits(text, prefix, digits).map(|()| Name::Id(Target::new(text, kind)));
         }
     }
-    match near_miss(text) {
+    let is_id = |meant: &String| matches!(name_of(meant), Ok(Name::Id(_) | Name::Container(_)));
+    match near_id(text).filter(is_id) {
         Some(meant) => Err(TargetError::NearMiss { name: text.to_owned(), meant }),
         None => Ok(Name::Named(text.to_owned())),
     }
@@ -382,62 +354,6 @@ fn is_sagemaker_node(text: &str) -> bool {
     parts.is_some_and(|(cluster, (group, digits))| {
         is_ecs_name(&cluster) && is_ecs_name(&group) && is_hexadecimal(digits)
     })
-}
-
-fn is_hexadecimal(digits: &str) -> bool {
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// Recognizes an id and a region that are joined by something else than `--`, in either order.
-fn id_beside_region(text: &str) -> Option<String> {
-    const JOINS: [char; 7] = ['.', ':', '/', '-', '_', ',', ' '];
-    let id_of = |text: &str| {
-        let digits = text.strip_prefix("mi-").or_else(|| text.strip_prefix("i-"))?;
-        is_hexadecimal(digits).then(|| text.to_owned())
-    };
-    let joins = text.char_indices().filter(|(_, c)| JOINS.contains(c));
-    let mut pairs = joins.map(|(at, c)| (&text[..at], &text[at + c.len_utf8()..]));
-    pairs.find_map(|(left, right)| {
-        let id_first = id_of(left).zip(Region::parse(right));
-        let (id, region) = id_first.or_else(|| id_of(right).zip(Region::parse(left)))?;
-        Some(format!("{id}--{region}"))
-    })
-}
-
-/// Returns `ecs:CLUSTER/TASK` or `ecs:CLUSTER/SERVICE` of the ARN of a container, a task or a service.
-fn of_ecs_arn(text: &str) -> Option<String> {
-    let resource = text.strip_prefix("arn:")?.splitn(5, ':').nth(4)?;
-    let service = text.split(':').nth(2)?;
-    let mut parts = resource.split('/');
-    let kind = parts.next()?;
-    let (cluster, name) = (parts.next()?, parts.next()?);
-    let is_known = service == "ecs" && ["container", "task", "service"].contains(&kind);
-    is_known.then(|| format!("ecs:{cluster}/{name}"))
-}
-
-/// Recognizes an id in the wrong case, or in an ARN. Neither is looked up as a Name tag.
-fn near_miss(text: &str) -> Option<String> {
-    if let Some(name) = of_ecs_arn(text) {
-        return Some(name);
-    }
-    let from_arn = text.strip_prefix("arn:").and_then(|rest| rest.rsplit(['/', ':']).next());
-    let candidate = from_arn.map_or_else(|| lower_prefix(text), str::to_owned);
-    let prefixes = ["i-", "mi-", "ecs:"];
-    let is_id = candidate != text
-        && prefixes.iter().any(|prefix| candidate.starts_with(prefix))
-        && matches!(name_of(&candidate), Ok(Name::Id(_) | Name::Container(_)));
-    let is_plain = prefixes[..2].iter().all(|prefix| !candidate.starts_with(prefix))
-        || candidate.bytes().skip(3).all(|b| b.is_ascii_hexdigit());
-    (is_id && is_plain).then_some(candidate)
-}
-
-fn lower_prefix(name: &str) -> String {
-    let end = name.find(['-', ':']).unwrap_or(name.len());
-    let (prefix, rest) = name.split_at(end);
-    match prefix.to_ascii_lowercase().as_str() {
-        "ecs" => format!("ecs{rest}"),
-        _ => name.to_ascii_lowercase(),
-    }
 }
 
 #[cfg(test)]

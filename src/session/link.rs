@@ -17,9 +17,10 @@ use super::ending::Closing;
 use super::link_error::LinkError;
 use super::liveness::{Liveness, Verdict};
 use super::outage::{Next, Outage};
+use super::pause::Pause;
+use super::random;
 use super::resume_rate::ResumeRate;
 use super::service::{ControlPlane, Dial};
-use super::{SHORT_PAUSE, random};
 
 /// A websocket that lived for so long was a working one.
 const LIFE: Duration = Duration::from_secs(5);
@@ -41,18 +42,6 @@ pub(super) struct Link<C: ControlPlane, D> {
     last_error: Option<String>,
     pause: Option<Pause>,
     state: State<C::Access>,
-}
-
-/// The time since an established link was lost.
-struct Pause {
-    since: Instant,
-    cause: String,
-    /// The user has been told of it.
-    is_reported: bool,
-    /// The last attempt found no usable credentials.
-    credentials: Option<ApiError>,
-    /// The user has been told that the credentials have ended.
-    credentials_reported: bool,
 }
 
 enum State<A> {
@@ -220,7 +209,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         channel: &mut Channel,
     ) -> Option<Duration> {
         let outage = self.outage(now.instant);
-        let pause = self.pause.take().map(|pause| now.instant.saturating_duration_since(pause.since));
+        let pause = self.pause.take().map(|pause| pause.length(now.instant));
         let Opened { websocket, token, source } = opened;
         self.source = source;
         self.resumed_at = outage.map(|_| now.instant);
@@ -237,17 +226,12 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
 
     /// Returns why the link is lost, once it has been lost for longer than a short pause.
     pub(super) fn long_pause(&mut self, now: Instant) -> Option<String> {
-        let pause = self.pause.as_mut().filter(|pause| now >= pause.since + SHORT_PAUSE)?;
-        if pause.is_reported {
-            return None;
-        }
-        pause.is_reported = true;
-        Some(pause.cause.clone())
+        self.pause.as_mut()?.report(now)
     }
 
     /// Takes why the last attempt found no usable credentials.
     pub(super) fn take_ended_credentials(&mut self) -> Option<ApiError> {
-        self.pause.as_mut()?.credentials.take()
+        self.pause.as_mut()?.take_credentials()
     }
 
     /// The handshake is complete: what is lost from now on is resumed.
@@ -340,16 +324,8 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         if !self.outage.is_established() {
             return None;
         }
-        let pause = self.pause.get_or_insert_with(|| Pause {
-            since: now,
-            cause: error.to_string(),
-            is_reported: false,
-            credentials: None,
-            credentials_reported: false,
-        });
-        pause.credentials = error.ended_credentials().cloned();
-        let ended = pause.credentials.clone().filter(|_| !pause.credentials_reported)?;
-        pause.credentials_reported = true;
+        let pause = self.pause.get_or_insert_with(|| Pause::new(now, error.to_string()));
+        let ended = pause.attempt_failed(error.ended_credentials())?;
         let until = self.outage.since() + self.resume_window;
         Some((ended, until.saturating_duration_since(now)))
     }
@@ -397,8 +373,8 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         match &self.state {
             State::Opening(_) if self.outage.is_established() => {
                 let window = self.outage.since() + self.resume_window;
-                let pause = self.pause.as_ref().filter(|pause| !pause.is_reported);
-                Some(pause.map_or(window, |pause| window.min(pause.since + SHORT_PAUSE)))
+                let report_at = self.pause.as_ref().and_then(Pause::deadline);
+                Some(report_at.map_or(window, |at| window.min(at)))
             }
             State::Up(up) => Some(up.liveness.deadline()),
             State::Closing(closing, _) => Some(closing.deadline(has_gap)),

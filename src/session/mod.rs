@@ -19,6 +19,7 @@ mod liveness;
 mod open;
 mod outage;
 mod path_cache;
+mod pause;
 mod random;
 mod relay;
 mod resume_rate;
