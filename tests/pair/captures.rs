@@ -111,9 +111,9 @@ fn the_channel_takes_what_the_real_agent_sent() {
             output.extend(sent(&mut channel, now));
             events.extend(std::iter::from_fn(|| channel.poll_event()));
         }
-        let data = events.iter().filter_map(|event| match event {
-            ChannelEvent::Data(bytes) => Some(bytes.clone()),
-            _ => None,
+        let data = events.iter().filter_map(|event| {
+            let ChannelEvent::Data(bytes) = event else { return None };
+            Some(bytes.clone())
         });
         assert_eq!(
             data.collect::<Vec<_>>().concat(),

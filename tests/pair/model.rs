@@ -185,8 +185,7 @@ const REGRESSIONS: [(&str, u64, bool, &[Op]); 2] = [
 
 #[test]
 fn what_once_failed_works() {
-    for (name, delay, reacknowledges, ops) in REGRESSIONS {
-        println!("{name}");
+    for (_name, delay, reacknowledges, ops) in REGRESSIONS {
         run(delay, reacknowledges, ops);
     }
 }
