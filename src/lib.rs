@@ -2,13 +2,14 @@
 //! that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
 //! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
-//! `cli`, `forward`, `reach`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
+//! `cli`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
 //! leaves `cache`, `clock` and `escape` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
 //! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
 //!
 //! ```text
 //! typed word ─► cli ─► route (pure) ─► reach ─► names ─► aws                                  which machine, which hops
+//!                                        ├────► bastion ─► aws                                is it there, who stops it
 //!                                        ├────► session ─► aws.start_session ─► transport ─► channel    a stream of bytes
 //!                                        └────► jump (for each hop)                          a stream through a stream
 //! connect: relay(stdio, stream)      forward: listener ─► pool ─► a stream for each connection (mux)
@@ -20,6 +21,7 @@
 //! ```
 
 mod aws;
+mod bastion;
 mod cache;
 #[doc(hidden)]
 pub mod channel;

@@ -1,5 +1,7 @@
-//! EC2: lists instances.
+//! EC2: lists instances, and starts one.
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
 use super::query::{Parameters, QueryClient, numbered};
@@ -21,6 +23,8 @@ pub struct Instance {
     pub public_addresses: Vec<String>,
     /// The private and public DNS names.
     pub dns_names: Vec<String>,
+    /// When it was started last, in Unix seconds.
+    pub launched: Option<i64>,
     /// The platform, such as `Linux/UNIX`.
     pub platform: Option<String>,
     /// Keys and values of the tags.
@@ -42,7 +46,7 @@ impl Filter {
         Self { name: name.into(), values: vec![value.into()] }
     }
 
-    fn parameters(&self, number: usize) -> Parameters {
+    pub(super) fn parameters(&self, number: usize) -> Parameters {
         let literal: Vec<String> = self.values.iter().map(|value| literal(value)).collect();
         let mut parameters = vec![(format!("Filter.{number}.Name"), self.name.clone())];
         parameters.extend(numbered(&format!("Filter.{number}.Value"), &literal));
@@ -70,7 +74,7 @@ impl Access {
     pub async fn describe_instances(&self, filters: &[Filter]) -> Result<Vec<Instance>, ApiError> {
         let client = self.ec2()?;
         let mut fixed = vec![("MaxResults".to_owned(), PAGE.to_owned())];
-        fixed.extend(filters.iter().enumerate().flat_map(|(place, filter)| filter.parameters(place + 1)));
+        fixed.extend(filtered(filters));
         let mut instances = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -86,23 +90,33 @@ impl Access {
         }
     }
 
-    fn ec2(&self) -> Result<QueryClient, ApiError> {
-        Ok(QueryClient {
-            service: "ec2",
-            version: "2016-11-15",
-            endpoint: self.ec2_endpoint.clone()?,
-            region: self.signer.region.clone(),
-            credentials: self.signer.credentials.clone(),
-            http: self.http.clone(),
-        })
+    /// Starts an instance, and returns the state that it had.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn start_instance(&self, id: &str) -> Result<String, ApiError> {
+        let parameters = vec![("InstanceId.1".to_owned(), id.to_owned())];
+        let answer: StartAnswer = self.ec2()?.call("StartInstances", parameters).await?;
+        let change = answer.instances.item.into_iter().next();
+        Ok(change.map(|change| change.previous_state.name).unwrap_or_default())
     }
+
+    pub(super) fn ec2(&self) -> Result<QueryClient, ApiError> {
+        let service = self.service("ec2", self.ec2_endpoint.clone()?);
+        Ok(QueryClient { version: "2016-11-15", service })
+    }
+}
+
+/// Returns the parameters of all filters.
+pub(super) fn filtered(filters: &[Filter]) -> Parameters {
+    filters.iter().enumerate().flat_map(|(place, filter)| filter.parameters(place + 1)).collect()
 }
 
 /// A list in EC2's XML: `<…Set><item/>…</…Set>`.
 #[derive(Debug, Deserialize)]
-struct Set<T> {
+pub(super) struct Set<T> {
     #[serde(default = "Vec::new")]
-    item: Vec<T>,
+    pub item: Vec<T>,
 }
 
 impl<T> Default for Set<T> {
@@ -135,6 +149,7 @@ struct InstanceItem {
     private_ip_address: Option<String>,
     #[serde(rename = "ipAddress")]
     public_address: Option<String>,
+    launch_time: Option<String>,
     platform_details: Option<String>,
     platform: Option<String>,
     #[serde(default)]
@@ -149,10 +164,22 @@ struct StateItem {
 }
 
 #[derive(Debug, Deserialize)]
-struct TagItem {
-    key: String,
+struct StartAnswer {
+    #[serde(rename = "instancesSet", default)]
+    instances: Set<ChangeItem>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeItem {
+    previous_state: StateItem,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct TagItem {
+    pub key: String,
     #[serde(default)]
-    value: String,
+    pub value: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -200,10 +227,15 @@ impl From<InstanceItem> for Instance {
             private_addresses: distinct(private),
             public_addresses: distinct(public),
             dns_names: distinct(item.private_dns_name.into_iter().chain(item.dns_name).collect()),
+            launched: item.launch_time.as_deref().and_then(unix_seconds),
             platform: item.platform_details.or(item.platform).filter(|text| !text.is_empty()),
             tags: item.tag_set.item.into_iter().map(|tag| (tag.key, tag.value)).collect(),
         }
     }
+}
+
+fn unix_seconds(time: &str) -> Option<i64> {
+    DateTime::from_str(time, Format::DateTime).ok().map(|time| time.secs())
 }
 
 /// Removes duplicates and empty texts; keeps the order.
@@ -229,7 +261,7 @@ mod tests {
       <instanceId>i-1</instanceId><instanceState><code>16</code><name>running</name></instanceState>
       <privateDnsName>ip-10-0-0-1.ec2.internal</privateDnsName><dnsName/>
       <blockDeviceMapping/><privateIpAddress>10.0.0.1</privateIpAddress><ipAddress>198.51.100.1</ipAddress>
-      <platformDetails>Linux/UNIX</platformDetails>
+      <platformDetails>Linux/UNIX</platformDetails><launchTime>2026-11-28T10:00:00.000Z</launchTime>
       <tagSet>
         <item><key>Name</key><value> a &amp; b&#x1b;[31m&#10;c </value></item>
         <item><key>Empty</key><value/></item>
@@ -265,6 +297,7 @@ mod tests {
                 private_addresses: vec!["10.0.0.1".into(), "10.0.0.2".into(), "2001:db8::1".into()],
                 public_addresses: vec!["198.51.100.1".into()],
                 dns_names: vec!["ip-10-0-0-1.ec2.internal".into()],
+                launched: Some(1_795_860_000),
                 platform: Some("Linux/UNIX".into()),
                 tags: vec![tag("Name", " a & b\x1b[31m\nc "), tag("Empty", ""), tag("None", "")],
             }

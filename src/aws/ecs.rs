@@ -53,6 +53,22 @@ impl Access {
         Ok(arns)
     }
 
+    /// Lists the ARNs of the tasks that were started with this mark; stopped ones may be among them.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn list_tasks_started_by(&self, cluster: &str, mark: &str) -> Result<Vec<String>, ApiError> {
+        // `startedBy` must be the only filter (ECS API reference).
+        let call = self.ecs().list_tasks().cluster(cluster).started_by(mark);
+        let mut pages = call.into_paginator().send();
+        let mut arns = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ApiError::from_sdk("ListTasks", &error))?;
+            arns.extend(page.task_arns.unwrap_or_default());
+        }
+        Ok(arns)
+    }
+
     /// Describes tasks by id or ARN. Omits tasks that do not exist.
     ///
     /// # Errors

@@ -23,21 +23,27 @@ pub(super) async fn suffix(region: &str, dual_stack: bool) -> Option<String> {
     Some(host.strip_prefix(&format!("ssm.{region}."))?.to_owned())
 }
 
-/// Returns the EC2 endpoint: the user's setting, else the one of the SDK's rules.
+/// Returns the endpoint of a service: the user's setting for `id`, else the one of the SDK's rules, with `label` as the first
+/// part of the host.
 ///
 /// # Errors
 /// [`ApiError::Settings`] if the SDK has no endpoint for that region, or none with FIPS or dual stack as requested.
-pub(super) async fn of_ec2(config: &SdkConfig, region: &str) -> Result<String, ApiError> {
-    if let Some(url) = setting(config, "EC2").or_else(|| config.endpoint_url().map(str::to_owned)) {
+pub(super) async fn of_service(
+    config: &SdkConfig,
+    region: &str,
+    id: &'static str,
+    label: &str,
+) -> Result<String, ApiError> {
+    if let Some(url) = setting(config, id).or_else(|| config.endpoint_url().map(str::to_owned)) {
         return Ok(url);
     }
     let dual_stack = config.use_dual_stack().unwrap_or_default();
     let url = of_ssm(region, dual_stack, config.use_fips().unwrap_or_default()).await?;
-    Ok(url.replacen("://ssm", "://ec2", 1))
+    Ok(url.replacen("://ssm", &format!("://{label}"), 1))
 }
 
-/// Returns the SSM endpoint. EC2 has the same rules under another name: FIPS, dual stack, partitions, and the
-/// exception of GovCloud.
+/// Returns the SSM endpoint. EC2 and Step Functions have the same rules under other names: FIPS, dual stack, partitions, and
+/// the exception of GovCloud.
 async fn of_ssm(region: &str, dual_stack: bool, fips: bool) -> Result<String, ApiError> {
     let parameters = Params::builder().region(region).use_dual_stack(dual_stack).use_fips(fips).build();
     let parameters = parameters.map_err(|error| ApiError::Settings(error.to_string()))?;
@@ -64,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn ec2_endpoints_follow_the_rules_of_ec2() {
+    async fn endpoints_of_services_follow_the_rules_of_ssm() {
         let table = [
             ("eu-west-1", false, false, "https://ec2.eu-west-1.amazonaws.com"),
             ("eu-west-1", true, false, "https://ec2.eu-west-1.api.aws"),
@@ -75,9 +81,12 @@ mod tests {
         ];
         for (region, dual_stack, fips, url) in table {
             let config = SdkConfig::builder().use_dual_stack(dual_stack).use_fips(fips).build();
-            assert_eq!(of_ec2(&config, region).await.as_deref(), Ok(url), "{region}");
+            assert_eq!(of_service(&config, region, "EC2", "ec2").await.as_deref(), Ok(url), "{region}");
         }
+        let config = SdkConfig::builder().build();
+        let states = of_service(&config, "us-gov-west-1", "SFN", "states").await;
+        assert_eq!(states.as_deref(), Ok("https://states.us-gov-west-1.amazonaws.com"));
         let config = SdkConfig::builder().endpoint_url("http://mine").build();
-        assert_eq!(of_ec2(&config, "eu-west-1").await.as_deref(), Ok("http://mine"));
+        assert_eq!(of_service(&config, "eu-west-1", "EC2", "ec2").await.as_deref(), Ok("http://mine"));
     }
 }

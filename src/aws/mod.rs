@@ -1,9 +1,11 @@
-//! The AWS APIs: credentials, region and endpoints by the SDK's rules, and the calls of SSM, EC2, ECS and STS.
+//! The AWS APIs: credentials, region and endpoints by the SDK's rules, and the calls of SSM, EC2, ECS, Step
+//! Functions and STS.
 //!
 //! [`Aws`] lives as long as the process. [`Access`] holds freshly resolved credentials for one attempt (a call and
 //! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
 //! user has logged in again.
 
+mod call;
 mod capped;
 mod ec2;
 mod ecs;
@@ -11,9 +13,12 @@ mod endpoint;
 mod error;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
+mod json;
 mod mfa;
 mod mfa_prompt;
+mod network;
 mod query;
+mod sfn;
 mod ssm;
 mod sts;
 
@@ -41,13 +46,16 @@ use tokio::sync::Mutex;
 
 use crate::transport::{Bundle, Roots, Signer, StreamHosts};
 
+use self::call::ServiceClient;
 use self::mfa::{AssumeContext, Roles};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
-pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
+pub use self::network::{NetworkInterface, SecurityGroup};
+pub use self::sfn::{Execution, ExecutionStatus, NewExecution};
+pub use self::ssm::{ActiveSession, ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
 pub use self::sts::{Caller, CredentialsSource, Place};
 
 /// Time limit for one attempt of a call.
@@ -72,6 +80,8 @@ pub struct AwsOptions {
     pub ec2_endpoint: Option<String>,
     /// The endpoint of the ECS API.
     pub ecs_endpoint: Option<String>,
+    /// The endpoint of the Step Functions API.
+    pub sfn_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
     /// The endpoint of streams (`AWS_ENDPOINT_URL_SSMMESSAGES`): a host that stream URLs may name.
@@ -105,6 +115,7 @@ pub struct Access {
     config: SdkConfig,
     http: SharedHttpClient,
     ec2_endpoint: Result<String, ApiError>,
+    sfn_endpoint: Result<String, ApiError>,
     ecs_endpoint: Option<String>,
     sts_endpoint: Option<String>,
     signer: Signer,
@@ -168,20 +179,33 @@ impl Aws {
             client = client.endpoint_url(url);
         }
         let client = aws_sdk_ssm::Client::from_conf(client.build());
-        let ec2_endpoint = match &self.options.ec2_endpoint {
-            Some(url) => Ok(url.clone()),
-            None => endpoint::of_ec2(&config, &region).await,
-        };
+        let ec2_endpoint = self.endpoint(&self.options.ec2_endpoint, &config, &region, "EC2", "ec2").await;
+        let sfn_endpoint = self.endpoint(&self.options.sfn_endpoint, &config, &region, "SFN", "states").await;
         Ok(Access {
             client,
             config,
             http: self.http.clone(),
             ec2_endpoint,
+            sfn_endpoint,
             ecs_endpoint: self.options.ecs_endpoint.clone(),
             sts_endpoint: self.options.sts_endpoint.clone(),
             signer: Signer { credentials, region },
             hosts,
         })
+    }
+
+    async fn endpoint(
+        &self,
+        chosen: &Option<String>,
+        config: &SdkConfig,
+        region: &str,
+        id: &'static str,
+        label: &str,
+    ) -> Result<String, ApiError> {
+        match chosen {
+            Some(url) => Ok(url.clone()),
+            None => endpoint::of_service(config, region, id, label).await,
+        }
     }
 
     async fn load(&self) -> SdkConfig {
@@ -289,6 +313,17 @@ impl Access {
     /// Returns the signer for websocket upgrades.
     pub fn signer(&self) -> &Signer {
         &self.signer
+    }
+
+    /// Returns a client of a service at an endpoint.
+    fn service(&self, service: &'static str, endpoint: String) -> ServiceClient {
+        ServiceClient {
+            service,
+            endpoint,
+            region: self.signer.region.clone(),
+            credentials: self.signer.credentials.clone(),
+            http: self.http.clone(),
+        }
     }
 
     /// Returns the hosts that a stream URL may name.

@@ -1,10 +1,13 @@
-//! SSM: starts, resumes and terminates sessions; lists managed nodes.
+//! SSM: starts, resumes, terminates and lists sessions; lists managed nodes.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use aws_sdk_ssm::config::Builder;
-use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter};
+use aws_sdk_ssm::types::{
+    ConnectionStatus, InstanceInformation, InstanceInformationStringFilter, SessionFilter, SessionFilterKey,
+    SessionState,
+};
 use aws_smithy_types::retry::RetryConfig;
 
 use super::{Access, ApiError};
@@ -113,7 +116,52 @@ impl NodeFilter {
     }
 }
 
+/// A session that has not ended, connected or not. All texts are untrusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActiveSession {
+    /// The session's id.
+    pub id: String,
+    /// The target.
+    pub target: String,
+    /// The ARN of the caller who started it.
+    pub owner: String,
+    /// The start in Unix seconds.
+    pub started: i64,
+    /// The document.
+    pub document: String,
+    /// The reason that was given.
+    pub reason: Option<String>,
+}
+
 impl Access {
+    /// Lists the sessions to a target that have not ended, of all callers.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn active_sessions(&self, target: &str) -> Result<Vec<ActiveSession>, ApiError> {
+        const OPERATION: &str = "DescribeSessions";
+        let filter = SessionFilter::builder().key(SessionFilterKey::TargetId).value(target).build();
+        let filter = filter.map_err(|error| ApiError::Settings(error.to_string()))?;
+        let call = self.client.describe_sessions().state(SessionState::Active).filters(filter);
+        let mut pages = call.into_paginator().send();
+        let mut sessions = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
+            sessions.extend(page.sessions.unwrap_or_default().into_iter().map(active_session));
+        }
+        Ok(sessions)
+    }
+
+    /// Returns true if the agent of a target is connected.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn is_connected(&self, target: &str) -> Result<bool, ApiError> {
+        let answer = self.client.get_connection_status().target(target).send().await;
+        let answer = answer.map_err(|error| ApiError::from_sdk("GetConnectionStatus", &error))?;
+        Ok(answer.status == Some(ConnectionStatus::Connected))
+    }
+
     /// Lists all managed nodes that pass the filter.
     ///
     /// # Errors
@@ -205,6 +253,17 @@ fn node(item: InstanceInformation) -> Option<ManagedNode> {
         agent_version: filled(item.agent_version),
         ping: item.ping_status.map(|status| status.as_str().to_owned()),
     })
+}
+
+fn active_session(item: aws_sdk_ssm::types::Session) -> ActiveSession {
+    ActiveSession {
+        id: item.session_id.unwrap_or_default(),
+        target: item.target.unwrap_or_default(),
+        owner: item.owner.unwrap_or_default(),
+        started: item.start_date.map(|time| time.secs()).unwrap_or_default(),
+        document: item.document_name.unwrap_or_default(),
+        reason: item.reason.filter(|reason| !reason.is_empty()),
+    }
 }
 
 fn once() -> Builder {

@@ -259,6 +259,16 @@ struct GlobalOptions {
 struct SessionOptions {
     #[arg(long, global = true, hide = true, value_name = "HOP", value_parser = hop)]
     via: Vec<String>,
+    #[arg(long, global = true, hide = true, overrides_with = "no_start")]
+    start: bool,
+    #[arg(long, global = true, hide = true, overrides_with = "start")]
+    no_start: bool,
+}
+
+impl SessionOptions {
+    fn start(&self) -> Option<bool> {
+        (self.start || self.no_start).then_some(self.start)
+    }
 }
 
 /// The flags of a route, for the help of a command.
@@ -279,7 +289,17 @@ fn route_flags() -> Vec<Arg> {
 fn session_flags() -> Vec<Arg> {
     let settings = setting_flags::of_sessions().map(setting_flags::shown);
     let [via, _] = route_flags().try_into().expect("there are two");
-    settings.chain([via]).collect()
+    let start = switch(
+        "start",
+        "Start the target, or the first hop, if it is stopped [default: the host's in the config file]",
+    );
+    let no_start = switch("no_start", "Start nothing");
+    settings.chain([via, start.overrides_with("no_start"), no_start.overrides_with("start")]).collect()
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    let flag = Arg::new(name).long(name.replace('_', "-")).global(true).action(ArgAction::SetTrue);
+    flag.help(help).help_heading("Session options")
 }
 
 impl CommandLine {
@@ -296,7 +316,13 @@ impl CommandLine {
     pub fn into_parts(self) -> (Command, Flags) {
         let Self { command, settings, global, session, version: _ } = self;
         let verbosity = global.verbosity();
-        let flags = Flags { settings: settings.0, config_file: global.config, verbosity, via: session.via };
+        let flags = Flags {
+            settings: settings.0,
+            config_file: global.config,
+            verbosity,
+            start: session.start(),
+            via: session.via,
+        };
         (command, flags)
     }
 }
@@ -362,7 +388,7 @@ mod tests {
     fn every_option_stands_before_or_after_the_command() {
         let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --color never \
                        --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
-                       --max-payload 1024 --document d --via a --via b";
+                       --max-payload 1024 --document d --start-timeout 2 --guardian g --via a --via b";
         let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
         let after = flags(&format!("fumidai connect i-0123 {options} --config c -vv"));
         let expected = Settings {
@@ -378,6 +404,8 @@ mod tests {
             linger: Some(Duration::ZERO),
             max_payload: Some(1024),
             document: Some("d".into()),
+            start_timeout: Some(Duration::from_secs(2)),
+            guardian: Some("g".into()),
         };
         for flags in [before, after] {
             assert!(flags.settings == expected);
@@ -392,6 +420,19 @@ mod tests {
         let flags = flags("fumidai connect i-0123");
         assert!(flags.settings == Settings::default());
         assert_eq!((flags.config_file, flags.verbosity), (None, Verbosity::Normal));
+    }
+
+    #[test]
+    fn the_last_of_start_and_no_start_counts() {
+        for (words, start) in [
+            ("", None),
+            ("--start", Some(true)),
+            ("--no-start", Some(false)),
+            ("--start --no-start", Some(false)),
+            ("--no-start --start", Some(true)),
+        ] {
+            assert_eq!(flags(&format!("fumidai connect i-0123 {words}")).start, start, "{words}");
+        }
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use crate::bastion::OnLife;
 use crate::config::{Config, Environment, Verbosity};
 use crate::reach::{Reach, Relayed, open_aws};
 use crate::route::Route;
 use crate::session::{Interrupts, Notice, OnNotice, SHORT_PAUSE};
 
 use super::args::ConnectArgs;
+use super::life_notes::LifeNotes;
 use super::prompt::ask_code;
 use super::report::{ExitKind, Report, credentials_hint};
 use super::runtime::{self, Context};
@@ -21,9 +23,6 @@ pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environ
         Ok(route) => route,
         Err(error) => return Report::from(error).print(),
     };
-    if let Err(error) = route.refuse_unsupported() {
-        return Report::from(error).print();
-    }
     let run = async |context: &Context| relay(route, environment.clone(), context).await;
     runtime::finish(runtime::run(Interrupts::listen, run))
 }
@@ -36,7 +35,9 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
     let port = route.goal.port;
     let on_notice = on_notice(verbosity, port);
-    let reach = Reach::new(aws, route, environment, on_notice, context.tasks.clone());
+    let notes = Rc::new(LifeNotes::new(verbosity));
+    let on_life: OnLife = Rc::new(move |event| notes.show(event));
+    let reach = Reach::new(aws, route, environment, on_notice, on_life, context.tasks.clone());
     let exit = match reach.connect().await?.relay_stdio(&context.closing).await? {
         Relayed::Finished { received: 0 } => {
             note_silence(port, verbosity);

@@ -9,6 +9,7 @@ mod completion;
 mod connect;
 mod explain;
 mod forward;
+mod life_notes;
 mod list;
 mod log;
 mod log_file;

@@ -37,6 +37,8 @@ pub struct Endpoints {
     pub ec2: Option<String>,
     /// `AWS_ENDPOINT_URL_ECS`: where the ECS API is.
     pub ecs: Option<String>,
+    /// `AWS_ENDPOINT_URL_SFN`: where the Step Functions API is.
+    pub sfn: Option<String>,
     /// `AWS_ENDPOINT_URL_STS`: where the STS API is.
     pub sts: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
@@ -59,6 +61,11 @@ impl AwsSettings {
     /// Returns the endpoint of the ECS API, by the same rank.
     pub fn ecs_endpoint(&self) -> Option<&str> {
         self.endpoint(&self.endpoints.ecs)
+    }
+
+    /// Returns the endpoint of the Step Functions API, by the same rank.
+    pub fn sfn_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.sfn)
     }
 
     /// Returns the endpoint of the STS API, by the same rank.
@@ -91,6 +98,7 @@ impl Endpoints {
             ssm: read(environment, "AWS_ENDPOINT_URL_SSM")?,
             ec2: read(environment, "AWS_ENDPOINT_URL_EC2")?,
             ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
+            sfn: read(environment, "AWS_ENDPOINT_URL_SFN")?,
             sts: read(environment, "AWS_ENDPOINT_URL_STS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
             any: None,
@@ -118,6 +126,7 @@ impl fmt::Debug for Endpoints {
             .field("ssm", &redacted(&self.ssm))
             .field("ec2", &redacted(&self.ec2))
             .field("ecs", &redacted(&self.ecs))
+            .field("sfn", &redacted(&self.sfn))
             .field("sts", &redacted(&self.sts))
             .field("ssmmessages", &redacted(&self.ssmmessages))
             .field("any", &redacted(&self.any))

@@ -1,8 +1,7 @@
 //! `[hosts.NAME]`: what a name in the config file stands for.
 //!
 //! A [`Host`] is one table of the file, checked but not yet combined with flags and environment:
-//! [`Config::for_host`](super::Config::for_host) does that. Keys of features that this version lacks are parsed too, so that
-//! the use of such a host is refused with the key's name ([`Host::lacking`]).
+//! [`Config::for_host`](super::Config::for_host) does that.
 
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use crate::names::{split_region, split_user};
 
 use super::settings::Settings;
 use super::table::TableKey;
+use super::task::TaskSettings;
 use super::value::{self, Raw, ValueError};
 
 /// One host of the config file.
@@ -33,8 +33,14 @@ pub struct Host {
     pub security_group: Option<String>,
     /// It is started when it is stopped.
     pub start: bool,
-    /// The time after the last connection when it is stopped.
+    /// It is stopped at the end of a life even if it ran before.
+    pub stop_always: bool,
+    /// The time without a session after which it is stopped.
+    pub stop_grace: Option<Duration>,
+    /// The time after its start when it is stopped in any case.
     pub stop_after: Option<Duration>,
+    /// The Fargate task that it is.
+    pub task: Option<TaskSettings>,
     /// How the last hop connects to it; `None` takes what works.
     pub route: Option<RouteKind>,
     /// How long a resolved name stays valid; `None` resolves it each time.
@@ -67,7 +73,7 @@ impl RouteKind {
 }
 
 /// The keys of `[hosts.NAME]` beside the settings.
-pub const HOST_KEYS: [HostKey; 10] = [
+pub const HOST_KEYS: [HostKey; 13] = [
     HostKey {
         name: "target",
         set: Host::set_target,
@@ -105,24 +111,45 @@ pub const HOST_KEYS: [HostKey; 10] = [
     },
     HostKey {
         name: "security_group",
-        set: |host, raw| value::text(raw).map(|group| host.security_group = Some(group)),
+        set: |host, raw| value::security_group(raw).map(|group| host.security_group = Some(group)),
         takes_list: false,
-        values: "a group that the instance has only while a client is connected",
+        values: "the id or name of a [security group](bastion.md#a-security-group-while-connected) that it has only while a client is connected",
         default: "none",
     },
     HostKey {
         name: "start",
         set: |host, raw| value::switch(raw).map(|start| host.start = start),
         takes_list: false,
-        values: "`true`: start the instance when it is stopped",
+        values: "`true`: [start it](bastion.md) when it is stopped; `--start` and `--no-start` override it",
         default: "`false`",
     },
     HostKey {
-        name: "stop_after",
-        set: |host, raw| value::some_time(raw).map(|time| host.stop_after = Some(time)),
+        name: "stop",
+        set: |host, raw| stops_always(raw).map(|always| host.stop_always = always),
         takes_list: false,
-        values: "time after which it is stopped again",
-        default: "never",
+        values: "`started`: stop only what fumidai has started; `always`: stop it even if it ran before",
+        default: "`started`",
+    },
+    HostKey {
+        name: "stop_grace",
+        set: |host, raw| value::stop_grace(raw).map(|time| host.stop_grace = Some(time)),
+        takes_list: false,
+        values: "time without a session after which it is stopped, at least `1m`",
+        default: "`2m`",
+    },
+    HostKey {
+        name: "stop_after",
+        set: |host, raw| value::stop_after(raw).map(|time| host.stop_after = Some(time)),
+        takes_list: false,
+        values: "time after the start when it is stopped in any case, at most `24h`",
+        default: "`12h`",
+    },
+    HostKey {
+        name: "task",
+        set: |_, _| Err(ValueError::NotATask),
+        takes_list: false,
+        values: "a table that describes the [Fargate task](bastion.md#a-bastion-that-does-not-exist-until-needed) that it is",
+        default: "none",
     },
     HostKey {
         name: "route",
@@ -144,17 +171,6 @@ pub const HOST_KEYS: [HostKey; 10] = [
 pub type HostKey = TableKey<Host>;
 
 impl Host {
-    /// Returns the first key of a feature that this version lacks.
-    pub fn lacking(&self) -> Option<&'static str> {
-        [
-            ("start", self.start),
-            ("stop_after", self.stop_after.is_some()),
-            ("security_group", self.security_group.is_some()),
-        ]
-        .into_iter()
-        .find_map(|(key, is_used)| is_used.then_some(key))
-    }
-
     /// Returns the hops to it; a direct route has none.
     pub fn hops(&self) -> &[String] {
         if self.route == Some(RouteKind::Direct) { &[] } else { &self.via }
@@ -170,6 +186,14 @@ impl Host {
         self.user = self.user.take().or(user);
         self.settings.region = self.settings.region.take().or(region.map(|region| region.to_string()));
         Ok(())
+    }
+}
+
+fn stops_always(raw: Raw<'_>) -> Result<bool, ValueError> {
+    match raw.text()? {
+        "always" => Ok(true),
+        "started" => Ok(false),
+        _ => Err(ValueError::NotAStop),
     }
 }
 
@@ -203,14 +227,6 @@ mod tests {
         let mut host = Host { user: Some("key".into()), ..Host::default() };
         host.set_target(Raw::String("target@i-0123")).expect("valid");
         assert_eq!(host.user.as_deref(), Some("key"));
-    }
-
-    #[test]
-    fn a_key_that_this_version_lacks_is_named() {
-        assert_eq!(with_target("i-0123").lacking(), None);
-        let hop = Host { via: vec!["b".into()], route: Some(RouteKind::Ssh), ..Host::default() };
-        assert_eq!(hop.lacking(), None);
-        assert_eq!(Host { start: true, ..hop }.lacking(), Some("start"));
     }
 
     #[test]

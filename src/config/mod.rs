@@ -19,6 +19,7 @@ mod settings;
 mod spec;
 pub mod ssh_config;
 mod table;
+mod task;
 mod unknown;
 pub mod value;
 
@@ -35,6 +36,7 @@ pub use layers::{ResolvedSetting, Source};
 pub use settings::{Key, SessionSettings, Settings};
 pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};
 pub use table::{Heading, Row, TableKey};
+pub use task::{TASK_KEYS, TaskSettings};
 pub use value::{Raw, ValueError};
 
 use crate::names::Region;
@@ -63,6 +65,8 @@ pub struct Config {
     pub forwards: BTreeMap<String, Forward>,
     /// The hops that were named by flag, the nearest first; they override a host's own.
     pub via: Vec<String>,
+    /// `--start` or `--no-start`, which override `start` of a host.
+    pub start_by_flag: Option<bool>,
     /// The config file that was named by flag.
     pub file_by_flag: Option<PathBuf>,
     layers: Layers,
@@ -145,6 +149,8 @@ pub struct Flags {
     pub verbosity: Verbosity,
     /// `--via`, the nearest hop first.
     pub via: Vec<String>,
+    /// `--start` or `--no-start`.
+    pub start: Option<bool>,
 }
 
 impl Config {
@@ -165,6 +171,7 @@ impl Config {
             hosts: file.tables.hosts,
             forwards: file.tables.forwards,
             via: flags.via,
+            start_by_flag: flags.start,
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
             aws: AwsSettings {
@@ -322,12 +329,12 @@ mod tests {
 
     fn value(key: Key, number: usize) -> String {
         match key {
-            Key::Profile | Key::Reason | Key::Document => format!("v{number}"),
+            Key::Profile | Key::Reason | Key::Document | Key::Guardian => format!("v{number}"),
             Key::Region => format!("eu-west-{number}"),
             Key::EndpointUrl => format!("http://v{number}"),
             Key::LogFile => format!("/v{number}"),
             Key::Color => ["always", "never"][number % 2].to_owned(),
-            Key::ConnectTimeout | Key::ResumeWindow | Key::Keepalive | Key::Linger => {
+            Key::ConnectTimeout | Key::ResumeWindow | Key::Keepalive | Key::Linger | Key::StartTimeout => {
                 format!("{}", 100 + number)
             }
             Key::MaxPayload => format!("{}", 1024 + number),

@@ -17,6 +17,7 @@ use super::host::{HOST_KEYS, Host};
 use super::remedy::remedy;
 use super::settings::{Key, Settings};
 use super::table::TableKey;
+use super::task::{TASK_KEYS, TaskSettings};
 use super::unknown::{Place, unknown_key, unknown_table};
 use super::value::{self, Raw, ValueError};
 
@@ -163,6 +164,16 @@ trait Keyed {
 
     /// Stores a value; `None` is an unknown key.
     fn set(&mut self, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>>;
+
+    /// Stores a table; `None` is a key that takes none.
+    fn set_table(
+        &mut self,
+        _key: &At<DeString<'_>>,
+        _entries: &DeTable<'_>,
+        _text: &str,
+    ) -> Option<Result<(), Fault>> {
+        None
+    }
 }
 
 impl Keyed for Settings {
@@ -185,6 +196,37 @@ impl Keyed for Host {
             Some(key) => Some((key.set)(self, raw)),
             None => set_own(&mut self.settings, key, raw),
         }
+    }
+
+    fn set_table(
+        &mut self,
+        key: &At<DeString<'_>>,
+        entries: &DeTable<'_>,
+        text: &str,
+    ) -> Option<Result<(), Fault>> {
+        (key.get_ref() == "task").then(|| {
+            let mut task = TaskSettings::default();
+            read_keys(entries, text, &mut task)?;
+            match task.missing() {
+                Some(missing) => Err(Fault::new(key.span(), format!("`task` needs `{missing}`"))),
+                None => {
+                    self.task = Some(task);
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+impl Keyed for TaskSettings {
+    const PLACE: Place = Place::Task;
+
+    fn takes_list(key: &str) -> bool {
+        find(&TASK_KEYS, key).is_some_and(|key| key.takes_list)
+    }
+
+    fn set(&mut self, key: &str, raw: Raw<'_>) -> Option<Result<(), ValueError>> {
+        TaskSettings::set(self, key, raw)
     }
 }
 
@@ -212,6 +254,12 @@ fn set_own(settings: &mut Settings, key: &str, raw: Raw<'_>) -> Option<Result<()
 fn read_keys<T: Keyed>(entries: &DeTable<'_>, text: &str, into: &mut T) -> Result<(), Fault> {
     for (key, value) in in_order(entries) {
         let name = key.get_ref().as_ref();
+        if let DeValue::Table(entries) = value.get_ref()
+            && let Some(stored) = into.set_table(key, entries, text)
+        {
+            stored?;
+            continue;
+        }
         for value in elements(value, T::takes_list(name)) {
             let stored = into.set(name, Raw::from(value.get_ref()));
             let stored = stored.ok_or_else(|| Fault::new(key.span(), unknown_key(name, T::PLACE)))?;
@@ -283,6 +331,8 @@ mod tests {
             linger = 0
             max_payload = 1_024
             document = "My-Document"
+            start_timeout = "10m"
+            guardian = "mine"
         "#;
         assert!(Key::ALL.iter().all(|key| text.contains(&format!("{} = ", key.name()))));
         let expected = Settings {
@@ -298,6 +348,8 @@ mod tests {
             linger: Some(Duration::ZERO),
             max_payload: Some(1024),
             document: Some("My-Document".into()),
+            start_timeout: Some(Duration::from_secs(600)),
+            guardian: Some("mine".into()),
         };
         assert_eq!(parse(text).expect("valid").defaults, expected);
     }
@@ -313,7 +365,10 @@ mod tests {
             port = 2222
             security_group = "SG_Maintenance"
             start = true
+            stop = "always"
+            stop_grace = "5m"
             stop_after = "2h"
+            task = { cluster = "ops", definition = "bastion", subnets = "subnet-0abc", security_groups = ["sg-1"] }
             route = "remote-host"
             cache = 60
             profile = "prod"
@@ -342,7 +397,16 @@ mod tests {
             port: Some(2222),
             security_group: Some("SG_Maintenance".into()),
             start: true,
+            stop_always: true,
+            stop_grace: Some(Duration::from_secs(300)),
             stop_after: Some(Duration::from_secs(7200)),
+            task: Some(TaskSettings {
+                cluster: "ops".into(),
+                definition: "bastion".into(),
+                subnets: vec!["subnet-0abc".into()],
+                security_groups: vec!["sg-1".into()],
+                ..TaskSettings::default()
+            }),
             route: Some(RouteKind::RemoteHost),
             cache: Some(Duration::from_secs(60)),
         };

@@ -99,6 +99,20 @@ settings! {
             values: "a number of bytes from 256 to 32768",
             otherwise: Some("found by probing"),
         }
+        /// Time to wait for a bastion that is being started; not part of the connect timeout
+        StartTimeout start_timeout: Duration = value::some_time, default "300" {
+            variables: &["FUMIDAI_START_TIMEOUT"],
+            value_name: "SECONDS",
+            values: "a time of at least 1 s",
+            is_first_hops: true,
+        }
+        /// State machine that starts, watches and stops bastions; `none` starts and stops nothing
+        Guardian guardian: String = value::guardian, default "fumidai-guardian" {
+            variables: &["FUMIDAI_GUARDIAN"],
+            value_name: "NAME",
+            values: "the name or ARN of a state machine of Step Functions, or `none`",
+            is_first_hops: true,
+        }
         /// Session document to start
         Document document: String = value::text {
             variables: &["FUMIDAI_DOCUMENT"],

@@ -3,6 +3,7 @@
 use super::forward::FORWARD_KEYS;
 use super::host::HOST_KEYS;
 use super::settings::Key;
+use super::task::TASK_KEYS;
 
 /// The tables at the top of the file.
 const TABLES: [&str; 3] = ["defaults", "hosts", "forwards"];
@@ -59,10 +60,12 @@ pub(super) enum Place {
     Host,
     /// `[forwards.NAME]`
     Forward,
+    /// `task` of `[hosts.NAME]`
+    Task,
 }
 
 impl Place {
-    const ALL: [Self; 3] = [Self::Defaults, Self::Host, Self::Forward];
+    const ALL: [Self; 4] = [Self::Defaults, Self::Host, Self::Forward, Self::Task];
 
     /// Returns its header in the file.
     fn header(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Place {
             Self::Defaults => "[defaults]",
             Self::Host => "[hosts.NAME]",
             Self::Forward => "[forwards.NAME]",
+            Self::Task => "[hosts.NAME.task]",
         }
     }
 
@@ -80,6 +84,7 @@ impl Place {
             Self::Defaults => settings.collect(),
             Self::Host => HOST_KEYS.iter().map(|key| key.name).chain(settings).collect(),
             Self::Forward => FORWARD_KEYS.iter().map(|key| key.name).chain(settings).collect(),
+            Self::Task => TASK_KEYS.iter().map(|key| key.name).collect(),
         }
     }
 }

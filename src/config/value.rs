@@ -18,6 +18,11 @@ use super::Color;
 /// A longer duration is a typing error, and would overflow a deadline.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The guardian's history has room for the looks of one day.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// From a payload that carries a line of text to the largest that payload discovery tries.
 const PAYLOADS: RangeInclusive<u32> = 256..=32_768;
 
@@ -72,6 +77,26 @@ pub enum ValueError {
     /// None of the three words.
     #[error("must be `direct`, `remote-host` or `ssh`")]
     NotARoute,
+    /// Neither of the two words.
+    #[error("must be `started` or `always`")]
+    NotAStop,
+    /// Shorter than two looks of the guardian.
+    #[error("must be at least 1 minute: the guardian looks once a minute")]
+    GraceTooShort,
+    /// Longer than a life.
+    #[error("must be at most 24 hours")]
+    LimitTooLong,
+    /// Not a name or ARN of a state machine.
+    #[error("must be the name or ARN of a state machine, or `none`")]
+    NotAGuardian,
+    /// Not the id or name of a security group.
+    #[error("must be the id `sg-…` or the name of a security group")]
+    NotAGroup,
+    /// Not a table.
+    #[error(
+        "must be a table such as `{{ cluster = \"ops\", definition = \"bastion\", subnets = [\"subnet-0abc\"] }}`"
+    )]
+    NotATask,
     /// Neither one name nor a list of names.
     #[error("must be a name in quotes or a list of them")]
     NotAHop,
@@ -263,6 +288,38 @@ pub fn switch(raw: Raw<'_>) -> Result<bool, ValueError> {
     }
 }
 
+/// Reads the name or ARN of a state machine, or `none`.
+pub fn guardian(raw: Raw<'_>) -> Result<String, ValueError> {
+    let name = text(raw)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_arn = name.starts_with("arn:") && name.contains(":stateMachine:");
+    let is_valid =
+        is_arn && name.chars().all(|c| plain(c) || c == ':') || name.len() <= 80 && name.chars().all(plain);
+    if is_valid { Ok(name) } else { Err(ValueError::NotAGuardian) }
+}
+
+/// Reads the time after the last session, of two looks at least.
+pub fn stop_grace(raw: Raw<'_>) -> Result<Duration, ValueError> {
+    duration(raw).and_then(|time| if time < MINUTE { Err(ValueError::GraceTooShort) } else { Ok(time) })
+}
+
+/// Reads the limit of a life.
+pub fn stop_after(raw: Raw<'_>) -> Result<Duration, ValueError> {
+    some_time(raw).and_then(|time| if time > LONGEST_LIFE { Err(ValueError::LimitTooLong) } else { Ok(time) })
+}
+
+/// Reads the id or the name of a security group (EC2 API reference, CreateSecurityGroup).
+pub fn security_group(raw: Raw<'_>) -> Result<String, ValueError> {
+    let name = text(raw)?;
+    let is_name = name.len() <= 255 && !name.chars().any(char::is_control);
+    let is_id = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    match name.strip_prefix("sg-") {
+        Some(digits) if !is_id(digits) => Err(ValueError::NotAGroup),
+        Some(_) | None if is_name => Ok(name),
+        Some(_) | None => Err(ValueError::NotAGroup),
+    }
+}
+
 /// Reads a name or address of a hop.
 pub fn hop(raw: Raw<'_>) -> Result<String, ValueError> {
     text(raw).map_err(|error| error.or_text(ValueError::NotAHop))
@@ -300,6 +357,35 @@ mod tests {
     fn zero_is_refused_where_it_would_disable_the_setting() {
         assert_eq!(some_time("0m".into()), Err(ValueError::Zero));
         assert_eq!(some_time("1".into()), Ok(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_life_has_bounds() {
+        assert_eq!(stop_grace("59".into()), Err(ValueError::GraceTooShort));
+        assert_eq!(stop_grace("1m".into()), Ok(MINUTE));
+        assert_eq!(stop_after("25h".into()), Err(ValueError::LimitTooLong));
+        assert_eq!(stop_after("0".into()), Err(ValueError::Zero));
+        assert_eq!(stop_after("24h".into()), Ok(LONGEST_LIFE));
+    }
+
+    #[test]
+    fn a_guardian_is_a_name_or_an_arn() {
+        for text in ["none", "fumidai-guardian", "arn:aws:states:eu-west-1:123456789012:stateMachine:g"] {
+            assert_eq!(guardian(text.into()).as_deref(), Ok(text));
+        }
+        for text in ["a b", "arn:aws:lambda:eu-west-1:1:function:g", "g/1"] {
+            assert_eq!(guardian(text.into()), Err(ValueError::NotAGuardian), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_security_group_is_an_id_or_a_name() {
+        for text in ["sg-0123abcd", "SG_Maintenance", "maintenance of web"] {
+            assert_eq!(security_group(text.into()).as_deref(), Ok(text));
+        }
+        for text in ["sg-", "sg-xyz", "a\nb"] {
+            assert_eq!(security_group(text.into()), Err(ValueError::NotAGroup), "{text}");
+        }
     }
 
     #[test]

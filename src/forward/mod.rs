@@ -67,6 +67,8 @@ pub enum ForwardEvent {
         /// Why.
         error: Rc<ReachError>,
     },
+    /// What happens to the bastion.
+    Life(crate::bastion::LifeEvent),
     /// An event of one session.
     Session(crate::session::Notice),
 }

@@ -119,7 +119,6 @@ impl PlannedForward {
 /// [`PlanError`]
 pub fn plan(request: &ForwardRequest<'_>, config: &Config) -> Result<Vec<PlannedForward>, PlanError> {
     let plan = plan_all(request, config)?;
-    plan.iter().try_for_each(|planned| planned.route.refuse_unsupported())?;
     Ok(plan)
 }
 

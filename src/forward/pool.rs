@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, SessionRequest};
 use crate::clock;
-use crate::reach::{HoldOff, ReachError, SessionEnd};
+use crate::reach::{HoldOff, ReachError, Readiness, SessionEnd};
 use crate::session::{
     self, Handle, Local, Notice, Outcome, Ran, RelayEnd, Released, Request, Session, SessionError, Settings,
     Status, Stream, StreamError, StreamOptions, Streams,
@@ -40,6 +40,8 @@ pub struct PoolSettings {
     pub aws: Rc<Aws>,
     /// What to start.
     pub prepare: Prepare,
+    /// Starts the target if it is down.
+    pub readiness: Rc<Readiness>,
     /// How sessions are opened and kept.
     pub settings: Settings,
     /// How long the destination may be silent after the end of file of a client that may have closed.
@@ -286,13 +288,30 @@ impl Pool {
 
     /// Passes changes of a session's status on.
     async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
+        let mut was_up = false;
         while status.changed().await.is_ok() {
+            if status.borrow().is_up && !std::mem::replace(&mut was_up, true) {
+                self.clone().confirm();
+            }
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
             let idle_since = self.idle_since.get().unwrap_or_else(clock::now);
             self.idle_since.set(self.is_idle().then_some(idle_since));
             self.changes.send_replace(());
         }
         self.changes.send_replace(());
+    }
+
+    /// Makes sure that what was done before the session was opened still holds.
+    fn confirm(self: Rc<Self>) {
+        self.tasks.clone().spawn_local(async move {
+            let opened = tokio::select! {
+                opened = self.settings.readiness.opened() => opened,
+                () = self.leave.cancelled() => return,
+            };
+            if let Err(error) = opened {
+                self.failed(error, 1);
+            }
+        });
     }
 
     /// A session from its start to its end.
@@ -358,7 +377,7 @@ impl Pool {
     /// waited for too long.
     fn release(&self, streams: Streams, in_order: bool, may_work: bool) -> Released {
         let now = clock::now();
-        let open_timeout = self.settings.settings.connect_timeout;
+        let open_timeout = self.open_timeout();
         let is_wanted = may_work && !self.leave.is_cancelled();
         streams.release(in_order, |asked| is_wanted && now < asked + open_timeout)
     }
@@ -394,8 +413,8 @@ impl Pool {
         mut streams: Streams,
         started: &Cell<Option<Instant>>,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
-        let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
-        let give_up_at = settings.began + settings.connect_timeout;
+        let mut settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
+        let mut give_up_at = settings.began + settings.connect_timeout;
         // Another session may fail during the pause, which makes it longer.
         while let Some(at) = self.pause_until(give_up_at) {
             tokio::select! {
@@ -407,9 +426,22 @@ impl Pool {
         loop {
             started.set(Some(clock::now()));
             let (error, kept) = match self.attempt(leave, &settings, streams).await {
-                Attempt::NotStarted(error, kept) if self.is_worth_a_retry(&error) => (error, kept),
-                Attempt::NotStarted(error, kept) => return (Err(error), Some(kept)),
+                Attempt::NotStarted(error, kept) => (error, kept),
                 Attempt::Ended(result, streams) => return (result, streams),
+            };
+            let recovered = tokio::select! {
+                recovered = self.settings.readiness.recover(error) => recovered,
+                () = leave.cancelled() => return (Ok(Outcome::Done), Some(kept)),
+            };
+            let error = match recovered {
+                Ok(()) => {
+                    settings.began = clock::now();
+                    give_up_at = settings.began + settings.connect_timeout;
+                    streams = kept;
+                    continue;
+                }
+                Err(error) if self.is_worth_a_retry(&error) => error,
+                Err(error) => return (Err(error), Some(kept)),
             };
             tracing::info!(%error, "a session cannot be started yet");
             tokio::select! {
@@ -443,6 +475,11 @@ impl Pool {
         }
     }
 
+    /// How long a local client waits for its stream.
+    fn open_timeout(&self) -> Duration {
+        self.settings.settings.connect_timeout + self.settings.readiness.patience()
+    }
+
     fn session_error(&self, error: SessionError) -> ReachError {
         self.settings.end.clone().error(error)
     }
@@ -461,7 +498,7 @@ impl Pool {
         let PoolSettings { settings, hold, idle_limit, .. } = &self.settings;
         StreamOptions {
             linger: settings.linger,
-            open_timeout: Some(settings.connect_timeout),
+            open_timeout: Some(self.open_timeout()),
             patience: Some(StreamOptions::PATIENCE),
             unread_limit: StreamOptions::UNREAD_LIMIT,
             hold: *hold,

@@ -11,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::{AskCode, Aws};
+use crate::bastion::OnLife;
 use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
 use crate::names::{Destination, Name};
-use crate::reach::{self, HoldOff, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
+use crate::reach::{
+    self, HoldOff, HopPool, Reach, ReachError, Readiness, SessionEnd, find_entry, session_request,
+};
 use crate::route::Document;
 use crate::session::OnNotice;
 
@@ -24,8 +27,9 @@ use super::{
     Unopened,
 };
 
-/// A session of a proxy without connections ends after this time, so that another destination can have one.
-const PROXY_IDLE: Duration = Duration::from_secs(60);
+/// A session without connections ends after this time: that of a proxy, so that another destination can have one, and one to
+/// a bastion, so that the bastion is stopped.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Receives what happens to a forward.
 pub type Observer = Rc<dyn Fn(&PlannedForward, &ForwardEvent)>;
@@ -168,7 +172,7 @@ impl Registry {
         let timeout = planned.route.config.session.connect_timeout;
         let make = move |asked: &Asked| {
             let remote = RemoteEnd { host: Some(asked.host.clone()), port: asked.port };
-            factory.pool(&remote, Some(PROXY_IDLE))
+            factory.pool(&remote, Some(IDLE))
         };
         Pools::new(Box::new(make), self.options.max_destinations, timeout)
     }
@@ -209,7 +213,8 @@ impl Registry {
         let notes: OnNotice = Rc::new(move |note| observer(&owner, &ForwardEvent::Session(note.clone())));
         let route = planned.route.clone().through_goal();
         let (environment, tasks) = (self.options.environment.clone(), self.options.tasks.clone());
-        let pool = HopPool::new(Reach::new(aws, route, environment, notes, tasks));
+        let on_life = on_life(&self.options.observer, planned);
+        let pool = HopPool::new(Reach::new(aws, route, environment, notes, on_life, tasks));
         self.options.tasks.spawn_local(pool.clone().close_after(self.options.leave.clone()));
         self.hop_pools.borrow_mut().push((planned.clone(), pool.clone()));
         pool
@@ -230,7 +235,9 @@ impl Registry {
     }
 
     fn factory(&self, planned: &PlannedForward, aws: Rc<Aws>) -> PoolFactory {
+        let on_life = on_life(&self.options.observer, planned);
         PoolFactory {
+            readiness: Readiness::new(aws.clone(), &planned.route, on_life),
             planned: planned.clone(),
             aws,
             sessions: self.options.sessions,
@@ -264,7 +271,8 @@ impl Registry {
         let mut checked: Vec<&Destination> = Vec::new();
         for planned in plan {
             let entry = &planned.route.entry;
-            if matches!(entry.name(), Name::Id(_)) || checked.contains(&entry) {
+            let is_task = planned.route.machine(0).host().is_some_and(|host| host.task.is_some());
+            if is_task || matches!(entry.name(), Name::Id(_)) || checked.contains(&entry) {
                 continue;
             }
             checked.push(entry);
@@ -290,6 +298,11 @@ impl Registry {
     }
 }
 
+fn on_life(observer: &Observer, planned: &PlannedForward) -> OnLife {
+    let (observer, planned) = (observer.clone(), planned.clone());
+    Rc::new(move |event| observer(&planned, &ForwardEvent::Life(event.clone())))
+}
+
 async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, observer: Observer) {
     let Err(error) = find_entry(&aws, &planned.route, clock::now()).await else { return };
     if !error.is_wrong_name() {
@@ -306,6 +319,7 @@ async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, obs
 /// Makes the pools of one target.
 struct PoolFactory {
     planned: PlannedForward,
+    readiness: Rc<Readiness>,
     aws: Rc<Aws>,
     sessions: usize,
     hold_off: Rc<HoldOff>,
@@ -323,14 +337,17 @@ impl PoolFactory {
         let linger = Linger::new(self.planned.route.config.session.linger);
         let mut settings = reach::session_settings(&self.planned.route.config, clock::now(), linger.seen);
         settings.for_remote_host = host.is_some();
+        // A session counts as somebody on the bastion: without one it is stopped.
+        let ends_idle = self.readiness.is_guarded() && !self.planned.hold;
         let settings = PoolSettings {
             aws: self.aws.clone(),
             prepare: self.prepare(document),
+            readiness: self.readiness.clone(),
             settings,
             unseen_linger: linger.unseen,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
-            idle_limit,
+            idle_limit: idle_limit.or(ends_idle.then_some(IDLE)),
             follows_name: host.is_some_and(|host| host.parse::<IpAddr>().is_err()),
             start_hold_off: self.hold_off.clone(),
             observer: self.observer(remote),
@@ -355,11 +372,11 @@ impl PoolFactory {
 
     /// Resolves the target for each session anew: an instance may have been replaced.
     fn prepare(&self, document: Document) -> Prepare {
-        let (planned, aws) = (self.planned.clone(), self.aws.clone());
+        let (planned, readiness) = (self.planned.clone(), self.readiness.clone());
         Rc::new(move || {
-            let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
+            let (planned, readiness, document) = (planned.clone(), readiness.clone(), document.clone());
             Box::pin(async move {
-                let target = find_entry(&aws, &planned.route, clock::now()).await?;
+                let target = readiness.target(clock::now()).await?;
                 Ok(session_request(&target, document, &planned.route.config))
             })
         })
@@ -377,6 +394,7 @@ impl PoolFactory {
             | ForwardEvent::TimedOut { .. }
             | ForwardEvent::DialFailed { .. }
             | ForwardEvent::NameFailed { .. }
+            | ForwardEvent::Life(_)
             | ForwardEvent::Session(_) => observer(&planned, event),
         })
     }

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::aws::{Container, Task};
 
-use super::{ContainerName, Target, TargetKind, TaskName};
+use super::{ContainerName, Target, TaskName};
 
 /// Name prefixes of the sidecars that ECS Service Connect and GuardDuty add to a task.
 const SIDECARS: [&str; 2] = ["ecs-service-connect-", "aws-guardduty-agent"];
@@ -147,7 +147,7 @@ fn named<'a>(task: &'a Task, wanted: Option<&str>) -> Result<&'a Container, EcsE
 fn target(name: &ContainerName, task: &Task, container: &Container) -> Result<Target, EcsError> {
     let cluster = if task.cluster.is_empty() { &name.cluster } else { &task.cluster };
     let runtime = container.runtime_id.as_deref().unwrap_or_default();
-    Ok(Target::new(format!("ecs:{cluster}_{}_{runtime}", task.id), TargetKind::Container))
+    Ok(Target::of_container(cluster, &task.id, runtime))
 }
 
 #[cfg(test)]

@@ -49,6 +49,11 @@ impl Target {
         Self { id: id.into(), kind, is_stopped: false }
     }
 
+    /// A container of a running task.
+    pub(crate) fn of_container(cluster: &str, task: &str, runtime: &str) -> Self {
+        Self::new(format!("ecs:{cluster}_{task}_{runtime}"), TargetKind::Container)
+    }
+
     /// Returns the id in the form that StartSession takes.
     pub fn id(&self) -> &str {
         &self.id

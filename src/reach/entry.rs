@@ -36,7 +36,7 @@ pub(super) async fn inspect_entry(aws: &Aws, access: &Access, route: &Route) -> 
     in_time(aws, route, clock::now(), found).await
 }
 
-async fn in_time(
+pub(super) async fn in_time(
     aws: &Aws,
     route: &Route,
     began: Instant,

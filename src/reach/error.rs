@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::aws::{ApiError, Aws, Meaning, Place};
+use crate::bastion::StartError;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
@@ -35,6 +36,15 @@ pub enum ReachError {
     /// EC2 reports the target as stopped or stopping.
     #[error("`{}` is stopped ({} in {})", .0.destination, .0.target.id(), .0.region)]
     Stopped(Box<StoppedTarget>),
+    /// The task of the host does not run.
+    #[error("`{host}` does not run: it has no task")]
+    NoTask {
+        /// The host.
+        host: String,
+    },
+    /// The machine could not be started, or a group not be lent.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// `ssh -G` failed: correct the ssh_config.
     #[error(transparent)]
     HopSettings(#[from] OpenSshError),
@@ -127,6 +137,8 @@ impl ReachError {
             Self::Aws(error) => error.meaning() == Meaning::Settings,
             Self::LookupTimedOut { .. }
             | Self::Stopped(_)
+            | Self::NoTask { .. }
+            | Self::Start(_)
             | Self::HopSettings(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
@@ -153,7 +165,7 @@ impl ReachError {
     /// Returns true if a later attempt may succeed: the target is restarting, or the service or the network fails.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Stopped(_) => true,
+            Self::Stopped(_) | Self::NoTask { .. } => true,
             Self::Lookup { error: LookupError::Resolve { error, .. }, .. } => {
                 matches!(error, ResolveError::NotFound { .. })
             }
@@ -164,6 +176,7 @@ impl ReachError {
                 matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
             }
             Self::Lookup { .. }
+            | Self::Start(_)
             | Self::Aws(_)
             | Self::LookupTimedOut { .. }
             | Self::HopSettings(_)

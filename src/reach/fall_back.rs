@@ -11,7 +11,6 @@ use crate::clock;
 use crate::names::Target;
 use crate::session::SessionError;
 
-use super::entry::find_entry;
 use super::{Reach, ReachError};
 
 /// One attempt to open a session.
@@ -25,16 +24,29 @@ pub(super) struct Attempt {
 }
 
 impl Reach {
-    /// Finds the entry, and opens by the first way of the route that works.
+    /// Finds the entry, and opens by the first way of the route that works. If the entry is down and may be started, it is
+    /// started first.
     pub(super) async fn with_fall_back<T>(
         &self,
         open: impl AsyncFn(Attempt) -> Result<T, ReachError>,
+    ) -> Result<T, ReachError> {
+        loop {
+            match self.open_once(&open).await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => self.readiness.recover(error).await?,
+            }
+        }
+    }
+
+    async fn open_once<T>(
+        &self,
+        open: &impl AsyncFn(Attempt) -> Result<T, ReachError>,
     ) -> Result<T, ReachError> {
         let began = clock::now();
         // Reading the system's certificates takes as long as a round trip: it is done beside the first call to AWS.
         let roots = self.aws.roots();
         tokio::task::spawn_blocking(move || roots.preload());
-        let target = find_entry(&self.aws, &self.route, began).await?;
+        let target = self.readiness.target(began).await?;
         let attempt = |machine| Attempt { machine, target: target.clone(), began };
         let [first, others @ ..] = self.route.session_ends() else { unreachable!("a route has a session") };
         let mut result = open(attempt(*first)).await;

@@ -13,6 +13,7 @@ mod hop_connection;
 mod hop_pool;
 mod hop_settings;
 mod inspect;
+mod readiness;
 mod session_task;
 mod settings;
 
@@ -25,6 +26,7 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
+use crate::bastion::OnLife;
 use crate::config::Environment;
 use crate::escape::escape;
 use crate::jump::{self, Askpass, Hop, HopSettings, JumpError};
@@ -39,6 +41,7 @@ pub use self::hold_off::HoldOff;
 pub use self::hop_connection::HopConnection;
 pub use self::hop_pool::HopPool;
 pub use self::inspect::{Listing, inspect, list};
+pub use self::readiness::Readiness;
 pub use self::session_task::session_request;
 pub use self::settings::{open_aws, session_settings};
 
@@ -61,6 +64,7 @@ pub struct Reach {
     environment: Environment,
     prompter: Askpass,
     on_notice: OnNotice,
+    readiness: Rc<Readiness>,
     /// Counts the sessions, which take a moment to end.
     tasks: TaskTracker,
     /// How to log in to each hop; asked for when the first hop is logged in to.
@@ -74,10 +78,12 @@ impl Reach {
         route: Route,
         environment: Environment,
         on_notice: OnNotice,
+        on_life: OnLife,
         tasks: TaskTracker,
     ) -> Self {
+        let readiness = Readiness::new(aws.clone(), &route, on_life);
         let prompter = Askpass::new(askpass(&environment), escape);
-        Self { aws, route, environment, prompter, on_notice, tasks, logins: OnceCell::new() }
+        Self { aws, route, environment, prompter, on_notice, readiness, tasks, logins: OnceCell::new() }
     }
 
     /// Returns the route.
@@ -146,7 +152,14 @@ impl Reach {
             on_notice: self.on_notice.clone(),
             is_for_hop: first < self.route.hops.len(),
         };
-        SessionTask::open(session, &self.tasks, end).await
+        let opened = SessionTask::open(session, &self.tasks, end).await?;
+        self.readiness.opened().await?;
+        Ok(opened)
+    }
+
+    /// Returns whether a session without streams has to end, so that the machine is stopped.
+    pub fn is_guarded(&self) -> bool {
+        self.readiness.is_guarded()
     }
 
     async fn session_end(&self, first: usize, target: &Target) -> Result<SessionEnd, ReachError> {

@@ -26,6 +26,7 @@ fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
         ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
+        sfn_endpoint: config.sfn_endpoint().map(str::to_owned),
         sts_endpoint: config.sts_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
         any_endpoint: config.endpoints.any.clone(),

@@ -64,14 +64,6 @@ pub enum RouteError {
         /// The hop before it.
         hop: String,
     },
-    /// A host of the route uses a key that this version does not implement.
-    #[error("`{}` of host `{host}` is not implemented in this version", key)]
-    Unsupported {
-        /// The host.
-        host: String,
-        /// The key.
-        key: &'static str,
-    },
 }
 
 fn shown(cycle: &[String]) -> String {
@@ -82,7 +74,7 @@ impl Route {
     /// Finds the route to `word`; `port` overrides the host's.
     ///
     /// # Errors
-    /// [`RouteError`], except [`RouteError::Unsupported`].
+    /// [`RouteError`]
     pub fn new(word: &str, port: Option<u16>, config: &Config) -> Result<Self, RouteError> {
         let goal = Machine::new(word, port, config)?;
         let machines = hops(&goal, config)?;
@@ -92,21 +84,6 @@ impl Route {
         let config = settings(config, first, &goal, entry.region());
         let hops = machines.into_iter().zip(dialers).map(|(machine, next)| Hop { machine, next }).collect();
         Ok(Self { config, entry, hops, goal })
-    }
-
-    /// Refuses a route with a host that uses a key that this version does not implement.
-    ///
-    /// # Errors
-    /// [`RouteError::Unsupported`]
-    pub fn refuse_unsupported(&self) -> Result<(), RouteError> {
-        for machine in self.machines() {
-            if let Some((host, key)) =
-                machine.named_host.as_ref().and_then(|(name, host)| Some((name, host.lacking()?)))
-            {
-                return Err(RouteError::Unsupported { host: host.clone(), key });
-            }
-        }
-        Ok(())
     }
 
     /// Returns the route with its goal as the last hop, so that the goal's sshd connects to the destinations of a forward.

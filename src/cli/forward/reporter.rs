@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::bastion::LifeEvent;
 use crate::clock;
 use crate::config::Verbosity;
 use crate::forward::plan::PlannedForward;
@@ -17,6 +18,7 @@ use crate::session;
 
 use super::super::args::ForwardArgs;
 use super::super::connect::link_text;
+use super::super::life_notes::{self, LifeNotes};
 use super::super::report::{ExitKind, Report};
 use super::super::stderr::print_note;
 use super::json_lines::JsonLines;
@@ -30,6 +32,7 @@ pub(super) struct Reporter {
     is_quiet: bool,
     lines: RefCell<Option<JsonLines>>,
     live: Option<ProgressBar>,
+    life: LifeNotes,
 }
 
 /// A listener as it is reported.
@@ -66,7 +69,7 @@ impl Reporter {
             bar.with_style(style)
         });
         let lines = RefCell::new(args.json.then(JsonLines::start));
-        Rc::new(Self { is_quiet, lines, live })
+        Rc::new(Self { is_quiet, lines, live, life: LifeNotes::new(verbosity) })
     }
 
     /// Prints a line for people.
@@ -116,6 +119,7 @@ impl Reporter {
                 let report = Report::from(&**error);
                 self.failed(&format!("{}: {}", planned.target(), report.cause()), &report, &remote);
             }
+            ForwardEvent::Life(event) => self.life(event),
             ForwardEvent::Session(note) => self.session(note),
         }
     }
@@ -138,6 +142,22 @@ impl Reporter {
     fn session(&self, note: &session::Notice) {
         if let Some(text) = link_text(note).filter(|_| stderr().is_terminal()) {
             self.say(&text);
+        }
+    }
+
+    /// Shows what happens to a bastion: steps on a terminal only.
+    fn life(&self, event: &LifeEvent) {
+        let Some(live) = &self.live else { return self.life.show(event) };
+        let text = life_notes::text(event).unwrap_or_default();
+        match event {
+            LifeEvent::Waiting { .. } => {
+                live.set_message(text);
+                live.tick();
+            }
+            LifeEvent::Ready { .. } | LifeEvent::Began { .. } | LifeEvent::EndsSoon { .. } => {
+                tracing::info!("{text}");
+                self.say(&text);
+            }
         }
     }
 

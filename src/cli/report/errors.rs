@@ -15,7 +15,7 @@ use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
-use super::{ExitKind, Report};
+use super::{ExitKind, Report, starting};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
 const ELSEWHERE: &str =
@@ -24,7 +24,7 @@ const CERTIFICATE: &str =
     "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
 const NETWORK: &str = "check the network, `HTTPS_PROXY` and the endpoint settings";
 const EXPLICIT_DENY: &str = "an explicit deny overrides every permission: adding one does not help; ask who wrote the policy that denies it";
-const INSTANCE_PROFILE: &str =
+pub(super) const INSTANCE_PROFILE: &str =
     "check that its role has `AmazonSSMManagedInstanceCore` and its subnet a route to Systems Manager";
 
 impl From<&ReachError> for Report {
@@ -36,6 +36,9 @@ impl From<&ReachError> for Report {
                 .hint(NETWORK)
                 .hint("use an id (`i-…`): it is not looked up"),
             ReachError::Stopped(stopped) => of_stopped(stopped),
+            ReachError::NoTask { host } => Self::new(ExitKind::NotConnected, error.to_string())
+                .hint(format!("run `fumidai bastion start {}`, or leave out `--no-start`", shell_word(host))),
+            ReachError::Start(error) => starting::of_start(error),
             ReachError::HopSettings(error) => of_ssh_config(error),
             ReachError::Session { error, to } => of_session(error, to),
             ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
@@ -216,7 +219,7 @@ fn of_jump(error: &JumpError) -> Report {
     }
 }
 
-fn of_api(error: &ApiError) -> Report {
+pub(super) fn of_api(error: &ApiError) -> Report {
     let whole = error.to_string();
     match error.meaning() {
         Meaning::Settings if matches!(error, ApiError::NoRegion) => {
@@ -399,7 +402,7 @@ fn is_wrong_clock(error: &ApiError) -> bool {
 }
 
 /// Quotes a word for a command that the user copies.
-fn shell_word(word: &str) -> String {
+pub(super) fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:@+=".contains(c);
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
@@ -441,9 +444,7 @@ impl From<RouteError> for Report {
             RouteError::Target(error) => error.into(),
             RouteError::Cycle { by_flag: true, .. } => Self::new(ExitKind::Usage, cause)
                 .hint("name other hops: no machine can be reached through itself"),
-            RouteError::Cycle { by_flag: false, .. } | RouteError::Unsupported { .. } => {
-                Self::new(ExitKind::Configuration, cause)
-            }
+            RouteError::Cycle { by_flag: false, .. } => Self::new(ExitKind::Configuration, cause),
             RouteError::NotTheFirstHop { .. } => {
                 Self::new(ExitKind::Configuration, cause).hint("write `route = \"ssh\"`, or remove `route`")
             }

@@ -35,6 +35,8 @@ pub enum ExitKind {
     SshAuth,
     /// Session encryption (KMS).
     Encryption,
+    /// A machine could not be started.
+    NotStarted,
     /// Ended by the signal of that number.
     Signal(u8),
 }
@@ -44,7 +46,7 @@ impl ExitKind {
     pub const READER_GONE: Self = Self::Signal(13);
 
     /// Every kind but [`Self::Signal`], in the order of the codes. Manual and docs are made from it or tested against it.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Done,
         Self::Failure,
         Self::Usage,
@@ -60,6 +62,7 @@ impl ExitKind {
         Self::EndedByFarSide,
         Self::SshAuth,
         Self::Encryption,
+        Self::NotStarted,
     ];
 
     /// Returns the code that the process exits with.
@@ -89,6 +92,7 @@ impl ExitKind {
             Self::EndedByFarSide => (18, "ended by the far side before its time"),
             Self::SshAuth => (19, "ssh authentication or host key (built-in hops)"),
             Self::Encryption => (20, "session encryption (KMS) failed"),
+            Self::NotStarted => (21, "could not be started (the message names how far it got)"),
             Self::Signal(number) => (128_u8.saturating_add(number), "ended by a signal"),
         }
     }
@@ -123,6 +127,7 @@ mod tests {
             (EndedByFarSide, 18),
             (SshAuth, 19),
             (Encryption, 20),
+            (NotStarted, 21),
             (Signal(1), 129),
             (Signal(15), 143),
         ] {

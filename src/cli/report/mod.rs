@@ -6,6 +6,7 @@
 
 mod errors;
 mod exit_kind;
+mod starting;
 
 use std::io::Write;
 use std::process::ExitCode;

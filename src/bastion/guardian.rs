@@ -1,0 +1,140 @@
+//! The guardian: lists its running lives, and asks for new ones.
+
+use std::collections::HashMap;
+
+use crate::aws::{Access, Execution, ExecutionStatus, NewExecution};
+
+use super::error::StartError;
+use super::life::{Key, Life, LifeInput};
+use super::wish::Wish;
+
+/// The state machine, and who asks.
+pub struct Guardian<'a> {
+    access: &'a Access,
+    name: String,
+    machine: String,
+    caller: String,
+}
+
+impl<'a> Guardian<'a> {
+    /// Finds the state machine that a wish names, in the caller's account.
+    ///
+    /// # Errors
+    /// There is none, or the account is unknown.
+    pub async fn of(access: &'a Access, wish: &Wish) -> Result<Self, StartError> {
+        let what = if wish.loans.is_empty() { "stopping a bastion" } else { "`security_group`" };
+        let name = wish.guardian.as_deref().ok_or(StartError::WithoutGuardian { what })?;
+        Self::named(access, name).await
+    }
+
+    /// Finds a state machine by name or ARN.
+    ///
+    /// # Errors
+    /// The account is unknown.
+    pub async fn named(access: &'a Access, name: &str) -> Result<Self, StartError> {
+        let caller = access.caller().await?;
+        let machine = access.state_machine_arn(name, &caller);
+        Ok(Self { access, name: name.to_owned(), machine, caller: caller.arn })
+    }
+
+    /// Returns the ARN of the state machine.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// Lists the running executions about `key`, the youngest first, without their inputs.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn running(&self, key: &Key) -> Result<Vec<Execution>, StartError> {
+        let all = self.all().await?;
+        Ok(all.into_iter().filter(|execution| key.is_of(&execution.name)).collect())
+    }
+
+    /// Lists all running executions, the youngest first, without their inputs.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn all(&self) -> Result<Vec<Execution>, StartError> {
+        let listed = self.access.running_executions(&self.machine).await;
+        listed.map_err(|error| self.error(error))
+    }
+
+    /// Lists the running lives about `key`, the youngest first.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn lives(&self, key: &Key) -> Result<Vec<Life>, StartError> {
+        let mut lives = Vec::new();
+        for execution in self.running(key).await? {
+            lives.push(Life::of(self.access.describe_execution(&execution.arn).await?));
+        }
+        Ok(lives)
+    }
+
+    /// Lists every running life of the state machine by its ARN.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn all_lives(&self) -> Result<HashMap<String, Life>, StartError> {
+        let mut lives = HashMap::new();
+        for execution in self.all().await? {
+            let life = Life::of(self.access.describe_execution(&execution.arn).await?);
+            lives.insert(life.arn.clone(), life);
+        }
+        Ok(lives)
+    }
+
+    /// Starts a life, and returns the execution's name.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn begin(&self, key: &Key, input: LifeInput) -> Result<String, StartError> {
+        let arn = self.begin_arn(key, input).await?;
+        Ok(arn.rsplit(':').next().unwrap_or_default().to_owned())
+    }
+
+    /// Starts a life, and returns the execution's ARN.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn begin_arn(&self, key: &Key, input: LifeInput) -> Result<String, StartError> {
+        let mut random = [0; 6];
+        getrandom::fill(&mut random).expect("the system has a random source");
+        let name = key.name(random, input.extends);
+        let input = LifeInput { by: Some(self.caller.clone()), ..input };
+        let input = serde_json::to_string(&input).expect("all keys are texts");
+        tracing::info!(name, "a life of the guardian is started");
+        let new = NewExecution { machine: self.machine.clone(), name, input };
+        self.access.start_execution(&new).await.map_err(|error| self.error(error))
+    }
+
+    /// Returns whether a life still runs.
+    ///
+    /// # Errors
+    /// It failed, or the service cannot be asked.
+    pub async fn is_running(&self, arn: &str, host: &str) -> Result<bool, StartError> {
+        let execution = match self.access.describe_execution(arn).await {
+            // The service may not know yet what it has just started.
+            Err(error) if error.has_code("ExecutionDoesNotExist") => return Ok(true),
+            described => described?,
+        };
+        match execution.status {
+            ExecutionStatus::Running => Ok(true),
+            ExecutionStatus::Succeeded => Ok(false),
+            ExecutionStatus::Failed => Err(StartError::LifeFailed {
+                host: host.to_owned(),
+                error: execution.error.unwrap_or_else(|| "stopped".to_owned()),
+                cause: execution.cause.unwrap_or_else(|| "no cause was given".to_owned()),
+            }),
+        }
+    }
+
+    fn error(&self, error: crate::aws::ApiError) -> StartError {
+        if error.has_code("StateMachineDoesNotExist") || error.has_code("StateMachineDeleting") {
+            let region = self.access.region().to_owned();
+            return StartError::NoGuardian { machine: self.name.clone(), region };
+        }
+        error.into()
+    }
+}

@@ -1,0 +1,214 @@
+//! The life of a bastion: it is started when it is needed, and stopped when nobody is on it.
+//!
+//! A state machine in AWS, the *guardian* (`contrib/guardian`), starts the instance or task, lends a security group, watches
+//! who is on it, and undoes both at the end. One execution of it is one *life*. This layer asks for lives and waits until a
+//! machine can be connected to; it keeps no state, so that a laptop that dies leaves nothing to clean up.
+//!
+//! `wish` is what configuration and flags ask for, `life` the form of an execution, `decide` what to do next: all three are
+//! pure. `guardian` calls Step Functions; `start` and `loan` ask AWS, decide, and act until the goal is reached.
+
+mod decide;
+mod error;
+mod guardian;
+mod life;
+mod limit;
+mod loan;
+mod start;
+mod status;
+mod task;
+mod wish;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::sleep_until;
+
+use crate::aws::{Access, Aws};
+use crate::clock;
+use crate::names::Target;
+use crate::route::Route;
+
+pub use self::decide::{InstanceState, Step};
+pub use self::error::{LoanError, StartError};
+pub use self::guardian::Guardian;
+pub use self::life::{Key, Life, LifeInput};
+pub use self::loan::{Loaned, guarded};
+pub use self::status::{BastionStatus, Lending, Person, inspect};
+pub use self::task::started_by;
+pub use self::wish::{Loan, Place, Wish};
+
+/// Pause between two looks at a machine that is being started.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What happens to a bastion, for notes and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifeEvent {
+    /// A machine is waited for: the step, and since when it is waited.
+    Waiting {
+        /// The machine, as the user names it.
+        host: String,
+        /// The step.
+        step: Step,
+        /// The time since the first look.
+        since: Duration,
+    },
+    /// The machine can be connected to now.
+    Ready {
+        /// The machine, as the user names it.
+        host: String,
+        /// The time since the first look.
+        after: Duration,
+    },
+    /// A life that watches it was started.
+    Began {
+        /// The machine, as the user names it.
+        host: String,
+        /// The execution's name.
+        life: String,
+    },
+    /// The limit of the life is near: then it is stopped.
+    EndsSoon {
+        /// The machine, as the user names it.
+        host: String,
+        /// The time that is left.
+        left: Duration,
+    },
+}
+
+/// Called with each event.
+pub type OnLife = Rc<dyn Fn(&LifeEvent)>;
+
+/// The bastion of one route: what is asked for, and how it is reached.
+pub struct Bastion {
+    aws: Rc<Aws>,
+    wish: Wish,
+    on_life: OnLife,
+}
+
+impl Bastion {
+    /// Takes what a route asks for beside its session.
+    pub fn new(aws: Rc<Aws>, route: &Route, on_life: OnLife) -> Self {
+        Self { aws, wish: Wish::of(route), on_life }
+    }
+
+    /// Returns what is asked for.
+    pub fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    /// Does what has to be done before a session is opened to a target: guards it, lends groups.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn prepare(&self, target: &Target) -> Result<Prepared, StartError> {
+        let Wish { always, loans, .. } = &self.wish;
+        if !always && loans.is_empty() {
+            return Ok(Prepared::default());
+        }
+        let access = self.aws.access().await?;
+        if access.is_connected(target.id()).await.is_ok_and(|connected| !connected) {
+            return Ok(Prepared { is_down: true, loaned: Vec::new() });
+        }
+        let guardian = Guardian::of(&access, &self.wish).await?;
+        if *always {
+            self.guard(&guardian, target).await?;
+        }
+        let mut loaned = Vec::new();
+        for loan in loans {
+            loaned.push(loan::ensure(&access, &guardian, &self.wish, loan, target, &self.on_life).await?);
+        }
+        Ok(Prepared { is_down: false, loaned })
+    }
+
+    /// Makes sure that the groups are still there once the session is open: a life that ended in that moment did not see it.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn confirm(&self, target: &Target, prepared: Prepared) -> Result<(), StartError> {
+        let joined: Vec<Loaned> = prepared.loaned.into_iter().filter(|loaned| loaned.is_joined).collect();
+        if joined.is_empty() {
+            return Ok(());
+        }
+        let access = self.aws.access().await?;
+        let guardian = Guardian::of(&access, &self.wish).await?;
+        for loaned in joined {
+            loan::keep(&access, &guardian, &self.wish, &loaned, target, &self.on_life).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a life of a machine that runs already, unless one watches it.
+    async fn guard(&self, guardian: &Guardian<'_>, target: &Target) -> Result<(), StartError> {
+        let key = Key::of_instance(target.id());
+        if guardian.running(&key).await?.is_empty() {
+            let input = LifeInput::of_instance(&self.wish, target.id());
+            let life = guardian.begin(&key, input).await?;
+            (self.on_life)(&LifeEvent::Began { host: self.wish.host.clone(), life });
+        }
+        Ok(())
+    }
+
+    /// Starts the machine and waits until `deadline` for its agent.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bring_up(&self, target: Option<&Target>, began: Instant) -> Result<Target, StartError> {
+        let access = self.aws.access().await?;
+        match (&self.wish.task, target) {
+            (Some(task), _) => start::task(&access, &self.wish, task, began, &self.on_life).await,
+            (None, Some(target)) => {
+                start::instance(&access, &self.wish, target.id(), began, &self.on_life).await?;
+                Ok(target.clone())
+            }
+            (None, None) => Err(StartError::NoTarget),
+        }
+    }
+
+    /// Finds the running task of a host that is one.
+    ///
+    /// # Errors
+    /// ECS cannot be asked.
+    pub async fn find_task(&self, access: &Access) -> Result<Option<Target>, StartError> {
+        let Some(task) = &self.wish.task else { return Ok(None) };
+        Ok(task::find(access, task, &self.wish.host).await?.target)
+    }
+
+    /// Waits for the moment when a user has to know that the machine will be stopped. Returns if no life watches it.
+    pub async fn warn_before_the_end(&self, target: Target) {
+        let told = limit::warning(&self.aws, &self.wish, &target).await;
+        match told {
+            Ok(Some(left)) => {
+                (self.on_life)(&LifeEvent::EndsSoon { host: self.wish.host.clone(), left });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "the end of the bastion's life is unknown"),
+        }
+    }
+}
+
+/// What was done before a session is opened.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The target is not connected, so nothing was done.
+    pub is_down: bool,
+    loaned: Vec<Loaned>,
+}
+
+/// Waits for the next look; calls `each` every second until then.
+async fn pause(mut each: impl FnMut()) {
+    let end = clock::now() + POLL;
+    let mut next = clock::now() + Duration::from_secs(1);
+    while next < end {
+        sleep_until(next.into()).await;
+        each();
+        next += Duration::from_secs(1);
+    }
+    sleep_until(end.into()).await;
+    each();
+}
+
+/// Returns the time since a Unix time; one in the future is now.
+fn age(seconds: i64) -> Duration {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or_default());
+    clock::wall().duration_since(then).unwrap_or_default()
+}
