@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::config::{Config, Environment, Verbosity};
 use crate::reach::{ByteStream, Reach, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupt, Interrupts, Notice, OnNotice, Policy, RelayEnd, Stdio};
+use crate::session::{self, Interrupt, Interrupts, OnNotice, Policy, RelayEnd, Stdio};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
+use super::report::{ExitKind, LocalError, Report, notes};
 use super::runtime::{self, Context, exit_of};
 use super::stderr::print_note;
 
@@ -36,7 +36,7 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     }
     let linger = route.config.session.linger;
     let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
-    let notes = notes(verbosity, route.goal.port);
+    let notes = print_notes(verbosity, route.goal.port);
     let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
     let (stream, path) = reach.connect().await?.into_parts();
     let relayed = relay_stdio(stream, path.linger(linger), path.delivered()).await;
@@ -55,8 +55,7 @@ async fn relay_stdio(
     linger: Option<Duration>,
     delivered: impl Future<Output = ()>,
 ) -> Result<Option<Interrupt>, Report> {
-    let failed = |what: &str, error| Report::new(ExitKind::Failure, format!("{what}: {error}"));
-    let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
+    let stdio = Stdio::open().map_err(LocalError::Stdio)?;
     let policy = Policy {
         linger,
         delivered: Box::pin(delivered),
@@ -66,9 +65,9 @@ async fn relay_stdio(
     };
     match session::relay(stdio, stream, policy).await {
         RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
-        RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
+        RelayEnd::LocalRead(error) => Err(LocalError::Stdin(error).into()),
         RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
-        RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),
+        RelayEnd::LocalWrite(error) => Err(LocalError::Stdout(error).into()),
     }
 }
 
@@ -77,35 +76,11 @@ fn is_reader_gone(error: &io::Error) -> bool {
 }
 
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
+fn print_notes(verbosity: Verbosity, port: u16) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
         if is_visible {
-            print_note(&note_text(note, port));
+            print_note(&notes::of_connect(note, port));
         }
     })
-}
-
-fn note_text(note: &Notice, port: u16) -> String {
-    match note {
-        Notice::FirstInputUnanswered => {
-            format!("no answer from port {port} yet: it may not be listening")
-        }
-        Notice::CustomerMessage(_) | Notice::Retrying(_) | Notice::Interrupted(_) | Notice::Resumed(_) => {
-            link_text(note).unwrap_or_default()
-        }
-    }
-}
-
-/// Returns the note about the link of a session, in the words of `connect` and `forward`.
-pub(super) fn link_text(note: &Notice) -> Option<String> {
-    match note {
-        Notice::CustomerMessage(text) => Some(text.clone()),
-        Notice::FirstInputUnanswered => None,
-        Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
-        Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
-        Notice::Resumed(after) => {
-            Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
-        }
-    }
 }

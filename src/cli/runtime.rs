@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::session::{Interrupt, Interrupts};
 
-use super::report::{ExitKind, Report};
+use super::report::{ExitKind, LocalError, Report};
 
 /// Sessions end side by side within two seconds, a session that is just being started a little later.
 const LEAVE: Duration = Duration::from_millis(2500);
@@ -36,8 +36,8 @@ pub(super) fn run(
     interrupts: fn() -> io::Result<Interrupts>,
     command: impl AsyncFnOnce(&Context) -> Result<ExitCode, Report>,
 ) -> Result<ExitCode, Report> {
-    let failed = |error: io::Error| Report::new(ExitKind::Failure, format!("cannot start: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LocalError::Runtime)?;
     let result = LocalSet::new().block_on(&runtime, supervise(interrupts, command));
     // A thread may be blocked in a read of the terminal.
     runtime.shutdown_background();
@@ -48,8 +48,7 @@ async fn supervise(
     interrupts: fn() -> io::Result<Interrupts>,
     command: impl AsyncFnOnce(&Context) -> Result<ExitCode, Report>,
 ) -> Result<ExitCode, Report> {
-    let failed = |error| Report::new(ExitKind::Failure, format!("cannot install signal handlers: {error}"));
-    let mut interrupts = interrupts().map_err(failed)?;
+    let mut interrupts = interrupts().map_err(LocalError::Signals)?;
     let context = Context::default();
     let result = tokio::select! {
         result = command(&context) => result,

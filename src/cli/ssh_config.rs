@@ -1,4 +1,4 @@
-//! The command `ssh-config`: prints the ssh_config that leads ssh through fumidai, or installs it.
+//! The command `ssh-config`: prints the ssh_config with which ssh uses fumidai, or installs it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use crate::config::ssh_config::{Program, ssh_config};
 use crate::config::{Config, Environment, Verbosity};
 
-use super::report::{ExitKind, Report};
-use super::ssh_files::{Change, InstallError, SshFiles};
+use super::report::{ExitKind, LocalError, Report};
+use super::ssh_files::{Change, SshFiles};
 use super::{stderr, stdout};
 
 /// What is to be done with the text.
@@ -37,18 +37,18 @@ pub(super) fn run(action: Action, mut config: Config, environment: &Environment)
 fn install(config: &Config, environment: &Environment) -> Result<ExitCode, Report> {
     let text = ssh_config(config, &program(environment)?);
     let files = ssh_files(environment)?;
-    let changes = files.install(&text).map_err(of_install)?;
-    tell(&changes, "everything is in place already", config.log.verbosity);
+    let changes = files.install(&text)?;
+    print_changes(&changes, "already installed", config.log.verbosity);
     Ok(ExitKind::Done.into())
 }
 
 fn uninstall(verbosity: Verbosity, environment: &Environment) -> Result<ExitCode, Report> {
-    let changes = ssh_files(environment)?.uninstall().map_err(of_install)?;
-    tell(&changes, "there is nothing to take away", verbosity);
+    let changes = ssh_files(environment)?.uninstall()?;
+    print_changes(&changes, "nothing to uninstall", verbosity);
     Ok(ExitKind::Done.into())
 }
 
-fn tell(changes: &[Change], nothing: &str, verbosity: Verbosity) {
+fn print_changes(changes: &[Change], nothing: &str, verbosity: Verbosity) {
     for change in changes {
         tracing::info!("{change}");
     }
@@ -63,31 +63,17 @@ fn tell(changes: &[Change], nothing: &str, verbosity: Verbosity) {
 
 fn ssh_files(environment: &Environment) -> Result<SshFiles, Report> {
     let home = environment.folders.home.as_ref();
-    let home =
-        home.ok_or_else(|| Report::new(ExitKind::Failure, "there is no home folder to install into"))?;
-    Ok(SshFiles::of_home(home))
+    Ok(SshFiles::of_home(home.ok_or(LocalError::NoHome)?))
 }
 
-fn of_install(error: InstallError) -> Report {
-    let report = Report::new(ExitKind::Failure, error.to_string());
-    match error {
-        InstallError::NotOurs { .. } => report.hint("move that file away, or remove it, and try again"),
-        InstallError::Path { .. } => report.hint("`fumidai ssh-config` prints the text, to be put anywhere"),
-        InstallError::Io { .. } => report,
-    }
-}
-
-/// Finds how ssh should call this program: by its name where that finds this very file, else by its path.
+/// Returns how ssh runs this program: by name if `PATH` has this very file, else by path.
 fn program(environment: &Environment) -> Result<Program, Report> {
-    let unknown = |error: io::Error| {
-        Report::new(ExitKind::Failure, format!("cannot tell where this program is: {error}"))
-    };
-    let path = std::env::current_exe().map_err(unknown)?;
+    let path = std::env::current_exe().map_err(LocalError::OwnPath)?;
     if !cfg!(windows) && is_found_by_name(&path, environment) {
         return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false });
     }
     let text = path.to_str().filter(|text| !text.contains(char::is_control));
-    let text = text.ok_or_else(|| unknown(io::Error::other("an ssh_config cannot hold its path")))?;
+    let text = text.ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
     Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows) })
 }
 

@@ -14,8 +14,8 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings, Start,
-    Status,
+    EarlyEnd, Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings,
+    Start, Status,
 };
 use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
@@ -301,7 +301,7 @@ impl Pool {
         let error = match result {
             Err(error) => Some(error),
             Ok(_) if broken > 0 && !has_left => {
-                let reason = "it was closed, with connections open".to_owned();
+                let reason = EarlyEnd::OpenConnections;
                 Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
             }
             Ok(_) => None,

@@ -15,7 +15,8 @@ use crate::jump::JumpError;
 use crate::names::Target;
 use crate::route::Document;
 use crate::session::{
-    self, OnNotice, Outcome, Request, Session, SessionError, Settings, Stream, StreamError, StreamOptions,
+    self, EarlyEnd, OnNotice, Outcome, Request, Session, SessionError, Settings, Stream, StreamError,
+    StreamOptions,
 };
 
 use super::{ReachError, SessionEnd};
@@ -87,7 +88,8 @@ impl SessionTask {
     async fn cause_of_no_stream(self, error: StreamError) -> ReachError {
         let to = Box::new(self.end.clone());
         let closed = self.close().await;
-        let error = SessionError::Ended { reason: error.to_string(), suspected_size: None };
+        let error =
+            SessionError::Ended { reason: EarlyEnd::Message(error.to_string()), suspected_size: None };
         closed.err().unwrap_or(ReachError::Session { error, to })
     }
 

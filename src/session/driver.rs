@@ -20,7 +20,7 @@ use super::liveness::Verdict;
 use super::path_cache::PathCache;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{Notice, OnNotice, Outcome, SessionError, Settings, Step, random};
+use super::{LossCause, Notice, OnNotice, Outcome, SessionError, Settings, Step, random};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -206,7 +206,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
             }
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
-                let cause = format!("every connection is lost at a message of {size} bytes");
+                let cause = LossCause::MessageSize(size);
                 return Err(SessionError::Lost { cause, suspected_size: Some(size) });
             }
         }
@@ -257,8 +257,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
         }
         let window = self.settings.resume_window.max(patience);
         if now.instant >= since + window {
-            let seconds = window.as_secs();
-            return Err(SessionError::lost(format!("the agent has acknowledged nothing for {seconds} s")));
+            return Err(SessionError::lost(LossCause::Unacknowledged(window)));
         }
         self.lost(now, LinkError::Lost("the agent acknowledges nothing".to_owned()))
     }
@@ -285,8 +284,8 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
         if self.link.outage(now.instant).is_none_or(|outage| outage < window) {
             return Ok(());
         }
-        let (seconds, last) = (window.as_secs(), self.link.take_last_error().unwrap_or_default());
-        Err(SessionError::lost(format!("not resumed within {seconds} s: {last}")))
+        let last = self.link.take_last_error().unwrap_or_default();
+        Err(SessionError::lost(LossCause::NotResumed { window, last }))
     }
 
     /// Empties the channel: events to us, messages to the websocket.

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::aws::{ApiError, Meaning};
 use crate::transport::{DialError, HostError};
 
-use super::SessionError;
+use super::{LossCause, SessionError};
 
 /// Why an attempt to open a websocket failed, or an open one was lost.
 #[derive(Debug, Error)]
@@ -38,16 +38,13 @@ impl LinkError {
         match self {
             Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
             Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
-                SessionError::Lost { cause: error.to_string(), suspected_size: suspect() }
+                SessionError::Lost { cause: LossCause::Link(error.to_string()), suspected_size: suspect() }
             }
-            Self::Gone => {
-                let cause = "it has ended meanwhile".to_owned();
-                SessionError::Lost { cause, suspected_size: suspect() }
-            }
-            Self::Api(error) => SessionError::lost(error.to_string()),
+            Self::Gone => SessionError::Lost { cause: LossCause::Ended, suspected_size: suspect() },
+            Self::Api(error) => SessionError::lost(LossCause::Link(error.to_string())),
             Self::Host(error) => SessionError::Host(error),
             Self::Dial(error) => SessionError::Dial(error),
-            Self::Lost(cause) => SessionError::lost(cause),
+            Self::Lost(cause) => SessionError::lost(LossCause::Link(cause)),
         }
     }
 }

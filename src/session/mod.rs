@@ -9,6 +9,7 @@ mod attempt;
 mod clock;
 mod driver;
 mod end;
+mod end_reason;
 mod ending;
 mod leave;
 mod link;
@@ -37,6 +38,7 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
+pub use self::end_reason::{EarlyEnd, LossCause};
 pub(crate) use self::open::{Session, open};
 pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
@@ -127,7 +129,7 @@ pub enum SessionError {
     #[error("session lost: {cause}")]
     Lost {
         /// Why it cannot be resumed.
-        cause: String,
+        cause: LossCause,
         /// The message size that may be to blame.
         suspected_size: Option<usize>,
     },
@@ -137,8 +139,8 @@ pub enum SessionError {
     /// The far side ended the session before its time.
     #[error("the session was ended by the far side: {reason}")]
     Ended {
-        /// In its words, untrusted, or in ours.
-        reason: String,
+        /// The reason.
+        reason: EarlyEnd,
         /// The message size that may be to blame.
         suspected_size: Option<usize>,
     },
@@ -172,16 +174,14 @@ impl From<channel::ChannelError> for SessionError {
             channel::ChannelError::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
             channel::ChannelError::Refused(refusal) => Self::Refused(refusal),
             channel::ChannelError::NotAPort => Self::NotAPort,
-            channel::ChannelError::Gap { missing } => {
-                Self::lost(format!("message {missing} of the agent did not arrive for 120 s"))
-            }
+            channel::ChannelError::Gap { missing } => Self::lost(LossCause::Gap { missing }),
         }
     }
 }
 
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
-    fn lost(cause: String) -> Self {
+    fn lost(cause: LossCause) -> Self {
         Self::Lost { cause, suspected_size: None }
     }
 }

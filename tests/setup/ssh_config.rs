@@ -63,7 +63,7 @@ fn installed_it_works_before_the_users_own_lines_and_is_taken_away_whole() {
         assert!(has(&found, line), "{line} in {found}");
     }
     let again = end(&home.fumidai("ssh-config --install"));
-    assert_eq!(again, (Some(0), "fumidai: everything is in place already\n".into()));
+    assert_eq!(again, (Some(0), "fumidai: already installed\n".into()));
     assert_eq!(end(&home.fumidai("ssh-config --uninstall -q")), (Some(0), String::new()));
     assert_eq!(home.read(".ssh/config"), own);
     assert_eq!(fs::read_dir(home.path(".ssh")).unwrap().count(), 1);

@@ -5,19 +5,18 @@ mod ready;
 mod reporter;
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::config::{Config, Environment};
 use crate::forward::plan::{ForwardRequest, PlannedForward, plan};
 use crate::forward::registry::{Registry, RegistryOptions};
-use crate::forward::{BindError, Listener, Sink};
+use crate::forward::{Listener, Sink};
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
+use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
 
 use self::ready::Ready;
@@ -32,7 +31,7 @@ pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environ
     // Before any descriptor of ours can get its number.
     let descriptor = match args.ready_fd.map(ready::take).transpose() {
         Ok(descriptor) => descriptor,
-        Err(report) => return report.print(),
+        Err(error) => return Report::from(error).print(),
     };
     let reporter = Reporter::new(config.log.verbosity, args);
     let run = async |context: &Context| {
@@ -60,7 +59,7 @@ fn request(args: &ForwardArgs) -> ForwardRequest<'_> {
 struct Command<'a> {
     args: &'a ForwardArgs,
     plan: Vec<PlannedForward>,
-    descriptor: Option<File>,
+    descriptor: Option<(i32, File)>,
     reporter: Rc<Reporter>,
 }
 
@@ -96,9 +95,9 @@ impl Command<'_> {
     async fn bind(&self, registry: &Registry) -> Result<Vec<(Listener, Sink)>, Report> {
         let mut listeners = Vec::new();
         for planned in &self.plan {
-            let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
+            let listener = Listener::bind(&planned.bind).await?;
             if listener.is_wide() {
-                let text = format!("warning: {} accepts connections from other machines", listener.name());
+                let text = notes::of_wide_listener(listener.name());
                 tracing::warn!("{text}");
                 self.reporter.say(&text);
             }
@@ -133,16 +132,4 @@ impl Command<'_> {
         }
         ready::announce(ready, context.leave.clone(), &context.tasks).await
     }
-}
-
-fn of_bind(error: &BindError) -> Report {
-    let report = Report::new(ExitKind::Failure, error.to_string());
-    let kind = error.source.kind();
-    if kind == ErrorKind::AddrInUse {
-        return report.hint("use another port, or port 0 for a free one");
-    }
-    if kind == ErrorKind::PermissionDenied {
-        return report.hint("use a port from 1024 on: lower ones need root");
-    }
-    report
 }

@@ -1,8 +1,11 @@
 //! Typed errors as what the user reads: the exit code, the cause, the hints. A hint is an imperative that can be typed.
 
+use std::io::ErrorKind;
+
 use crate::aws::{ApiError, Meaning};
 use crate::channel::Refusal;
 use crate::config::ConfigError;
+use crate::forward::BindError;
 use crate::forward::plan::PlanError;
 use crate::forward::registry::FatalFailure;
 use crate::jump::JumpError;
@@ -15,7 +18,8 @@ use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
-use super::{ExitKind, Report};
+use super::super::ssh_files::InstallError;
+use super::{ExitKind, LocalError, Report};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
 const ELSEWHERE: &str =
@@ -72,7 +76,7 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         SessionError::Lost { suspected_size: None, .. } => Report::new(ExitKind::Lost, whole),
         SessionError::RemotePort(text) => of_remote_port(text, to),
         SessionError::Ended { reason, suspected_size } => {
-            of_end(whole, reason, *suspected_size, to.is_forward)
+            of_end(whole, &reason.to_string(), *suspected_size, to.is_forward)
         }
         SessionError::Refused(Refusal::Encryption { .. }) => Report::new(ExitKind::Encryption, whole),
         SessionError::Refused(Refusal::IgnoresHost(_)) => {
@@ -357,6 +361,52 @@ impl From<PlanError> for Report {
             }
             PlanError::Unknown { nearest: None, .. } => Self::new(ExitKind::Configuration, cause)
                 .hint("for a target, add what to forward: `-L PORT:HOST:HOSTPORT`"),
+        }
+    }
+}
+
+impl From<BindError> for Report {
+    fn from(error: BindError) -> Self {
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        let kind = error.source.kind();
+        if kind == ErrorKind::AddrInUse {
+            return report.hint("use another port, or port 0 for a free one");
+        }
+        if kind == ErrorKind::PermissionDenied {
+            return report.hint("use a port from 1024 on: lower ones need root");
+        }
+        report
+    }
+}
+
+impl From<InstallError> for Report {
+    fn from(error: InstallError) -> Self {
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        match error {
+            InstallError::NotOurs { .. } => report.hint("move that file away, or remove it, and try again"),
+            InstallError::Path { .. } => {
+                report.hint("run `fumidai ssh-config`, and put what it prints into a file that ssh reads")
+            }
+            InstallError::Io { .. } => report,
+        }
+    }
+}
+
+impl From<LocalError> for Report {
+    fn from(error: LocalError) -> Self {
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        match error {
+            LocalError::ReadyFd { .. } => {
+                report.hint("the descriptor must be open for writing in this process")
+            }
+            LocalError::Runtime(_)
+            | LocalError::Signals(_)
+            | LocalError::Stdio(_)
+            | LocalError::Stdin(_)
+            | LocalError::Stdout(_)
+            | LocalError::Exec { .. }
+            | LocalError::NoHome
+            | LocalError::OwnPath(_) => report,
         }
     }
 }

@@ -4,8 +4,12 @@
 //! that starts with `fumidai: `, then at most two hints. The cause also goes to the log, since ssh may have redirected
 //! standard error to `/dev/null`. The other layers return typed errors; [`errors`] turns each into a [`Report`].
 
+#[cfg(test)]
+mod documented;
 mod errors;
 mod exit_kind;
+mod local_error;
+pub(super) mod notes;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,6 +17,7 @@ use std::process::ExitCode;
 use crate::escape::{cut, escape};
 
 pub use self::exit_kind::ExitKind;
+pub use self::local_error::LocalError;
 
 use super::stderr::Stderr;
 
@@ -48,6 +53,12 @@ impl Report {
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Self {
         self.hints.push(text.into());
+        self
+    }
+
+    /// Rewrites the cause, such as to add the destination.
+    fn map_cause(mut self, rewrite: impl FnOnce(&str) -> String) -> Self {
+        self.cause = rewrite(&self.cause);
         self
     }
 

@@ -6,7 +6,7 @@ use tokio::time::{advance, sleep};
 
 use crate::channel::wire::SAFE_PAYLOAD;
 use crate::clock;
-use crate::session::{Notice, Outcome, SessionError};
+use crate::session::{LossCause, Notice, Outcome, SessionError};
 
 use super::agent::Fault;
 use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
@@ -39,9 +39,9 @@ async fn cut_for_a_time(bench: &mut Bench, script: impl FnOnce(&mut Scripts)) ->
     took
 }
 
-fn lost(result: &Result<Outcome, SessionError>) -> &str {
+fn lost(result: &Result<Outcome, SessionError>) -> String {
     match result {
-        Err(SessionError::Lost { cause, .. }) => cause,
+        Err(SessionError::Lost { cause, .. }) => cause.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -252,7 +252,7 @@ fn a_path_that_breaks_at_each_large_message_is_given_up() {
         let began = clock::now();
         match bench.end().await {
             Err(SessionError::Lost { cause, suspected_size: Some(size) }) => {
-                assert!(cause.contains("is lost at a message"), "{cause}");
+                assert_eq!(cause, LossCause::MessageSize(size));
                 assert!(size > SAFE_PAYLOAD, "{size}");
             }
             other => panic!("{other:?}"),
