@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::{Config, Environment, Verbosity};
 use crate::reach::{ByteStream, Reach, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupt, Interrupts, OnNotice, Policy, RelayEnd, Stdio};
+use crate::session::{self, Interrupt, Interrupts, OnNotice, RelayEnd, RelayPolicy, Stdio};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
@@ -56,7 +56,7 @@ async fn relay_stdio(
     delivered: impl Future<Output = ()>,
 ) -> Result<Option<Interrupt>, Report> {
     let stdio = Stdio::open().map_err(LocalError::Stdio)?;
-    let policy = Policy {
+    let policy = RelayPolicy {
         linger,
         delivered: Box::pin(delivered),
         farewell: Duration::ZERO,

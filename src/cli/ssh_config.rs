@@ -13,7 +13,7 @@ use super::{stderr, stdout};
 
 /// What is to be done with the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum SshConfigAction {
     /// Print it.
     Print,
     /// Write it beside the user's ssh_config, and have that include it.
@@ -23,13 +23,15 @@ pub(super) enum Action {
 }
 
 /// Runs the command.
-pub(super) fn run(action: Action, mut config: Config, environment: &Environment) -> ExitCode {
+pub(super) fn run(action: SshConfigAction, mut config: Config, environment: &Environment) -> ExitCode {
     // ssh is started elsewhere.
     config.file_by_flag = config.file_by_flag.map(|file| std::path::absolute(&file).unwrap_or(file));
     let result = match action {
-        Action::Print => program(environment).map(|program| stdout::print(&ssh_config(&config, &program))),
-        Action::Install => install(&config, environment),
-        Action::Uninstall => uninstall(config.log.verbosity, environment),
+        SshConfigAction::Print => {
+            program(environment).map(|program| stdout::print(&ssh_config(&config, &program)))
+        }
+        SshConfigAction::Install => install(&config, environment),
+        SshConfigAction::Uninstall => uninstall(config.log.verbosity, environment),
     };
     result.unwrap_or_else(|report| report.print())
 }

@@ -7,21 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::session::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
+use crate::session::{FAREWELL, LocalStream, RelayEnd, RelayPolicy, Way, close, relay};
 
 use super::Traffic;
 
 /// The connection. Nothing is read of it before there is a stream to the destination.
-pub(super) struct Connection<S> {
+pub(super) struct ClientConnection<S> {
     socket: S,
     /// The client's address.
     pub(super) from: String,
-    answer: Option<Answer>,
+    answer: Option<ProxyAnswer>,
 }
 
 /// What a client that asked a proxy is answered, since a reset would explain nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct ProxyAnswer {
     /// It is connected.
     pub accepted: Bytes,
     /// The destination refused.
@@ -39,9 +39,9 @@ pub enum Unopened {
     Failed,
 }
 
-impl<S: Local> Connection<S> {
+impl<S: LocalStream> ClientConnection<S> {
     /// Takes a socket whose client has connected from an address.
-    pub(super) fn new(socket: S, from: String, answer: Option<Answer>) -> Self {
+    pub(super) fn new(socket: S, from: String, answer: Option<ProxyAnswer>) -> Self {
         // Until it ends in order, its client sees a reset, even at the end of the process.
         socket.reset_on_drop(true);
         Self { socket, from, answer }
@@ -72,7 +72,7 @@ impl<S: Local> Connection<S> {
             Way::Down => add(&traffic.received, bytes),
         };
         let delivered: Ready<()> = ready(());
-        let policy = Policy {
+        let policy = RelayPolicy {
             linger,
             delivered: Box::pin(delivered),
             farewell: FAREWELL,

@@ -1,12 +1,12 @@
 //! Forwards: local sockets whose connections are carried by sessions to a destination behind an agent.
 //!
 //! [`Pool`] owns the sessions to one destination: opened at the first connection, replaced when they are lost, more than
-//! one where one is not enough. [`Pools`] keeps those of a SOCKS listener apart, and a [`Dialer`] has connections made by
+//! one where one is not enough. [`Pools`] keeps those of a SOCKS listener apart, and a [`HopDialer`] has connections made by
 //! a hop. [`Listener`] accepts connections. Everything runs on one thread, below a `LocalSet`.
 
 mod choice;
 mod connection;
-mod dialer;
+mod hop_dialer;
 mod listener;
 pub mod plan;
 mod pool;
@@ -21,10 +21,10 @@ use std::time::Duration;
 use crate::reach::ReachError;
 
 pub use self::connection::Unopened;
-pub use self::dialer::{Dial, Dialer};
+pub use self::hop_dialer::{DialHop, HopDialer};
 pub use self::listener::{Bind, BindError, Listener};
 pub use self::pool::{Pool, PoolSettings, Prepare};
-pub use self::pools::{Pools, Sink};
+pub use self::pools::{Pools, Upstream};
 pub use self::proxy::Asked;
 
 /// What happens to the connections of a forward.

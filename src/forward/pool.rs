@@ -14,13 +14,13 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    EarlyEnd, Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings,
-    Start, Status,
+    EarlyEnd, Handle, Interrupt, LocalStream, Notice, Outcome, RelayEnd, Released, Request, SessionError,
+    SessionOptions, SessionStatus, Start,
 };
 use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
 use super::choice::{Choice, choose};
-use super::connection::{Connection, Unopened};
+use super::connection::{ClientConnection, Unopened};
 use super::{ForwardEvent, Traffic};
 
 /// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
@@ -46,7 +46,7 @@ pub struct PoolSettings {
     /// What to start.
     pub prepare: Prepare,
     /// How sessions are opened and kept.
-    pub settings: Settings,
+    pub settings: SessionOptions,
     /// Sessions are kept from ending for want of input while a connection is open.
     pub hold: bool,
     /// How many sessions new connections are spread over.
@@ -87,7 +87,7 @@ struct Entry {
     number: u64,
     began: Instant,
     handle: Handle,
-    status: watch::Sender<Status>,
+    status: watch::Sender<SessionStatus>,
     leave: CancellationToken,
 }
 
@@ -111,11 +111,15 @@ impl Pool {
     }
 
     /// Serves a connection that was accepted at that time, in a task.
-    pub(super) fn take<S: Local + 'static>(self: &Rc<Self>, connection: Connection<S>, accepted: Instant) {
+    pub(super) fn take<S: LocalStream + 'static>(
+        self: &Rc<Self>,
+        connection: ClientConnection<S>,
+        accepted: Instant,
+    ) {
         self.connections.spawn_local(self.clone().carry(connection, accepted));
     }
 
-    async fn carry<S: Local>(self: Rc<Self>, connection: Connection<S>, accepted: Instant) {
+    async fn carry<S: LocalStream>(self: Rc<Self>, connection: ClientConnection<S>, accepted: Instant) {
         let from = connection.from.clone();
         match self.open_stream(&connection, accepted).await {
             Ok(stream) => {
@@ -144,9 +148,9 @@ impl Pool {
     }
 
     /// Opens a stream in a session that can carry it.
-    async fn open_stream<S: Local>(
+    async fn open_stream<S: LocalStream>(
         self: &Rc<Self>,
-        connection: &Connection<S>,
+        connection: &ClientConnection<S>,
         accepted: Instant,
     ) -> Result<Stream, StreamError> {
         let (name, confirm) = (connection.from.clone(), connection.is_to_be_answered());
@@ -247,7 +251,7 @@ impl Pool {
     fn choose(&self) -> Choice {
         let entries = self.entries.borrow();
         let open = entries.iter().enumerate().map(|(at, entry)| (at, *entry.status.borrow(), &entry.leave));
-        let open: Vec<(usize, Status)> = open
+        let open: Vec<(usize, SessionStatus)> = open
             .filter(|(_, status, leave)| !status.is_retired && !status.is_ending && !leave.is_cancelled())
             .map(|(at, status, _)| (at, status))
             .collect();
@@ -259,7 +263,7 @@ impl Pool {
         let number = self.next.get();
         self.next.set(number + 1);
         let (began, leave) = (clock::now(), self.leave.child_token());
-        let status = watch::Sender::new(Status::default());
+        let status = watch::Sender::new(SessionStatus::default());
         let (handle, streams) = Streams::new(began, self.stream_options(), status.clone(), leave.clone());
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
         let entry = Entry { number, began, handle: handle.clone(), status, leave };
@@ -274,7 +278,7 @@ impl Pool {
     }
 
     /// Passes changes of a session's status on.
-    async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
+    async fn follow(self: Rc<Self>, mut status: watch::Receiver<SessionStatus>) {
         while status.changed().await.is_ok() {
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
             let idle_since = self.idle_since.get().unwrap_or_else(clock::now);
@@ -290,7 +294,7 @@ impl Pool {
         number: u64,
         streams: Streams,
         leave: CancellationToken,
-        status: watch::Sender<Status>,
+        status: watch::Sender<SessionStatus>,
     ) {
         let (result, streams) = self.run(&leave, streams).await;
         self.entries.borrow_mut().retain(|entry| entry.number != number);
@@ -358,7 +362,7 @@ impl Pool {
         leave: &CancellationToken,
         streams: Streams,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
-        let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
+        let settings = SessionOptions { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
         if let Some(at) = self.hold_off.until() {
             tokio::select! {
@@ -391,7 +395,7 @@ impl Pool {
         }
     }
 
-    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, ReachError> {
+    async fn start(&self, leave: &CancellationToken, settings: &SessionOptions) -> Result<Start, ReachError> {
         let request = tokio::select! {
             prepared = (self.settings.prepare)() => prepared?,
             () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),

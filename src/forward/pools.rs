@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 
-use super::connection::{Connection, Unopened};
+use super::connection::{ClientConnection, Unopened};
 use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
-use super::{Dialer, Pool};
+use super::{HopDialer, Pool};
 
 /// Makes the pool of a destination.
 type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
@@ -42,7 +42,7 @@ impl Pools {
             Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
         };
         let accepted = clock::now();
-        let connection = Connection::new(socket, from, Some(answer));
+        let connection = ClientConnection::new(socket, from, Some(answer));
         match timeout_at((accepted + self.patience).into(), self.pool_of(&asked)).await {
             Ok(pool) => pool.take(connection, accepted),
             Err(_) => {
@@ -82,16 +82,16 @@ impl Pools {
 
 /// What serves the connections of a listener.
 #[derive(Clone)]
-pub enum Sink {
+pub enum Upstream {
     /// The sessions to one destination.
     Pool(Rc<Pool>),
     /// A proxy: the sessions to the destination that each client asks for.
     Pools(Rc<Pools>),
     /// A hop, which makes a connection for each.
-    Hop(Dialer),
+    Hop(HopDialer),
 }
 
-impl Sink {
+impl Upstream {
     /// Takes a listener's connections until `leave` is cancelled.
     pub async fn serve(self, listener: &Listener, leave: CancellationToken, tasks: TaskTracker) {
         loop {
@@ -102,11 +102,11 @@ impl Sink {
             let now = clock::now();
             match (&self, accepted) {
                 (Self::Pool(pool), Accepted::Tcp(socket)) => {
-                    pool.take(Connection::new(socket, from, None), now)
+                    pool.take(ClientConnection::new(socket, from, None), now)
                 }
                 #[cfg(unix)]
                 (Self::Pool(pool), Accepted::Unix(socket)) => {
-                    pool.take(Connection::new(socket, from, None), now)
+                    pool.take(ClientConnection::new(socket, from, None), now)
                 }
                 (Self::Pools(pools), Accepted::Tcp(socket)) => {
                     spawn(&tasks, &leave, pools.clone().serve(socket, from));

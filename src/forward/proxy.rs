@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connection::Answer;
+use super::connection::ProxyAnswer;
 
 /// The first byte of a SOCKS5 client.
 const SOCKS5: u8 = 5;
@@ -53,7 +53,7 @@ pub enum ProxyError {
 }
 
 /// Reads what the client asks for; returns its destination and the answers that it understands.
-pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let request = async {
         let mut first = [0];
         let length = socket.peek(&mut first).await?;
@@ -66,7 +66,7 @@ pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, Answe
     timeout(PATIENCE, request).await.unwrap_or(Err(ProxyError::Timeout))
 }
 
-async fn socks(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+async fn socks(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let opened = Socks5ServerProtocol::accept_no_auth(socket).await?;
     let (request, command, address) = opened.read_command().await?;
     if !matches!(command, Socks5Command::TCPConnect) {
@@ -81,16 +81,16 @@ async fn socks(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
     let reply = |code: u8| Bytes::copy_from_slice(&[SOCKS5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
     let refused = reply(ReplyError::ConnectionRefused.as_u8());
     let failed = reply(ReplyError::GeneralFailure.as_u8());
-    Ok((asked, Answer { accepted: reply(ReplyError::Succeeded.as_u8()), refused, failed }))
+    Ok((asked, ProxyAnswer { accepted: reply(ReplyError::Succeeded.as_u8()), refused, failed }))
 }
 
-async fn connect(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+async fn connect(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let head = head(socket).await?;
     let Some(asked) = asked_by(&head) else {
         let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nAllow: CONNECT\r\n\r\n").await;
         return Err(ProxyError::Unknown);
     };
-    let answer = Answer {
+    let answer = ProxyAnswer {
         accepted: Bytes::from_static(b"HTTP/1.1 200 Connection established\r\n\r\n"),
         refused: Bytes::from_static(b"HTTP/1.1 502 Connection refused\r\n\r\n"),
         failed: Bytes::from_static(b"HTTP/1.1 504 Not connected\r\n\r\n"),
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    async fn asked_with(words: &'static [u8]) -> (Result<(Asked, Answer), ProxyError>, Vec<u8>) {
+    async fn asked_with(words: &'static [u8]) -> (Result<(Asked, ProxyAnswer), ProxyError>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut socket, _) = listener.accept().await.unwrap();

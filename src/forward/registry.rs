@@ -23,7 +23,8 @@ use crate::session::OnNotice;
 
 use super::plan::{ForwardTo, PlannedForward};
 use super::{
-    Asked, Dial, Dialer, ForwardEvent, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic, Unopened,
+    Asked, DialHop, ForwardEvent, HopDialer, Listener, Pool, PoolSettings, Pools, Prepare, Traffic, Unopened,
+    Upstream,
 };
 
 /// The default of `--linger`: how long a half-closed connection waits for an answer.
@@ -129,9 +130,9 @@ impl Registry {
     }
 
     /// Accepts a listener's connections until the end.
-    pub fn serve(&self, listener: Listener, sink: Sink) {
+    pub fn serve(&self, listener: Listener, upstream: Upstream) {
         let (leave, tasks) = (self.options.leave.clone(), self.options.tasks.clone());
-        self.options.tasks.spawn_local(async move { sink.serve(&listener, leave, tasks).await });
+        self.options.tasks.spawn_local(async move { upstream.serve(&listener, leave, tasks).await });
     }
 
     /// Returns the counters of all forwards.
@@ -143,14 +144,14 @@ impl Registry {
     ///
     /// # Errors
     /// The AWS settings cannot be used.
-    pub async fn sink(&self, planned: &PlannedForward) -> Result<Sink, ReachError> {
+    pub async fn upstream(&self, planned: &PlannedForward) -> Result<Upstream, ReachError> {
         let aws = self.aws(&planned.route.config).await?;
         if !planned.route.hops.is_empty() {
-            return Ok(Sink::Hop(self.hop_dialer(planned, aws)));
+            return Ok(Upstream::Hop(self.hop_dialer(planned, aws)));
         }
         Ok(match &planned.to {
-            ForwardTo::Port(remote) => Sink::Pool(self.pool(planned, remote, aws)),
-            ForwardTo::Proxy => Sink::Pools(self.proxy_pools(planned, aws)),
+            ForwardTo::Port(remote) => Upstream::Pool(self.pool(planned, remote, aws)),
+            ForwardTo::Proxy => Upstream::Pools(self.proxy_pools(planned, aws)),
         })
     }
 
@@ -175,10 +176,10 @@ impl Registry {
         Pools::new(Box::new(make), self.options.max_destinations, timeout)
     }
 
-    fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Dialer {
+    fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> HopDialer {
         let pool = self.hop_pool(planned, aws);
         let (planned_again, observer) = (planned.clone(), self.options.observer.clone());
-        let dial: Dial = Rc::new(move |asked, from| {
+        let dial: DialHop = Rc::new(move |asked, from| {
             let (pool, planned, observer) = (pool.clone(), planned_again.clone(), observer.clone());
             Box::pin(async move {
                 let dialed = pool.dial(&asked.host, asked.port).await;
@@ -197,7 +198,7 @@ impl Registry {
             ForwardTo::Proxy => None,
         };
         let linger = planned.route.config.session.linger.unwrap_or(LINGER);
-        Dialer { dial, to, linger, traffic: self.traffic.clone() }
+        HopDialer { dial, to, linger, traffic: self.traffic.clone() }
     }
 
     fn hop_pool(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Rc<HopPool> {

@@ -15,7 +15,7 @@ use crate::jump::JumpError;
 use crate::names::Target;
 use crate::route::Document;
 use crate::session::{
-    self, EarlyEnd, OnNotice, Outcome, Request, Session, SessionError, Settings, Stream, StreamError,
+    self, EarlyEnd, OnNotice, Outcome, Request, Session, SessionError, SessionOptions, Stream, StreamError,
     StreamOptions,
 };
 
@@ -31,7 +31,7 @@ const HOP_UNREAD_LIMIT: usize = 4 << 20;
 pub(super) struct OneStream {
     pub aws: Rc<Aws>,
     pub request: SessionRequest,
-    pub settings: Settings,
+    pub settings: SessionOptions,
     pub on_notice: OnNotice,
     /// An ssh login to a hop follows. Otherwise the program at standard input and output decides how long it waits.
     pub is_for_hop: bool,

@@ -5,22 +5,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep_until;
 
-use crate::aws::Started;
+use crate::aws::StartedSession;
 use crate::channel::{self, AgentVersion, Channel, ChannelEvent, LARGEST_PAYLOAD, Mode, Now, Pace};
 use crate::transport::WebsocketEvent;
 
 use super::attempt::{Opened, Opener};
 use super::clock::Clock;
-use super::end::{LinkState, LocalEnd};
+use super::end::{LinkState, LocalSide};
 use super::ending::{Circumstances, Closing};
 use super::leave::Leaving;
 use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
 use super::link_error::LinkError;
-use super::liveness::Verdict;
+use super::liveness::LinkVerdict;
 use super::path_cache::PathCache;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{LossCause, Notice, OnNotice, Outcome, SessionError, Settings, Step, random};
+use super::{LossCause, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const SLEEP_CHECK: Duration = Duration::from_secs(5);
 pub(super) struct Parts<C, D, E> {
     pub control: Rc<C>,
     pub dialer: D,
-    pub settings: Rc<Settings>,
+    pub settings: Rc<SessionOptions>,
     pub on_notice: OnNotice,
     pub path: PathCache,
     pub read_wall: fn() -> SystemTime,
@@ -39,7 +39,7 @@ pub(super) struct Parts<C, D, E> {
 /// One session between its start and its end.
 pub(super) struct Driver<C: ControlPlane, D, E> {
     session_id: Rc<str>,
-    settings: Rc<Settings>,
+    settings: Rc<SessionOptions>,
     on_notice: OnNotice,
     path: PathCache,
     clock: Clock,
@@ -65,12 +65,12 @@ enum Wake<A, L> {
     Local(L),
 }
 
-impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
+impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
     /// Begins to open the stream of a session that has been started; data must be able to flow by `deadline`.
     pub(super) fn new(
         parts: Parts<C, D, E>,
         access: Rc<C::Access>,
-        started: Started,
+        started: StartedSession,
         deadline: Instant,
     ) -> Self {
         let Parts { control, dialer, settings, on_notice, path, read_wall, end } = parts;
@@ -240,9 +240,9 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     fn check_link(&mut self, now: Now) -> Result<(), SessionError> {
         let verdict = self.link.judge(now.instant, self.end.takes_more(), &self.channel);
         let failed = match verdict {
-            Verdict::Fine => None,
-            Verdict::Ping => self.link.ping().err(),
-            Verdict::Dead(why) => Some(LinkError::Lost(why.to_owned())),
+            LinkVerdict::Fine => None,
+            LinkVerdict::Ping => self.link.ping().err(),
+            LinkVerdict::Dead(why) => Some(LinkError::Lost(why.to_owned())),
         };
         failed.map_or(Ok(()), |error| self.lost(now, error))
     }

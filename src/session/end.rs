@@ -23,7 +23,7 @@ pub(crate) struct LinkState {
 }
 
 /// One kind of local end.
-pub(crate) trait LocalEnd {
+pub(crate) trait LocalSide {
     /// What happens here.
     type Event;
 

@@ -8,14 +8,14 @@ use std::mem::replace;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::aws::Stream;
+use crate::aws::StreamAddress;
 use crate::channel::{Channel, Now, Transmit};
 use crate::transport::{Lost, Websocket, WebsocketEvent};
 
-use super::attempt::{Attempt, Opened, Opener, Source};
+use super::attempt::{Attempt, Opened, Opener, StreamSource};
 use super::ending::Closing;
 use super::link_error::LinkError;
-use super::liveness::{Liveness, Verdict};
+use super::liveness::{LinkVerdict, Liveness};
 use super::outage::{Next, Outage};
 use super::random;
 use super::service::{ControlPlane, Dial};
@@ -31,7 +31,7 @@ pub(super) struct Link<C: ControlPlane, D> {
     keepalive: Duration,
     resume_window: Duration,
     /// What the latest websocket was opened with.
-    source: Source<C::Access>,
+    source: StreamSource<C::Access>,
     outage: Outage,
     resumed_at: Option<Instant>,
     /// Websockets in a row that were lost without progress while a large message was unacknowledged.
@@ -111,10 +111,10 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         now: Instant,
         opener: Opener<C, D>,
         access: Rc<C::Access>,
-        stream: Stream,
+        stream: StreamAddress,
         upkeep: Upkeep,
     ) -> Self {
-        let source = Source { access: access.clone(), url: stream.url.clone() };
+        let source = StreamSource { access: access.clone(), url: stream.url.clone() };
         Self {
             state: State::Opening(opener.first(access, stream)),
             opener,
@@ -238,8 +238,8 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
     }
 
     /// Judges whether an open link is alive; while the caller does not read, nothing is concluded.
-    pub(super) fn judge(&mut self, now: Instant, reads: bool, channel: &Channel) -> Verdict {
-        let State::Up(up) = &mut self.state else { return Verdict::Fine };
+    pub(super) fn judge(&mut self, now: Instant, reads: bool, channel: &Channel) -> LinkVerdict {
+        let State::Up(up) = &mut self.state else { return LinkVerdict::Fine };
         if !reads {
             up.liveness.suspend(now);
         }

@@ -40,18 +40,18 @@ use crate::transport::{DialError, HostError};
 
 pub use self::end_reason::{EarlyEnd, LossCause};
 pub(crate) use self::open::{Session, open};
-pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
+pub(crate) use self::relay::{FAREWELL, LocalStream, RelayEnd, RelayPolicy, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::start::{Start, start};
 pub(crate) use self::stdio::Stdio;
 pub(crate) use self::streams::{
-    Handle, Released, Request, Status, Stream, StreamError, StreamOptions, Streams,
+    Handle, Released, Request, SessionStatus, Stream, StreamError, StreamOptions, Streams,
 };
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SessionOptions {
     /// When the run began: a name may have been looked up before the session is started.
     pub began: Instant,
     /// From there until data can flow.

@@ -12,11 +12,11 @@ use crate::clock;
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
-use super::end::LocalEnd;
+use super::end::LocalSide;
 use super::leave::{LEAVE, end_session};
 use super::path_cache::PathCache;
 use super::signals::Interrupt;
-use super::{OnNotice, Outcome, SessionError, Settings, Step, random};
+use super::{OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -29,7 +29,7 @@ const LATE_END: Duration = Duration::from_millis(600);
 /// A session that has been started and is not driven yet.
 pub(crate) struct Started {
     access: Rc<Access>,
-    started: aws::Started,
+    started: aws::StartedSession,
     /// When data must flow.
     deadline: Instant,
 }
@@ -37,10 +37,10 @@ pub(crate) struct Started {
 impl Started {
     /// Joins the session to a local end until it is over, and ends it at the service on every way out. Gives the end
     /// back if it was made and nothing broke.
-    pub(crate) async fn run<E: LocalEnd>(
+    pub(crate) async fn run<E: LocalSide>(
         self,
         aws: Rc<Aws>,
-        settings: Rc<Settings>,
+        settings: Rc<SessionOptions>,
         on_notice: OnNotice,
         open: impl FnOnce() -> Result<E, SessionError>,
     ) -> (Result<Outcome, SessionError>, Option<E>) {
@@ -83,7 +83,7 @@ pub(crate) enum Start {
 pub(crate) async fn start(
     aws: &Aws,
     request: &SessionRequest,
-    settings: &Settings,
+    settings: &SessionOptions,
     interrupt: impl Future<Output = Interrupt>,
 ) -> Result<Start, SessionError> {
     let deadline = settings.began + settings.connect_timeout;
@@ -116,7 +116,7 @@ pub(crate) async fn start(
     left
 }
 
-async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::Started, ApiError> {
+async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::StartedSession, ApiError> {
     let mut attempt = 1;
     loop {
         match access.start_session(request).await {

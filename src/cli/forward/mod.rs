@@ -11,7 +11,7 @@ use std::rc::Rc;
 use crate::config::{Config, Environment};
 use crate::forward::plan::{ForwardRequest, PlannedForward, plan};
 use crate::forward::registry::{Registry, RegistryOptions};
-use crate::forward::{Listener, Sink};
+use crate::forward::{Listener, Upstream};
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
@@ -69,8 +69,8 @@ impl Command<'_> {
         let listeners = self.bind(&registry).await?;
         let ready = self.ready(&listeners);
         ready.listening.iter().for_each(|one| self.reporter.listening(one));
-        for (listener, sink) in listeners {
-            registry.serve(listener, sink);
+        for (listener, upstream) in listeners {
+            registry.serve(listener, upstream);
         }
         tokio::select! {
             failure = registry.fatal_failure() => Err(failure.into()),
@@ -92,7 +92,7 @@ impl Command<'_> {
         }
     }
 
-    async fn bind(&self, registry: &Registry) -> Result<Vec<(Listener, Sink)>, Report> {
+    async fn bind(&self, registry: &Registry) -> Result<Vec<(Listener, Upstream)>, Report> {
         let mut listeners = Vec::new();
         for planned in &self.plan {
             let listener = Listener::bind(&planned.bind).await?;
@@ -101,13 +101,13 @@ impl Command<'_> {
                 tracing::warn!("{text}");
                 self.reporter.say(&text);
             }
-            listeners.push((listener, registry.sink(planned).await?));
+            listeners.push((listener, registry.upstream(planned).await?));
         }
         Ok(listeners)
     }
 
-    fn ready(&mut self, listeners: &[(Listener, Sink)]) -> Ready {
-        let listening = |(planned, (listener, _)): (&PlannedForward, &(Listener, Sink))| Listening {
+    fn ready(&mut self, listeners: &[(Listener, Upstream)]) -> Ready {
+        let listening = |(planned, (listener, _)): (&PlannedForward, &(Listener, Upstream))| Listening {
             local: listener.name().to_owned(),
             remote: planned.remote(),
             target: planned.target().to_owned(),

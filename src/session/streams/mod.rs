@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
-use super::end::{LinkState, LocalEnd};
+use super::end::{LinkState, LocalSide};
 use super::{Outcome, SessionError};
 
 use self::slot::Phase;
@@ -50,7 +50,7 @@ pub struct StreamOptions {
 
 /// What the opener of streams must know of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Status {
+pub(crate) struct SessionStatus {
     /// Data can flow now.
     pub is_up: bool,
     /// Data could flow once.
@@ -71,7 +71,7 @@ pub(crate) struct Status {
     pub is_ending: bool,
 }
 
-impl Status {
+impl SessionStatus {
     /// Returns whether nothing needs the session.
     pub(crate) fn is_unused(self) -> bool {
         self.live == 0 && !self.is_busy
@@ -130,7 +130,7 @@ impl Streams {
     pub(crate) fn new(
         now: Instant,
         options: StreamOptions,
-        status: watch::Sender<Status>,
+        status: watch::Sender<SessionStatus>,
         leave: CancellationToken,
     ) -> (Handle, Self) {
         status.send_modify(|status| status.is_retired |= options.is_single);
@@ -153,7 +153,7 @@ impl Drop for Streams {
     }
 }
 
-impl LocalEnd for Streams {
+impl LocalSide for Streams {
     type Event = Event;
 
     async fn next(&mut self, _room: usize) -> Event {

@@ -9,7 +9,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 use crate::clock;
-use crate::session::end::{LinkState, LocalEnd};
+use crate::session::end::{LinkState, LocalSide};
 use crate::session::{Interrupt, Outcome, SessionError};
 
 use super::progress::Progress;
@@ -123,7 +123,7 @@ impl TestEnd {
     }
 }
 
-impl LocalEnd for TestEnd {
+impl LocalSide for TestEnd {
     type Event = Event;
 
     /// Every turn begins with a call, whether or not it is polled.
