@@ -88,7 +88,7 @@ pub struct ForwardArgs {
     /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
     pub local: Vec<config::LocalForward>,
-    /// Listen for SOCKS5 and HTTP CONNECT; each destination gets a session of its own
+    /// Listen for SOCKS5 and HTTP CONNECT; each destination gets a separate session
     #[arg(short = 'D', value_name = "[BIND:]PORT", value_parser = config::dynamic_forward)]
     pub dynamic: Vec<config::LocalEnd>,
     /// Open every forward of the config file

@@ -1,4 +1,4 @@
-//! Standard error that is written whole, or given up in silence when nobody reads it.
+//! Standard error: writes whole texts, and drops them without an error if the reader has closed it.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::escape::escape;
 pub(super) struct Stderr;
 
 impl Write for Stderr {
-    /// Takes everything: what cannot be written has nobody left to read it.
+    /// Accepts all bytes: if they cannot be written, the reader has closed it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         write_whole(bytes);
         Ok(bytes.len())
@@ -19,7 +19,7 @@ impl Write for Stderr {
     }
 }
 
-/// Prints a progress note in our form; it may hold somebody else's text.
+/// Prints a note with our prefix; text from other machines is escaped.
 pub(super) fn print_note(text: &str) {
     write_whole(format!("fumidai: {}\n", escape(text).trim_end()).as_bytes());
 }

@@ -82,7 +82,7 @@ impl<S: LocalStream> ClientConnection<S> {
         Some(relay(self.socket, remote, policy).await)
     }
 
-    /// Turns the client away: in words if it has asked a proxy, and by a reset if not.
+    /// Turns the client away: with the proxy's error reply, or by a reset.
     pub(super) async fn reject(mut self, why: Unopened) {
         let Some(answer) = &self.answer else { return };
         let words = match why {

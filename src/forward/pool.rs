@@ -29,7 +29,7 @@ const NAME_LIFE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// An agent that acknowledges nothing for so long may not exist any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Received and unread bytes of one connection beyond which the websocket is not read.
 const UNREAD_LIMIT: usize = 4 << 20;
 /// Resetting connections takes a moment at most, unless a local client does not read.
@@ -427,7 +427,7 @@ impl Pool {
         StreamOptions {
             linger: settings.linger,
             open_timeout: Some(settings.connect_timeout),
-            patience: Some(PATIENCE),
+            ack_timeout: Some(ACK_TIMEOUT),
             unread_limit: UNREAD_LIMIT,
             hold: *hold,
             idle_limit: *idle_limit,

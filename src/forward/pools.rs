@@ -25,14 +25,14 @@ pub struct Pools {
     make: Make,
     most: usize,
     /// How long a local client waits for its turn.
-    patience: Duration,
+    open_timeout: Duration,
     pools: RefCell<HashMap<Asked, Rc<Pool>>>,
 }
 
 impl Pools {
     /// Keeps at most `most` destinations at once; the one that has been idle for longest is closed for another.
-    pub fn new(make: Make, most: usize, patience: Duration) -> Rc<Self> {
-        Rc::new(Self { make, most, patience, pools: RefCell::default() })
+    pub fn new(make: Make, most: usize, open_timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { make, most, open_timeout, pools: RefCell::default() })
     }
 
     /// Reads where the local client wants to go, and gives its connection to the pool for that.
@@ -43,7 +43,7 @@ impl Pools {
         };
         let accepted = clock::now();
         let connection = ClientConnection::new(socket, from, Some(answer));
-        match timeout_at((accepted + self.patience).into(), self.pool_of(&asked)).await {
+        match timeout_at((accepted + self.open_timeout).into(), self.pool_of(&asked)).await {
             Ok(pool) => pool.take(connection, accepted),
             Err(_) => {
                 tracing::info!(?asked, "no destination became idle in time");

@@ -21,12 +21,12 @@ use super::connection::ProxyAnswer;
 
 /// The first byte of a SOCKS5 client.
 const SOCKS5: u8 = 5;
-/// A client that has connected asks within this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit for the request of a client.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request that is longer was not made for a proxy.
 const LONGEST_REQUEST: usize = 8 << 10;
 
-/// Where a client wants to go.
+/// The destination that a client requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// A name or an address, without brackets.
@@ -35,19 +35,19 @@ pub struct Asked {
     pub port: u16,
 }
 
-/// Why a client was turned away.
+/// Why a client was refused.
 #[derive(Debug, Error)]
 pub enum ProxyError {
-    /// It did not ask in time.
-    #[error("no request within {} s", PATIENCE.as_secs())]
+    /// It sent no request in time.
+    #[error("no request within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
-    /// It does not speak SOCKS5, or asks for something else than a connection.
+    /// It does not use SOCKS5, or requests something other than a connection.
     #[error(transparent)]
     Socks(#[from] SocksServerError),
-    /// It asks for something else than a connection.
+    /// It requests something other than a connection.
     #[error("neither SOCKS5 nor HTTP CONNECT")]
     Unknown,
-    /// Its connection broke.
+    /// Its connection failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -63,7 +63,7 @@ pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, Proxy
             _ => connect(socket).await,
         }
     };
-    timeout(PATIENCE, request).await.unwrap_or(Err(ProxyError::Timeout))
+    timeout(REQUEST_TIMEOUT, request).await.unwrap_or(Err(ProxyError::Timeout))
 }
 
 async fn socks(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {

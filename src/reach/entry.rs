@@ -61,7 +61,11 @@ async fn resolve(aws: &Aws, config: &Config, destination: &Destination) -> Resul
     let target = found.map_err(|error| ReachError::Lookup { error, region: region() })?;
     tracing::debug!(id = target.id(), "the name is resolved");
     if target.is_stopped() {
-        return Err(ReachError::Stopped { destination: destination.clone(), target, region: region() });
+        return Err(ReachError::Stopped {
+            destination: Box::new(destination.clone()),
+            target,
+            region: region(),
+        });
     }
     if let Some(cache) = cache {
         cache.store(clock::wall(), &name, target.id());

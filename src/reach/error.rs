@@ -37,7 +37,7 @@ pub enum ReachError {
     #[error("`{destination}` is stopped ({} in {region})", target.id())]
     Stopped {
         /// The entry as it was named.
-        destination: Destination,
+        destination: Box<Destination>,
         /// The instance.
         target: Target,
         /// Its region.

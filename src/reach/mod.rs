@@ -65,7 +65,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Opens nothing yet. Whoever ends the process waits for `tasks`, so that no session is left open.
+    /// Opens nothing yet. The end of the process must wait for `tasks`, so that no session is left open.
     pub fn new(
         aws: Rc<Aws>,
         route: Route,

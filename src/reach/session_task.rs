@@ -43,7 +43,7 @@ impl OneStream {
         StreamOptions {
             linger: self.settings.linger,
             open_timeout: hop.then_some(self.settings.connect_timeout),
-            patience: hop.then_some(AGENT_SILENCE),
+            ack_timeout: hop.then_some(AGENT_SILENCE),
             unread_limit: if hop { HOP_UNREAD_LIMIT } else { UNREAD_LIMIT },
             hold: false,
             idle_limit: None,

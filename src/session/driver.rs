@@ -250,12 +250,12 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
     /// An agent that acknowledges nothing may not exist any more although the service answers: a fresh link shows
     /// whether the session is over. This cannot go on for longer than a link may be lost.
     fn check_agent(&mut self, now: Now) -> Result<(), SessionError> {
-        let stall = self.end.patience().zip(self.channel.stalled_since());
-        let Some((patience, since)) = stall else { return Ok(()) };
-        if !self.link.is_agent_silent(now.instant, since, patience) {
+        let stall = self.end.ack_timeout().zip(self.channel.stalled_since());
+        let Some((timeout, since)) = stall else { return Ok(()) };
+        if !self.link.is_agent_silent(now.instant, since, timeout) {
             return Ok(());
         }
-        let window = self.settings.resume_window.max(patience);
+        let window = self.settings.resume_window.max(timeout);
         if now.instant >= since + window {
             return Err(SessionError::lost(LossCause::Unacknowledged(window)));
         }

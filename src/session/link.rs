@@ -246,9 +246,9 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         up.liveness.judge(now, channel.is_waiting(), channel.round_trip_time())
     }
 
-    /// Returns true if the agent has neither acknowledged nor sent anything since `since`, for `patience`.
-    pub(super) fn is_agent_silent(&self, now: Instant, since: Instant, patience: Duration) -> bool {
-        matches!(&self.state, State::Up(up) if now >= since.max(up.heard_at) + patience)
+    /// Returns true if the agent has neither acknowledged nor sent anything since `since`, for `ack_timeout`.
+    pub(super) fn is_agent_silent(&self, now: Instant, since: Instant, ack_timeout: Duration) -> bool {
+        matches!(&self.state, State::Up(up) if now >= since.max(up.heard_at) + ack_timeout)
     }
 
     /// Acts on the end of a sleep: an attempt is begun anew. Returns true if an open websocket has to be given up.

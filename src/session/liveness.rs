@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_path_gets_more_patience() {
+    fn a_slow_path_gets_more_time() {
         let (mut link, at) = liveness();
         link.judge(at(1), true, Duration::from_secs(3));
         link.judge(at(4), true, Duration::from_secs(3));

@@ -73,9 +73,9 @@ pub struct SessionOptions {
 /// How a session ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The peer closed it, or everything was said.
+    /// The peer closed it, or both directions have ended.
     Done,
-    /// Something from outside ended it.
+    /// A signal, or the reader of standard output, ended it.
     Interrupted(Interrupt),
 }
 
@@ -88,7 +88,7 @@ pub enum Step {
     Open,
     /// The agent's first message.
     HandshakeRequest,
-    /// The agent's word that data can flow.
+    /// The agent's message that completes the handshake.
     HandshakeComplete,
 }
 
@@ -106,7 +106,7 @@ impl std::fmt::Display for Step {
 /// Why a session failed.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// The control plane said no, or could not be asked.
+    /// The control plane refused the call, or cannot be reached.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The service gave a stream URL that must not be dialled.
@@ -147,7 +147,7 @@ pub enum SessionError {
     /// We refused what the agent asked for in the handshake.
     #[error("{0}")]
     Refused(Refusal),
-    /// The agent speaks something else than smux in a multiplexed session.
+    /// The agent sends something other than smux in a multiplexed session.
     #[error("the agent's multiplexing is not understood: {0}")]
     Mux(HeaderError),
     /// The session's document opens a shell.
@@ -158,7 +158,7 @@ pub enum SessionError {
     Stdio {
         /// Which, and how.
         what: &'static str,
-        /// The system's words.
+        /// The system's error.
         error: std::io::Error,
     },
     /// A bug of ours; the session has been ended.
@@ -186,7 +186,7 @@ impl SessionError {
     }
 }
 
-/// What happens during a session that a user who watches wants to know.
+/// An event of a session that the user is notified of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The administrator's message for all users who connect, untrusted.

@@ -1,4 +1,4 @@
-//! What ends a session from outside: signals, and a standard output that nobody reads any more.
+//! Interrupts of a session: signals, and a standard output whose reader has closed it.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use std::io;
 pub enum Interrupt {
     /// A signal, by its number.
     Signal(u8),
-    /// Nobody reads our standard output.
+    /// The reader of standard output has closed it.
     ReaderGone,
 }
 
@@ -63,7 +63,7 @@ mod unix {
     }
 
     impl Interrupts {
-        /// Starts to listen, as somebody between two programs: a vanished reader of standard output ends us, and the
+        /// Starts to listen, as a program in a pipe: if the reader of standard output exits, the session ends, and the
         /// terminal's stop key does not stop us.
         ///
         /// # Errors

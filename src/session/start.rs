@@ -105,9 +105,9 @@ pub(crate) async fn start(
             Err(SessionError::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
-    // Whoever is still asked has started nothing.
-    let patience = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
-    let leave_at = clock::now() + patience;
+    // A service that is still being asked has started no session.
+    let grace = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
+    let leave_at = clock::now() + grace;
     if let Ok(Ok((access, started))) = timeout_at(leave_at.into(), work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
         let end_by = leave_at.max(clock::now() + LATE_END);

@@ -234,7 +234,7 @@ async fn an_agent_that_dies_in_silence_does_not_hold_up_new_connections() {
     let forward = bench.forward(TO_ECHO).await;
     let mut client = talking(&forward).await;
     bench.simulator.lose_agent(&bench.session(), AgentLoss::Silent);
-    client.write_all(b"nobody hears").await.unwrap();
+    client.write_all(b"not received").await.unwrap();
     loop {
         let mut stream = forward.dial().await;
         if timeout(Duration::from_millis(500), round_trip(&mut stream, b"hello")).await.is_ok() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::Verbosity;
 use crate::forward::plan::PlannedForward;
 use crate::forward::{ForwardEvent, Traffic};
@@ -124,11 +124,11 @@ impl Reporter {
     /// Updates the live line; never returns.
     pub async fn show(&self, traffic: &Traffic) {
         let Some(live) = &self.live else { return std::future::pending().await };
-        let last = Cell::new((Instant::now(), traffic.sent.get(), traffic.received.get()));
+        let last = Cell::new((clock::now(), traffic.sent.get(), traffic.received.get()));
         loop {
             tokio::time::sleep(LIVE).await;
             let (then, sent, received) = last.get();
-            let seconds = then.elapsed().as_secs_f64().max(f64::EPSILON);
+            let seconds = clock::now().saturating_duration_since(then).as_secs_f64().max(f64::EPSILON);
             let rate = |now: u64, before: u64| shown(now.wrapping_sub(before) as f64 / seconds);
             live.set_message(format!(
                 "{} open, {}/s up, {}/s down",
@@ -137,7 +137,7 @@ impl Reporter {
                 rate(traffic.received.get(), received),
             ));
             live.tick();
-            last.set((Instant::now(), traffic.sent.get(), traffic.received.get()));
+            last.set((clock::now(), traffic.sent.get(), traffic.received.get()));
         }
     }
 

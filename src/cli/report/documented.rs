@@ -218,7 +218,7 @@ fn config_errors() -> Vec<ConfigError> {
     samples!(ConfigError {
         ConfigError::Unreadable { .. } => [ConfigError::Unreadable { file: file(), source: system() }],
         ConfigError::Invalid { .. } => file_faults().into_iter().map(invalid),
-        // The causes are rows of their own.
+        // The causes have separate rows.
         ConfigError::Variable { .. } => {
             value_errors().into_iter().map(|source| ConfigError::Variable { name: "VARIABLE", source })
         }
@@ -360,10 +360,12 @@ fn channel_errors() -> Vec<SessionError> {
     })
     .into_iter()
     .map(SessionError::from)
-    // With the time limit of the command in place of that of the protocol.
-    .map(|error| match error {
-        SessionError::TimedOut { step, last, .. } => SessionError::TimedOut { step, after: seconds(), last },
-        other => other,
+    .map(|mut error| {
+        if let SessionError::TimedOut { after, .. } = &mut error {
+            // The time limit of the command in place of that of the protocol.
+            *after = seconds();
+        }
+        error
     })
     .collect()
 }
@@ -529,9 +531,10 @@ fn jump_errors() -> Vec<JumpError> {
 
 fn reach_errors() -> Vec<ReachError> {
     let destination = || "NAME".parse::<Destination>().expect("a name");
-    let target = || match ID.parse::<Destination>().expect("an id").name() {
-        Name::Id(target) => target.clone(),
-        other => panic!("{other:?}"),
+    let target = || {
+        let destination: Destination = ID.parse().expect("an id");
+        let Name::Id(target) = destination.name() else { panic!("{destination:?}") };
+        target.clone()
     };
     let to = || {
         Box::new(SessionEnd {
@@ -549,7 +552,7 @@ fn reach_errors() -> Vec<ReachError> {
         }
         ReachError::LookupTimedOut { .. } => [ReachError::LookupTimedOut { after: seconds() }],
         ReachError::Stopped { .. } => {
-            [ReachError::Stopped { destination: destination(), target: target(), region: text("REGION") }]
+            [ReachError::Stopped { destination: Box::new(destination()), target: target(), region: text("REGION") }]
         }
         ReachError::HopSettings(_) => ssh_config_errors().into_iter().map(ReachError::HopSettings),
         ReachError::Session { .. } => session_errors()

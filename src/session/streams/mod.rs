@@ -37,7 +37,7 @@ pub struct StreamOptions {
     pub open_timeout: Option<Duration>,
     /// How long an agent may acknowledge nothing before the link is opened anew, to see whether the session still
     /// exists; `None` leaves that to the user of the stream.
-    pub patience: Option<Duration>,
+    pub ack_timeout: Option<Duration>,
     /// Received and unread bytes of one stream beyond which the websocket is not read.
     pub unread_limit: usize,
     /// Keeps the session from ending for want of input while a stream is open.
@@ -223,8 +223,8 @@ impl LocalSide for Streams {
         self.shared.lock().may_send()
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.shared.lock().patience()
+    fn ack_timeout(&self) -> Option<Duration> {
+        self.shared.lock().ack_timeout()
     }
 
     fn forget(&mut self) {}

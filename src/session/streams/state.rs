@@ -355,8 +355,8 @@ impl State {
         self.slots.values().any(|slot| slot.is_carried() && slot.input == Input::Open)
     }
 
-    pub(super) fn patience(&self) -> Option<Duration> {
-        self.options.patience
+    pub(super) fn ack_timeout(&self) -> Option<Duration> {
+        self.options.ack_timeout
     }
 
     pub(super) fn live(&self) -> usize {

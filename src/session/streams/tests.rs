@@ -23,7 +23,7 @@ const UNREAD_LIMIT: usize = 4 << 20;
 const OPTIONS: StreamOptions = StreamOptions {
     linger: LINGER,
     open_timeout: Some(CONNECT_TIMEOUT),
-    patience: Some(Duration::from_secs(60)),
+    ack_timeout: Some(Duration::from_secs(60)),
     unread_limit: UNREAD_LIMIT,
     hold: false,
     idle_limit: None,

@@ -38,7 +38,7 @@ pub(super) struct Local {
     /// Bytes that the reader has taken.
     pub written: Vec<u8>,
     pub connected: bool,
-    pub patience: Option<Duration>,
+    pub ack_timeout: Option<Duration>,
     pub interrupt: Option<Interrupt>,
     pub interrupted: bool,
     /// The turn of the loop that is interrupted.
@@ -55,7 +55,7 @@ impl Default for Local {
             reader: Reader::Every(Duration::ZERO),
             written: Vec::new(),
             connected: false,
-            patience: None,
+            ack_timeout: None,
             interrupt: None,
             interrupted: false,
             interrupt_at: NEVER,
@@ -207,8 +207,8 @@ impl LocalSide for TestEnd {
         !self.local.borrow().input_ended
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.local.borrow().patience
+    fn ack_timeout(&self) -> Option<Duration> {
+        self.local.borrow().ack_timeout
     }
 
     fn forget(&mut self) {

@@ -190,7 +190,7 @@ fn a_link_on_which_nothing_passes_is_given_up() {
 fn an_agent_that_acknowledges_nothing_gets_a_fresh_link_and_then_no_more_time() {
     scenario(async |mut bench: Bench| {
         bench.settings.resume_window = 3 * MINUTE;
-        bench.local(|local| local.patience = Some(30 * SECOND));
+        bench.local(|local| local.ack_timeout = Some(30 * SECOND));
         bench.connect().await;
         bench.agent.state.borrow_mut().fault = Fault::Deaf;
         bench.write(b"hello");
