@@ -34,7 +34,7 @@ const WAITING_PACKETS: usize = 8;
 /// The originator that OpenSSH sends for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
 
-/// How long [`Hop::disconnect`] waits for a peer that has stopped reading.
+/// How long [`SshConnection::disconnect`] waits for a peer that has stopped reading.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A logged-in ssh connection to a hop. Its streams outlive it: dropping the last of them closes the connection.

@@ -142,7 +142,7 @@ impl Reach {
             0 => Document::to_port(end.port, self.route.config.session.document.as_deref()),
             _ => Document::to_host(&self.address(first).await?, end.port),
         };
-        tracing::info!(machine = end.machine, document = document.name, "opening a session");
+        tracing::debug!(machine = end.machine, document = document.name, "opening a session");
         let mut settings = session_settings(&self.route.config, clock::now(), LINGER);
         settings.for_remote_host = document.host().is_some();
         let request = session_request(&target, document, &self.route.config);

@@ -1,6 +1,6 @@
 //! THE DRIVER: everything that blocks, waits or draws a random number for a session is here.
 //!
-//! [`open`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession on,
+//! [`open()`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession on,
 //! every way out ends the session at the service. The loop is in `driver`, which owns the channel and the `link`; the link
 //! decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through the traits of `service`,
 //! this side through `end`: the tests have their own of each. `relay` joins a stream to a local end.

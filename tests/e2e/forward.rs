@@ -164,7 +164,7 @@ async fn what_cannot_be_meant_is_a_usage_error() {
         (&["forward", ONLINE_TARGET, "-D", "/tmp/x"], "[BIND:]PORT"),
         (&["forward", ONLINE_TARGET, "-L", "1:2", "--sessions", "9"], "1..=8"),
         (&["forward", "-L", "0:db:3306"], "`-L` and `-D` need one target, not 0"),
-        (&["forward", "a", "b", "-L", "0:db:3306"], "here are 2"),
+        (&["forward", "a", "b", "-L", "0:db:3306"], "need one target, not 2"),
         (&["forward"], "no forward given"),
         (&["forward", "--all"], "the config file has no forwards"),
         (&["forward", "--all", "orders"], "cannot be used with"),
