@@ -1,19 +1,18 @@
 //! The command `connect`: standard input and output, relayed to the goal of a route.
 
-use std::io::{self, ErrorKind, IsTerminal, stderr, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::config::{Config, Environment, Verbosity};
-use crate::reach::{ByteStream, Reach, open_aws};
+use crate::reach::{Reach, Relayed, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupt, Interrupts, OnNotice, RelayEnd, RelayPolicy, Stdio};
+use crate::session::{Interrupts, OnNotice};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, LocalError, Report, notes};
-use super::runtime::{self, Context, exit_of};
+use super::report::{ExitKind, Report, notes};
+use super::runtime::{self, Context};
 use super::stderr::print_note;
 
 /// Runs the command.
@@ -32,55 +31,38 @@ pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environ
 async fn relay(route: Route, environment: Environment, context: &Context) -> Result<ExitCode, Report> {
     let verbosity = route.config.log.verbosity;
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
-        print_note(&format!("`connect` carries bytes for ssh; to log in, run `ssh {}`", route.goal.word));
+        print_note(&notes::of_connect_by_hand(&route.goal.word));
     }
-    let linger = route.config.session.linger;
     let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
-    let notes = print_notes(verbosity, route.goal.port);
-    let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
-    let (stream, path) = reach.connect().await?.into_parts();
-    let relayed = relay_stdio(stream, path.linger(linger), path.delivered()).await;
-    let closed = path.close(matches!(relayed, Ok(None))).await;
-    match (relayed, closed) {
-        (Ok(Some(interrupt)), _) => Ok(exit_of(interrupt)),
-        (Err(report), _) => Err(report),
-        (Ok(None), Err(error)) => Err(error.into()),
-        (Ok(None), Ok(())) => Ok(ExitKind::Done.into()),
-    }
-}
-
-/// Relays until the stream has ended, or standard output has no reader.
-async fn relay_stdio(
-    stream: Box<dyn ByteStream>,
-    linger: Option<Duration>,
-    delivered: impl Future<Output = ()>,
-) -> Result<Option<Interrupt>, Report> {
-    let stdio = Stdio::open().map_err(LocalError::Stdio)?;
-    let policy = RelayPolicy {
-        linger,
-        delivered: Box::pin(delivered),
-        farewell: Duration::ZERO,
-        needs_reader: true,
-        meter: &|_, _| {},
+    let port = route.goal.port;
+    let on_notice = on_notice(verbosity, port);
+    let reach = Reach::new(aws, route, environment, on_notice, context.tasks.clone());
+    let exit = match reach.connect().await?.relay_stdio(&context.closing).await? {
+        Relayed::Finished { received: 0 } => {
+            note_silence(port, verbosity);
+            ExitKind::Done
+        }
+        Relayed::Finished { .. } => ExitKind::Done,
+        Relayed::ReaderGone => ExitKind::READER_GONE,
     };
-    match session::relay(stdio, stream, policy).await {
-        RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
-        RelayEnd::LocalRead(error) => Err(LocalError::Stdin(error).into()),
-        RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
-        RelayEnd::LocalWrite(error) => Err(LocalError::Stdout(error).into()),
-    }
+    Ok(exit.into())
 }
 
-fn is_reader_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+/// Notes that the port sent nothing: an agent does not report a refused port for up to a minute.
+fn note_silence(port: u16, verbosity: Verbosity) {
+    let text = notes::of_silent_port(port);
+    tracing::info!("{text}");
+    if stderr().is_terminal() && verbosity != Verbosity::Quiet {
+        print_note(&text);
+    }
 }
 
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn print_notes(verbosity: Verbosity, port: u16) -> OnNotice {
+fn on_notice(verbosity: Verbosity, port: u16) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
-    Rc::new(move |note| {
-        if is_visible {
-            print_note(&notes::of_connect(note, port));
+    Rc::new(move |notice| {
+        if let Some(text) = notes::of_connect(notice, port).filter(|_| is_visible) {
+            print_note(&text);
         }
     })
 }

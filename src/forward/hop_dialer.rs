@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -11,7 +10,7 @@ use crate::jump::HopStream;
 use crate::session::LocalStream;
 
 use super::Traffic;
-use super::connection::{ClientConnection, Unopened};
+use super::connection::{ClientConnection, Linger, Unopened};
 use super::proxy::{self, Asked};
 
 /// A connection to come. The user is notified by its maker if there is none.
@@ -28,7 +27,7 @@ pub struct HopDialer {
     /// The destination; without one, the listener is a proxy.
     pub to: Option<Asked>,
     /// How long the remote end may be silent after a local client's end of file.
-    pub linger: Duration,
+    pub linger: Linger,
     /// Counts what passes through.
     pub traffic: Rc<Traffic>,
 }
@@ -41,7 +40,7 @@ impl HopDialer {
         }
         match proxy::read_request(&mut socket).await {
             Ok((asked, answer)) => self.carry(ClientConnection::new(socket, from, Some(answer)), asked).await,
-            Err(error) => tracing::info!(from, %error, "not a request for a proxy"),
+            Err(error) => proxy::turn_away(socket, &from, &error).await,
         }
     }
 
@@ -54,7 +53,10 @@ impl HopDialer {
 
     async fn carry<S: LocalStream>(&self, connection: ClientConnection<S>, to: Asked) {
         match (self.dial)(to, connection.from.clone()).await {
-            Ok(stream) => drop(connection.carry(stream, Some(self.linger), &self.traffic).await),
+            Ok(stream) => {
+                let linger = if connection.is_seen() { self.linger.seen } else { self.linger.unseen };
+                connection.carry(stream, Some(linger), &self.traffic).await;
+            }
             Err(why) => connection.reject(why).await,
         }
     }

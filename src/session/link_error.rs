@@ -33,14 +33,23 @@ impl LinkError {
         }
     }
 
+    /// Returns the error if the credentials cannot be used.
+    pub(super) fn ended_credentials(&self) -> Option<&ApiError> {
+        let Self::Api(error) = self else { return None };
+        (error.meaning() == Meaning::Credentials).then_some(error)
+    }
+
     /// Returns what the last failure means for the user; `suspect` names the message size that ended the session.
     pub(super) fn into_session_error(self, suspect: impl FnOnce() -> Option<usize>) -> SessionError {
         match self {
             Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
             Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
-                SessionError::Lost { cause: LossCause::Link(error.to_string()), suspected_size: suspect() }
+                let cause = LossCause::Link(error.to_string());
+                SessionError::Lost { cause, suspected_size: suspect(), credentials: None }
             }
-            Self::Gone => SessionError::Lost { cause: LossCause::Ended, suspected_size: suspect() },
+            Self::Gone => {
+                SessionError::Lost { cause: LossCause::Ended, suspected_size: suspect(), credentials: None }
+            }
             Self::Api(error) => SessionError::lost(LossCause::Link(error.to_string())),
             Self::Host(error) => SessionError::Host(error),
             Self::Dial(error) => SessionError::Dial(error),

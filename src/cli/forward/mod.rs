@@ -1,6 +1,7 @@
 //! The command `forward`: local listeners, forwarded to ports that a target can reach, until a signal.
 
 mod json_lines;
+mod live_terminal;
 mod ready;
 mod reporter;
 
@@ -19,18 +20,20 @@ use super::prompt::ask_code;
 use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
 
+pub(super) use self::ready::take as take_descriptor;
+
 use self::ready::Ready;
 use self::reporter::{Listening, Reporter};
 
 /// Runs the command.
-pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environment) -> ExitCode {
+pub(super) fn forward(
+    args: &ForwardArgs,
+    config: &Config,
+    environment: &Environment,
+    descriptor: Option<(i32, File)>,
+) -> ExitCode {
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
-        Err(error) => return Report::from(error).print(),
-    };
-    // Before any descriptor of ours can get its number.
-    let descriptor = match args.ready_fd.map(ready::take).transpose() {
-        Ok(descriptor) => descriptor,
         Err(error) => return Report::from(error).print(),
     };
     let reporter = Reporter::new(config.log.verbosity, args);
@@ -130,6 +133,6 @@ impl Command<'_> {
                 registry.checked(checks).await;
             }
         }
-        ready::announce(ready, context.leave.clone(), &context.tasks).await
+        ready::announce(ready, context).await
     }
 }

@@ -20,6 +20,7 @@ use super::super::report::Report;
 use super::super::report::notes::{self, SurvivedFailure};
 use super::super::stderr::print_note;
 use super::json_lines::JsonLines;
+use super::live_terminal::LiveTerminal;
 
 /// How often the live line changes.
 const LIVE: Duration = Duration::from_millis(500);
@@ -56,7 +57,10 @@ impl Reporter {
         // With `--exec` the terminal is the command's.
         let has_live = verbosity == Verbosity::Normal && stderr().is_terminal() && args.exec.is_none();
         let live = has_live.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(
+                None,
+                ProgressDrawTarget::term_like(Box::<LiveTerminal>::default()),
+            );
             let style =
                 ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style)
@@ -128,7 +132,7 @@ impl Reporter {
         loop {
             tokio::time::sleep(LIVE).await;
             let (then, sent, received) = last.get();
-            let seconds = clock::now().saturating_duration_since(then).as_secs_f64().max(f64::EPSILON);
+            let seconds = (clock::now() - then).as_secs_f64().max(f64::EPSILON);
             let rate = |now: u64, before: u64| shown(now.wrapping_sub(before) as f64 / seconds);
             live.set_message(format!(
                 "{} open, {}/s up, {}/s down",

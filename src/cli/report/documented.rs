@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::ssh_files::InstallError;
-use super::{ExitKind, LocalError, Report, notes};
+use super::{ExitKind, LocalError, Report, UsageError, notes};
 use crate::aws::{ApiError, Meaning, NoCode};
 use crate::channel::{AgentVersion, ChannelError, Refusal};
-use crate::config::{Config, ConfigError, Environment, Flags, SpecError, ValueError};
+use crate::config::{Config, ConfigError, Distrust, Environment, Flags, SpecError, ValueError};
 use crate::forward::plan::PlanError;
 use crate::forward::{Asked, Bind, BindError, ForwardEvent};
 use crate::jump::openssh::OpenSshError;
@@ -23,7 +23,7 @@ use crate::mux::HeaderError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
-use crate::reach::{ReachError, SessionEnd};
+use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{EarlyEnd, LossCause, Notice, SessionError, Step};
 use crate::transport::{DialError, HostError, TlsError};
@@ -40,7 +40,7 @@ const ID: &str = "i-0123456789abcdef0";
 const VERSION: &str = "3.0.0.0";
 
 /// What stands in a row for a value that a sample cannot spell.
-const PLACEHOLDERS: [(&str, &str); 9] = [
+const PLACEHOLDERS: [(&str, &str); 10] = [
     ("7771", "LINE"),
     ("7772", "COLUMN"),
     ("7777", "PORT"),
@@ -50,6 +50,7 @@ const PLACEHOLDERS: [(&str, &str); 9] = [
     (VERSION, "VERSION"),
     ("127.0.0.1:PORT", "BIND"),
     ("unexpected error: …", "…"),
+    ("log in again (`aws sso login`, `aws configure`), or use another `--profile`", "HINT"),
 ];
 
 /// Samples of an enum, at least one for each variant: `pattern => samples`.
@@ -105,7 +106,9 @@ fn service_errors() -> Vec<ApiError> {
     let of_class = |class: Meaning| match class {
         // The service has no such error.
         Meaning::Settings | Meaning::DoesNotExist => vec![],
-        Meaning::Credentials => vec![service("ExpiredTokenException", "OPERATION")],
+        Meaning::Credentials => {
+            vec![service("ExpiredTokenException", "OPERATION"), service("RequestTimeTooSkewed", "OPERATION")]
+        }
         Meaning::AccessDenied => {
             vec![service("AccessDeniedException", "OPERATION"), service("AccessDenied", "AssumeRole")]
         }
@@ -117,6 +120,7 @@ fn service_errors() -> Vec<ApiError> {
             service("UnreadableAnswer", "DescribeInstances"),
             service("ClusterNotFoundException", "ListTasks"),
             service("ServiceNotFoundException", "ListTasks"),
+            service("BadRequest", "StartSession"),
             service("CODE", "OPERATION"),
         ],
     };
@@ -152,6 +156,7 @@ fn target_errors() -> Vec<TargetError> {
         TargetError::IdLength { .. } => [TargetError::IdLength { id: id(), prefix: "PREFIX", count: N.into() }],
         TargetError::IdCharacter { .. } => [TargetError::IdCharacter { id: id(), prefix: "PREFIX", found: 'C' }],
         TargetError::Container { .. } => [TargetError::Container { id: text("NAME") }],
+        TargetError::SageMaker { .. } => [TargetError::SageMaker { id: id() }],
         TargetError::Tag { .. } => [TargetError::Tag { name: text("NAME") }],
         TargetError::NearMiss { .. } => [TargetError::NearMiss { name: text("NAME"), meant: id() }],
     })
@@ -172,7 +177,7 @@ fn plan_errors() -> Vec<PlanError> {
     samples!(PlanError {
         PlanError::TargetCount(_) => [PlanError::TargetCount(N.into())],
         PlanError::NoForwards => [PlanError::NoForwards],
-        PlanError::Nothing => [PlanError::Nothing],
+        PlanError::Nothing { .. } => [PlanError::Nothing { known: vec![] }],
         PlanError::Unknown { .. } => [PlanError::Unknown { name: text("NAME"), nearest: None }],
         PlanError::Route(_) => route_errors().into_iter().map(PlanError::Route),
     })
@@ -217,6 +222,12 @@ fn config_errors() -> Vec<ConfigError> {
     let invalid = |message| ConfigError::Invalid { file: file(), line: PLACE.0, column: PLACE.1, message };
     samples!(ConfigError {
         ConfigError::Unreadable { .. } => [ConfigError::Unreadable { file: file(), source: system() }],
+        ConfigError::Untrusted { .. } => samples!(Distrust {
+            Distrust::Writable => [Distrust::Writable],
+            Distrust::Owner(_) => [Distrust::Owner(N.into())],
+        })
+        .into_iter()
+        .map(|why| ConfigError::Untrusted { file: file(), place: "PATH".into(), why }),
         ConfigError::Invalid { .. } => file_faults().into_iter().map(invalid),
         // The causes have separate rows.
         ConfigError::Variable { .. } => {
@@ -229,8 +240,12 @@ fn config_errors() -> Vec<ConfigError> {
 fn file_faults() -> Vec<String> {
     let via = "[hosts.A]\nvia = 'B'\n[hosts.B]\nvia = 'A'\n";
     [
-        ("x = 1", vec![("`x`", "TABLE"), ("`forwards`", "TABLE")]),
-        ("[defaults]\nkay = 1", vec![("`kay`", "KEY"), ("`keepalive`", "KEY")]),
+        ("x = 1", vec![("`x`", "TABLE")]),
+        ("hots = 1", vec![("`hots`", "TABLE"), ("`hosts`", "TABLE")]),
+        ("[defaults]\nbanana = 1", vec![("`banana`", "KEY")]),
+        ("[hosts.a]\ncompression = 1", vec![("`compression`", "KEY")]),
+        ("[hosts.a]\nproxyjump = 'b'", vec![("`proxyjump`", "KEY"), ("`via`", "KEY")]),
+        ("[defaults]\nkeepaliv = 1", vec![("`keepaliv`", "KEY"), ("`keepalive`", "KEY")]),
         ("region = 'eu-west-1'", vec![("`region`", "KEY"), ("[defaults]", "TABLE")]),
         ("[defaults]\nvia = 'a'", vec![("`via`", "KEY"), ("[hosts.NAME]", "TABLE"), ("[defaults]", "TABLE")]),
         ("[hosts.\"-a\"]", vec![("hosts", "TABLE")]),
@@ -241,6 +256,10 @@ fn file_faults() -> Vec<String> {
     ]
     .into_iter()
     .map(|(text, words)| words.iter().fold(fault_of(text), |fault, (word, name)| fault.replace(word, name)))
+    .map(|fault| match fault.split_once("the valid ones are ") {
+        Some((start, _)) => format!("{start}the valid ones are …"),
+        None => fault,
+    })
     .chain(["not valid UTF-8".to_owned(), other()])
     .collect()
 }
@@ -259,7 +278,7 @@ fn fault_of(text: &str) -> String {
 fn resolve_errors() -> Vec<ResolveError> {
     let one = Candidate { id: text("ID"), name: None, address: None, state: None };
     samples!(ResolveError {
-        ResolveError::NotFound { .. } => [ResolveError::NotFound { name: text("NAME"), near: vec![] }],
+        ResolveError::NotFound { .. } => [ResolveError::NotFound { name: text("NAME"), near: vec![], other_case: None }],
         ResolveError::Ambiguous { .. } => {
             [ResolveError::Ambiguous { name: text("NAME"), candidates: vec![one; N.into()] }]
         }
@@ -345,6 +364,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Encryption { .. } => [Refusal::Encryption { key: text("KEY") }],
         Refusal::SessionType(_) => [Refusal::SessionType(text("KIND"))],
         Refusal::IgnoresHost(_) => [Refusal::IgnoresHost(AgentVersion::parse(VERSION))],
+        Refusal::TooManyActions(_) => [Refusal::TooManyActions(N.into())],
         Refusal::UnknownAction(_) => [Refusal::UnknownAction(text("ACTION"))],
     })
 }
@@ -411,7 +431,7 @@ fn session_errors() -> Vec<SessionError> {
             steps.into_iter().map(|step| timed_out(step, (step == Step::Open).then(other)))
         }
         SessionError::Lost { .. } => {
-            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None })
+            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None })
         }
         SessionError::RemotePort(_) => [SessionError::RemotePort(other())],
         SessionError::Ended { .. } => {
@@ -420,7 +440,6 @@ fn session_errors() -> Vec<SessionError> {
         SessionError::Refused(_) => refusals().into_iter().map(SessionError::Refused),
         SessionError::Mux(_) => smux.into_iter().map(SessionError::Mux),
         SessionError::NotAPort => [SessionError::NotAPort],
-        SessionError::Stdio { .. } => [SessionError::Stdio { what: "standard output", error: system() }],
         SessionError::Panic(_) => [SessionError::Panic(other())],
     })
 }
@@ -536,14 +555,14 @@ fn reach_errors() -> Vec<ReachError> {
         let Name::Id(target) = destination.name() else { panic!("{destination:?}") };
         target.clone()
     };
-    let to = || {
-        Box::new(SessionEnd {
-            target: Some(target()),
-            machine: text("TARGET"),
-            port: PORT,
-            through: None,
-            is_forward: false,
-        })
+    let to = || SessionEnd {
+        target: Some(target()),
+        machine: text("TARGET"),
+        port: PORT,
+        through: None,
+        is_forward: false,
+        subject: text("TARGET"),
+        place: None,
     };
     samples!(ReachError {
         ReachError::Aws(_) => api_errors().into_iter().map(ReachError::Aws),
@@ -551,14 +570,19 @@ fn reach_errors() -> Vec<ReachError> {
             lookup_errors().into_iter().map(|error| ReachError::Lookup { error, region: text("REGION") })
         }
         ReachError::LookupTimedOut { .. } => [ReachError::LookupTimedOut { after: seconds() }],
-        ReachError::Stopped { .. } => {
-            [ReachError::Stopped { destination: Box::new(destination()), target: target(), region: text("REGION") }]
+        ReachError::Stopped(_) => {
+            let stopped =
+                StoppedTarget { destination: destination(), target: target(), region: text("REGION") };
+            [ReachError::Stopped(Box::new(stopped))]
         }
+        ReachError::Stdio { .. } => ["standard input or output", "standard input", "standard output"]
+            .map(|what| ReachError::Stdio { what, error: system() }),
         ReachError::HopSettings(_) => ssh_config_errors().into_iter().map(ReachError::HopSettings),
         ReachError::Session { .. } => session_errors()
             .into_iter()
             .chain(channel_errors())
-            .map(|error| ReachError::Session { error, to: to() }),
+            .map(|error| to().error(error))
+            .chain([SessionEnd { through: Some(text("HOP")), ..to() }.error(SessionError::RemotePort(other()))]),
         ReachError::Hop(_) => jump_errors().into_iter().map(ReachError::Hop),
     })
 }
@@ -567,6 +591,7 @@ fn install_errors() -> Vec<InstallError> {
     samples!(InstallError {
         InstallError::NotOurs { .. } => [InstallError::NotOurs { file: file() }],
         InstallError::Path { .. } => [InstallError::Path { file: file() }],
+        InstallError::NotAFile { .. } => [InstallError::NotAFile { file: file() }],
         InstallError::Io { .. } => [InstallError::Io { file: file(), source: system() }],
     })
 }
@@ -575,13 +600,21 @@ fn local_errors() -> Vec<LocalError> {
     samples!(LocalError {
         LocalError::Runtime(_) => [LocalError::Runtime(system())],
         LocalError::Signals(_) => [LocalError::Signals(system())],
-        LocalError::Stdio(_) => [LocalError::Stdio(system())],
-        LocalError::Stdin(_) => [LocalError::Stdin(system())],
+        LocalError::Descriptors(_) => [LocalError::Descriptors(system())],
+        LocalError::ConfigPath { .. } => [LocalError::ConfigPath { file: file() }],
         LocalError::Stdout(_) => [LocalError::Stdout(system())],
         LocalError::ReadyFd { .. } => [LocalError::ReadyFd { fd: N.into(), source: system() }],
         LocalError::Exec { .. } => [LocalError::Exec { command: text("COMMAND"), source: system() }],
         LocalError::NoHome => [LocalError::NoHome],
         LocalError::OwnPath(_) => [LocalError::OwnPath(system())],
+    })
+}
+
+fn usage_errors() -> Vec<UsageError> {
+    samples!(UsageError {
+        UsageError::ViaForEveryHost => [UsageError::ViaForEveryHost],
+        UsageError::PasswordForEveryHost => [UsageError::PasswordForEveryHost],
+        UsageError::PortOfForward { .. } => [UsageError::PortOfForward { name: text("NAME") }],
     })
 }
 
@@ -595,6 +628,7 @@ fn reports() -> Vec<Report> {
     reports.extend(reach_errors().into_iter().map(Report::from));
     reports.extend(install_errors().into_iter().map(Report::from));
     reports.extend(local_errors().into_iter().map(Report::from));
+    reports.extend(usage_errors().into_iter().map(Report::from));
     reports
 }
 
@@ -626,6 +660,10 @@ fn notices() -> Vec<Notice> {
         Notice::FirstInputUnanswered => [Notice::FirstInputUnanswered],
         Notice::Retrying(_) => [Notice::Retrying(other())],
         Notice::Interrupted(_) => [Notice::Interrupted(other())],
+        Notice::CredentialsEnded { .. } => {
+            let left = Duration::from_secs(60 * u64::from(N));
+            [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
+        }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
     })
 }
@@ -640,8 +678,12 @@ fn printed_notes() -> Vec<String> {
         notes::of_empty_list(N.into(), region),
         notes::of_incomplete_list(&ApiError::Settings(other())),
         notes::of_cached_list(seconds()),
+        notes::of_silent_port(PORT),
+        notes::of_connect_by_hand("TARGET"),
+        notes::of_dropped_lines(N.into()),
+        format!("warning: {}", notes::of_other_home(Path::new("HOME"), Path::new("FILE"))),
     ];
-    all.extend(notices().iter().map(|notice| notes::of_connect(notice, PORT)));
+    all.extend(notices().iter().filter_map(|notice| notes::of_connect(notice, PORT)));
     let failures = forward_events();
     let failures = failures.iter().filter_map(|event| notes::of_forward(event, remote, target));
     all.extend(failures.map(|failure| failure.report.cause().to_owned()));

@@ -1,6 +1,7 @@
 //! Failures of a command on this machine: standard streams, processes, files of the system.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -10,15 +11,12 @@ pub enum LocalError {
     /// The tokio runtime cannot be created.
     #[error("cannot start: {0}")]
     Runtime(io::Error),
+    /// The process has too few descriptors: allow more open files.
+    #[error("cannot start: {0}")]
+    Descriptors(io::Error),
     /// The process cannot listen to signals.
     #[error("cannot install signal handlers: {0}")]
     Signals(io::Error),
-    /// Standard input or output cannot be opened.
-    #[error("standard input or output: {0}")]
-    Stdio(io::Error),
-    /// Standard input cannot be read.
-    #[error("standard input: {0}")]
-    Stdin(io::Error),
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Stdout(io::Error),
@@ -41,6 +39,12 @@ pub enum LocalError {
     /// The user's home folder is unknown.
     #[error("there is no home folder to install into")]
     NoHome,
+    /// The config file is named by `--config`, and an ssh_config cannot hold its path.
+    #[error("an ssh_config cannot hold the path `{}`", file.display())]
+    ConfigPath {
+        /// The config file.
+        file: PathBuf,
+    },
     /// ssh needs the path of this program, which is unknown or cannot be written to an ssh_config.
     #[error("cannot find the path of this program: {0}")]
     OwnPath(io::Error),

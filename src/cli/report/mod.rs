@@ -10,6 +10,7 @@ mod errors;
 mod exit_kind;
 mod local_error;
 pub(super) mod notes;
+mod usage_error;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ use crate::escape::{cut, escape};
 
 pub use self::exit_kind::ExitKind;
 pub use self::local_error::LocalError;
+pub use self::usage_error::UsageError;
 
 use super::stderr::Stderr;
 
