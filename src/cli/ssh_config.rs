@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use crate::config::ssh_config::{Program, ssh_config};
 use crate::config::{Config, Environment, Verbosity};
 
-use super::report::{ExitKind, LocalError, Report, UsageError, notes};
+#[cfg(unix)]
+use super::report::notes;
+use super::report::{ExitKind, LocalError, Report, UsageError};
 use super::ssh_files::{Change, SshFiles};
 use super::{stderr, stdout};
 
