@@ -55,7 +55,9 @@ pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::network::{NetworkInterface, SecurityGroup};
 pub use self::sfn::{Execution, ExecutionStatus, NewExecution};
-pub use self::ssm::{ActiveSession, ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
+pub use self::ssm::{
+    ActiveSession, ManagedNode, NodeFilter, SessionRequest, StartedSession, StreamAddress, Token,
+};
 pub use self::sts::{Caller, CredentialsSource, Place};
 
 /// Time limit for one attempt of a call.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use crate::aws::{Access, Execution, ExecutionStatus, NewExecution};
+use crate::route::Wish;
 
 use super::error::StartError;
 use super::life::{Key, Life, LifeInput};
-use super::wish::Wish;
 
 /// The state machine, and who asks.
 pub struct Guardian<'a> {

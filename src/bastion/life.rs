@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::Execution;
 use crate::config::TaskSettings;
+use crate::route::Wish;
 
-use super::wish::Wish;
 
 /// StartExecution takes a name of at most 80 characters: what is left for the key.
 const LONGEST_KEY: usize = 60;

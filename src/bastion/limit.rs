@@ -7,11 +7,11 @@ use tokio::time::sleep_until;
 use crate::aws::Aws;
 use crate::clock;
 use crate::names::Target;
+use crate::route::Wish;
 
 use super::error::StartError;
 use super::guardian::Guardian;
 use super::life::{Key, Life};
-use super::wish::Wish;
 
 /// Users are warned this long before the limit.
 const WARNING: Duration = Duration::from_secs(10 * 60);

@@ -5,12 +5,12 @@ use std::time::Instant;
 use crate::aws::{Access, Filter, Meaning, NetworkInterface, SecurityGroup};
 use crate::clock;
 use crate::names::Target;
+use crate::route::{Loan, LoanPlace, Wish};
 
 use super::decide::{Step, YOUNG};
 use super::error::{LoanError, StartError};
 use super::guardian::Guardian;
 use super::life::{Key, LifeInput};
-use super::wish::{Loan, Place, Wish};
 use super::{LifeEvent, OnLife, age, pause};
 
 /// The tag that allows the guardian to change a resource.
@@ -143,18 +143,18 @@ pub(super) async fn find_interface(
     target: &Target,
 ) -> Result<NetworkInterface, StartError> {
     let filters = match &loan.place {
-        Place::Target => vec![
+        LoanPlace::Target => vec![
             Filter::new("attachment.instance-id", target.id()),
             Filter::new("attachment.device-index", "0"),
         ],
-        Place::Address(address) => vec![Filter::new(address_filter(address), address)],
+        LoanPlace::Address(address) => vec![Filter::new(address_filter(address), address)],
     };
     let found = access.describe_network_interfaces(&filters).await?.into_iter().next();
     Ok(found.ok_or_else(|| LoanError::NoInterface {
         host: loan.host.clone(),
         place: match &loan.place {
-            Place::Target => format!("the first of {}", target.id()),
-            Place::Address(address) => address.clone(),
+            LoanPlace::Target => format!("the first of {}", target.id()),
+            LoanPlace::Address(address) => address.clone(),
         },
     })?)
 }

@@ -4,8 +4,8 @@
 //! who is on it, and undoes both at the end. One execution of it is one *life*. This layer asks for lives and waits until a
 //! machine can be connected to; it keeps no state, so that a laptop that dies leaves nothing to clean up.
 //!
-//! `wish` is what configuration and flags ask for, `life` the form of an execution, `decide` what to do next: all three are
-//! pure. `guardian` calls Step Functions; `start` and `loan` ask AWS, decide, and act until the goal is reached.
+//! `life` is the form of an execution, `decide` what to do next: both are pure, as is [`Wish`], what the configuration asks
+//! for. `guardian` calls Step Functions; `start` and `loan` ask AWS, decide, and act until the goal is reached.
 
 mod decide;
 mod error;
@@ -16,7 +16,6 @@ mod loan;
 mod start;
 mod status;
 mod task;
-mod wish;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +25,7 @@ use tokio::time::sleep_until;
 use crate::aws::{Access, Aws};
 use crate::clock;
 use crate::names::Target;
-use crate::route::Route;
+use crate::route::{Route, Wish};
 
 pub use self::decide::{InstanceState, Step};
 pub use self::error::{LoanError, StartError};
@@ -35,7 +34,6 @@ pub use self::life::{Key, Life, LifeInput};
 pub use self::loan::{Loaned, guarded};
 pub use self::status::{BastionStatus, Lending, Person, inspect};
 pub use self::task::started_by;
-pub use self::wish::{Loan, Place, Wish};
 
 /// Pause between two looks at a machine that is being started.
 const POLL: Duration = Duration::from_secs(2);

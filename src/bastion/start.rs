@@ -6,12 +6,12 @@ use crate::aws::{Access, Filter, Meaning};
 use crate::clock;
 use crate::config::TaskSettings;
 use crate::names::Target;
+use crate::route::Wish;
 
 use super::decide::{Act, Facts, InstanceState, Mine, Step, YOUNG, decide};
 use super::error::StartError;
 use super::guardian::Guardian;
 use super::life::{Key, LifeInput};
-use super::wish::Wish;
 use super::{LifeEvent, OnLife, age, pause, task};
 
 /// One machine that is being started.

@@ -2,13 +2,13 @@
 
 use crate::aws::{Access, ActiveSession, Filter};
 use crate::names::Target;
+use crate::route::Wish;
 
 use super::error::StartError;
 use super::guardian::Guardian;
 use super::life::{Key, Life};
 use super::loan::{find_group, find_interface};
 use super::task;
-use super::wish::Wish;
 
 /// The state.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ impl BastionStatus {
 async fn lending(
     access: &Access,
     guardian: &Guardian<'_>,
-    loan: &super::Loan,
+    loan: &crate::route::Loan,
     target: &Target,
 ) -> Result<Lending, StartError> {
     let interface = find_interface(access, loan, target).await?;

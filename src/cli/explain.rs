@@ -16,12 +16,12 @@ use crate::route::explanation::{
     AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, SessionRow, SettingRow,
 };
 use crate::route::policy::Needs;
-use crate::route::{REMOTE_HOST_AGENT, Route};
+use crate::route::{REMOTE_HOST_AGENT, Route, Wish};
 use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
+use super::report::{Report, UsageError};
 use super::runtime::{self, Context};
 use super::stdout;
 
@@ -51,7 +51,7 @@ impl Subject {
             return Ok(Self::Route(Box::new(Route::new(name, args.port, config)?)));
         }
         if args.port.is_some() {
-            return Err(Report::new(ExitKind::Usage, format!("forward `{name}` has a port of its own")));
+            return Err(UsageError::PortOfForward { name: name.clone() }.into());
         }
         Ok(Self::Forward(name.clone(), Box::new(plan_named(name, config)?)))
     }
@@ -84,6 +84,7 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             documents: explanation.documents(),
             region: facts.region.as_deref(),
             caller: facts.caller.as_ref(),
+            wish: &Wish::of(subject.route()),
         };
         return stdout::print(&json(&needs.policy()));
     }
@@ -113,7 +114,7 @@ fn text(explanation: &Explanation) -> String {
     rows.push(("route", explanation.route.to_owned()));
     rows.extend(session_rows(&explanation.session));
     rows.extend(fall_back(explanation).map(|line| ("fall-back", line)));
-    rows.extend(explanation.asked.iter().map(|asked| ("asked for", asked_line(asked))));
+    rows.extend(explanation.asked.iter().flat_map(life_rows));
     rows.extend(explanation.unknown.iter().map(|text| ("unknown", text.clone())));
     let settings = explanation.settings.iter().map(setting_line).enumerate();
     rows.extend(settings.map(|(number, line)| (if number == 0 { "settings" } else { "" }, line)));
@@ -178,15 +179,45 @@ fn document_line(document: &DocumentRow) -> String {
     format!("{} ({})", document.name, parameters.collect::<Vec<_>>().join(", "))
 }
 
-fn asked_line(asked: &AskedRow) -> String {
-    let mut wishes = Vec::new();
-    if asked.start {
-        wishes.push("start it when it is stopped".to_owned());
+fn life_rows(asked: &AskedRow) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<(&'static str, String)> = Vec::new();
+    if asked.start || asked.stop_always {
+        rows.push(("life", start_line(asked)));
+        rows.push(("", stop_line(asked)));
     }
-    wishes.extend(asked.stop_after_seconds.map(|seconds| format!("stop it after {seconds} s")));
-    let group = |group: &String| format!("give it security group {group} meanwhile");
-    wishes.extend(asked.security_group.as_ref().map(group));
-    format!("{}: {}; this version cannot do that yet", asked.host, wishes.join(", "))
+    if let Some(group) = &asked.security_group {
+        let by = asked.guardian.as_deref().unwrap_or("none, so this fails");
+        let text = format!("{}: has {group} while anybody is on the target of the session (guardian: {by})", asked.host);
+        rows.push(("group", text));
+    }
+    rows
+}
+
+fn start_line(asked: &AskedRow) -> String {
+    let AskedRow { host, start_timeout_seconds: timeout, .. } = asked;
+    let what = match &asked.task {
+        Some(task) => format!("is a task of {} in cluster {}, run", task.definition, task.cluster),
+        None => "started".to_owned(),
+    };
+    let who = match &asked.guardian {
+        Some(guardian) => format!("by the guardian {guardian}"),
+        None => "by ec2:StartInstances".to_owned(),
+    };
+    if asked.start {
+        return format!("{host}: {what} {who} when it is down; it is waited for {timeout} s");
+    }
+    format!("{host}: not started, but watched {who}")
+}
+
+fn stop_line(asked: &AskedRow) -> String {
+    if asked.guardian.is_none() {
+        return "nothing stops it: `guardian` is `none`".to_owned();
+    }
+    let only = if asked.stop_always { "" } else { ", unless it ran before" };
+    format!(
+        "stopped when nobody was on it for {} s, at the latest {} s after its start{only}",
+        asked.stop_grace_seconds, asked.stop_after_seconds
+    )
 }
 
 /// Lays out two columns; a row without a label continues the row before.
@@ -296,7 +327,8 @@ caller      arn:aws:iam::123456789012:user/alice
 signed by   AKIAENV, the keys in the environment
 document    AWS-StartPortForwardingSessionToRemoteHost (host=10.0.0.9, portNumber=2222)
 fall-back   the sshd of `bastion` by AWS-StartSSHSession (portNumber=22), if its agent is older than 3.1.1188.0, or the document is denied or unknown
-asked for   bastion: start it when it is stopped, stop it after 7200 s; this version cannot do that yet
+life        bastion: started by the guardian fumidai-guardian when it is down; it is waited for 300 s
+            stopped when nobody was on it for 120 s, at the latest 7200 s after its start, unless it ran before
 ";
         assert_eq!(without_settings(&explanation("appserver", None)), expected);
     }

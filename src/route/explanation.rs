@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::aws::{Caller, CredentialsSource};
-use crate::config::{Host, ResolvedSetting, Settings, Source};
+use crate::config::{ResolvedSetting, Settings, Source, TaskSettings};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
-use super::{Document, Machine, Route};
+use super::{Document, Machine, Route, Wish};
 
 /// What AWS reports of the entry of a route.
 pub struct Facts {
@@ -115,13 +115,33 @@ pub struct DocumentRow {
     pub parameters: BTreeMap<&'static str, String>,
 }
 
-/// Keys about the bastion's life in the config file; this version only shows them.
+/// What is asked for about the life of a machine of the route. Only the first one can be started.
 #[derive(Debug, Serialize)]
 pub struct AskedRow {
     pub host: String,
+    /// It is started when it is stopped.
     pub start: bool,
-    pub stop_after_seconds: Option<u64>,
+    /// The state machine that starts, watches and stops it; `null` is none.
+    pub guardian: Option<String>,
+    /// It is stopped even if it ran before.
+    pub stop_always: bool,
+    /// It is stopped when nobody was on it for so long.
+    pub stop_grace_seconds: u64,
+    /// It is stopped at the latest so long after its start.
+    pub stop_after_seconds: u64,
+    /// How long a start is waited for.
+    pub start_timeout_seconds: u64,
+    /// The task that it is.
+    pub task: Option<TaskRow>,
+    /// The group that it has while somebody is on the first machine.
     pub security_group: Option<String>,
+}
+
+/// A Fargate task.
+#[derive(Debug, Serialize)]
+pub struct TaskRow {
+    pub cluster: String,
+    pub definition: String,
 }
 
 impl Explanation {
@@ -148,7 +168,7 @@ impl Explanation {
             route: route.hops.last().map_or("direct", |hop| hop.next.name()),
             hops: hops.collect(),
             session: SessionRow::new(route, facts),
-            asked: route.machines().filter_map(AskedRow::of).collect(),
+            asked: AskedRow::all(route),
             forward: None,
             settings: settings(route, facts),
             unknown: facts.unknown.clone(),
@@ -233,16 +253,30 @@ fn shown(source: &Source, setting: &str) -> String {
 }
 
 impl AskedRow {
-    fn of(machine: &Machine) -> Option<Self> {
-        let (name, host) = machine.named_host.as_ref()?;
-        let Host { start, stop_after, security_group, .. } = host;
-        let asks = *start || stop_after.is_some() || security_group.is_some();
-        asks.then(|| Self {
-            host: name.clone(),
-            start: *start,
-            stop_after_seconds: stop_after.map(|time| time.as_secs()),
-            security_group: security_group.clone(),
-        })
+    fn all(route: &Route) -> Vec<Self> {
+        let wish = Wish::of(route);
+        let rows = route.machines().enumerate().map(|(number, machine)| Self::of(&wish, number == 0, machine));
+        rows.filter(|row| row.start || row.stop_always || row.security_group.is_some()).collect()
+    }
+
+    fn of(wish: &Wish, is_first: bool, machine: &Machine) -> Self {
+        Self {
+            host: machine.label().to_owned(),
+            start: is_first && wish.start,
+            guardian: wish.guardian.clone(),
+            stop_always: is_first && wish.always,
+            stop_grace_seconds: wish.grace.as_secs(),
+            stop_after_seconds: wish.limit.as_secs(),
+            start_timeout_seconds: wish.timeout.as_secs(),
+            task: wish.task.clone().filter(|_| is_first).map(TaskRow::from),
+            security_group: machine.host().and_then(|host| host.security_group.clone()),
+        }
+    }
+}
+
+impl From<TaskSettings> for TaskRow {
+    fn from(task: TaskSettings) -> Self {
+        Self { cluster: task.cluster, definition: task.definition }
     }
 }
 

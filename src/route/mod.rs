@@ -9,6 +9,7 @@ pub(crate) mod explanation;
 mod hop;
 mod machine;
 pub(crate) mod policy;
+mod wish;
 
 use thiserror::Error;
 
@@ -18,6 +19,7 @@ use crate::names::{Destination, Region, TargetError};
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
 pub use self::hop::{DialedBy, Hop};
 pub use self::machine::Machine;
+pub use self::wish::{Loan, LoanPlace, Wish};
 
 /// The machines to connect through, and the goal.
 #[derive(Clone, Debug)]

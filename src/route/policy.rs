@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::aws::Caller;
 use crate::names::{Name, Target, TargetKind, TaskName};
 
+use super::Wish;
+
 /// What is to be allowed.
 pub struct Needs<'a> {
     /// What the session is opened to.
@@ -21,6 +23,8 @@ pub struct Needs<'a> {
     pub region: Option<&'a str>,
     /// Who calls; `None` is unknown.
     pub caller: Option<&'a Caller>,
+    /// What is asked for about the bastion's life.
+    pub wish: &'a Wish,
 }
 
 /// A policy document of IAM.
@@ -58,6 +62,7 @@ impl Needs<'_> {
         let mut statement = vec![self.start()];
         statement.extend(self.own_sessions());
         statement.extend(self.look_up());
+        statement.extend(self.life());
         Policy { version: "2012-10-17", statement }
     }
 
@@ -103,6 +108,57 @@ impl Needs<'_> {
             TaskName::Task(_) => "LookUpContainer",
         };
         Some(Statement::allow(sid, actions, anything).only_if(of_cluster))
+    }
+
+    /// What starting, watching and lending need.
+    fn life(&self) -> Vec<Statement> {
+        if self.wish.is_empty() {
+            return Vec::new();
+        }
+        let mut look = vec!["ssm:DescribeSessions"];
+        let is_instance = self.target.kind() == TargetKind::Instance && self.wish.task.is_none();
+        if is_instance && self.name.lookup_actions().is_empty() {
+            look.push("ec2:DescribeInstances");
+        }
+        if !self.wish.loans.is_empty() {
+            look.extend(["ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"]);
+        }
+        let mut statements = vec![Statement::allow("LookAtBastion", &look, vec!["*".to_owned()])];
+        statements.push(Statement::allow("LookAtAgent", &["ssm:GetConnectionStatus"], vec![self.target()]));
+        statements.extend(self.wish.task.as_ref().map(|task| self.look_up_task(&task.cluster)));
+        statements.extend(self.guardian());
+        statements
+    }
+
+    fn look_up_task(&self, cluster: &str) -> Statement {
+        let cluster = match cluster.starts_with("arn:") {
+            true => cluster.to_owned(),
+            false => self.arn("ecs", self.account(), &format!("cluster/{cluster}")),
+        };
+        let of_cluster = json!({ "ArnLike": { "ecs:cluster": cluster } });
+        let actions = ["ecs:ListTasks", "ecs:DescribeTasks"];
+        Statement::allow("LookUpTask", &actions, vec!["*".to_owned()]).only_if(of_cluster)
+    }
+
+    /// A policy cannot look into the input of an execution: the guardian's role decides what it may change.
+    fn guardian(&self) -> Vec<Statement> {
+        let Some(name) = &self.wish.guardian else {
+            let start = Statement::allow("StartBastion", &["ec2:StartInstances"], vec![self.target()]);
+            return if self.wish.start { vec![start] } else { Vec::new() };
+        };
+        let machine = match name.starts_with("arn:") {
+            true => name.clone(),
+            false => self.arn("states", self.account(), &format!("stateMachine:{name}")),
+        };
+        let executions = machine.replacen(":stateMachine:", ":execution:", 1) + ":*";
+        let mut actions = vec!["states:ListExecutions"];
+        if self.wish.start || self.wish.always || !self.wish.loans.is_empty() {
+            actions.insert(0, "states:StartExecution");
+        }
+        vec![
+            Statement::allow("UseGuardian", &actions, vec![machine]),
+            Statement::allow("LookAtLives", &["states:DescribeExecution"], vec![executions]),
+        ]
     }
 
     fn target(&self) -> String {

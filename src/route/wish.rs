@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{Host, TaskSettings};
-use crate::route::{Machine, Route};
+
+use super::{Machine, Route};
 
 /// The default of `stop_grace`: two looks of the guardian.
 const GRACE: Duration = Duration::from_secs(2 * 60);
@@ -45,12 +46,12 @@ pub struct Loan {
     /// The group's id or name.
     pub group: String,
     /// Which interface gets it.
-    pub place: Place,
+    pub place: LoanPlace,
 }
 
 /// How the interface of a machine is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum LoanPlace {
     /// It is the first interface of the target of the session.
     Target,
     /// It has the address, or the DNS name.
@@ -81,18 +82,30 @@ impl Wish {
 
     /// Returns true if a life may be asked for.
     pub fn is_guarded(&self) -> bool {
-        self.guardian.is_some() && (self.start || self.always || !self.loans.is_empty())
+        self.guardian.is_some() && !self.is_empty()
+    }
+
+    /// Returns true if nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        !self.start && !self.always && self.loans.is_empty()
     }
 }
 
 fn loans(route: &Route) -> Vec<Loan> {
-    route.machines().enumerate().filter_map(|(number, machine)| loan(number, machine)).collect()
+    let mut loans: Vec<Loan> = Vec::new();
+    for loan in route.machines().enumerate().filter_map(|(number, machine)| loan(number, machine)) {
+        // A forward through the goal has it as hop too.
+        if loans.iter().all(|other| other.host != loan.host) {
+            loans.push(loan);
+        }
+    }
+    loans
 }
 
 fn loan(number: usize, machine: &Machine) -> Option<Loan> {
     let group = machine.host().and_then(|host: &Host| host.security_group.clone())?;
     let place =
-        if number == 0 { Place::Target } else { Place::Address(machine.address_or_word().to_owned()) };
+        if number == 0 { LoanPlace::Target } else { LoanPlace::Address(machine.address_or_word().to_owned()) };
     Some(Loan { host: machine.label().to_owned(), group, place })
 }
 
@@ -134,7 +147,7 @@ mod tests {
         assert_eq!((wish.host.as_str(), wish.guardian.as_deref()), ("bastion", Some("mine")));
         assert_eq!((wish.grace, wish.limit), (GRACE, Duration::from_secs(7200)));
         assert_eq!(wish.timeout, Duration::from_secs(600));
-        let place = Place::Address("10.0.0.115".into());
+        let place = LoanPlace::Address("10.0.0.115".into());
         assert_eq!(wish.loans, [Loan { host: "app".into(), group: "SG_Maintenance".into(), place }]);
     }
 
