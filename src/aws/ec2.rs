@@ -1,4 +1,4 @@
-//! EC2: lists instances, and starts one.
+//! EC2: lists instances, starts and stops one.
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -25,6 +25,12 @@ pub struct Instance {
     pub dns_names: Vec<String>,
     /// When it was started last, in Unix seconds.
     pub launched: Option<i64>,
+    /// The ARN of its instance profile.
+    pub profile: Option<String>,
+    /// Its subnet.
+    pub subnet: Option<String>,
+    /// The ids of its network interfaces.
+    pub interfaces: Vec<String>,
     /// The platform, such as `Linux/UNIX`.
     pub platform: Option<String>,
     /// Keys and values of the tags.
@@ -101,6 +107,16 @@ impl Access {
         Ok(change.map(|change| change.previous_state.name).unwrap_or_default())
     }
 
+    /// Stops an instance.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn stop_instance(&self, id: &str) -> Result<(), ApiError> {
+        let parameters = vec![("InstanceId.1".to_owned(), id.to_owned())];
+        let StartAnswer { .. } = self.ec2()?.call("StopInstances", parameters).await?;
+        Ok(())
+    }
+
     pub(super) fn ec2(&self) -> Result<QueryClient, ApiError> {
         let service = self.service("ec2", self.ec2_endpoint.clone()?);
         Ok(QueryClient { version: "2016-11-15", service })
@@ -150,6 +166,8 @@ struct InstanceItem {
     #[serde(rename = "ipAddress")]
     public_address: Option<String>,
     launch_time: Option<String>,
+    subnet_id: Option<String>,
+    iam_instance_profile: Option<ProfileItem>,
     platform_details: Option<String>,
     platform: Option<String>,
     #[serde(default)]
@@ -183,8 +201,14 @@ pub(super) struct TagItem {
 }
 
 #[derive(Debug, Deserialize)]
+struct ProfileItem {
+    arn: String,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InterfaceItem {
+    network_interface_id: Option<String>,
     #[serde(default)]
     private_ip_addresses_set: Set<AddressItem>,
     #[serde(default)]
@@ -214,7 +238,9 @@ impl From<InstanceItem> for Instance {
     fn from(item: InstanceItem) -> Self {
         let mut private = Vec::from_iter(item.private_ip_address);
         let mut public = Vec::from_iter(item.public_address);
+        let mut interfaces = Vec::new();
         for interface in item.network_interface_set.item {
+            interfaces.extend(interface.network_interface_id);
             for address in interface.private_ip_addresses_set.item {
                 private.extend(address.private_ip_address);
                 public.extend(address.association.and_then(|association| association.public_ip));
@@ -228,6 +254,9 @@ impl From<InstanceItem> for Instance {
             public_addresses: distinct(public),
             dns_names: distinct(item.private_dns_name.into_iter().chain(item.dns_name).collect()),
             launched: item.launch_time.as_deref().and_then(unix_seconds),
+            profile: item.iam_instance_profile.map(|profile| profile.arn),
+            subnet: item.subnet_id,
+            interfaces,
             platform: item.platform_details.or(item.platform).filter(|text| !text.is_empty()),
             tags: item.tag_set.item.into_iter().map(|tag| (tag.key, tag.value)).collect(),
         }
@@ -262,6 +291,8 @@ mod tests {
       <privateDnsName>ip-10-0-0-1.ec2.internal</privateDnsName><dnsName/>
       <blockDeviceMapping/><privateIpAddress>10.0.0.1</privateIpAddress><ipAddress>198.51.100.1</ipAddress>
       <platformDetails>Linux/UNIX</platformDetails><launchTime>2026-11-28T10:00:00.000Z</launchTime>
+      <subnetId>subnet-1</subnetId>
+      <iamInstanceProfile><arn>arn:aws:iam::123456789012:instance-profile/bastion</arn><id>A</id></iamInstanceProfile>
       <tagSet>
         <item><key>Name</key><value> a &amp; b&#x1b;[31m&#10;c </value></item>
         <item><key>Empty</key><value/></item>
@@ -298,6 +329,9 @@ mod tests {
                 public_addresses: vec!["198.51.100.1".into()],
                 dns_names: vec!["ip-10-0-0-1.ec2.internal".into()],
                 launched: Some(1_795_860_000),
+                profile: Some("arn:aws:iam::123456789012:instance-profile/bastion".into()),
+                subnet: Some("subnet-1".into()),
+                interfaces: vec!["eni-1".into()],
                 platform: Some("Linux/UNIX".into()),
                 tags: vec![tag("Name", " a & b\x1b[31m\nc "), tag("Empty", ""), tag("None", "")],
             }

@@ -7,6 +7,7 @@
 
 mod call;
 mod capped;
+mod cloudformation;
 mod ec2;
 mod ecs;
 mod endpoint;
@@ -90,6 +91,8 @@ pub struct AwsOptions {
     pub stream_endpoint: Option<String>,
     /// The endpoint of all APIs without a separate setting.
     pub any_endpoint: Option<String>,
+    /// The endpoint of services that have no setting above.
+    pub other_endpoint: Option<String>,
     /// A PEM file of additional root certificates.
     pub ca_bundle: Option<PathBuf>,
     /// The folder of the AWS CLI's cache of role credentials.
@@ -118,6 +121,7 @@ pub struct Access {
     http: SharedHttpClient,
     ec2_endpoint: Result<String, ApiError>,
     sfn_endpoint: Result<String, ApiError>,
+    other_endpoint: Option<String>,
     ecs_endpoint: Option<String>,
     sts_endpoint: Option<String>,
     signer: Signer,
@@ -189,6 +193,7 @@ impl Aws {
             http: self.http.clone(),
             ec2_endpoint,
             sfn_endpoint,
+            other_endpoint: self.options.other_endpoint.clone(),
             ecs_endpoint: self.options.ecs_endpoint.clone(),
             sts_endpoint: self.options.sts_endpoint.clone(),
             signer: Signer { credentials, region },
@@ -315,6 +320,19 @@ impl Access {
     /// Returns the signer for websocket upgrades.
     pub fn signer(&self) -> &Signer {
         &self.signer
+    }
+
+    /// Returns a client of a service that has no setting of its own; `id` is its name in `AWS_ENDPOINT_URL_…`.
+    async fn other_service(
+        &self,
+        service: &'static str,
+        id: &'static str,
+    ) -> Result<ServiceClient, ApiError> {
+        let endpoint = match &self.other_endpoint {
+            Some(url) => url.clone(),
+            None => endpoint::of_service(&self.config, self.region(), id, service).await?,
+        };
+        Ok(self.service(service, endpoint))
     }
 
     /// Returns a client of a service at an endpoint.

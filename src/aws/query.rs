@@ -74,6 +74,7 @@ struct ErrorAnswer {
     errors: ErrorList,
 }
 
+/// The list of EC2's answer; the whole answer of other services.
 #[derive(Deserialize)]
 struct ErrorList {
     #[serde(rename = "Error")]
@@ -89,8 +90,9 @@ struct ErrorItem {
 }
 
 pub(super) fn error_of(text: &str) -> CallError {
-    match quick_xml::de::from_str::<ErrorAnswer>(text) {
-        Ok(ErrorAnswer { errors: ErrorList { error } }) => CallError::new(&error.code, &error.message),
+    let of_ec2 = quick_xml::de::from_str::<ErrorAnswer>(text).map(|answer| answer.errors.error);
+    match of_ec2.or_else(|_| quick_xml::de::from_str::<ErrorList>(text).map(|answer| answer.error)) {
+        Ok(error) => CallError::new(&error.code, &error.message),
         Err(_) => CallError::new("UnknownError", "no message"),
     }
 }
@@ -123,6 +125,9 @@ mod tests {
             ("RequestExpired", Some("RequestTimeTooSkewed"))
         );
         assert_eq!(ProvideErrorMetadata::message(&error), Some("late"));
+        let text = "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>no</Message></Error>\
+                    <RequestId>1</RequestId></ErrorResponse>";
+        assert_eq!(error_of(text).code, "ValidationError", "the form of other services");
         assert_eq!(error_of("{}").code, "UnknownError");
     }
 }

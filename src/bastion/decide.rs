@@ -56,6 +56,8 @@ pub enum Step {
     Agent,
     /// The interface gets the group.
     Group,
+    /// The group is taken back.
+    TakeBack,
 }
 
 /// The life that this run has asked for.

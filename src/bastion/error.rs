@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::aws::ApiError;
 
 use super::decide::Step;
+use super::person::Person;
 
 /// Why a machine could not be started.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -60,6 +61,26 @@ pub enum StartError {
         /// How far it got.
         step: Step,
     },
+    /// Others are on the machine.
+    #[error("{} on `{host}`", count(others))]
+    InUse {
+        /// The machine, as the user names it.
+        host: String,
+        /// Who.
+        others: Vec<Person>,
+    },
+    /// No life watches the machine, so that there is nothing to extend.
+    #[error("no life of the guardian watches `{host}`")]
+    NoLife {
+        /// The machine, as the user names it.
+        host: String,
+    },
+    /// CloudFormation could not create or delete the stack.
+    #[error("the stack `fumidai` could not be changed: {status}")]
+    StackFailed {
+        /// Its status.
+        status: String,
+    },
     /// Neither a task nor an instance can be started.
     #[error("the target cannot be started")]
     NoTarget,
@@ -105,12 +126,20 @@ pub enum LoanError {
     },
 }
 
+fn count(others: &[Person]) -> String {
+    match others {
+        [_] => "1 session of others is".to_owned(),
+        many => format!("{} sessions of others are", many.len()),
+    }
+}
+
 fn reached(step: Step) -> &'static str {
     match step {
         Step::Stop => "it is still stopping",
         Step::Begin => "the guardian has not started it",
         Step::Boot => "it is still booting",
         Step::Agent => "it runs, but its agent is not connected",
+        Step::TakeBack => "its security group is not taken back",
         Step::Group => "it has not got its security group",
     }
 }

@@ -1,7 +1,5 @@
 //! The guardian: lists its running lives, and asks for new ones.
 
-use std::collections::HashMap;
-
 use crate::aws::{Access, Execution, ExecutionStatus, NewExecution};
 use crate::route::Wish;
 
@@ -37,11 +35,6 @@ impl<'a> Guardian<'a> {
         Ok(Self { access, name: name.to_owned(), machine, caller: caller.arn })
     }
 
-    /// Returns the ARN of the state machine.
-    pub fn machine(&self) -> &str {
-        &self.machine
-    }
-
     /// Lists the running executions about `key`, the youngest first, without their inputs.
     ///
     /// # Errors
@@ -68,19 +61,6 @@ impl<'a> Guardian<'a> {
         let mut lives = Vec::new();
         for execution in self.running(key).await? {
             lives.push(Life::of(self.access.describe_execution(&execution.arn).await?));
-        }
-        Ok(lives)
-    }
-
-    /// Lists every running life of the state machine by its ARN.
-    ///
-    /// # Errors
-    /// [`StartError`]
-    pub async fn all_lives(&self) -> Result<HashMap<String, Life>, StartError> {
-        let mut lives = HashMap::new();
-        for execution in self.all().await? {
-            let life = Life::of(self.access.describe_execution(&execution.arn).await?);
-            lives.insert(life.arn.clone(), life);
         }
         Ok(lives)
     }

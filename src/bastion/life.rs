@@ -11,7 +11,6 @@ use crate::aws::Execution;
 use crate::config::TaskSettings;
 use crate::route::Wish;
 
-
 /// StartExecution takes a name of at most 80 characters: what is left for the key.
 const LONGEST_KEY: usize = 60;
 

@@ -14,7 +14,7 @@ use super::life::{Key, LifeInput};
 use super::{LifeEvent, OnLife, age, pause};
 
 /// The tag that allows the guardian to change a resource.
-const GUARDED: &str = "fumidai:guarded";
+pub(super) const GUARDED: &str = "fumidai:guarded";
 
 /// Returns true if the tags allow the guardian to change a resource.
 pub fn guarded(tags: &[(String, String)]) -> bool {

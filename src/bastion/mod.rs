@@ -7,12 +7,15 @@
 //! `life` is the form of an execution, `decide` what to do next: both are pure, as is [`Wish`], what the configuration asks
 //! for. `guardian` calls Step Functions; `start` and `loan` ask AWS, decide, and act until the goal is reached.
 
+mod control;
 mod decide;
 mod error;
 mod guardian;
 mod life;
 mod limit;
 mod loan;
+mod person;
+mod setup;
 mod start;
 mod status;
 mod task;
@@ -27,13 +30,16 @@ use crate::clock;
 use crate::names::Target;
 use crate::route::{Route, Wish};
 
-pub use self::decide::{InstanceState, Step};
+pub use self::decide::Step;
 pub use self::error::{LoanError, StartError};
-pub use self::guardian::Guardian;
-pub use self::life::{Key, Life, LifeInput};
-pub use self::loan::{Loaned, guarded};
-pub use self::status::{BastionStatus, Lending, Person, inspect};
-pub use self::task::started_by;
+pub use self::life::Life;
+pub use self::person::Person;
+pub use self::setup::{STACK, Setup, SetupInstance, TEMPLATE, check, install, tag, uninstall, untag};
+pub use self::status::{BastionStatus, Lending, inspect};
+
+use self::guardian::Guardian;
+use self::life::{Key, LifeInput};
+use self::loan::Loaned;
 
 /// Pause between two looks at a machine that is being started.
 const POLL: Duration = Duration::from_secs(2);
@@ -105,7 +111,8 @@ impl Bastion {
         }
         let access = self.aws.access().await?;
         if access.is_connected(target.id()).await.is_ok_and(|connected| !connected) {
-            return Ok(Prepared { is_down: true, loaned: Vec::new() });
+            // StartSession will say so.
+            return Ok(Prepared::default());
         }
         let guardian = Guardian::of(&access, &self.wish).await?;
         if *always {
@@ -115,7 +122,7 @@ impl Bastion {
         for loan in loans {
             loaned.push(loan::ensure(&access, &guardian, &self.wish, loan, target, &self.on_life).await?);
         }
-        Ok(Prepared { is_down: false, loaned })
+        Ok(Prepared { loaned })
     }
 
     /// Makes sure that the groups are still there once the session is open: a life that ended in that moment did not see it.
@@ -187,9 +194,13 @@ impl Bastion {
 /// What was done before a session is opened.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    /// The target is not connected, so nothing was done.
-    pub is_down: bool,
     loaned: Vec<Loaned>,
+}
+
+/// Returns the time in Unix seconds.
+fn seconds_now() -> i64 {
+    let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().try_into().unwrap_or(i64::MAX)
 }
 
 /// Waits for the next look; calls `each` every second until then.

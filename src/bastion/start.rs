@@ -42,7 +42,10 @@ pub(super) async fn instance(
         let step = match decide(facts) {
             // The service has just refused a session: the next one is asked for a moment later.
             Act::Open if is_first => Step::Agent,
-            Act::Open => return Ok(start.ready()),
+            Act::Open => {
+                start.ready();
+                return Ok(());
+            }
             Act::Begin => start.begin_instance(id, facts.state).await?,
             Act::Wait(step) => step,
             Act::Gone => return Err(StartError::Gone { host: wish.host.clone() }),
@@ -63,12 +66,14 @@ pub(super) async fn task(
 ) -> Result<Target, StartError> {
     let key = Key::of_task(&settings.cluster, &wish.host);
     let mut start = Start::new(access, wish, key, began, on_life).await?;
+    let mut is_first = true;
     loop {
         let found = task::find(access, settings, &wish.host).await?;
-        if let Some(target) = found.target {
+        if let Some(target) = found.target.filter(|_| !is_first) {
             start.ready();
             return Ok(target);
         }
+        is_first = false;
         let is_running = start.mine().await? == Mine::Running;
         let step = match found.exists {
             true => Step::Agent,

@@ -1,6 +1,6 @@
 //! The state of a bastion: is it there, who is on it, when will it stop, which groups are lent.
 
-use crate::aws::{Access, ActiveSession, Filter};
+use crate::aws::{Access, Filter};
 use crate::names::Target;
 use crate::route::Wish;
 
@@ -8,6 +8,7 @@ use super::error::StartError;
 use super::guardian::Guardian;
 use super::life::{Key, Life};
 use super::loan::{find_group, find_interface};
+use super::person::Person;
 use super::task;
 
 /// The state.
@@ -29,19 +30,6 @@ pub struct BastionStatus {
     pub groups: Vec<Lending>,
     /// What could not be asked, and why.
     pub unknown: Vec<String>,
-}
-
-/// Somebody with a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// The ARN of the caller.
-    pub owner: String,
-    /// The session's id.
-    pub session: String,
-    /// Since when, in Unix seconds.
-    pub since: i64,
-    /// The reason that was given.
-    pub reason: Option<String>,
 }
 
 /// A group that is lent, or that was left behind.
@@ -101,6 +89,11 @@ pub async fn inspect(
 }
 
 impl BastionStatus {
+    /// Returns true if it is stopped or being stopped.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state.as_deref(), Some("stopped" | "stopping" | "terminated" | "shutting-down"))
+    }
+
     async fn of_task(
         &mut self,
         access: &Access,
@@ -182,11 +175,4 @@ async fn lending(
         interface: interface.id,
         life: lives.into_iter().next(),
     })
-}
-
-impl Person {
-    fn of(session: ActiveSession) -> Self {
-        let ActiveSession { id, owner, started, reason, .. } = session;
-        Self { owner, session: id, since: started, reason }
-    }
 }

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -41,6 +42,8 @@ pub enum Command {
     Connect(ConnectArgs),
     /// Lead local ports to ports that TARGET reaches
     Forward(Box<ForwardArgs>),
+    /// Start and stop bastions by hand, see who is on them, set them up
+    Bastion(BastionArgs),
     /// List what can be reached, and its state
     List(ListArgs),
     /// Explain what TARGET means, how it is reached, and what must be allowed for that; nothing is started
@@ -116,6 +119,119 @@ pub struct ForwardArgs {
     /// When ready, run this by the shell, and end with its exit status
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
+}
+
+/// The arguments of `bastion`.
+#[derive(Args)]
+pub struct BastionArgs {
+    #[command(subcommand)]
+    pub(super) command: BastionCommand,
+}
+
+/// The commands of `bastion`.
+#[derive(Subcommand)]
+pub enum BastionCommand {
+    /// Show what is needed once, and what is missing; with --apply, do it
+    Setup(SetupArgs),
+    /// Show how to remove the guardian and the tags; with --apply, do it
+    Teardown(TeardownArgs),
+    /// Start a bastion, and wait until it can be connected to
+    Start(OneBastion),
+    /// Stop a bastion, unless others are on it
+    Stop(StopArgs),
+    /// Let a bastion run longer than its limit
+    Extend(ExtendArgs),
+    /// Show the state of bastions: who is on them, when they stop, which groups are lent
+    Status(StatusArgs),
+}
+
+/// A bastion, and whether to change it.
+#[derive(Args)]
+pub struct OneBastion {
+    /// A host of the config file, or a target
+    #[arg(value_name = "NAME", add = completers::targets())]
+    pub(super) name: String,
+    /// Only print what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// The arguments of `bastion stop`.
+#[derive(Args)]
+pub struct StopArgs {
+    #[command(flatten)]
+    pub(super) bastion: OneBastion,
+    /// Stop it even if others are on it
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// The arguments of `bastion extend`.
+#[derive(Args)]
+pub struct ExtendArgs {
+    #[command(flatten)]
+    pub(super) bastion: OneBastion,
+    /// How much longer, such as `30m` or `1h`
+    #[arg(value_name = "TIME", value_parser = life_time)]
+    pub(super) time: Duration,
+}
+
+/// The arguments of `bastion status`.
+#[derive(Args)]
+pub struct StatusArgs {
+    /// A host of the config file, or a target [default: all bastions of the config file]
+    #[arg(value_name = "NAME", add = completers::targets())]
+    pub(super) name: Option<String>,
+    /// Print one JSON array with all that is known
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Take back security groups that were left behind
+    #[arg(long)]
+    pub(super) fix: bool,
+    /// With --fix, only print what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// The arguments of `bastion setup`.
+#[derive(Args)]
+pub struct SetupArgs {
+    /// A host of the config file, or a target
+    #[arg(value_name = "NAME", add = completers::targets())]
+    pub(super) name: Option<String>,
+    /// Print the CloudFormation template of the guardian
+    #[arg(long, conflicts_with_all = ["name", "apply"])]
+    pub(super) template: bool,
+    #[command(flatten)]
+    pub(super) change: Change,
+}
+
+/// The arguments of `bastion teardown`.
+#[derive(Args)]
+pub struct TeardownArgs {
+    /// A host of the config file, or a target: only its tags are removed
+    #[arg(value_name = "NAME", add = completers::targets())]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) change: Change,
+}
+
+/// Whether AWS is changed.
+#[derive(Args)]
+pub struct Change {
+    /// Do what is printed, after a question
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) apply: bool,
+    /// With --apply, do not ask
+    #[arg(long, requires = "apply")]
+    pub(super) yes: bool,
+    /// Only print what would be done; this is the default
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+fn life_time(word: &str) -> Result<Duration, ValueError> {
+    value::stop_after(word.into())
 }
 
 /// The arguments of `explain`.
@@ -345,8 +461,6 @@ fn hop(word: &str) -> Result<String, ValueError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::error::ErrorKind;
 
     use super::*;

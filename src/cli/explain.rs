@@ -187,7 +187,10 @@ fn life_rows(asked: &AskedRow) -> Vec<(&'static str, String)> {
     }
     if let Some(group) = &asked.security_group {
         let by = asked.guardian.as_deref().unwrap_or("none, so this fails");
-        let text = format!("{}: has {group} while anybody is on the target of the session (guardian: {by})", asked.host);
+        let text = format!(
+            "{}: has {group} while anybody is on the target of the session (guardian: {by})",
+            asked.host
+        );
         rows.push(("group", text));
     }
     rows

@@ -8,7 +8,7 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 use crate::config::{Config, Verbosity};
 use crate::escape::{escape, escape_json};
@@ -17,6 +17,7 @@ use crate::reach::{self, Listing};
 use crate::session::Interrupts;
 
 use super::args::ListArgs;
+use super::columns::columns;
 use super::prompt::ask_code;
 use super::report::{ExitKind, notes};
 use super::runtime::{self, Context};
@@ -61,28 +62,10 @@ fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
     stdout::print(&table(&rows, widest))
 }
 
-/// Lays out columns, two spaces apart; the last one is not padded.
 fn table(rows: &[ListedMachine], widest: usize) -> String {
     let mut lines: Vec<Vec<String>> = vec![HEADER.map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(|row| cells(row).map(|cell| shown(cell, widest)).to_vec()));
-    let mut widths = [0; HEADER.len()];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.width());
-        }
-    }
-    let mut text = String::new();
-    for line in lines {
-        let padded = line.iter().zip(widths).map(|(cell, width)| pad(cell, width));
-        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Fills a cell up to a number of columns: letters of East Asian scripts take two.
-fn pad(cell: &str, width: usize) -> String {
-    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+    columns(&lines)
 }
 
 /// Cuts a text at a number of columns, and shows that it was cut.

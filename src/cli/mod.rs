@@ -4,6 +4,8 @@
 //! return typed errors; only [`report`] prints errors. A command decides nothing about AWS, routes or sessions.
 
 mod args;
+mod bastion;
+mod columns;
 mod completers;
 mod completion;
 mod connect;
@@ -65,6 +67,7 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         Command::Man(args) => return man::print(args.command.as_deref()),
         Command::Connect(_)
         | Command::Forward(_)
+        | Command::Bastion(_)
         | Command::List(_)
         | Command::Explain(_)
         | Command::SshConfig(_) => {}
@@ -86,6 +89,7 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
     match command {
         Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
         Command::Connect(_)
+        | Command::Bastion(_)
         | Command::List(_)
         | Command::Explain(_)
         | Command::SshConfig(_)
@@ -103,6 +107,7 @@ fn dispatch(
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
+        Command::Bastion(args) => bastion::run(&args.command, &config),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),

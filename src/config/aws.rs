@@ -73,6 +73,11 @@ impl AwsSettings {
         self.endpoint(&self.endpoints.sts)
     }
 
+    /// Returns the endpoint of a service without a variable here: the overriding one, else the general one.
+    pub fn other_endpoint(&self) -> Option<&str> {
+        self.endpoint(&None)
+    }
+
     /// Takes the settings that hold.
     pub(super) fn choose(&mut self, layers: &Layers) {
         let settings = layers.settings();

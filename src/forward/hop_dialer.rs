@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use crate::jump::HopStream;
+use crate::reach::PooledStream;
 use crate::session::LocalStream;
 
 use super::Traffic;
@@ -14,7 +14,7 @@ use super::connection::{ClientConnection, Linger, Unopened};
 use super::proxy::{self, Asked};
 
 /// A connection to come. The user is notified by its maker if there is none.
-pub type Dialing = Pin<Box<dyn Future<Output = Result<HopStream, Unopened>>>>;
+pub type Dialing = Pin<Box<dyn Future<Output = Result<PooledStream, Unopened>>>>;
 
 /// Makes a connection to a destination, for a local client with an address.
 pub type DialHop = Rc<dyn Fn(Asked, String) -> Dialing>;

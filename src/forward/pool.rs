@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::{Aws, SessionRequest};
 use crate::clock;
+use crate::names::Target;
 use crate::reach::{HoldOff, ReachError, Readiness, SessionEnd};
 use crate::session::{
     self, EarlyEnd, Handle, LocalStream, Notice, Outcome, Ran, RelayEnd, Released, Request, Session,
@@ -31,7 +32,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
 /// Returns what is to be started, anew for each session.
-pub type Prepare = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SessionRequest, ReachError>>>>>;
+pub type Prepare =
+    Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(Target, SessionRequest), ReachError>>>>>;
 
 /// What all sessions of a pool have in common.
 #[derive(Clone)]
@@ -83,6 +85,8 @@ pub struct Pool {
     /// Everything is to end.
     leave: CancellationToken,
     last_error: RefCell<Option<Rc<ReachError>>>,
+    /// The target of the last session that was asked for.
+    entry: RefCell<Option<Target>>,
     /// The pause of this destination.
     hold_off: HoldOff,
     idle_since: Cell<Option<Instant>>,
@@ -113,6 +117,7 @@ impl Pool {
             connections: TaskTracker::new(),
             leave,
             last_error: RefCell::default(),
+            entry: RefCell::default(),
             hold_off,
             idle_since: Cell::default(),
             has_worked: Cell::new(false),
@@ -467,7 +472,10 @@ impl Pool {
     ) -> Attempt {
         let request = tokio::select! {
             prepared = (self.settings.prepare)() => match prepared {
-                Ok(request) => request,
+                Ok((target, request)) => {
+                    self.entry.replace(Some(target));
+                    request
+                }
                 Err(error) => return Attempt::NotStarted(error, streams),
             },
             () = leave.cancelled() => return Attempt::Ended(Ok(Outcome::Done), Some(streams)),
@@ -490,7 +498,8 @@ impl Pool {
     }
 
     fn session_error(&self, error: SessionError) -> ReachError {
-        self.settings.end.clone().error(error)
+        let entry = self.entry.borrow().clone();
+        SessionEnd { entry, ..self.settings.end.clone() }.error(error)
     }
 
     /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the

@@ -366,7 +366,9 @@ impl PoolFactory {
             through: remote.host.as_ref().map(|_| target.clone()),
             is_forward: true,
             subject: target,
+            entry: None,
             place: None,
+            is_stopped: false,
         }
     }
 
@@ -377,7 +379,8 @@ impl PoolFactory {
             let (planned, readiness, document) = (planned.clone(), readiness.clone(), document.clone());
             Box::pin(async move {
                 let target = readiness.target(clock::now()).await?;
-                Ok(session_request(&target, document, &planned.route.config))
+                let request = session_request(&target, document, &planned.route.config);
+                Ok((target, request))
             })
         })
     }

@@ -24,6 +24,22 @@ pub async fn find_entry(aws: &Aws, route: &Route, began: Instant) -> Result<Targ
     in_time(aws, route, began, resolve(aws, &route.config, &route.entry)).await
 }
 
+/// Finds the first machine of a route, stopped or not; a task has no target until it runs.
+///
+/// # Errors
+/// The name cannot be resolved.
+pub async fn find_machine(aws: &Aws, access: &Access, route: &Route) -> Result<Option<Target>, ReachError> {
+    if route.machine(0).host().is_some_and(|host| host.task.is_some()) {
+        return Ok(None);
+    }
+    match route.entry.name() {
+        Name::Id(target) => Ok(Some(target.clone())),
+        Name::Container(_) | Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
+            inspect_entry(aws, access, route).await.map(Some)
+        }
+    }
+}
+
 /// Asks AWS what the entry of a route is, whatever the cache holds; a stopped instance is found too.
 ///
 /// # Errors

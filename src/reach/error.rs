@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::timeout;
 
-use crate::aws::{ApiError, Aws, Meaning, Place};
+use crate::aws::{ApiError, Aws, Filter, Instance, Meaning, Place};
 use crate::bastion::StartError;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
-use crate::names::{Destination, ResolveError, Target};
+use crate::names::{Destination, ResolveError, Target, TargetKind};
 use crate::session::SessionError;
 
 /// The step that failed, with its cause.
@@ -95,8 +96,12 @@ pub struct SessionEnd {
     pub is_forward: bool,
     /// What `explain` takes for this route.
     pub subject: String,
+    /// The target of the session, also if the machine is behind it.
+    pub entry: Option<Target>,
     /// Where the target was looked for, if it is not connected.
     pub place: Option<Place>,
+    /// EC2 reports the target as stopped or stopping, and it is not connected.
+    pub is_stopped: bool,
 }
 
 impl SessionEnd {
@@ -106,13 +111,31 @@ impl SessionEnd {
     }
 }
 
+/// The state of an instance is not worth a longer wait.
+const STATE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Asks EC2 whether an instance is stopped; what it does not answer in time is false.
+async fn is_stopped(aws: &Aws, target: Option<&Target>) -> bool {
+    let Some(target) = target.filter(|target| target.kind() == TargetKind::Instance) else { return false };
+    let ask = async {
+        let access = aws.access().await?;
+        access.describe_instances(&[Filter::new("instance-id", target.id())]).await
+    };
+    let found = timeout(STATE_TIMEOUT, ask).await;
+    let state = |found: Vec<Instance>| found.into_iter().next().map(|instance| instance.state);
+    let state = found.ok().and_then(Result::ok).and_then(state);
+    matches!(state.as_deref(), Some("stopped" | "stopping"))
+}
+
 impl ReachError {
-    /// Adds where the target was looked for, if it is not connected.
+    /// Adds where the target was looked for and whether it is stopped, if it is not connected.
     pub async fn locate(&mut self, aws: &Aws) {
         if let Self::Session { error: SessionError::Api(error), to } = self
             && error.meaning() == Meaning::TargetNotConnected
         {
-            to.place = Some(aws.place().await);
+            let (place, is_stopped) = tokio::join!(aws.place(), is_stopped(aws, to.entry.as_ref()));
+            to.place = Some(place);
+            to.is_stopped = is_stopped;
         }
     }
 
@@ -142,6 +165,24 @@ impl ReachError {
             | Self::HopSettings(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
+            | Self::Hop(_) => false,
+        }
+    }
+
+    /// Returns true if the machine is stopped, or its agent is not connected: starting it may help.
+    pub fn is_down(&self) -> bool {
+        match self {
+            Self::Stopped(_) | Self::NoTask { .. } => true,
+            Self::Session { error: SessionError::Api(error), .. } => {
+                error.meaning() == Meaning::TargetNotConnected
+            }
+            Self::Aws(_)
+            | Self::Lookup { .. }
+            | Self::LookupTimedOut { .. }
+            | Self::HopSettings(_)
+            | Self::Session { .. }
+            | Self::Stdio { .. }
+            | Self::Start(_)
             | Self::Hop(_) => false,
         }
     }

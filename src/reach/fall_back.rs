@@ -83,8 +83,18 @@ mod tests {
     fn session(error: SessionError) -> ReachError {
         let (machine, through) = ("app".to_owned(), Some("bastion".to_owned()));
         let subject = machine.clone();
-        SessionEnd { target: None, machine, port: 22, through, is_forward: false, subject, place: None }
-            .error(error)
+        SessionEnd {
+            target: None,
+            machine,
+            port: 22,
+            through,
+            is_forward: false,
+            subject,
+            entry: None,
+            place: None,
+            is_stopped: false,
+        }
+        .error(error)
     }
 
     fn api(code: &str) -> SessionError {

@@ -2,12 +2,16 @@
 //! lost, and a second one at most while a stream that is not read stalls the first.
 
 use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::sync::Mutex;
-use tokio::time::sleep_until;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -17,6 +21,8 @@ use super::{HoldOff, HopConnection, Reach, ReachError};
 
 /// The limit of connections at once.
 const MOST_CONNECTIONS: usize = 2;
+/// Connections through a bastion without streams are closed after this time, so that the bastion is stopped.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The pool.
 pub struct HopPool {
@@ -28,6 +34,57 @@ pub struct HopPool {
     /// Held by the caller that opens a connection.
     opening: Mutex<()>,
     hold_off: HoldOff,
+    use_count: watch::Sender<usize>,
+}
+
+/// A stream from the last hop.
+pub struct PooledStream {
+    stream: HopStream,
+    _in_use: InUse,
+}
+
+/// Counts a stream until it is dropped.
+struct InUse(watch::Sender<usize>);
+
+impl InUse {
+    fn count(counter: &watch::Sender<usize>) -> Self {
+        counter.send_modify(|count| *count += 1);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl AsyncRead for PooledStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for PooledStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 impl HopPool {
@@ -40,6 +97,7 @@ impl HopPool {
             failed: RefCell::default(),
             opening: Mutex::default(),
             hold_off,
+            use_count: watch::Sender::new(0),
         })
     }
 
@@ -63,7 +121,8 @@ impl HopPool {
     ///
     /// # Errors
     /// [`ReachError`]
-    pub async fn dial(&self, host: &str, port: u16) -> Result<HopStream, Rc<ReachError>> {
+    pub async fn dial(&self, host: &str, port: u16) -> Result<PooledStream, Rc<ReachError>> {
+        let _in_use = InUse::count(&self.use_count);
         let mut connection = self.connection().await?;
         let mut opened = connection.open(host, port).await;
         if let Err(JumpError::Ended { .. }) = opened {
@@ -73,12 +132,36 @@ impl HopPool {
         if let Err(JumpError::Timeout { .. }) = opened {
             connection.check().await;
         }
-        opened.map_err(|error| Rc::new(error.into()))
+        let stream = opened.map_err(|error| Rc::new(error.into()))?;
+        Ok(PooledStream { stream, _in_use })
     }
 
-    /// Disconnects once `leave` is cancelled.
+    /// Disconnects once `leave` is cancelled, and from a bastion also while there are no streams.
     pub async fn close_after(self: Rc<Self>, leave: CancellationToken) {
+        while self.reach.is_guarded() && !leave.is_cancelled() {
+            tokio::select! {
+                () = self.idle() => self.close_all().await,
+                () = leave.cancelled() => {}
+            }
+        }
         leave.cancelled().await;
+        self.close_all().await;
+    }
+
+    /// Waits until there are connections, and no stream has been open for [`IDLE`].
+    async fn idle(&self) {
+        let mut uses = self.use_count.subscribe();
+        loop {
+            let is_idle = *uses.borrow_and_update() == 0 && !self.open.borrow().is_empty();
+            tokio::select! {
+                () = sleep(IDLE), if is_idle => return,
+                // The pool has the sender itself.
+                _ = uses.changed() => {}
+            }
+        }
+    }
+
+    async fn close_all(&self) {
         let open = self.open.take();
         // The process is ending: errors of the sessions have no reader.
         let open = open.into_iter().filter_map(|(_, one)| Rc::into_inner(one));

@@ -35,11 +35,11 @@ use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
 
 pub use self::connection::{Connection, Relayed};
-pub use self::entry::find_entry;
+pub use self::entry::{find_entry, find_machine};
 pub use self::error::{ReachError, SessionEnd, StoppedTarget};
 pub use self::hold_off::HoldOff;
 pub use self::hop_connection::HopConnection;
-pub use self::hop_pool::HopPool;
+pub use self::hop_pool::{HopPool, PooledStream};
 pub use self::inspect::{Listing, inspect, list};
 pub use self::readiness::Readiness;
 pub use self::session_task::session_request;
@@ -173,7 +173,9 @@ impl Reach {
             through: self.route.hops.first().filter(|_| first > 0).map(|hop| hop.machine.label().to_owned()),
             is_forward: false,
             subject: self.route.goal.label().to_owned(),
+            entry: Some(target.clone()),
             place: None,
+            is_stopped: false,
         })
     }
 

@@ -4,12 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::aws::{Aws, Meaning};
+use crate::aws::Aws;
 use crate::bastion::{Bastion, OnLife, Prepared};
 use crate::clock;
 use crate::names::Target;
 use crate::route::Route;
-use crate::session::SessionError;
 
 use super::ReachError;
 use super::entry::{find_entry, in_time};
@@ -80,15 +79,13 @@ impl Readiness {
     /// # Errors
     /// The session's own error if nothing is to be started, else why it could not be started.
     pub async fn recover(&self, error: ReachError) -> Result<(), ReachError> {
-        if !self.bastion.wish().start || !is_down(&error) {
+        if !self.bastion.wish().start || !error.is_down() {
             return Err(error);
         }
         let began = self.down_since.get().unwrap_or_else(clock::now);
         self.down_since.set(Some(began));
-        let target = match error {
-            ReachError::Stopped(stopped) => Some(stopped.target),
-            _ => self.last.take().map(|(target, _)| target),
-        };
+        let last = self.last.take().map(|(target, _)| target);
+        let target = if let ReachError::Stopped(stopped) = error { Some(stopped.target) } else { last };
         let started = self.bastion.bring_up(target.as_ref(), began).await;
         if started.is_err() {
             self.down_since.set(None);
@@ -105,23 +102,5 @@ impl Readiness {
     /// Returns true if a session without connections has to end, so that the machine is stopped.
     pub fn is_guarded(&self) -> bool {
         self.bastion.wish().is_guarded()
-    }
-}
-
-/// Returns true if the machine is stopped, or its agent is not connected.
-fn is_down(error: &ReachError) -> bool {
-    match error {
-        ReachError::Stopped(_) | ReachError::NoTask { .. } => true,
-        ReachError::Session { error: SessionError::Api(error), .. } => {
-            error.meaning() == Meaning::TargetNotConnected
-        }
-        ReachError::Aws(_)
-        | ReachError::Lookup { .. }
-        | ReachError::LookupTimedOut { .. }
-        | ReachError::HopSettings(_)
-        | ReachError::Session { .. }
-        | ReachError::Stdio { .. }
-        | ReachError::Start(_)
-        | ReachError::Hop(_) => false,
     }
 }

@@ -30,6 +30,7 @@ fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
         sts_endpoint: config.sts_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
         any_endpoint: config.endpoints.any.clone(),
+        other_endpoint: config.other_endpoint().map(str::to_owned),
         ca_bundle: config.ca_bundle.clone(),
         cli_cache: config.cli_cache.clone(),
     }

@@ -255,7 +255,8 @@ fn shown(source: &Source, setting: &str) -> String {
 impl AskedRow {
     fn all(route: &Route) -> Vec<Self> {
         let wish = Wish::of(route);
-        let rows = route.machines().enumerate().map(|(number, machine)| Self::of(&wish, number == 0, machine));
+        let rows =
+            route.machines().enumerate().map(|(number, machine)| Self::of(&wish, number == 0, machine));
         rows.filter(|row| row.start || row.stop_always || row.security_group.is_some()).collect()
     }
 

@@ -355,18 +355,6 @@ mod tests {
     }
 
     #[test]
-    fn an_unimplemented_key_is_refused_for_every_machine() {
-        let text = "[hosts.app]\nvia = 'b'\n[hosts.b]\nstop_after = '1h'";
-        let error = |word: &str, via: &[&str]| {
-            let route = Route::new(word, None, &config(text, via)).expect("a chain");
-            route.refuse_unsupported().map_err(|error| error.to_string())
-        };
-        let expected = "`stop_after` of host `b` is not implemented in this version";
-        assert_eq!(error("app", &[]), Err(expected.to_owned()));
-        assert_eq!(error("app", &["c"]), Ok(()));
-    }
-
-    #[test]
     fn a_named_document_is_used_for_plain_sessions_only() {
         let text = "[defaults]\ndocument = 'Mine'\n[hosts.app]\naddress = '10.0.0.1'\nvia = 'b'";
         let names = |word: &str| -> Vec<String> {

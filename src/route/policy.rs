@@ -227,8 +227,9 @@ fn sagemaker_cluster(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Environment, Flags};
     use crate::names::Destination;
-    use crate::route::{REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
+    use crate::route::{REMOTE_HOST_DOCUMENT, Route, SSH_DOCUMENT};
 
     fn target(id: &str) -> Target {
         let destination: Destination = id.parse().expect(id);
@@ -237,6 +238,27 @@ mod tests {
     }
 
     fn policy(named: &str, id: &str, documents: &[&str], region: Option<&str>, arn: Option<&str>) -> Value {
+        policy_of(&wish("[hosts.h]"), named, id, documents, region, arn)
+    }
+
+    /// The wishes for the host `h`.
+    fn wish(text: &str) -> Wish {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect(text);
+        Wish::of(&Route::new("h", None, &config).expect("a route"))
+    }
+
+    fn policy_of(
+        wish: &Wish,
+        named: &str,
+        id: &str,
+        documents: &[&str],
+        region: Option<&str>,
+        arn: Option<&str>,
+    ) -> Value {
         let destination: Destination = named.parse().expect(named);
         let caller = arn.map(|arn| Caller { account: "123456789012".into(), arn: arn.into() });
         let needs = Needs {
@@ -245,6 +267,7 @@ mod tests {
             documents: documents.to_vec(),
             region,
             caller: caller.as_ref(),
+            wish,
         };
         serde_json::to_value(needs.policy()).expect("JSON")
     }
@@ -334,6 +357,36 @@ mod tests {
             let policy = policy(id, id, &[document], region, None);
             assert_eq!(policy["Statement"][0]["Resource"], json!([target_arn, document_arn]));
         }
+    }
+
+    #[test]
+    fn a_life_needs_the_guardian_and_no_change_of_ec2() {
+        let of =
+            |text: &str| policy_of(&wish(text), "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None);
+        let life = of("[hosts.h]\nstart = true\nsecurity_group = 'sg-1'");
+        let found = actions(&life);
+        for action in [
+            "states:StartExecution",
+            "states:DescribeExecution",
+            "ssm:GetConnectionStatus",
+            "ec2:DescribeSecurityGroups",
+        ] {
+            assert!(found.contains(&action), "{action}");
+        }
+        assert!(
+            found
+                .iter()
+                .filter(|action| action.starts_with("ec2:"))
+                .all(|action| action.contains("Describe"))
+        );
+        let machine = "arn:aws:states:eu-west-1:*:stateMachine:fumidai-guardian";
+        let executions = "arn:aws:states:eu-west-1:*:execution:fumidai-guardian:*";
+        let statements = life["Statement"].as_array().expect("statements");
+        let resources: Vec<&Value> = statements.iter().rev().take(2).map(|one| &one["Resource"]).collect();
+        assert_eq!(resources, [&json!([executions]), &json!([machine])]);
+        let none = of("[hosts.h]\nstart = true\nguardian = 'none'");
+        assert!(actions(&none).contains(&"ec2:StartInstances"));
+        assert!(!actions(&of("[hosts.h]")).iter().any(|action| action.starts_with("states:")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Host, TaskSettings};
+use crate::config::{Config, Host, TaskSettings};
 
 use super::{Machine, Route};
 
@@ -70,13 +70,29 @@ impl Wish {
             host: entry.label().to_owned(),
             start: route.config.start_by_flag.unwrap_or(asked),
             always: host.is_some_and(|host| host.stop_always),
-            guardian: Some(session.guardian.clone()).filter(|name| name != NO_GUARDIAN),
+            guardian: guardian(&route.config),
             grace: host.and_then(|host| host.stop_grace).unwrap_or(GRACE),
             limit: host.and_then(|host| host.stop_after).unwrap_or(LIMIT),
             timeout: session.start_timeout,
             reason: session.reason.clone(),
             task,
             loans: loans(route),
+        }
+    }
+
+    /// The wishes without a machine: only the guardian is named.
+    pub fn of_guardian(config: &Config) -> Self {
+        Self {
+            host: String::new(),
+            start: false,
+            always: false,
+            guardian: guardian(config),
+            grace: GRACE,
+            limit: LIMIT,
+            timeout: config.session.start_timeout,
+            reason: None,
+            task: None,
+            loans: Vec::new(),
         }
     }
 
@@ -89,6 +105,10 @@ impl Wish {
     pub fn is_empty(&self) -> bool {
         !self.start && !self.always && self.loans.is_empty()
     }
+}
+
+fn guardian(config: &Config) -> Option<String> {
+    Some(config.session.guardian.clone()).filter(|name| name != NO_GUARDIAN)
 }
 
 fn loans(route: &Route) -> Vec<Loan> {
@@ -104,15 +124,18 @@ fn loans(route: &Route) -> Vec<Loan> {
 
 fn loan(number: usize, machine: &Machine) -> Option<Loan> {
     let group = machine.host().and_then(|host: &Host| host.security_group.clone())?;
-    let place =
-        if number == 0 { LoanPlace::Target } else { LoanPlace::Address(machine.address_or_word().to_owned()) };
+    let place = if number == 0 {
+        LoanPlace::Target
+    } else {
+        LoanPlace::Address(machine.address_or_word().to_owned())
+    };
     Some(Loan { host: machine.label().to_owned(), group, place })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Environment, Flags};
+    use crate::config::{Environment, Flags};
 
     fn wish(word: &str, text: &str, start: Option<bool>) -> Wish {
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::super::ssh_files::InstallError;
 use super::{ExitKind, LocalError, Report, UsageError, notes};
 use crate::aws::{ApiError, Meaning, NoCode};
+use crate::bastion::{LifeEvent, LoanError, Person, StartError, Step};
 use crate::channel::{AgentVersion, ChannelError, Refusal};
 use crate::config::{Config, ConfigError, Distrust, Environment, Flags, SpecError, ValueError};
 use crate::forward::plan::PlanError;
@@ -25,7 +26,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
-use crate::session::{EarlyEnd, LossCause, Notice, SessionError, Step};
+use crate::session::{self, EarlyEnd, LossCause, Notice, SessionError};
 use crate::transport::{DialError, HostError, TlsError};
 
 /// Any number: `N` in the rows.
@@ -169,7 +170,6 @@ fn route_errors() -> Vec<RouteError> {
         RouteError::Cycle { .. } => [cycle(true), cycle(false)],
         RouteError::NotTheFirstHop { .. } => [RouteError::NotTheFirstHop { host: text("NAME"), hop: text("HOP") }],
         RouteError::NoAddress { .. } => [RouteError::NoAddress { word: text("NAME"), hop: text("HOP") }],
-        RouteError::Unsupported { .. } => [RouteError::Unsupported { host: text("NAME"), key: "KEY" }],
     })
 }
 
@@ -205,6 +205,12 @@ fn value_errors() -> Vec<ValueError> {
         NotALocalEnd => [NotALocalEnd],
         NotARemoteEnd => [NotARemoteEnd],
         NotAbsolute => [NotAbsolute],
+        NotAStop => [NotAStop],
+        GraceTooShort => [GraceTooShort],
+        LimitTooLong => [LimitTooLong],
+        NotAGuardian => [NotAGuardian],
+        NotAGroup => [NotAGroup],
+        NotATask => [NotATask],
     })
 }
 
@@ -417,18 +423,18 @@ fn session_errors() -> Vec<SessionError> {
         HeaderError::Version(_) => [HeaderError::Version(77)],
         HeaderError::Command(_) => [HeaderError::Command(77)],
     });
-    let steps = samples!(Step {
-        Step::Start => [Step::Start],
-        Step::Open => [Step::Open],
-        Step::HandshakeRequest => [Step::HandshakeRequest],
-        Step::HandshakeComplete => [Step::HandshakeComplete],
+    let steps = samples!(session::Step {
+        session::Step::Start => [session::Step::Start],
+        session::Step::Open => [session::Step::Open],
+        session::Step::HandshakeRequest => [session::Step::HandshakeRequest],
+        session::Step::HandshakeComplete => [session::Step::HandshakeComplete],
     });
     samples!(SessionError {
         SessionError::Api(_) => api_errors().into_iter().map(SessionError::Api),
         SessionError::Host(_) => host_errors().into_iter().map(SessionError::Host),
         SessionError::Dial(_) => dial_errors().into_iter().map(SessionError::Dial),
         SessionError::TimedOut { .. } => {
-            steps.into_iter().map(|step| timed_out(step, (step == Step::Open).then(other)))
+            steps.into_iter().map(|step| timed_out(step, (step == session::Step::Open).then(other)))
         }
         SessionError::Lost { .. } => {
             loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None })
@@ -562,8 +568,11 @@ fn reach_errors() -> Vec<ReachError> {
         through: None,
         is_forward: false,
         subject: text("TARGET"),
+        entry: None,
         place: None,
+        is_stopped: false,
     };
+    let stopped = || SessionEnd { is_stopped: true, ..to() };
     samples!(ReachError {
         ReachError::Aws(_) => api_errors().into_iter().map(ReachError::Aws),
         ReachError::Lookup { .. } => {
@@ -582,8 +591,52 @@ fn reach_errors() -> Vec<ReachError> {
             .into_iter()
             .chain(channel_errors())
             .map(|error| to().error(error))
-            .chain([SessionEnd { through: Some(text("HOP")), ..to() }.error(SessionError::RemotePort(other()))]),
+            .chain([SessionEnd { through: Some(text("HOP")), ..to() }.error(SessionError::RemotePort(other()))])
+            .chain([stopped().error(SessionError::Api(service("TargetNotConnected", "StartSession")))]),
+        ReachError::NoTask { .. } => [ReachError::NoTask { host: text("NAME") }],
+        ReachError::Start(_) => start_errors().into_iter().map(ReachError::Start),
         ReachError::Hop(_) => jump_errors().into_iter().map(ReachError::Hop),
+    })
+}
+
+fn start_errors() -> Vec<StartError> {
+    let host = || text("NAME");
+    let steps = samples!(Step {
+        Step::Stop => [Step::Stop],
+        Step::Begin => [Step::Begin],
+        Step::Boot => [Step::Boot],
+        Step::Agent => [Step::Agent],
+        Step::Group => [Step::Group],
+        Step::TakeBack => [Step::TakeBack],
+    });
+    let person = || Person { owner: other(), session: other(), since: 0, reason: None };
+    samples!(StartError {
+        StartError::Api(_) => [StartError::Api(service("AccessDeniedException", "StartExecution"))],
+        StartError::NoGuardian { .. } => [StartError::NoGuardian { machine: host(), region: text("REGION") }],
+        StartError::WithoutGuardian { .. } => [StartError::WithoutGuardian { what: "…" }],
+        StartError::LifeFailed { .. } => [
+            StartError::LifeFailed { host: host(), error: text("CODE"), cause: other() },
+        ],
+        StartError::Gone { .. } => [StartError::Gone { host: host() }],
+        StartError::NoAgent { .. } => [StartError::NoAgent { host: host() }],
+        StartError::TimedOut { .. } => {
+            steps.into_iter().map(|step| StartError::TimedOut { host: host(), after: seconds(), step })
+        }
+        StartError::InUse { .. } => [StartError::InUse { host: host(), others: vec![person(), person()] }],
+        StartError::NoLife { .. } => [StartError::NoLife { host: host() }],
+        StartError::StackFailed { .. } => [StartError::StackFailed { status: other() }],
+        StartError::NoTarget => [StartError::NoTarget],
+        StartError::Loan(_) => loan_errors().into_iter().map(StartError::Loan),
+    })
+}
+
+fn loan_errors() -> Vec<LoanError> {
+    let (host, group, vpc) = (|| text("NAME"), || text("GROUP"), || text("VPC"));
+    samples!(LoanError {
+        LoanError::NoInterface { .. } => [LoanError::NoInterface { host: host(), place: other() }],
+        LoanError::NoGroup { .. } => [LoanError::NoGroup { group: group(), vpc: vpc() }],
+        LoanError::OtherVpc { .. } => [LoanError::OtherVpc { group: group(), vpc: vpc(), host: host() }],
+        LoanError::NotGuarded { .. } => [LoanError::NotGuarded { resource: text("ID") }],
     })
 }
 
@@ -614,6 +667,7 @@ fn usage_errors() -> Vec<UsageError> {
     samples!(UsageError {
         UsageError::ViaForEveryHost => [UsageError::ViaForEveryHost],
         UsageError::PasswordForEveryHost => [UsageError::PasswordForEveryHost],
+        UsageError::NotConfirmed => [UsageError::NotConfirmed],
         UsageError::PortOfForward { .. } => [UsageError::PortOfForward { name: text("NAME") }],
     })
 }
@@ -650,7 +704,30 @@ fn forward_events() -> Vec<ForwardEvent> {
             [ForwardEvent::DialFailed { from: from(), to, error: any_error() }]
         }
         ForwardEvent::NameFailed { .. } => [ForwardEvent::NameFailed { error: any_error() }],
+        ForwardEvent::Life(_) => life_events().into_iter().map(ForwardEvent::Life),
         ForwardEvent::Session(_) => notices().into_iter().map(ForwardEvent::Session),
+    })
+}
+
+fn life_events() -> Vec<LifeEvent> {
+    let host = || text("NAME");
+    let steps = samples!(Step {
+        Step::Stop => [Step::Stop],
+        Step::Begin => [Step::Begin],
+        Step::Boot => [Step::Boot],
+        Step::Agent => [Step::Agent],
+        Step::Group => [Step::Group],
+        Step::TakeBack => [Step::TakeBack],
+    });
+    samples!(LifeEvent {
+        LifeEvent::Waiting { .. } => {
+            steps.into_iter().map(|step| LifeEvent::Waiting { host: host(), step, since: seconds() })
+        }
+        LifeEvent::Ready { .. } => [LifeEvent::Ready { host: host(), after: seconds() }],
+        LifeEvent::Began { .. } => [LifeEvent::Began { host: host(), life: other() }],
+        LifeEvent::EndsSoon { .. } => {
+            [LifeEvent::EndsSoon { host: host(), left: Duration::from_secs(60 * u64::from(N)) }]
+        }
     })
 }
 
@@ -683,6 +760,7 @@ fn printed_notes() -> Vec<String> {
         notes::of_dropped_lines(N.into()),
         format!("warning: {}", notes::of_other_home(Path::new("HOME"), Path::new("FILE"))),
     ];
+    all.extend(life_events().iter().map(notes::of_life));
     all.extend(notices().iter().filter_map(|notice| notes::of_connect(notice, PORT)));
     let failures = forward_events();
     let failures = failures.iter().filter_map(|event| notes::of_forward(event, remote, target));

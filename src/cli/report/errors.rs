@@ -155,6 +155,9 @@ fn of_session_call(error: &ApiError, to: &SessionEnd) -> Report {
 fn not_connected(whole: String, to: &SessionEnd) -> Report {
     let place = to.place.as_ref().map(place).unwrap_or_default();
     let report = Report::new(ExitKind::NotConnected, whole);
+    if to.is_stopped {
+        return stopped_hints(report, &to.subject, place.trim_start());
+    }
     let kind = to.target.as_ref().map(Target::kind);
     if kind == Some(TargetKind::Container) {
         return report
@@ -330,8 +333,15 @@ fn of_ecs(error: &EcsError) -> Report {
 fn of_stopped(stopped: &StoppedTarget) -> Report {
     let StoppedTarget { destination, target, region } = stopped;
     let id = target.id();
-    Report::new(ExitKind::NotConnected, format!("`{destination}` is stopped ({id} in {region})"))
-        .hint(format!("run `aws ec2 start-instances --region {region} --instance-ids {id}`"))
+    let cause = format!("`{destination}` is stopped ({id} in {region})");
+    stopped_hints(Report::new(ExitKind::NotConnected, cause), &destination.to_string(), "")
+}
+
+fn stopped_hints(report: Report, name: &str, place: &str) -> Report {
+    let it_is = if place.is_empty() { String::new() } else { format!("it is stopped {place}: ") };
+    report
+        .hint(format!("{it_is}run `fumidai bastion start {}`, or use `--start`", shell_word(name)))
+        .hint("set `start = true` for it in the config file to start it whenever it is needed")
 }
 
 fn of_dial(error: &DialError) -> Report {
@@ -541,6 +551,7 @@ impl From<UsageError> for Report {
             UsageError::PasswordForEveryHost => {
                 report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file")
             }
+            UsageError::NotConfirmed => report.hint("answer `y` on a terminal, or use `--yes`"),
             UsageError::PortOfForward { .. } => report,
         }
     }
@@ -628,6 +639,8 @@ mod tests {
             through: None,
             is_forward: false,
             subject: id.into(),
+            entry: Some(target.clone()),
+            is_stopped: false,
             place: Some(Place {
                 profile: Some("prod".into()),
                 region: Some("eu-west-1".into()),

@@ -73,6 +73,7 @@ fn step_text(step: Step) -> &'static str {
         Step::Begin => "waiting for the guardian to start it",
         Step::Boot => "booting",
         Step::Agent => "waiting for its agent",
+        Step::TakeBack => "waiting until its security group is taken back",
         Step::Group => "waiting for its security group",
     }
 }

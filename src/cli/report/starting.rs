@@ -23,18 +23,29 @@ pub(super) fn of_start(error: &StartError) -> Report {
             .hint("check that its agent runs: it was started more than 5 minutes ago")
             .hint(INSTANCE_PROFILE),
         StartError::TimedOut { step, host, .. } => of_time_out(not_started(), *step, host),
+        StartError::InUse { others, .. } => others
+            .iter()
+            .fold(Report::new(ExitKind::Failure, whole), |report, one| {
+                report.detail(format!("{}  {}", one.session, one.owner))
+            })
+            .hint("use `--force` to stop it all the same: their sessions end"),
+        StartError::NoLife { host } => Report::new(ExitKind::Failure, whole)
+            .hint(format!("run `fumidai bastion start {}`", shell_word(host))),
+        StartError::StackFailed { .. } => {
+            Report::new(ExitKind::Failure, whole).hint("look at the events of the stack in CloudFormation")
+        }
         StartError::NoTarget => not_started(),
         StartError::Loan(error) => of_loan(error),
     }
 }
 
 fn of_call(error: &ApiError) -> Report {
-    let report = of_api(error);
-    match error.meaning() {
-        Meaning::AccessDenied if error.is_of("StartExecution") => Report::new(ExitKind::AccessDenied, error.to_string())
-            .hint("ask for `states:StartExecution` on the guardian, or for a colleague who may start it: you can join then"),
-        _ => report,
+    if error.meaning() != Meaning::AccessDenied || !error.is_of("StartExecution") {
+        return of_api(error);
     }
+    Report::new(ExitKind::AccessDenied, error.to_string()).hint(
+        "ask for `states:StartExecution` on the guardian, or ask a colleague who has it to start it: you can join then",
+    )
 }
 
 fn of_life(report: Report, error: &str, cause: &str, host: &str) -> Report {
@@ -58,7 +69,7 @@ fn of_time_out(report: Report, step: Step, host: &str) -> Report {
         Step::Agent => report
             .hint(INSTANCE_PROFILE)
             .hint("if its agent only takes long, set `start_timeout` to a longer time"),
-        Step::Stop | Step::Begin | Step::Boot | Step::Group => report
+        Step::Stop | Step::Begin | Step::Boot | Step::Group | Step::TakeBack => report
             .hint(format!("run `fumidai bastion status {host}` to see how far it is"))
             .hint("set `start_timeout` to a longer time"),
     }

@@ -11,6 +11,9 @@ pub enum UsageError {
     /// `ssh-config` would copy a password to a file that others may read.
     #[error("a password of `--endpoint-url` must not be in an ssh_config")]
     PasswordForEveryHost,
+    /// A change of AWS was not agreed to.
+    #[error("nothing was changed: it was not confirmed")]
+    NotConfirmed,
     /// `explain` of a forward needs no port.
     #[error("forward `{name}` has a port of its own")]
     PortOfForward {

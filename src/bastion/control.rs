@@ -1,0 +1,148 @@
+//! What a user does with a bastion by hand: start, stop, extend, take a left group back.
+
+use std::time::Duration;
+
+use crate::aws::Access;
+use crate::clock;
+use crate::names::Target;
+use crate::route::Wish;
+
+use super::decide::Step;
+use super::error::StartError;
+use super::guardian::Guardian;
+use super::life::{Key, LifeInput};
+use super::person::Person;
+use super::status::{BastionStatus, Lending};
+use super::{Bastion, LifeEvent, pause, seconds_now};
+
+/// The limit of a life that is to end at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// The longest life.
+const LONGEST: i64 = 24 * 60 * 60;
+
+impl Bastion {
+    /// Starts the machine unless it can be connected to; returns whether it was started.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn start(&self, target: Option<&Target>) -> Result<bool, StartError> {
+        let access = self.aws.access().await?;
+        if let Some(target) = target
+            && access.is_connected(target.id()).await?
+        {
+            self.prepare(target).await?;
+            return Ok(false);
+        }
+        self.bring_up(target, clock::now()).await?;
+        Ok(true)
+    }
+
+    /// Stops the machine, and waits until it is being stopped. Refuses while others are on it, unless `force`.
+    ///
+    /// # Errors
+    /// [`StartError::InUse`], or any other.
+    pub async fn stop(&self, access: &Access, status: &BastionStatus, force: bool) -> Result<(), StartError> {
+        let (wish, host) = (&self.wish, self.wish.host.clone());
+        let others = others(access, &status.people).await?;
+        if !others.is_empty() && !force {
+            return Err(StartError::InUse { host, others });
+        }
+        let Some(name) = &wish.guardian else {
+            return Ok(access.stop_instance(status.target.as_deref().unwrap_or_default()).await?);
+        };
+        let guardian = Guardian::named(access, name).await?;
+        let (key, input) = life(wish, status)?;
+        let input = LifeInput { limit_seconds: AT_ONCE.as_secs(), stop: "always".to_owned(), ..input };
+        let arn = guardian.begin_arn(&key, input).await?;
+        self.until_ended(&guardian, &arn, &host, Step::Stop).await
+    }
+
+    async fn until_ended(
+        &self,
+        guardian: &Guardian<'_>,
+        arn: &str,
+        host: &str,
+        step: Step,
+    ) -> Result<(), StartError> {
+        let began = clock::now();
+        while guardian.is_running(arn, host).await? {
+            pause(|| {
+                let since = clock::now().saturating_duration_since(began);
+                (self.on_life)(&LifeEvent::Waiting { host: host.to_owned(), step, since });
+            })
+            .await;
+        }
+        Ok(())
+    }
+
+    /// Extends the life by a time, and those that lend its groups; returns the new end in Unix seconds.
+    ///
+    /// # Errors
+    /// [`StartError::NoLife`], or any other.
+    pub async fn extend(
+        &self,
+        access: &Access,
+        status: &BastionStatus,
+        by: Duration,
+    ) -> Result<i64, StartError> {
+        let wish = &self.wish;
+        let guardian = Guardian::of(access, wish).await?;
+        let now = seconds_now();
+        let ends = status.lives.iter().map(super::Life::ends).max();
+        let ends = ends.ok_or_else(|| StartError::NoLife { host: wish.host.clone() })?;
+        let seconds = (ends - now).max(0).saturating_add_unsigned(by.as_secs()).min(LONGEST);
+        let limit = Duration::from_secs(seconds.unsigned_abs());
+        let (key, input) = life(wish, status)?;
+        self.succeed(&guardian, &key, input.succeeding(limit)).await?;
+        for lending in status.groups.iter().filter(|lending| lending.life.is_some()) {
+            let input = of_lending(wish, status, lending).succeeding(limit);
+            self.succeed(&guardian, &Key::of_group(&lending.interface, &lending.group), input).await?;
+        }
+        Ok(now + seconds)
+    }
+
+    async fn succeed(&self, guardian: &Guardian<'_>, key: &Key, input: LifeInput) -> Result<(), StartError> {
+        let host = self.wish.host.clone();
+        let life = guardian.begin(key, input).await?;
+        (self.on_life)(&LifeEvent::Began { host, life });
+        Ok(())
+    }
+
+    /// Takes back a group that no life will take back.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn take_back(
+        &self,
+        access: &Access,
+        status: &BastionStatus,
+        lending: &Lending,
+    ) -> Result<(), StartError> {
+        let guardian = Guardian::of(access, &self.wish).await?;
+        let input = of_lending(&self.wish, status, lending).succeeding(AT_ONCE);
+        let arn = guardian.begin_arn(&Key::of_group(&lending.interface, &lending.group), input).await?;
+        self.until_ended(&guardian, &arn, &lending.host, Step::TakeBack).await
+    }
+}
+
+/// Returns key and input of a life of the machine.
+fn life(wish: &Wish, status: &BastionStatus) -> Result<(Key, LifeInput), StartError> {
+    match (&wish.task, &status.target) {
+        (Some(task), _) => Ok((Key::of_task(&task.cluster, &wish.host), LifeInput::of_task(wish, task))),
+        (None, Some(id)) => Ok((Key::of_instance(id), LifeInput::of_instance(wish, id))),
+        (None, None) => Err(StartError::NoTarget),
+    }
+}
+
+fn of_lending(wish: &Wish, status: &BastionStatus, lending: &Lending) -> LifeInput {
+    let target = status.target.as_deref().unwrap_or_default();
+    LifeInput::of_group(wish, target, &lending.interface, &lending.group)
+}
+
+async fn others(access: &Access, people: &[Person]) -> Result<Vec<Person>, StartError> {
+    if people.is_empty() {
+        return Ok(Vec::new());
+    }
+    let caller = access.caller().await?;
+    Ok(people.iter().filter(|person| person.owner != caller.arn).cloned().collect())
+}
