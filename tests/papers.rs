@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fumidai::cli::report::ExitKind;
-use fumidai::config::{Config, Environment, FORWARD_KEYS, Flags, HOST_KEYS, Key, Row, TableKey};
+use fumidai::config::{Config, Environment, FORWARD_KEYS, Flags, HOST_KEYS, Key, Row, TASK_KEYS, TableKey};
 use fumidai::route;
 
 /// What the protocol may import of other crates.
@@ -247,6 +247,7 @@ fn the_tables_of_settings_and_keys_are_those_of_the_code() {
             Key::ALL.iter().map(|key| setting(key.row())),
         ),
         table(&["Key of `[hosts.NAME]`", "Value", "Default"], HOST_KEYS.iter().map(key)),
+        table(&["Key of `task`", "Value", "Default"], TASK_KEYS.iter().map(key)),
         table(&["Key of `[forwards.NAME]`", "Value", "Default"], FORWARD_KEYS.iter().map(key)),
     ] {
         assert!(
@@ -261,7 +262,7 @@ fn the_contributed_config_file_has_every_key() {
     let file = root().join("contrib/config.toml");
     let flags = Flags { config_file: Some(file), ..Flags::default() };
     let config = Config::resolve(flags, &Environment::default()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((config.hosts.len(), config.forwards.len()), (2, 1));
+    assert_eq!((config.hosts.len(), config.forwards.len()), (3, 1));
     let document: toml::Table = read("contrib/config.toml").parse().expect("TOML");
     let keys = |table: &str| -> BTreeSet<String> {
         let entries = document[table].as_table().expect("a table");

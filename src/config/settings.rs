@@ -106,7 +106,7 @@ settings! {
             values: "a time of at least 1 s",
             is_first_hops: true,
         }
-        /// State machine that starts, watches and stops bastions; `none` starts and stops nothing
+        /// State machine that starts, watches and stops bastions; with `none`, EC2 starts them and nothing stops them
         Guardian guardian: String = value::guardian, default "fumidai-guardian" {
             variables: &["FUMIDAI_GUARDIAN"],
             value_name: "NAME",

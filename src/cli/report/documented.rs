@@ -609,9 +609,9 @@ fn start_errors() -> Vec<StartError> {
         Step::Group => [Step::Group],
         Step::TakeBack => [Step::TakeBack],
     });
-    let person = || Person { owner: other(), session: other(), since: 0, reason: None };
+    let person = Person { owner: other(), session: other(), since: 0, reason: None };
     samples!(StartError {
-        StartError::Api(_) => [StartError::Api(service("AccessDeniedException", "StartExecution"))],
+        StartError::Api(_) => [StartError::Api(service("AccessDeniedException", "OPERATION"))],
         StartError::NoGuardian { .. } => [StartError::NoGuardian { machine: host(), region: text("REGION") }],
         StartError::WithoutGuardian { .. } => [StartError::WithoutGuardian { what: "…" }],
         StartError::LifeFailed { .. } => [
@@ -622,7 +622,7 @@ fn start_errors() -> Vec<StartError> {
         StartError::TimedOut { .. } => {
             steps.into_iter().map(|step| StartError::TimedOut { host: host(), after: seconds(), step })
         }
-        StartError::InUse { .. } => [StartError::InUse { host: host(), others: vec![person(), person()] }],
+        StartError::InUse { .. } => [StartError::InUse { host: host(), others: vec![person; N.into()] }],
         StartError::NoLife { .. } => [StartError::NoLife { host: host() }],
         StartError::StackFailed { .. } => [StartError::StackFailed { status: other() }],
         StartError::NoTarget => [StartError::NoTarget],

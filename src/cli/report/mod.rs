@@ -4,6 +4,7 @@
 //! that starts with `fumidai: `, then at most two hints. The cause also goes to the log, since ssh may have redirected
 //! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
+mod api;
 #[cfg(test)]
 mod documented;
 mod errors;

@@ -9,7 +9,7 @@ use crate::bastion::{LifeEvent, Step};
 use crate::forward::ForwardEvent;
 use crate::session::{Notice, SHORT_PAUSE};
 
-use super::errors::credentials_hint;
+use super::api::credentials_hint;
 use super::{ExitKind, Report};
 
 /// Returns the note of `connect` about its session.

@@ -3,7 +3,7 @@
 use crate::aws::{ApiError, Meaning};
 use crate::bastion::{LoanError, StartError, Step};
 
-use super::errors::{INSTANCE_PROFILE, of_api, shell_word};
+use super::api::{INSTANCE_PROFILE, of_api, shell_word};
 use super::{ExitKind, Report};
 
 /// Returns the report of a machine that could not be started.
