@@ -23,7 +23,9 @@ import jsonata
 import moto
 from botocore.exceptions import ClientError
 from moto.core.config import default_user_config
+from moto.moto_api import state_manager
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.string import string_expression
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk as sdk
@@ -32,11 +34,13 @@ from moto.stepfunctions.parser.asl.jsonata import validations
 from moto.stepfunctions.parser.asl.eval import variable_store
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
 
-logging.disable(logging.WARNING)
+logging.disable(logging.CRITICAL)
 DEFINITION = pathlib.Path(__file__).parents[2] / "contrib/guardian/guardian.asl.json"
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 GUARDED = [{"Key": "fumidai:guarded", "Value": "true"}]
 SIX_MINUTES = 360
+EPOCH = 1_700_000_000_000
+AS_MOTO = string_expression.StringJSONata._eval_body
 
 
 class Clock:
@@ -96,7 +100,7 @@ def evaluate(text):
         expression = jsonata.Jsonata(text)
         if len(text) < 2000:
             PARSED[text] = expression
-    expression.register_lambda("millis", lambda: int(CLOCK.now * 1000) + 1_700_000_000_000)
+    expression.register_lambda("millis", lambda: int(CLOCK.now * 1000) + EPOCH)
     return expression.evaluate(None)
 
 
@@ -105,7 +109,30 @@ def declare(bindings):
     return "".join(f"{name}:={json.dumps(value, default=str)};" for name, value in bindings.items())
 
 
+def bound(self, env):
+    """moto writes all variables into each expression's text; this binds them to the parsed expression, which is faster."""
+    string_expression.extract_jsonata_variable_references(self.expression)
+    expression = PARSED.get(self.expression)
+    if expression is None:
+        expression = PARSED[self.expression] = jsonata.Jsonata(self.expression)
+    expression.register_lambda("millis", lambda: int(CLOCK.now * 1000) + EPOCH)
+    frame = expression.create_frame()
+    store = env.variable_store
+    for name, value in {**store._outer_scope, **store._inner_scope, "states": env.states._states_data}.items():
+        frame.bind(name.lstrip("$"), value)
+    result = expression.evaluate(None, frame)
+    if result is None:
+        return AS_MOTO(self, env)
+    env.stack.append(plain(result))
+
+
+def plain(value):
+    """Lists and numbers of jsonata-python as JSON has them."""
+    return json.loads(json.dumps(value))
+
+
 def install():
+    string_expression.StringJSONata._eval_body = bound
     string_expression.eval_jsonata_expression = evaluate
     validations.eval_jsonata_expression = evaluate
     for module in (variable_store, string_expression):
@@ -118,6 +145,10 @@ def install():
         sleep = staticmethod(lambda seconds: CLOCK.sleep(seconds))
 
     retrier_decl.time = Time
+    # moto's tasks go on to STOPPED, one state for each DescribeTasks.
+    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 1_000_000})
+    # moto's RunTask reads a name that its own interface lacks.
+    NetworkInterface.private_dns_name = ""
     WaitFunction._wait_interval = lambda self, env, wait_seconds: CLOCK.sleep(wait_seconds)
     sdk.boto_client_for = lambda service, region, state_credentials=None: Service(service)
     sdk._SERVICE_ERROR_NAMES.update({"ec2": "Ec2", "ssm": "Ssm", "ecs": "Ecs"})
@@ -194,6 +225,7 @@ class World:
         global WORLD, CLOCK
         CLOCK = self.clock = Clock()
         WORLD = self
+        self.closed = False
         self.mock = moto.mock_aws(config={"stepfunctions": {"execute_state_machine": True}})
         self.mock.start()
         self.client = {name: boto3.client(name, region_name=REGION) for name in ("ec2", "ecs", "stepfunctions")}
@@ -209,6 +241,9 @@ class World:
         self.arn, self.names = machine["stateMachineArn"], 0
 
     def close(self):
+        if self.closed:
+            return
+        self.closed = True
         for execution in self.running():
             self.client["stepfunctions"].stop_execution(executionArn=execution)
         self.mock.stop()
@@ -337,7 +372,8 @@ class World:
         return {"Sessions": [{"SessionId": name, "Status": "Connected"} for name in found]}
 
     def do_run_task(self, arguments):
-        answer = self.client["ecs"].run_task(**lowered(arguments))
+        arguments = lowered(arguments)
+        answer = self.client["ecs"].run_task(**arguments)
         for task in answer["tasks"]:
             self.task_seen[task["taskArn"]] = self.clock.now
         return raised(answer)
