@@ -4,10 +4,13 @@
 //! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
 //! user has logged in again.
 
+mod capped;
 mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod mfa;
 mod mfa_prompt;
 mod query;
@@ -45,7 +48,7 @@ pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
-pub use self::sts::Caller;
+pub use self::sts::{Caller, CredentialsSource, Place};
 
 /// Time limit for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -320,13 +323,14 @@ fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
         trust.add_pem_certificate(bundle.pem());
     }
     let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
-    Builder::new().build_with_connector_fn(move |settings, components| {
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector =
             Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
-    })
+    });
+    capped::capped(client)
 }
 
 /// Returns true if a variable is set and empty. The SDK uses the empty value, the AWS CLI ignores it.

@@ -20,6 +20,7 @@ use super::super::connect::link_text;
 use super::super::report::{ExitKind, Report};
 use super::super::stderr::print_note;
 use super::json_lines::JsonLines;
+use super::live_terminal::LiveTerminal;
 
 /// How often the live line changes.
 const LIVE: Duration = Duration::from_millis(500);
@@ -56,7 +57,10 @@ impl Reporter {
         // With `--exec` the terminal is the command's.
         let has_live = verbosity == Verbosity::Normal && stderr().is_terminal() && args.exec.is_none();
         let live = has_live.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(
+                None,
+                ProgressDrawTarget::term_like(Box::<LiveTerminal>::default()),
+            );
             let style =
                 ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style)
