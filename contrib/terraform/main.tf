@@ -23,6 +23,13 @@ locals {
   ec2        = "arn:${local.partition}:ec2:${local.region}:${local.account}"
 }
 
+# The definition with the two values of its state Settings.
+locals {
+  defaults   = file("${path.module}/../guardian/guardian.asl.json")
+  limited    = replace(local.defaults, "\"longest_hours\": 24", "\"longest_hours\": ${var.longest_life}")
+  definition = replace(local.limited, "\"successors\": true", "\"successors\": ${var.successors}")
+}
+
 data "aws_iam_policy_document" "guardian_trust" {
   statement {
     actions = ["sts:AssumeRole"]
@@ -48,6 +55,11 @@ data "aws_iam_policy_document" "guardian" {
     sid       = "Look"
     actions   = ["ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ssm:DescribeSessions"]
     resources = ["*"]
+  }
+  statement {
+    sid       = "FindSuccessors"
+    actions   = ["states:ListExecutions"]
+    resources = [local.machine]
   }
   statement {
     sid       = "StartAndStopGuarded"
@@ -91,7 +103,7 @@ resource "aws_sfn_state_machine" "guardian" {
   name       = "fumidai-guardian"
   type       = "STANDARD"
   role_arn   = aws_iam_role.guardian.arn
-  definition = file("${path.module}/../guardian/guardian.asl.json")
+  definition = local.definition
 }
 
 data "aws_iam_policy_document" "user" {

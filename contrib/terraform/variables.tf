@@ -21,3 +21,19 @@ variable "instance_type" {
   type        = string
   default     = "t4g.nano"
 }
+
+variable "longest_life" {
+  description = "The longest life of a bastion in hours."
+  type        = number
+  default     = 24
+  validation {
+    condition     = var.longest_life >= 1 && var.longest_life <= 24
+    error_message = "The longest life has 1 to 24 hours."
+  }
+}
+
+variable "successors" {
+  description = "Whether a life may have a successor that goes on after its limit."
+  type        = bool
+  default     = true
+}

@@ -45,6 +45,16 @@ fn tasks_live_as_instances_do() {
 }
 
 #[test]
+fn groups_are_lent_while_a_target_is_watched() {
+    passes("test_watching");
+}
+
+#[test]
+fn successors_go_on_after_the_limit() {
+    passes("test_successors");
+}
+
+#[test]
 fn random_lives_keep_the_invariants() {
     passes("test_model");
 }

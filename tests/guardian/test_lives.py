@@ -8,6 +8,19 @@ CALLS = ("describe_instances", "describe_security_groups", "describe_network_int
          "modify_network_interface_attribute", "start_instances", "stop_instances", "describe_sessions")
 
 
+def throttled_every_second_look(action, number):
+    return ("ThrottlingException", "Rate exceeded") if action == "describe_sessions" and number % 2 else None
+
+
+def assert_day_fits(test, world, life):
+    """Each round has at most 17 events, and 1440 rounds with all that is around them fewer than 25,000."""
+    rounds = world.rounds(life)
+    test.assertEqual(len(rounds), len(world.called("describe_sessions")) // 2)
+    test.assertGreaterEqual(len(rounds), 110)
+    test.assertLessEqual(max(rounds), 17)
+    test.assertLess(17 * 1440 + len(world.events(life)) - sum(rounds), 25_000)
+
+
 class Lives(unittest.TestCase):
     def setUp(self):
         self.world = World()
@@ -62,18 +75,21 @@ class Lives(unittest.TestCase):
     def test_a_day_of_the_longest_rounds_fits_into_a_history(self):
         instance, interface = self.world.instance()
         # The longest round: the first try of the look is throttled, and so is the look at the instance.
-        self.world.faults.append(lambda action, number: (
-            ("ThrottlingException", "Rate exceeded") if action == "describe_sessions" and number % 2 else None))
+        self.world.faults.append(throttled_every_second_look)
         life = self.lend(instance, interface, limit_seconds=7200)
         self.world.run(60)
         self.world.faults.append(throttled("describe_instances", 999_999))
         self.world.arrive(instance, "forgotten-1")
         self.world.finish(life)
-        events = self.world.events(life)
-        rounds = sum(1 for _, action, _ in self.world.calls if action == "describe_sessions") // 2
-        watched = len(events) - events.index("WaitStateEntered", events.index("PassStateEntered", 20))
-        self.assertLessEqual(watched / rounds, 17.5)
-        self.assertLess(17 * 1440 + len(events) - 17 * rounds, 25_000)
+        assert_day_fits(self, self.world, life)
+
+    def test_a_day_of_a_life_that_only_watches_fits_into_a_history(self):
+        _, server = self.world.instance("running")
+        self.world.faults.append(throttled_every_second_look)
+        life = self.world.start(watch="mi-0a", interface=server, group=self.world.maintenance, limit_seconds=7200)
+        self.world.arrive("mi-0a", "forgotten-1")
+        self.world.finish(life)
+        assert_day_fits(self, self.world, life)
 
     def test_no_limit_is_longer_than_a_day(self):
         instance, _ = self.world.instance("running")
@@ -362,6 +378,32 @@ class Tasks(unittest.TestCase):
         second = self.world.start(task=self.task, host="bastion.a")
         self.world.finish(first, second)
         self.assertEqual(sum(1 for _, action, _ in self.world.calls if action == "run_task"), 1)
+        self.assertEqual(self.status(), ["STOPPED"])
+
+    def test_a_day_fits_into_a_history(self):
+        self.world.faults.append(throttled_every_second_look)
+        life = self.world.start(task=self.task, limit_seconds=7200)
+        self.world.run(100)
+        self.world.arrive(self.target(), "forgotten-1")
+        self.world.finish(life)
+        assert_day_fits(self, self.world, life)
+
+    def test_client_tokens_are_the_ends_of_the_names(self):
+        for name in ("task-maintenance-bastion_0123456789ab", "task-" + "c" * 62 + "_0123456789ab"):
+            self.world.finish(self.world.start(name=name, task=self.task, host=name[-12:]))
+        names = [arguments["ClientToken"] for _, action, arguments in self.world.calls if action == "run_task"]
+        self.assertEqual(names, ["task-maintenance-bastion_0123456789ab", "c" * 51 + "_0123456789ab"])
+
+    def test_a_successor_stops_the_task_that_it_has_joined(self):
+        first = self.world.start(name="task-a-b_000000000001", task=self.task, host="bastion.a", limit_seconds=900)
+        self.world.run(100)
+        target = self.target()
+        self.world.arrive(target, "alice-1")
+        second = self.world.start(name="task-a-b_x000000000002", task=self.task, host="bastion.a", extends=True)
+        self.assertIn("another life goes on", self.world.finish(first)["output"])
+        self.assertEqual(self.status(), ["RUNNING"])
+        self.world.leave("alice-1")
+        self.assertIn('"stopped": true', self.world.finish(second)["output"])
         self.assertEqual(self.status(), ["STOPPED"])
 
     def test_an_agent_that_does_not_come_ends_the_task(self):

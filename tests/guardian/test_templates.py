@@ -16,10 +16,22 @@ TEMPLATE = ROOT / "contrib/cloudformation/fumidai.yaml"
 
 
 class Templates(unittest.TestCase):
-    def test_the_template_has_the_definition_word_for_word(self):
-        copy = "".join("        " + line + "\n" for line in DEFINITION.splitlines())
+    def test_the_template_has_the_definition_with_two_parameters(self):
+        definition = DEFINITION
+        for setting, default, parameter in (("longest_hours", "24", "LongestLife"), ("successors", "true", "Successors")):
+            self.assertEqual(definition.count(f'"{setting}": {default}'), 1)
+            definition = definition.replace(f'"{setting}": {default}', f'"{setting}": "{{% ${{{parameter}}} %}}"')
+            self.assertIn(f"{parameter}: !Ref {parameter}", TEMPLATE.read_text())
+        self.assertEqual(definition.count("${"), 2, "CloudFormation would substitute it")
+        copy = "".join("        " + line + "\n" for line in definition.splitlines())
         self.assertIn("DefinitionString: |\n" + copy + "\n", TEMPLATE.read_text())
         self.assertLess(TEMPLATE.stat().st_size, 51_200, "the most that CloudFormation takes inline")
+
+    def test_terraform_replaces_the_settings_that_the_definition_has(self):
+        main = (ROOT / "contrib/terraform/main.tf").read_text()
+        for setting in ('"longest_hours": 24', '"successors": true'):
+            self.assertEqual(DEFINITION.count(setting), 1)
+            self.assertIn(setting.replace('"', '\\"'), main)
 
     def test_cfn_lint_finds_nothing(self):
         done = subprocess.run([pathlib.Path(sys.executable).with_name("cfn-lint"), str(TEMPLATE)], capture_output=True, text=True, check=False)

@@ -1,13 +1,9 @@
-"""Runs the guardian's definition, unchanged, on moto's Step Functions interpreter.
+"""Runs the guardian's definition, unchanged, on moto's Step Functions interpreter and a virtual clock.
 
-What this file puts in between, and why:
-  - time: Wait, the intervals of Retry and $millis() follow a virtual clock. A life of 24 hours takes seconds, and one life
-    runs at a time, so a run is repeatable.
-  - JSONata: the package jsonata-python in place of the JVM that moto asks for.
+A life of 24 hours takes seconds, and one life runs at a time, so a run is repeatable. What this file adds to interpreter.py:
   - EC2, ECS: moto, whose instances start and stop at once. This file delays them, refuses what EC2 refuses (a start while
     stopping, another group than five), answers late if asked to, and adds the agent that moto's tasks lack.
   - SSM: moto has no DescribeSessions. A list in this file answers, or the endpoint in FUMIDAI_TEST_SIM.
-  - error names: moto writes `ec2.ec2Exception`; Step Functions writes `Ec2.Ec2Exception`.
 """
 
 import heapq
@@ -18,21 +14,12 @@ import pathlib
 import threading
 
 import boto3
-import botocore.session
-import jsonata
 import moto
-from botocore.exceptions import ClientError
-from moto.core.config import default_user_config
-from moto.moto_api import state_manager
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
-from moto.ec2.models.elastic_network_interfaces import NetworkInterface
-from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
-from moto.stepfunctions.parser.asl.component.common.string import string_expression
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk as sdk
-from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
-from moto.stepfunctions.parser.asl.jsonata import validations
-from moto.stepfunctions.parser.asl.eval import variable_store
-from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
+
+import interpreter
+from interpreter import error, listed_executions, lowered, raised
+from machine import Machine, containers
 
 logging.disable(logging.CRITICAL)
 DEFINITION = pathlib.Path(__file__).parents[2] / "contrib/guardian/guardian.asl.json"
@@ -40,7 +27,6 @@ REGION, ACCOUNT = "eu-central-1", "123456789012"
 GUARDED = [{"Key": "fumidai:guarded", "Value": "true"}]
 SIX_MINUTES = 360
 EPOCH = 1_700_000_000_000
-AS_MOTO = string_expression.StringJSONata._eval_body
 
 
 class Clock:
@@ -57,7 +43,10 @@ class Clock:
         self.count += 1
         heapq.heappush(self.heap, (when, self.count, act))
 
-    def sleep(self, seconds):
+    def millis(self):
+        return int(self.now * 1000) + EPOCH
+
+    def wait(self, seconds, _stopped):
         """Called by a life: hands the turn back and returns when its time has come."""
         wake = threading.Event()
         self.at(self.now + max(0, seconds), wake)
@@ -84,82 +73,7 @@ class Clock:
                 act()
 
 
-CLOCK = Clock()
 WORLD = None
-PARSED = {}
-
-
-def error(code, message, operation, status=400):
-    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "r"}}
-    return ClientError(answer, operation)
-
-
-def evaluate(text):
-    expression = PARSED.get(text)
-    if expression is None:
-        expression = jsonata.Jsonata(text)
-        if len(text) < 2000:
-            PARSED[text] = expression
-    expression.register_lambda("millis", lambda: int(CLOCK.now * 1000) + EPOCH)
-    return expression.evaluate(None)
-
-
-def declare(bindings):
-    """As moto's, with strings escaped."""
-    return "".join(f"{name}:={json.dumps(value, default=str)};" for name, value in bindings.items())
-
-
-def bound(self, env):
-    """moto writes all variables into each expression's text; this binds them to the parsed expression, which is faster."""
-    string_expression.extract_jsonata_variable_references(self.expression)
-    expression = PARSED.get(self.expression)
-    if expression is None:
-        expression = PARSED[self.expression] = jsonata.Jsonata(self.expression)
-    expression.register_lambda("millis", lambda: int(CLOCK.now * 1000) + EPOCH)
-    frame = expression.create_frame()
-    store = env.variable_store
-    for name, value in {**store._outer_scope, **store._inner_scope, "states": env.states._states_data}.items():
-        frame.bind(name.lstrip("$"), value)
-    result = expression.evaluate(None, frame)
-    if result is None:
-        return AS_MOTO(self, env)
-    env.stack.append(plain(result))
-
-
-def plain(value):
-    """Lists and numbers of jsonata-python as JSON has them."""
-    return json.loads(json.dumps(value))
-
-
-def install():
-    string_expression.StringJSONata._eval_body = bound
-    string_expression.eval_jsonata_expression = evaluate
-    validations.eval_jsonata_expression = evaluate
-    for module in (variable_store, string_expression):
-        if hasattr(module, "encode_jsonata_variable_declarations"):
-            module.encode_jsonata_variable_declarations = declare
-    from moto.stepfunctions.parser.asl.eval import states
-    states.encode_jsonata_variable_declarations = declare
-
-    class Time:
-        sleep = staticmethod(lambda seconds: CLOCK.sleep(seconds))
-
-    retrier_decl.time = Time
-    # moto's tasks go on to STOPPED, one state for each DescribeTasks.
-    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 1_000_000})
-    # moto's RunTask reads a name that its own interface lacks.
-    NetworkInterface.private_dns_name = ""
-    WaitFunction._wait_interval = lambda self, env, wait_seconds: CLOCK.sleep(wait_seconds)
-    sdk.boto_client_for = lambda service, region, state_credentials=None: Service(service)
-    sdk._SERVICE_ERROR_NAMES.update({"ec2": "Ec2", "ssm": "Ssm", "ecs": "Ecs"})
-    ended = BaseExecutionWorkerCommunication.terminated
-
-    def terminated(self):
-        ended(self)
-        CLOCK.idle.set()
-
-    BaseExecutionWorkerCommunication.terminated = terminated
-    default_user_config["stepfunctions"] = {"execute_state_machine": True}
 
 
 class Service:
@@ -172,58 +86,23 @@ class Service:
         return lambda **arguments: WORLD.call(self.name, action, arguments)
 
 
-def lowered(value):
-    """Member names as ECS's and DescribeSessions' API has them: Step Functions wants PascalCase everywhere."""
-    if isinstance(value, dict):
-        return {key[:1].lower() + key[1:]: lowered(item) for key, item in value.items()}
-    return [lowered(item) for item in value] if isinstance(value, list) else value
-
-
-def raised(value):
-    if isinstance(value, dict):
-        return {key[:1].upper() + key[1:]: raised(item) for key, item in value.items()}
-    return [raised(item) for item in value] if isinstance(value, list) else value
-
-
-class Machine:
-    """An instance's state over virtual time; moto only has its record."""
-
-    start_takes, stop_takes = 25, 40
-
-    def __init__(self, state):
-        self.history = [(-1e9, state)]
-
-    def at(self, when):
-        return [state for since, state in self.history if since <= when][-1]
-
-    def set(self, state, then=None, after=0):
-        self.history = [entry for entry in self.history if entry[0] <= CLOCK.now] + [(CLOCK.now, state)]
-        if then:
-            self.history.append((CLOCK.now + after, then))
-
-    def start(self):
-        before = self.at(CLOCK.now)
-        if before in ("stopping", "terminated", "shutting-down"):
-            raise error("IncorrectInstanceState", "the instance is not in a state from which it can be started", "StartInstances")
-        if before == "stopped":
-            self.set("pending", "running", self.start_takes)
-        return before
-
-    def stop(self):
-        before = self.at(CLOCK.now)
-        if before == "pending":
-            raise error("IncorrectInstanceState", "the instance is not in a state from which it can be stopped", "StopInstances")
-        if before == "running":
-            self.set("stopping", "stopped", self.stop_takes)
-        return before
+def definition(longest_hours=None, successors=None):
+    """The definition; with settings, as CloudFormation substitutes them."""
+    text = DEFINITION.read_text()
+    if longest_hours is not None:
+        text = text.replace('"longest_hours": 24', f'"longest_hours": "{{% {longest_hours} %}}"')
+    if successors is not None:
+        text = text.replace('"successors": true', f'"successors": "{{% {str(successors).lower()} %}}"')
+    return text
 
 
 class World:
     """One account and region: instances, interfaces, groups, tasks, sessions, and the lives."""
 
-    def __init__(self):
-        global WORLD, CLOCK
-        CLOCK = self.clock = Clock()
+    def __init__(self, **settings):
+        global WORLD
+        self.clock = Clock()
+        interpreter.use(self.clock)
         WORLD = self
         self.closed = False
         self.mock = moto.mock_aws(config={"stepfunctions": {"execute_state_machine": True}})
@@ -237,7 +116,7 @@ class World:
         self.own = self.group("own")
         self.maintenance = self.group("SG_Maintenance", GUARDED)
         machine = self.client["stepfunctions"].create_state_machine(
-            name="fumidai-guardian", definition=DEFINITION.read_text(), roleArn=f"arn:aws:iam::{ACCOUNT}:role/guardian")
+            name="fumidai-guardian", definition=definition(**settings), roleArn=f"arn:aws:iam::{ACCOUNT}:role/guardian")
         self.arn, self.names = machine["stateMachineArn"], 0
 
     def close(self):
@@ -262,7 +141,7 @@ class World:
         made = made["Instances"][0]
         interface = made["NetworkInterfaces"][0]["NetworkInterfaceId"]
         ec2.create_tags(Resources=[made["InstanceId"], interface], Tags=GUARDED)
-        self.machines[made["InstanceId"]] = Machine(state)
+        self.machines[made["InstanceId"]] = Machine(self.clock, state)
         return made["InstanceId"], interface
 
     def groups_of(self, interface):
@@ -273,7 +152,7 @@ class World:
         self.client["ec2"].modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=groups)
 
     def state(self, instance):
-        return self.machines[instance].at(self.clock.now)
+        return self.machines[instance].state
 
     def arrive(self, target, session):
         self.sessions[session] = (target, self.clock.now, float("inf"))
@@ -285,11 +164,11 @@ class World:
     def listed(self, target, when):
         return [name for name, (of, since, until) in self.sessions.items() if of == target and since <= when < until]
 
-    def start(self, instance=None, **given):
+    def start(self, instance=None, name=None, **given):
         """Starts a life; returns its execution's ARN."""
         self.names += 1
         given = {"host": "bastion", "reason": "a test", **({"instance": instance} if instance else {}), **given}
-        name = f"{instance or 'task'}-{self.names:08d}-0000-4000-8000-000000000000"
+        name = name or f"{instance or 'task'}_{self.names:012x}"
         holder = []
         call = lambda: holder.append(self.client["stepfunctions"].start_execution(
             stateMachineArn=self.arn, name=name, input=json.dumps(given)))
@@ -319,8 +198,26 @@ class World:
     def run(self, seconds):
         self.clock.run_until(lambda: False, self.clock.now + seconds)
 
+    def called(self, action):
+        """The times of the calls of this action."""
+        return [when for when, called, _ in self.calls if called == action]
+
     def events(self, arn):
-        return [event["type"] for event in self.execution(arn).to_history_output()["events"]]
+        return self.execution(arn).to_history_output()["events"]
+
+    def rounds(self, arn):
+        """The number of history events of each round of the watch."""
+        counts = []
+        inside = False
+        for event in self.events(arn):
+            entered = event.get("stateEnteredEventDetails", {}).get("name")
+            if entered in ("Watch", "WatchTarget"):
+                counts.append(0)
+                inside = True
+            if inside:
+                counts[-1] += 1
+            inside = inside and event.get("stateExitedEventDetails", {}).get("name") != "Decide"
+        return counts
 
     def call(self, service, action, arguments):
         arguments = json.loads(json.dumps(arguments))
@@ -358,6 +255,9 @@ class World:
         before = self.machines[instance].stop()
         return {"StoppingInstances": [{"InstanceId": instance, "PreviousState": {"Name": before}}]}
 
+    def do_list_executions(self, arguments):
+        return listed_executions(self.client["stepfunctions"].list_executions(**lowered(arguments)))
+
     def do_modify_network_interface_attribute(self, arguments):
         if len(arguments["Groups"]) > 5:
             raise error("SecurityGroupsPerInterfaceLimitExceeded", "the maximum number of groups is exceeded, limit 5", "Modify")
@@ -385,8 +285,7 @@ class World:
         answer = self.client["ecs"].describe_tasks(**lowered(arguments))
         for task in answer["tasks"]:
             up = self.clock.now >= self.task_seen[task["taskArn"]] + self.agent_after
-            agent = {"name": "ExecuteCommandAgent", "lastStatus": "RUNNING" if up else "PENDING"}
-            task["containers"] = [{"name": "bastion", "runtimeId": "r-1", "managedAgents": [agent]}]
+            task["containers"] = containers("bastion", "r-1", up)
         return raised(answer)
 
     def do_stop_task(self, arguments):
@@ -417,4 +316,4 @@ def lost(action, times=1):
     return lambda called, number: ("lost", "") if called == action and number <= times else None
 
 
-install()
+interpreter.install(Service, lambda: WORLD.clock.idle.set())
