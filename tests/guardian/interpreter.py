@@ -4,6 +4,7 @@
   - JSONata: the package jsonata-python in place of the JVM that moto asks for.
   - error names: moto writes `ec2.ec2Exception`; Step Functions writes `Ec2.Ec2Exception`.
   - context: Execution.StartTime is text, as in Step Functions, not a Python object.
+  - StopExecution: it aborts an execution at any time, not only between its states.
   - ECS: moto's tasks advance at each look, and its RunTask reads a name that its own interface lacks.
 """
 
@@ -21,8 +22,11 @@ from moto.stepfunctions.parser.asl.component.common.string import string_express
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk as sdk
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.eval import states, variable_store
+from moto.stepfunctions.parser.asl.eval.environment import Environment
+from moto.stepfunctions.parser.asl.eval.program_state import ProgramRunning, ProgramStopped
 from moto.stepfunctions.parser.asl.jsonata import validations
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
 AS_MOTO = string_expression.StringJSONata._eval_body
 CLOCK = None
@@ -85,6 +89,30 @@ def install_executions(ended):
 
     BaseExecutionWorkerCommunication.terminated = terminated
     Execution.get_start_execution_details = details_with_text
+    ExecutionWorker.start = started_with_its_environment(ExecutionWorker.start)
+    Environment.set_error = stays_stopped(Environment.set_error)
+    next_state = Environment.next_state_name
+    Environment.next_state_name = next_state.setter(stays_stopped(next_state.fset))
+
+
+def started_with_its_environment(moto_start):
+    """moto makes the environment in the execution's thread; an execution that is stopped before that has none."""
+    def start(worker):
+        environment = worker.env = worker._get_evaluation_environment()
+        environment._program_state = ProgramRunning()
+        worker._get_evaluation_environment = lambda: environment
+        moto_start(worker)
+
+    return start
+
+
+def stays_stopped(setter):
+    """moto fails an execution that is stopped during a task: its next step finds no value. It stays stopped instead."""
+    def change(environment, *arguments, **named):
+        if not isinstance(environment._program_state, ProgramStopped):
+            setter(environment, *arguments, **named)
+
+    return change
 
 
 def iso(when):

@@ -55,6 +55,11 @@ fn successors_go_on_after_the_limit() {
 }
 
 #[test]
+fn the_server_for_clients_lives_in_real_time() {
+    passes("test_cloud");
+}
+
+#[test]
 fn random_lives_keep_the_invariants() {
     passes("test_model");
 }

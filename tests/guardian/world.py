@@ -10,7 +10,6 @@ import heapq
 import json
 import logging
 import os
-import pathlib
 import threading
 
 import boto3
@@ -18,12 +17,12 @@ import moto
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 import interpreter
+from guardian import ACCOUNT, ROLE, definition
 from interpreter import error, listed_executions, lowered, raised
 from machine import Machine, containers
 
 logging.disable(logging.CRITICAL)
-DEFINITION = pathlib.Path(__file__).parents[2] / "contrib/guardian/guardian.asl.json"
-REGION, ACCOUNT = "eu-central-1", "123456789012"
+REGION = "eu-central-1"
 GUARDED = [{"Key": "fumidai:guarded", "Value": "true"}]
 SIX_MINUTES = 360
 EPOCH = 1_700_000_000_000
@@ -86,16 +85,6 @@ class Service:
         return lambda **arguments: WORLD.call(self.name, action, arguments)
 
 
-def definition(longest_hours=None, successors=None):
-    """The definition; with settings, as CloudFormation substitutes them."""
-    text = DEFINITION.read_text()
-    if longest_hours is not None:
-        text = text.replace('"longest_hours": 24', f'"longest_hours": "{{% {longest_hours} %}}"')
-    if successors is not None:
-        text = text.replace('"successors": true', f'"successors": "{{% {str(successors).lower()} %}}"')
-    return text
-
-
 class World:
     """One account and region: instances, interfaces, groups, tasks, sessions, and the lives."""
 
@@ -116,7 +105,7 @@ class World:
         self.own = self.group("own")
         self.maintenance = self.group("SG_Maintenance", GUARDED)
         machine = self.client["stepfunctions"].create_state_machine(
-            name="fumidai-guardian", definition=definition(**settings), roleArn=f"arn:aws:iam::{ACCOUNT}:role/guardian")
+            name="fumidai-guardian", definition=definition(**settings), roleArn=ROLE)
         self.arn, self.names = machine["stateMachineArn"], 0
 
     def close(self):
