@@ -1,0 +1,63 @@
+"""Random lives on virtual time: arrivals, kills, stale answers, hand stops. FUMIDAI_TEST_SEED and _RUNS change the draw."""
+
+import os
+import random
+import unittest
+
+from world import SIX_MINUTES, World
+
+SEED = int(os.environ.get("FUMIDAI_TEST_SEED", "1"))
+RUNS = int(os.environ.get("FUMIDAI_TEST_RUNS", "12"))
+
+
+class Model(unittest.TestCase):
+    def test_random_lives_leave_nothing_and_stop_nothing_that_is_used(self):
+        for seed in range(SEED, SEED + RUNS):
+            with self.subTest(seed=seed):
+                self.run_one(random.Random(seed))
+
+    def run_one(self, draw):
+        world = World()
+        self.addCleanup(world.close)
+        instance, interface = world.instance(draw.choice(["stopped", "stopped", "running"]))
+        by_hand = world.state(instance) == "running"
+        stale = draw.choice([0, 0, 30, 60])
+        world.stale = lambda: draw.uniform(0, stale)
+        grace, limit = draw.choice([60, 120, 300]), draw.choice([1200, 2400])
+        machine, stops = world.machines[instance], []
+        stop = machine.stop
+
+        def watched_stop():
+            stops.append((world.clock.now, world.listed(instance, world.clock.now - stale)))
+            return stop()
+
+        machine.stop = watched_stop
+        lives, starts = [], []
+        for number in range(draw.randint(1, 3)):
+            world.run(draw.choice([0, 1, 30, 200]))
+            starts.append(world.clock.now)
+            lives.append(world.start(instance, interface=interface, group=world.maintenance, grace_seconds=grace, limit_seconds=limit))
+            if draw.random() < 0.7:
+                world.run(draw.uniform(30, 60))
+                if world.state(instance) == "running":
+                    world.arrive(instance, f"user-{number}")
+                    # A killed laptop: its session stays listed for up to 20 minutes more.
+                    stays = draw.choice([10, 200, 900, 1200, 9000])
+                    world.clock.at(world.clock.now + stays, lambda name=f"user-{number}": world.leave(name))
+        world.finish(*lives)
+        ended = world.clock.now
+        quiet = max([min(until, ended) for _, _, until in world.sessions.values()] + starts)
+        world.run(SIX_MINUTES)
+        self.assertEqual(world.running(), [])
+        self.assertEqual(world.groups_of(interface), [world.own])
+        self.assertEqual(world.state(instance), "running" if by_hand else "stopped")
+        limits = [start + limit for start in starts]
+        for when, listed in stops:
+            at_a_limit = any(limit_at <= when <= limit_at + 60 for limit_at in limits)
+            self.assertTrue(at_a_limit or not listed, f"stopped at {when} under {listed}")
+        # Start, grace, two looks, stale answers, and the way back of the group.
+        self.assertLessEqual(ended - quiet, 120 + grace + 2 * 60 + 2 * stale + 100)
+
+
+if __name__ == "__main__":
+    unittest.main()
