@@ -107,6 +107,8 @@ impl Simulator {
             ("AWS_ENDPOINT_URL_EC2", endpoint.clone()),
             ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_STS", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_SFN", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_CLOUDFORMATION", endpoint.clone()),
             ("AWS_ENDPOINT_URL_SSMMESSAGES", endpoint),
             ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),

@@ -1,0 +1,50 @@
+//! A bastion that does not exist until it is needed: a Fargate task.
+
+use std::thread;
+
+use crate::world::{Given, World, assert_contains};
+
+const TASK: &str = "[hosts.box]\ntask = { cluster = 'ops', definition = 'bastion', subnets = 'subnet-0abc' }\nstop_grace = '1m'\n";
+
+fn world() -> World {
+    let targets = (1..=2).map(|number| format!("ecs:ops_{number:032x}_{number:032x}-0000000001")).collect();
+    let world = World::with(Given { targets, ..Given::default() });
+    world.ecs("CreateCluster", r#"{"clusterName": "ops"}"#);
+    world.ecs(
+        "RegisterTaskDefinition",
+        r#"{"family": "bastion", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
+            "containerDefinitions": [{"name": "bastion", "image": "a", "memory": 512}]}"#,
+    );
+    let subnet = world.subnet();
+    world.configure(&TASK.replace("subnet-0abc", &subnet));
+    world
+}
+
+#[test]
+fn a_task_runs_while_it_is_used_and_is_shared() {
+    let world = world();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| world.reach(&["box"]));
+        }
+    });
+    let running = |world: &World| {
+        let state = world.state();
+        let tasks = state["tasks"].as_object().expect("tasks").clone();
+        tasks.values().filter(|task| task["status"] == "RUNNING").count()
+    };
+    assert_eq!(running(&world), 1, "both use one task: {:#}", world.state());
+    world.until("the task is stopped", |world| running(world) == 0 && world.lives().is_empty());
+}
+
+#[test]
+fn a_task_that_may_not_be_started_is_not_there() {
+    let world = world();
+    let (code, stderr) = world.refuse(&["connect", "--no-start", "box"]);
+    assert_eq!(code, 14, "{stderr}");
+    assert_contains(&stderr, &["`box` does not run: it has no task", "fumidai bastion start box"]);
+    world.fault("RunTask", "AccessDeniedException", None);
+    let (code, stderr) = world.refuse(&["connect", "box"]);
+    assert_eq!(code, 21, "{stderr}");
+    assert_contains(&stderr, &["fumidai.TaskFailed", "not authorized"]);
+}
