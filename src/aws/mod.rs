@@ -47,7 +47,7 @@ pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
-pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
+pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, StartedSession, StreamAddress, Token};
 pub use self::sts::{Caller, CredentialsSource, Place};
 
 /// Time limit for one attempt of a call.

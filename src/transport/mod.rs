@@ -10,5 +10,7 @@ mod websocket;
 
 pub use self::dial::{DialError, Dialer, Signer};
 pub use self::host::{HostError, StreamHosts};
+#[cfg(test)]
+pub use self::tls::TlsError;
 pub use self::tls::{Bundle, Roots};
 pub use self::websocket::{Lost, Websocket, WebsocketEvent};
