@@ -16,7 +16,8 @@ POST /fumidai/machine  {"id", "state"?, "start_takes"?, "stop_takes"?, "agent_af
                        instance that is running at the first call is connected.
 POST /fumidai/tasks    {"agent_after"}: how many seconds after RunTask the agents of tasks connect (30 at first).
                        The first task's target is ecs:CLUSTER_ID_ID-0000000001, with ID = 1 in 32 hex digits, the next one's ID is 2.
-POST /fumidai/fault    {"action", "code", "message"?, "times"?, "status"?}: calls of this action fail, all or the next `times`.
+POST /fumidai/fault    {"action", "code", "message"?, "status"?, "times"?, "of"?, "lost"?}: calls of this action fail, all or the
+                       next `times`; `of` is "guardian" or "clients" if only theirs fail; with `lost`, they are carried out first.
 DELETE /fumidai/fault  ends all faults.
 GET /fumidai/state     {"now", "machines": {ID: {"state", "connected"}}, "tasks": {TARGET: {"status", "connected"}},
                        "interfaces": {ID: [GROUP]}, "executions": [{"arn", "name", "status", "input", "started", "output", "error",
@@ -74,6 +75,11 @@ class Clock:
         """Waits, for a life; its `stopped` event ends the wait."""
         (stopped or threading.Event()).wait(max(0, seconds) / self.scale)
 
+    def later(self, seconds, act):
+        timer = threading.Timer(seconds / self.scale, act)
+        timer.daemon = True
+        timer.start()
+
 
 class Request:
     """One HTTP request, and the API's action that it asks for."""
@@ -88,7 +94,7 @@ class Request:
         form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
         self.form = urllib.parse.parse_qs(self.body.decode()) if form else {}
         self.action = self.target.split(".")[-1] if self.target else self.form.get("Action", [""])[0]
-        self.of_guardian = NAME in environ.get("HTTP_USER_AGENT", "")
+        self.caller = "guardian" if NAME in environ.get("HTTP_USER_AGENT", "") else "clients"
 
     def json(self):
         return json.loads(self.body or b"{}")
@@ -135,17 +141,18 @@ class Faults:
 
     def add(self, fault):
         with self.lock:
-            self.faults.append({"times": None, "status": 400, "message": "", **fault})
+            self.faults.append({"message": "", "status": 400, "times": None, "of": None, "lost": False, **fault})
 
     def clear(self):
         with self.lock:
             self.faults.clear()
 
-    def take(self, action):
+    def take(self, request):
         """Returns the fault of this call, if it has one, and counts it."""
         with self.lock:
             for fault in self.faults:
-                if fault["action"] == action and fault["times"] != 0:
+                fits = fault["action"] == request.action and fault["of"] in (None, request.caller)
+                if fits and fault["times"] != 0:
                     fault["times"] = fault["times"] and fault["times"] - 1
                     return fault
         return None
@@ -304,9 +311,14 @@ class Cloud:
         if request.path.startswith("/fumidai/"):
             return self.control.answer(request)
         self.count(request)
-        fault = self.faults.take(request.action)
-        if fault:
-            return Answer.refusal(request, fault["code"], fault["message"], fault["status"])
+        fault = self.faults.take(request)
+        if not fault:
+            return self.served(request)
+        if fault["lost"]:
+            discard(self.served(request), request.environ)
+        return Answer.refusal(request, fault["code"], fault["message"], fault["status"])
+
+    def served(self, request):
         if request.target.startswith("AmazonSSM."):
             return self.sessions.answer(request, self.delays.connected)
         if request.action == "ModifyNetworkInterfaceAttribute" and groups_in(request.form) > MOST_GROUPS:
@@ -321,7 +333,7 @@ class Cloud:
 
     def count(self, request):
         with self.counting:
-            calls = self.calls["guardian" if request.of_guardian else "clients"]
+            calls = self.calls[request.caller]
             calls[request.action] = calls.get(request.action, 0) + 1
 
     def counted(self):
@@ -345,6 +357,12 @@ class Cloud:
         self.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.client("stepfunctions").create_state_machine(name=NAME, definition=definition(**settings), roleArn=ROLE)
+
+
+def discard(application, environ):
+    """Carries out a request whose answer is lost."""
+    for _ in application(environ, lambda *_: None):
+        pass
 
 
 def groups_in(form):

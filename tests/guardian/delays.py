@@ -1,7 +1,8 @@
 """Gives moto's own instances and tasks what they lack: states that change with delays, refusals, and agents.
 
 moto starts and stops an instance at once and has no execute-command agent. After `install`, an instance that is put into
-`machines` has the state of its Machine in every answer of EC2, and a task has a runtime id and an agent that comes later.
+`machines` has the state of its Machine in every answer of EC2. A task has a runtime id and an agent that comes later, ends by
+itself if its command is `sleep`, and is not run twice with one client token.
 Ids of tasks are 1, 2, 3… in 32 hex digits, so that a test knows the target of a task before it runs.
 """
 
@@ -9,6 +10,7 @@ import itertools
 import threading
 
 from botocore.exceptions import ClientError
+from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import Instance, InstanceState
 from moto.ecs.models import EC2ContainerServiceBackend, Task
@@ -24,7 +26,7 @@ class Delays:
 
     def __init__(self, clock, ended):
         self.clock, self.ended = clock, ended
-        self.machines, self.tasks = {}, {}
+        self.machines, self.tasks, self.tokens = {}, {}, {}
         self.task_agent_after = 30
         self.request, self.numbers = threading.local(), itertools.count(1)
         self.lock = threading.Lock()
@@ -99,6 +101,9 @@ class Delays:
     def noting(self, moto_run):
         def run_task(response):
             self.request.execute_command = response._get_param("enableExecuteCommand") is True
+            self.request.token = response._get_param("clientToken")
+            if self.request.token in self.tokens:
+                return ActionResult({"tasks": [self.tokens[self.request.token]], "failures": []})
             return moto_run(response)
 
         return run_task
@@ -111,8 +116,22 @@ class Delays:
             task.enable_execute_command = getattr(self.request, "execute_command", False)
             task.run_at = self.clock.now
             self.tasks[self.target_of(task)] = task
+            if getattr(self.request, "token", None):
+                self.tokens[self.request.token] = task
+            self.end_by_itself(task)
 
         return init
+
+    def end_by_itself(self, task):
+        for override in task.overrides.get("containerOverrides", []):
+            if override.get("command", [""])[0] == "sleep":
+                self.clock.later(float(override["command"][1]), lambda: self.exited(task))
+
+    def exited(self, task):
+        if task.last_status == "RUNNING":
+            task.last_status = task.desired_status = "STOPPED"
+            task.stopped_reason = "Essential container in task exited"
+            self.ended(self.target_of(task))
 
     def ending(self, moto_stop):
         def stop_task(backend, *arguments, **named):

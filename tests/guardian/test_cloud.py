@@ -95,7 +95,8 @@ class Served(unittest.TestCase):
     @classmethod
     def client_of(cls, name):
         one_try = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-        return boto3.client(name, region_name=REGION, endpoint_url=cls.url, config=one_try, aws_access_key_id="a", aws_secret_access_key="b")
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        return boto3.client(name, region_name=REGION, endpoint_url=cls.url, config=one_try, **keys)
 
     @classmethod
     def end(cls):
@@ -313,22 +314,38 @@ class Tasks(Served):
         self.assertEqual(self.ended(life)["status"], "SUCCEEDED")
         self.assertEqual(self.state()["tasks"][target], {"status": "STOPPED", "connected": False})
 
-    def test_a_stopped_task_loses_its_sessions(self):
+    def run_task(self, **given):
         subnets = {"awsvpcConfiguration": {"subnets": self.task["subnets"], "securityGroups": self.task["security_groups"]}}
+        answer = self.client["ecs"].run_task(cluster="maintenance", taskDefinition="bastion", launchType="FARGATE",
+                                             enableExecuteCommand=True, networkConfiguration=subnets, **given)
+        return answer["tasks"][0]["taskArn"]
+
+    def test_a_stopped_task_loses_its_sessions(self):
         self.control("POST", "tasks", {"agent_after": 0})
         target = self.next_target()
-        ran = self.client["ecs"].run_task(cluster="maintenance", taskDefinition="bastion", launchType="FARGATE",
-                                          enableExecuteCommand=True, networkConfiguration=subnets)["tasks"][0]
+        ran = self.run_task()
         self.client["ssm"].start_session(Target=target)
-        self.client["ecs"].stop_task(cluster="maintenance", task=ran["taskArn"])
+        self.client["ecs"].stop_task(cluster="maintenance", task=ran)
         self.assertEqual((self.sim.sessions, self.connection(target)), ({}, "notconnected"))
+
+    def test_a_task_ends_with_its_sleep(self):
+        self.control("POST", "tasks", {"agent_after": 0})
+        target = self.next_target()
+        self.run_task(overrides={"containerOverrides": [{"name": "bastion", "command": ["sleep", "240"]}]})
+        self.client["ssm"].start_session(Target=target)
+        self.until(lambda: self.state()["tasks"][target]["status"], "STOPPED")
+        self.until(lambda: self.sim.sessions, {})
+
+    def test_a_client_token_runs_one_task(self):
+        self.assertEqual(self.run_task(clientToken="a"), self.run_task(clientToken="a"))
+        self.assertNotEqual(self.run_task(clientToken="b"), self.run_task(clientToken="a"))
 
 
 class Faults(Served):
     settings = ("--longest-hours", "2", "--no-successors")
 
-    def fault(self, action, code, times=None):
-        self.control("POST", "fault", {"action": action, "code": code, "message": "not authorized", "times": times})
+    def fault(self, action, code, **given):
+        self.control("POST", "fault", {"action": action, "code": code, "message": "not authorized", **given})
 
     def test_calls_of_clients_fail_as_their_protocol_says(self):
         calls = (("StartExecution", "AccessDeniedException", lambda: self.start_life("a_0123456789ab")),
@@ -348,6 +365,22 @@ class Faults(Served):
         for _ in range(2):
             self.refused("Throttling", self.client["sts"].get_caller_identity)
         self.client["sts"].get_caller_identity()
+
+    def test_a_fault_can_be_of_clients_only(self):
+        instance, _ = self.machine()
+        self.fault("StartInstances", "UnauthorizedOperation", of="clients")
+        self.refused("UnauthorizedOperation", self.client["ec2"].start_instances, InstanceIds=[instance])
+        self.start_life(f"{instance}_0123456789ab", instance=instance)
+        self.until(lambda: self.seen(instance), "running")
+
+    def test_a_lost_answer_is_of_a_call_that_was_carried_out(self):
+        instance, _ = self.machine("running", stop_takes=1200)
+        self.fault("StopInstances", "InternalError", lost=True, status=500)
+        self.refused("InternalError", self.client["ec2"].stop_instances, InstanceIds=[instance])
+        self.assertEqual(self.seen(instance), "stopping")
+        self.fault("StartSession", "InternalServerError", lost=True, status=500)
+        self.refused("InternalServerError", self.client["ssm"].start_session, Target="mi-0a")
+        self.assertEqual(list(self.sim.sessions.values()), ["mi-0a"])
 
     def test_calls_of_the_guardian_fail_too(self):
         instance, _ = self.machine()

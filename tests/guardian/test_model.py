@@ -58,6 +58,48 @@ class Model(unittest.TestCase):
         # Start, grace, two looks, stale answers, and the way back of the group.
         self.assertLessEqual(ended - quiet, 120 + grace + 2 * 60 + 2 * stale + 100)
 
+    def test_random_lives_with_successors_take_the_group_back_when_it_is_not_used(self):
+        for seed in range(SEED, SEED + RUNS):
+            with self.subTest(seed=seed):
+                self.run_group(random.Random(seed))
+
+    def run_group(self, draw):
+        world = World()
+        self.addCleanup(world.close)
+        _, server = world.instance("running")
+        taken = taken_back_under_sessions(world)
+        given = {"watch": "mi-0a", "interface": server, "group": world.maintenance, "grace_seconds": draw.choice([60, 120, 300])}
+        lives, limits = [], []
+        for number in range(draw.randint(1, 3)):
+            limit = draw.choice([600, 1200, 2400])
+            limits.append(world.clock.now + limit)
+            name = f"{server}.{world.maintenance}_{'x' if number else ''}{number:012x}"
+            lives.append(world.start(name=name, limit_seconds=limit, extends=number > 0, **given))
+            world.run(draw.uniform(0, 60))
+            world.arrive("mi-0a", f"user-{number}")
+            stays = draw.choice([10, 200, 900, 9000])
+            world.clock.at(world.clock.now + stays, lambda name=f"user-{number}": world.leave(name))
+            world.run(draw.choice([10, 300, 500, 1500]))
+        world.finish(*lives)
+        self.assertEqual((world.groups_of(server), world.running()), ([world.own], []))
+        for when, running in taken:
+            ended = [number for number, limit in enumerate(limits) if limit <= when <= limit + 60]
+            self.assertTrue(ended, f"taken back at {when} under a session, at no limit")
+            self.assertFalse(running & set(lives[ended[-1] + 1:]), f"taken back at {when} though a successor runs")
+
+
+def taken_back_under_sessions(world):
+    """Collects when the group is taken off the interface while somebody is listed, and which lives run then."""
+    taken = []
+
+    def note(action, _):
+        wrote = action == "modify_network_interface_attribute" and world.maintenance not in world.calls[-1][2]["Groups"]
+        if wrote and world.listed("mi-0a", world.clock.now):
+            taken.append((world.clock.now, set(world.running())))
+
+    world.faults.append(note)
+    return taken
+
 
 if __name__ == "__main__":
     unittest.main()
