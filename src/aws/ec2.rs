@@ -76,7 +76,8 @@ impl Access {
         loop {
             let mut parameters = fixed.clone();
             parameters.extend(token.take().map(|token| ("NextToken".to_owned(), token)));
-            let page: InstancesPage = client.call("DescribeInstances", parameters).await?;
+            let page = client.call("DescribeInstances", parameters).await;
+            let page: InstancesPage = page.map_err(|error| error.with_owner(&self.owner))?;
             let reservations = page.reservations.item.into_iter();
             instances.extend(reservations.flat_map(|one| one.instances.item).map(Instance::from));
             token = page.next_token.filter(|token| !token.is_empty());
@@ -90,7 +91,7 @@ impl Access {
         Ok(QueryClient {
             service: "ec2",
             version: "2016-11-15",
-            endpoint: self.ec2_endpoint.clone()?,
+            endpoint: self.endpoints.ec2.clone().map_or_else(|| self.ec2_endpoint.clone(), Ok)?,
             region: self.signer.region.clone(),
             credentials: self.signer.credentials.clone(),
             http: self.http.clone(),

@@ -19,11 +19,11 @@ impl Access {
     pub async fn caller(&self) -> Result<Caller, ApiError> {
         const OPERATION: &str = "GetCallerIdentity";
         let mut builder = aws_sdk_sts::config::Builder::from(&self.config);
-        if let Some(url) = &self.sts_endpoint {
-            builder = builder.endpoint_url(url);
+        if let Some(url) = &self.endpoints.sts {
+            builder = builder.endpoint_url(url).use_fips(false).use_dual_stack(false);
         }
         let answer = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity().send().await;
-        let answer = answer.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
+        let answer = answer.map_err(|error| self.failed(OPERATION, &error))?;
         match (answer.account, answer.arn) {
             (Some(account), Some(arn)) => Ok(Caller { account, arn }),
             (_, _) => Err(ApiError::Service {

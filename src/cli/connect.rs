@@ -35,7 +35,7 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
         print_note(&format!("`connect` carries bytes for ssh; to log in, run `ssh {}`", route.goal.word));
     }
     let linger = route.config.session.linger;
-    let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
+    let aws = Rc::new(open_aws(&route.config, ask_code())?);
     let notes = notes(verbosity, route.goal.port);
     let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
     let (stream, path) = reach.connect().await?.into_parts();

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::environment::Environment;
+use crate::aws::files::{FilePath, FilePaths};
+
+use super::environment::{Environment, process_variable};
 use super::error::ConfigError;
 use super::layers::{Layers, Source};
 use super::settings::Key;
@@ -24,6 +26,14 @@ pub struct AwsSettings {
     pub endpoints: Endpoints,
     /// Roots to trust beside the system's (`AWS_CA_BUNDLE`).
     pub ca_bundle: Option<PathBuf>,
+    /// The same where neither that variable nor the AWS profile names one (`REQUESTS_CA_BUNDLE`).
+    pub usual_ca_bundle: Option<PathBuf>,
+    /// Where AWS's files are.
+    pub files: FilePaths,
+    /// The user's home folder, for `~` in paths of AWS's files.
+    pub home: Option<PathBuf>,
+    /// Whether the endpoints of the AWS profile are ignored (`AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`).
+    pub ignores_endpoints: bool,
     /// The folder where the AWS CLI caches the credentials of roles that it has assumed.
     pub cli_cache: Option<PathBuf>,
 }
@@ -46,6 +56,28 @@ pub struct Endpoints {
 }
 
 impl AwsSettings {
+    /// Reads the variables that are not settings of their own.
+    ///
+    /// # Errors
+    /// A variable has a value that is not valid.
+    pub(super) fn of_variables(environment: &Environment) -> Result<Self, ConfigError> {
+        let home = environment.folders.home.clone();
+        let in_home = |name: &str| home.as_ref().map(|home| home.join(".aws").join(name));
+        Ok(Self {
+            endpoints: Endpoints::of_services(environment)?,
+            ca_bundle: environment.path("AWS_CA_BUNDLE"),
+            usual_ca_bundle: environment.path("REQUESTS_CA_BUNDLE"),
+            files: FilePaths {
+                config: file(environment, "AWS_CONFIG_FILE", in_home("config")),
+                credentials: file(environment, "AWS_SHARED_CREDENTIALS_FILE", in_home("credentials")),
+            },
+            ignores_endpoints: ignores_endpoints(environment),
+            cli_cache: in_home("cli/cache"),
+            home,
+            ..Self::default()
+        })
+    }
+
     /// Returns the endpoint of the SSM API: the overriding one, else the service's variable, else the general one.
     pub fn ssm_endpoint(&self) -> Option<&str> {
         self.endpoint(&self.endpoints.ssm)
@@ -84,7 +116,7 @@ impl AwsSettings {
 impl Endpoints {
     /// Reads the variables of the services; `any` is a setting and is filled in later.
     pub(super) fn of_services(environment: &Environment) -> Result<Self, ConfigError> {
-        if environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true) {
+        if ignores_endpoints(environment) {
             return Ok(Self::default());
         }
         Ok(Self {
@@ -107,6 +139,10 @@ impl fmt::Debug for AwsSettings {
             .field("endpoint_url", &redacted(&self.endpoint_url))
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
+            .field("usual_ca_bundle", &self.usual_ca_bundle)
+            .field("files", &self.files)
+            .field("home", &self.home)
+            .field("ignores_endpoints", &self.ignores_endpoints)
             .field("cli_cache", &self.cli_cache)
             .finish()
     }
@@ -123,6 +159,38 @@ impl fmt::Debug for Endpoints {
             .field("any", &redacted(&self.any))
             .finish()
     }
+}
+
+fn ignores_endpoints(environment: &Environment) -> bool {
+    environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true)
+}
+
+/// Returns the file that a variable names, with `~` and `$NAME` replaced as by the AWS CLI, else the usual one.
+fn file(environment: &Environment, variable: &str, usual: Option<PathBuf>) -> Option<FilePath> {
+    let Some(path) = environment.path(variable) else {
+        return usual.map(|path| FilePath { path, is_named: false });
+    };
+    let path = path.to_str().map_or_else(|| path.clone(), |text| expand_variables(text).into());
+    let path = match (path.strip_prefix("~"), &environment.folders.home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        (_, _) => path,
+    };
+    Some(FilePath { path, is_named: true })
+}
+
+/// Replaces `$NAME` and `${NAME}`; what is not set stays as it is.
+fn expand_variables(text: &str) -> String {
+    let Some((head, tail)) = text.split_once('$') else { return text.to_owned() };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (name, rest, whole) = match tail.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+        Some((name, rest)) => (name, rest, tail.len() - rest.len()),
+        None => {
+            let end = tail.find(|c| !is_name(c)).unwrap_or(tail.len());
+            (&tail[..end], &tail[end..], end)
+        }
+    };
+    let value = process_variable(name).unwrap_or_else(|| format!("${}", &tail[..whole]));
+    format!("{head}{value}{}", expand_variables(rest))
 }
 
 fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, ConfigError> {

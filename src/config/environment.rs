@@ -11,19 +11,22 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// The variables beside those of the settings.
-const OTHERS: [&str; 19] = [
+const OTHERS: [&str; 22] = [
     "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_ECS",
     "AWS_ENDPOINT_URL_SSM",
     "AWS_ENDPOINT_URL_SSMMESSAGES",
     "AWS_ENDPOINT_URL_STS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_SHARED_CREDENTIALS_FILE",
     "DISPLAY",
     "FUMIDAI_CONFIG",
     "LOGNAME",
     "NO_COLOR",
     "PATH",
+    "REQUESTS_CA_BUNDLE",
     "RUST_LOG",
     "SSH_ASKPASS",
     "SSH_ASKPASS_REQUIRE",

@@ -220,7 +220,7 @@ impl Registry {
         if let Some(aws) = self.known_aws(config) {
             return Ok(aws);
         }
-        let aws = Rc::new(reach::open_aws(config, (self.options.ask_code)()).await?);
+        let aws = Rc::new(reach::open_aws(config, (self.options.ask_code)())?);
         self.clients.borrow_mut().push((config.aws.clone(), aws.clone()));
         Ok(aws)
     }

@@ -13,8 +13,8 @@ use super::ReachError;
 ///
 /// # Errors
 /// The settings cannot be used.
-pub async fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
-    let aws = Aws::new(aws_settings(&config.aws)).await?;
+pub fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
+    let aws = Aws::new(aws_settings(&config.aws))?;
     Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code)))
 }
 
@@ -28,8 +28,13 @@ fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
         ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
         sts_endpoint: config.sts_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
+        roles_endpoint: config.endpoints.sts.clone(),
         any_endpoint: config.endpoints.any.clone(),
+        ignores_endpoints: config.ignores_endpoints,
         ca_bundle: config.ca_bundle.clone(),
+        usual_ca_bundle: config.usual_ca_bundle.clone(),
+        files: config.files.clone(),
+        home: config.home.clone(),
         cli_cache: config.cli_cache.clone(),
     }
 }

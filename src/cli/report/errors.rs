@@ -1,8 +1,10 @@
 //! Typed errors as what the user reads: the exit code, the cause, the hints. A hint is an imperative that can be typed.
 
+use crate::aws::files::FileProblem;
+use crate::aws::source::{KeyOwner, LoginKind};
 use crate::aws::{ApiError, Meaning};
 use crate::channel::Refusal;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, ValueError};
 use crate::forward::plan::PlanError;
 use crate::forward::registry::FatalFailure;
 use crate::jump::JumpError;
@@ -148,8 +150,7 @@ fn of_api(error: &ApiError, target: Option<&Target>) -> Report {
             Report::new(ExitKind::Configuration, whole)
                 .hint("set `--region`, `AWS_REGION`, or `region` in the AWS profile or the config file")
         }
-        Meaning::Settings => Report::new(ExitKind::Configuration, whole)
-            .hint("check `AWS_CA_BUNDLE`, and `ca_bundle` in the AWS profile"),
+        Meaning::Settings => of_aws_settings(error, whole),
         Meaning::Credentials => Report::new(ExitKind::Credentials, whole).hint(credentials_hint(error)),
         Meaning::AccessDenied => Report::new(ExitKind::AccessDenied, whole)
             .hint("ask for the permission that the message names; contrib/iam has the least policy"),
@@ -168,6 +169,21 @@ fn of_api(error: &ApiError, target: Option<&Target>) -> Report {
             Report::new(ExitKind::NotFound, whole).hint(ELSEWHERE)
         }
         Meaning::DoesNotExist | Meaning::Other => Report::new(ExitKind::Failure, whole),
+    }
+}
+
+fn of_aws_settings(error: &ApiError, whole: String) -> Report {
+    let report = Report::new(ExitKind::Configuration, whole);
+    match error {
+        ApiError::Bundle { .. } => {
+            report.hint("check `AWS_CA_BUNDLE`, `ca_bundle` in the AWS profile, and `REQUESTS_CA_BUNDLE`")
+        }
+        ApiError::File(FileProblem::Utf16 { .. }) => report.hint("save the file as UTF-8"),
+        ApiError::File(FileProblem::Unreadable { .. }) => {
+            report.hint("check its permissions, `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`")
+        }
+        ApiError::File(FileProblem::Line { .. }) => report.hint("correct that line"),
+        _ => report.hint("correct the profile with `aws configure`, or use another `--profile`"),
     }
 }
 
@@ -279,20 +295,62 @@ fn candidate_line(candidate: &Candidate) -> String {
 
 fn credentials_hint(error: &ApiError) -> String {
     match error {
-        ApiError::NoLogin { profile, .. } => format!("run `aws sso login --profile {}`", shell_word(profile)),
+        ApiError::NoLogin { profile, kind, .. } => login_hint(profile, *kind),
         ApiError::NoCode { profile, .. } => format!(
             "run `aws sts get-caller-identity --profile {}` in a terminal: it asks for the code, and its cache is used",
             shell_word(profile)
         ),
         ApiError::NoProfile(_) => "run `aws configure list-profiles` to see the profiles".to_owned(),
+        ApiError::Rejected { owner, .. } => owner_hint(owner),
+        ApiError::Source(_) => {
+            "add what is missing, with `aws configure` for instance, or use another `--profile`".to_owned()
+        }
+        ApiError::NoneConfigured { .. } => {
+            "log in (`aws sso login`, `aws login`, `aws configure`), or name a profile by `--profile`"
+                .to_owned()
+        }
         ApiError::NoRegion
         | ApiError::Settings(_)
+        | ApiError::File(_)
+        | ApiError::Bundle { .. }
+        | ApiError::NotARegion { .. }
+        | ApiError::NoServices { .. }
         | ApiError::NoCredentials(_)
         | ApiError::Service { .. }
         | ApiError::Timeout { .. }
         | ApiError::Certificate { .. }
         | ApiError::Network { .. } => {
             "log in again (`aws sso login`, `aws configure`), or use another `--profile`".to_owned()
+        }
+    }
+}
+
+fn login_hint(profile: &str, kind: LoginKind) -> String {
+    let command = match kind {
+        LoginKind::Sso => "aws sso login",
+        LoginKind::Console => "aws login",
+    };
+    format!("run `{command} --profile {}`", shell_word(profile))
+}
+
+/// Says whose credentials AWS rejected, and how to renew them.
+fn owner_hint(owner: &KeyOwner) -> String {
+    match owner {
+        KeyOwner::Environment => {
+            "the keys are those of the environment: renew or unset `AWS_ACCESS_KEY_ID` and its companions"
+                .to_owned()
+        }
+        KeyOwner::Profile(profile) => {
+            format!("the keys are those of profile `{profile}`: renew them, or use another `--profile`")
+        }
+        KeyOwner::Process(profile) => {
+            format!(
+                "the keys are those of `credential_process` of profile `{profile}`: run it and log in again"
+            )
+        }
+        KeyOwner::Login(profile, kind) => login_hint(profile, *kind),
+        KeyOwner::Machine => {
+            "the credentials are those of this machine's role: check the role and the clock".to_owned()
         }
     }
 }
@@ -316,7 +374,10 @@ impl From<ConfigError> for Report {
     fn from(error: ConfigError) -> Self {
         let cause = error.to_string();
         match error {
-            ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {
+            // A region is a setting of AWS's files too, where the same text is a wrong configuration.
+            ConfigError::Unreadable { .. }
+            | ConfigError::Invalid { .. }
+            | ConfigError::Variable { source: ValueError::NotARegion(_), .. } => {
                 Self::new(ExitKind::Configuration, cause)
             }
             ConfigError::Variable { .. } => Self::new(ExitKind::Usage, cause),
@@ -383,7 +444,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::ValueError;
 
     #[test]
     fn a_wrong_file_is_configuration_and_a_wrong_variable_is_usage() {
@@ -396,7 +456,7 @@ mod tests {
         let report = Report::from(file);
         assert_eq!(report.exit(), ExitKind::Configuration);
         assert_eq!(report.render(), "fumidai: c.toml:2:3: unknown key `x`\n");
-        let variable = ConfigError::Variable { name: "AWS_REGION", source: ValueError::NotARegion };
+        let variable = ConfigError::Variable { name: "AWS_ENDPOINT_URL", source: ValueError::NotAUrl };
         assert_eq!(Report::from(variable).exit(), ExitKind::Usage);
     }
 
