@@ -4,6 +4,8 @@
 //! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
 //! user has logged in again.
 
+#[cfg(test)]
+mod botocore;
 mod bundle;
 mod credentials;
 mod ec2;

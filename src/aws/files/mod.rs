@@ -198,7 +198,8 @@ impl Profile {
     /// Returns the texts of one line by key.
     pub fn settings(&self) -> BTreeMap<&str, &str> {
         let options = self.config.iter().chain(&self.credentials).flat_map(|part| &part.options);
-        options.filter_map(|(key, value)| Some((key.as_str(), as_text(value)?))).collect()
+        let merged: BTreeMap<_, _> = options.collect();
+        merged.into_iter().filter_map(|(key, value)| Some((key.as_str(), as_text(value)?))).collect()
     }
 
     /// Returns its section in `config`.
