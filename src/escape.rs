@@ -26,6 +26,25 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Escapes the same characters in a JSON document, as `\uXXXX`: a program reads the same values, and a terminal that shows
+/// the document does not act on them.
+pub fn escape_json(document: &str) -> Cow<'_, str> {
+    if !document.chars().any(is_unsafe) {
+        return Cow::Borrowed(document);
+    }
+    let mut escaped = String::with_capacity(document.len() + 16);
+    for c in document.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").expect("a String takes every write");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// Cuts a text after so many characters, and shows that it was cut.
 pub fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     match text.char_indices().nth(longest) {
@@ -42,15 +61,21 @@ fn is_unsafe(c: char) -> bool {
     (c.is_control() && !is_space(c)) || is_invisible(c)
 }
 
-/// Bidirectional controls, zero-width characters, line separators, tags: what makes a text read as another one.
+/// Bidirectional controls, zero-width characters, fillers, line separators, tags: what makes a text read as another one.
+/// These are Unicode's `Default_Ignorable_Code_Point`s without the selectors of emoji, and the separators of lines.
 fn is_invisible(c: char) -> bool {
     matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}')
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn push_escape(out: &mut String, c: char) {
@@ -82,6 +107,26 @@ mod tests {
         ] {
             assert_eq!(escape(text), shown);
         }
+    }
+
+    #[test]
+    fn a_json_document_keeps_its_values_and_shows_nothing_raw() {
+        let texts = [
+            "c1\u{9b}2J",
+            "del\u{7f}",
+            "bidi\u{202e}",
+            "tag\u{e0041}",
+            "filler\u{3164}",
+            "踏み台 😀 \\u \" \n\t\0",
+        ];
+        let document = serde_json::to_string_pretty(&texts).unwrap();
+        let escaped = escape_json(&document);
+        assert_eq!(serde_json::from_str::<[String; 6]>(&escaped).unwrap(), texts);
+        assert!(!escaped.chars().any(is_unsafe), "{escaped}");
+        for shown in [r"c1\u009b2J", r"del\u007f", r"bidi\u202e", r"tag\udb40\udc41", "踏み台 😀"] {
+            assert!(escaped.contains(shown), "{shown} in {escaped}");
+        }
+        assert!(matches!(escape_json("{\n  \"a\": 1\n}\n"), Cow::Borrowed(_)));
     }
 
     #[test]

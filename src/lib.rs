@@ -29,6 +29,9 @@ mod clock;
 pub mod config;
 mod escape;
 mod forward;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod fuzz;
 #[doc(hidden)]
 pub mod jump;
 mod mux;

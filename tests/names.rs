@@ -215,6 +215,10 @@ impl Stage {
 
     /// Runs the program with that URL as the endpoint of EC2, ECS and STS.
     fn run(&self, url: &str, args: &[&str]) -> Output {
+        self.command(url, args).output().expect("the program runs")
+    }
+
+    fn command(&self, url: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fumidai"));
         for name in CLEARED_VARIABLES {
             command.env_remove(name);
@@ -226,7 +230,8 @@ impl Stage {
         for service in ["EC2", "ECS", "STS"] {
             command.env(format!("AWS_ENDPOINT_URL_{service}"), url);
         }
-        command.args(args).stdin(Stdio::null()).output().expect("the program runs")
+        command.args(args).stdin(Stdio::null());
+        command
     }
 
     fn deny_ssm(&self) {
@@ -305,6 +310,56 @@ fn every_form_of_a_name_reaches_the_instance() {
     }
     assert_eq!(stage.reach(&moto.url(), "db-prod"), other);
     assert_eq!(stage.reach(&moto.url(), "rack-7"), "mi-0123456789abcdef0");
+}
+
+/// SSM with one hybrid machine, whose Name tag is `rack-7` and whose host name is another. SSM does not return tags.
+fn ssm_with_a_tagged_machine() -> Stub {
+    Stub::new(|head, body| {
+        if !head.contains("describeinstanceinformation") {
+            return (400, json!({ "__type": "TargetNotConnected", "message": "no" }).to_string());
+        }
+        let is_tag = body.contains("tag:Name");
+        let node = json!({ "InstanceId": "mi-0123456789abcdef0", "ComputerName": "dc1.local", "PingStatus": "Online" });
+        let nodes = if !is_tag || body.contains("\"rack-7\"") { vec![node] } else { vec![] };
+        (200, json!({ "InstanceInformationList": nodes }).to_string())
+    })
+}
+
+#[test]
+fn a_hybrid_machine_is_found_by_its_name_tag() {
+    let (stage, ssm) = (Stage::new(&[]), ssm_with_a_tagged_machine());
+    for ec2 in [Stub::ec2(Vec::new()), Stub::denied()] {
+        for (name, code) in [("rack-7", 0), ("tag:Name=rack-7", 0), ("dc1.local", 0), ("rack-8", 12)] {
+            let mut command = stage.command(&ec2.url, &["explain", name]);
+            let output = command.env("AWS_ENDPOINT_URL_SSM", &ssm.url).output().expect("the program runs");
+            assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
+            assert_eq!(text(&output.stdout).contains(": mi-0123456789abcdef0\n"), code == 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_tag_with_an_at_sign_or_a_region_at_its_end_is_found() {
+    let stage = Stage::new(&[("i-0a", "")]);
+    for value in ["alice@example.com", "web--eu-west-1"] {
+        let ec2 = Stub::ec2(vec![instance("i-0a", value, "10.0.0.1", "running")]);
+        let name = format!("tag:Name={value}");
+        assert_eq!(stage.reach(&ec2.url, &name), "i-0a");
+        assert_eq!(stage.reach(&ec2.url, &format!("me@{name}")), "i-0a");
+    }
+    let ec2 = Stub::ec2(vec![instance("i-0a", "Web-Prod", "10.0.0.1", "running")]);
+    let (code, stderr) = stage.refuse(&ec2.url, "web-prod");
+    assert_eq!(code, 12, "{stderr}");
+    assert_contains(&stderr, &["hint: use `Web-Prod`: it differs only in upper and lower case"]);
+}
+
+#[test]
+fn a_node_of_a_sagemaker_cluster_is_a_target() {
+    let id = "sagemaker-cluster:abc123_workers-i-0123456789abcdef0";
+    let stage = Stage::new(&[(id, "x")]);
+    let denied = Stub::denied();
+    assert_eq!(stage.reach(&denied.url, id), id);
+    assert!(denied.calls().is_empty(), "an id is not looked up");
 }
 
 #[test]

@@ -114,6 +114,20 @@ fn every_link_leads_to_a_file_and_a_heading() {
     }
 }
 
+#[test]
+fn every_source_file_that_a_page_names_exists() {
+    for page in papers() {
+        let text = fs::read_to_string(&page).expect("a page");
+        let quoted = text.split('`').skip(1).step_by(2);
+        let is_source = |word: &&str| word.ends_with(".rs") && word.contains('/') && !word.contains('*');
+        for file in quoted.filter(is_source) {
+            let is_there =
+                [root().join("src").join(file), root().join(file)].iter().any(|path| path.is_file());
+            assert!(is_there, "{}: {file}", page.display());
+        }
+    }
+}
+
 /// A heading's name in links, as hosts of repositories make it.
 fn anchor(line: &str) -> Option<String> {
     let heading = line.starts_with('#').then(|| line.trim_start_matches('#').trim())?;

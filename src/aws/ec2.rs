@@ -113,7 +113,7 @@ impl<T> Default for Set<T> {
 }
 
 #[derive(Debug, Deserialize)]
-struct InstancesPage {
+pub(super) struct InstancesPage {
     #[serde(rename = "reservationSet", default)]
     reservations: Set<Reservation>,
     #[serde(rename = "nextToken")]

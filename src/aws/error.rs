@@ -170,8 +170,8 @@ impl ApiError {
         match error {
             SdkError::ServiceError(service) => Self::Service {
                 operation,
-                code: service.err().code().unwrap_or("UnknownError").to_owned(),
-                message: service.err().message().unwrap_or("no message").to_owned(),
+                code: cut(service.err().code().unwrap_or("UnknownError"), LONGEST_CODE),
+                message: cut(service.err().message().unwrap_or("no message"), LONGEST_MESSAGE),
                 status: service.raw().status().as_u16(),
             },
             SdkError::TimeoutError(_) => Self::Timeout { operation },
@@ -202,6 +202,11 @@ impl ApiError {
         self
     }
 
+    /// Returns true if the service answered this operation with the error.
+    pub fn is_of(&self, name: &str) -> bool {
+        matches!(self, Self::Service { operation, .. } if *operation == name)
+    }
+
     /// Returns true if the service received the call and did not execute it (throttling or a fault), so that a retry
     /// is safe.
     pub fn is_throttled_or_server_fault(&self) -> bool {
@@ -229,6 +234,14 @@ impl ApiError {
             Self::Service { code, status, .. } => meaning_of(code, *status),
         }
     }
+}
+
+/// The most bytes that are kept of an error code, and of a message; a denial names a policy and two ARNs.
+const LONGEST_CODE: usize = 200;
+const LONGEST_MESSAGE: usize = 4096;
+
+fn cut(text: &str, length: usize) -> String {
+    text[..text.floor_char_boundary(length)].to_owned()
 }
 
 /// Error codes of throttling, from the SDK's own list.

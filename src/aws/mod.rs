@@ -7,12 +7,15 @@
 #[cfg(test)]
 mod botocore;
 mod bundle;
+mod capped;
 mod credentials;
 mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
 pub mod files;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod mfa_prompt;
 mod query;
 mod region;
@@ -57,7 +60,7 @@ pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::region::is_region;
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
-pub use self::sts::Caller;
+pub use self::sts::{Caller, CredentialsSource, Place};
 pub use self::variables::CredentialVariables;
 
 /// Time limit for one attempt of a call.
@@ -391,11 +394,12 @@ fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
         trust.add_pem_certificate(bundle.pem());
     }
     let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
-    Builder::new().build_with_connector_fn(move |settings, components| {
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector =
             Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
-    })
+    });
+    capped::capped(client)
 }

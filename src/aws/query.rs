@@ -115,7 +115,7 @@ impl QueryClient {
 /// An error response of EC2.
 #[derive(Debug, Error)]
 #[error("{code}")]
-struct QueryError {
+pub(super) struct QueryError {
     code: String,
     metadata: ErrorMetadata,
 }
@@ -208,7 +208,7 @@ struct ErrorItem {
     message: String,
 }
 
-fn error_of(text: &str) -> QueryError {
+pub(super) fn error_of(text: &str) -> QueryError {
     match quick_xml::de::from_str::<ErrorAnswer>(text) {
         Ok(ErrorAnswer { errors: ErrorList { error } }) => QueryError::new(&error.code, &error.message),
         Err(_) => QueryError::new("UnknownError", "no message"),

@@ -1,6 +1,64 @@
 //! STS: the caller's identity.
 
-use super::{Access, ApiError};
+use std::time::Duration;
+
+use super::{Access, ApiError, Aws};
+
+/// The account is not worth a longer wait.
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where the calls go: what a user has to know if a target is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The profile, if one is named.
+    pub profile: Option<String>,
+    /// The region; `None` is unknown.
+    pub region: Option<String>,
+    /// The account id; `None` is unknown.
+    pub account: Option<String>,
+}
+
+/// Where the credentials of the calls come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialsSource {
+    /// The keys in the environment.
+    Environment,
+    /// The named profile.
+    Profile(String),
+    /// What the SDK finds first: the default profile, web identity, a container, the instance.
+    Chain,
+}
+
+impl Aws {
+    /// Returns where the credentials come from.
+    pub fn credentials_source(&self) -> CredentialsSource {
+        if !self.options.profile_overrides_keys && self.variables.keys().is_some() {
+            return CredentialsSource::Environment;
+        }
+        self.options.profile.clone().map_or(CredentialsSource::Chain, CredentialsSource::Profile)
+    }
+
+    /// Returns region, profile and account of the calls, as far as they are known within 3 s.
+    pub async fn place(&self) -> Place {
+        let mut place = Place {
+            profile: self.options.profile.clone(),
+            region: self.options.region.clone(),
+            account: None,
+        };
+        let ask = async {
+            let access = self.access().await?;
+            place.region = Some(access.region().to_owned());
+            place.account = Some(access.caller().await?.account);
+            Ok::<_, ApiError>(())
+        };
+        match tokio::time::timeout(ACCOUNT_TIMEOUT, ask).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the account is unknown"),
+            Err(_) => tracing::debug!("the account is unknown: no answer in time"),
+        }
+        place
+    }
+}
 
 /// The identity of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::message::{clip, clip_name};
 use super::version::{AgentVersion, CLIENT_VERSION};
 
 /// Why we refused the agent's request. The agent receives the reason and cancels the session.
@@ -24,6 +25,8 @@ pub enum Refusal {
     IgnoresHost(AgentVersion),
     /// The agent requests an unknown action.
     UnknownAction(String),
+    /// The agent requests this many actions.
+    TooManyActions(usize),
 }
 
 impl std::fmt::Display for Refusal {
@@ -35,6 +38,9 @@ impl std::fmt::Display for Refusal {
                 write!(f, "agent {agent} cannot dial another host: it would connect to itself instead")
             }
             Self::UnknownAction(action) => write!(f, "unknown handshake action `{action}`"),
+            Self::TooManyActions(count) => {
+                write!(f, "the agent requests {count} handshake actions, more than {MOST_ACTIONS}")
+            }
         }
     }
 }
@@ -99,6 +105,8 @@ struct Complete {
     customer_message: String,
 }
 
+/// Agents request two actions at most. Each is answered, so their number bounds the answer.
+const MOST_ACTIONS: usize = 16;
 const SESSION_TYPE: &str = "SessionType";
 const SUCCESS: u8 = 1;
 const FAILED: u8 = 2;
@@ -111,11 +119,12 @@ const UNSUPPORTED: u8 = 3;
 pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, serde_json::Error> {
     let request: Request = serde_json::from_slice(payload)?;
     let agent_version = AgentVersion::parse(&request.agent_version);
-    let mut refusal = None;
     let mut errors = Vec::new();
     let mut forwards = false;
     let actions = request.requested_client_actions.unwrap_or_default();
-    let processed = actions.into_iter().map(|action| {
+    let mut refusal = (actions.len() > MOST_ACTIONS).then_some(Refusal::TooManyActions(actions.len()));
+    errors.extend(refusal.as_ref().map(Refusal::to_string));
+    let processed = actions.into_iter().take(MOST_ACTIONS).map(|action| {
         forwards |= is_forward(&action);
         let ignores_host =
             for_remote_host && action.action_type == SESSION_TYPE && !agent_version.supports_remote_host();
@@ -124,14 +133,19 @@ pub(crate) fn answer(payload: &[u8], for_remote_host: bool) -> Result<Answer, se
         let error = refused.as_ref().map(Refusal::to_string).unwrap_or_default();
         let status = match refused {
             None => SUCCESS,
-            Some(Refusal::UnknownAction(_)) => UNSUPPORTED,
+            Some(Refusal::UnknownAction(_) | Refusal::TooManyActions(_)) => UNSUPPORTED,
             Some(Refusal::Encryption { .. } | Refusal::SessionType(_) | Refusal::IgnoresHost(_)) => FAILED,
         };
         if let Some(refused) = refused {
             errors.push(error.clone());
             refusal.get_or_insert(refused);
         }
-        ProcessedAction { action_type: action.action_type, action_status: status, action_result: None, error }
+        ProcessedAction {
+            action_type: clip_name(&action.action_type),
+            action_status: status,
+            action_result: None,
+            error,
+        }
     });
     let processed_client_actions = processed.collect();
     let multiplexes = forwards && agent_version.supports_smux();
@@ -148,21 +162,22 @@ fn is_forward(action: &RequestedAction) -> bool {
 }
 
 fn refusal_for(action: &RequestedAction) -> Option<Refusal> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| clip(value.as_str().unwrap_or_default().to_owned());
     let parameters = &action.action_parameters;
     match action.action_type.as_str() {
         SESSION_TYPE => match parameters["SessionType"].as_str().unwrap_or_default() {
             "Port" => None,
-            other => Some(Refusal::SessionType(other.to_owned())),
+            other => Some(Refusal::SessionType(clip_name(other))),
         },
         "KMSEncryption" => Some(Refusal::Encryption { key: text(&parameters["KMSKeyId"]) }),
-        other => Some(Refusal::UnknownAction(other.to_owned())),
+        other => Some(Refusal::UnknownAction(clip_name(other))),
     }
 }
 
 /// Reads the customer message of a HandshakeComplete: untrusted text, empty if there is none.
 pub(crate) fn customer_message(payload: &[u8]) -> String {
-    serde_json::from_slice::<Complete>(payload).map(|complete| complete.customer_message).unwrap_or_default()
+    let complete = serde_json::from_slice::<Complete>(payload);
+    complete.map(|complete| clip(complete.customer_message)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -233,6 +248,17 @@ mod tests {
             answer(request(r#"{"ActionType":"Dance","ActionParameters":{}}"#).as_bytes(), false).unwrap();
         assert_eq!(unknown.refusal, Some(Refusal::UnknownAction("Dance".to_owned())));
         assert!(unknown.response.contains(r#""ActionStatus":3"#));
+    }
+
+    #[test]
+    fn a_flood_of_actions_is_refused_with_a_short_response() {
+        let action = r#"{"ActionType":"Dance"}"#;
+        let flood = answer(request(&vec![action; 40_000].join(",")).as_bytes(), false).unwrap();
+        assert_eq!(flood.refusal, Some(Refusal::TooManyActions(40_000)));
+        assert!(flood.response.len() < 4096, "{}", flood.response.len());
+        let long = format!(r#"{{"ActionType":"{}"}}"#, "x".repeat(50_000));
+        let long = answer(request(&vec![&*long; MOST_ACTIONS].join(",")).as_bytes(), false).unwrap();
+        assert!(long.response.len() < 32_768, "{}", long.response.len());
     }
 
     #[test]

@@ -165,6 +165,29 @@ pub(crate) struct OpenDataChannelInput<'a> {
     pub client_version: &'static str,
 }
 
+/// The longest text of the far side that is kept, in characters; the agent's own limit.
+const LONGEST_TEXT: usize = 2500;
+
+/// The longest name of the far side that is kept.
+const LONGEST_NAME: usize = 100;
+
+/// Cuts a text of the far side, which may fill a message of a mebibyte.
+pub(crate) fn clip(text: String) -> String {
+    clip_to(text, LONGEST_TEXT)
+}
+
+/// Cuts a name that the far side gives to something.
+pub(crate) fn clip_name(text: &str) -> String {
+    clip_to(text.to_owned(), LONGEST_NAME)
+}
+
+fn clip_to(text: String, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 /// Serializes a body to send.
 pub(crate) fn json<T: Serialize>(body: &T) -> String {
     serde_json::to_string(body).expect("our own bodies have string keys and no fallible parts")
@@ -187,6 +210,13 @@ mod tests {
         }
         assert_eq!(MessageType::from_name(&field("agent_session_state", b' ')), MessageType::Unknown);
         assert_eq!(MessageType::from_name(&[0; 32]), MessageType::Unknown);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(clip("短い".to_owned()), "短い");
+        let long = clip("é".repeat(1 << 20));
+        assert_eq!((long.chars().count(), long.ends_with("é…")), (LONGEST_TEXT + 1, true));
     }
 
     #[test]

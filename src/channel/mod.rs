@@ -12,6 +12,8 @@ mod crypto;
 mod discovery;
 mod event;
 mod frame;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod handshake;
 mod inbound;
 mod message;
@@ -21,6 +23,7 @@ mod receive;
 mod rtt;
 mod timer;
 mod transmit;
+mod unacknowledged;
 mod version;
 mod window;
 
@@ -59,6 +62,9 @@ const FIRST_INPUT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A message that is missing for this long on a working link will not be resent.
 const GAP_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// With so many unsent acknowledgements the caller must not read on: the peer floods us and does not read.
+const OWED: usize = 16_384;
+
 /// The state of the session.
 #[derive(Debug)]
 enum Phase {
@@ -95,7 +101,6 @@ pub struct Channel {
     buffer: BytesMut,
     /// Bytes that the caller holds until there is room.
     backlog: usize,
-    flow: Flow,
     first_input: Option<i64>,
     terminate: Option<i64>,
     inbound: Inbound,
@@ -128,7 +133,6 @@ impl Channel {
             urgent: VecDeque::new(),
             buffer: BytesMut::new(),
             backlog: 0,
-            flow: Flow::default(),
             first_input: None,
             terminate: None,
             inbound: Inbound::default(),
@@ -157,7 +161,7 @@ impl Channel {
         self.opening = Some(message::json(&opening));
         self.attached = true;
         self.repeat_acks();
-        self.outbound.attach();
+        self.outbound.attach(now.instant);
         self.rtt.reset_backoff();
         self.window.forget_path();
         self.arm_after_attach(now.instant);
@@ -230,7 +234,7 @@ impl Channel {
 
     /// Returns how many of the written bytes have arrived without a gap.
     pub fn arrived(&self) -> u64 {
-        self.flow.arrived
+        self.outbound.arrived()
     }
 
     /// Returns since when messages are unacknowledged without any new acknowledgement, although the caller reads.
@@ -300,6 +304,11 @@ impl Channel {
     /// Returns true if received messages cannot be delivered because an earlier one is missing.
     pub fn has_gap(&self) -> bool {
         self.inbound.has_gap()
+    }
+
+    /// Returns true if so many acknowledgements are unsent that no more messages must be read.
+    pub fn owes_too_much(&self) -> bool {
+        self.acks.len() >= OWED
     }
 
     /// Returns a counter that grows with every message that is delivered or newly acknowledged.
@@ -381,29 +390,6 @@ impl Channel {
         }
         if let Some(until) = self.paused_until.filter(|until| *until > now) {
             self.timers.set(Timer::Pace, until);
-        }
-    }
-}
-
-/// Counts the user's bytes that were sent and that have arrived.
-#[derive(Debug, Default)]
-struct Flow {
-    bytes_sent: u64,
-    /// The messages that carry them: sequence number, and the count of bytes up to its end.
-    messages: VecDeque<(i64, u64)>,
-    arrived: u64,
-}
-
-impl Flow {
-    fn sent(&mut self, number: i64, bytes: usize) {
-        self.bytes_sent += bytes as u64;
-        self.messages.push_back((number, self.bytes_sent));
-    }
-
-    /// Records that every message before `number` has been acknowledged.
-    fn acknowledged_before(&mut self, number: i64) {
-        while let Some((_, end)) = self.messages.pop_front_if(|(message, _)| *message < number) {
-            self.arrived = end;
         }
     }
 }

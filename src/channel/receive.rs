@@ -1,5 +1,6 @@
 //! The receiving side of a channel: handles and acknowledges received messages.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use super::event::{ChannelError, ChannelEvent, DropReason, Now};
 use super::frame::{Frame, OVERHEAD};
 use super::handshake;
 use super::inbound::Verdict;
-use super::message::{Acknowledge, ChannelClosed, Flag, MessageType, PayloadType};
+use super::message::{self, Acknowledge, ChannelClosed, Flag, MessageType, PayloadType};
 use super::timer::Timer;
 use super::{Ack, Channel, GAP_TIMEOUT, HANDSHAKE_TIMEOUT, HOLD_INPUT, Phase};
 
@@ -67,12 +68,11 @@ impl Channel {
         self.recent_acks.push_back(ack);
     }
 
-    /// Queues the latest acknowledgements again, since the last websocket may have lost them.
+    /// Queues the latest acknowledgements again, since the last websocket may have lost them, each number once.
     pub(super) fn repeat_acks(&mut self) {
-        let first_pending = self.acks.front().map_or(i64::MAX, |ack| ack.sequence_number);
-        let lost = self.recent_acks.iter().filter(|ack| ack.sequence_number < first_pending);
-        let lost: Vec<Ack> = lost.copied().collect();
-        self.acks.extend(lost);
+        let mut queued = BTreeSet::new();
+        let all = self.recent_acks.iter().chain(&self.acks);
+        self.acks = all.filter(|ack| queued.insert(ack.sequence_number)).copied().collect();
     }
 
     fn deliver(&mut self, now: Now, frame: Frame) {
@@ -97,6 +97,9 @@ impl Channel {
         let Ok(answer) = handshake::answer(payload, self.for_remote_host) else {
             return self.dropped(DropReason::Body("HandshakeRequest"));
         };
+        if !answer.agent_version.acknowledges_duplicates() {
+            self.outbound.expect_single_acknowledgements();
+        }
         self.agent = Some((answer.agent_version, answer.mode));
         self.urgent.push_back((PayloadType::HandshakeResponse, answer.response.into()));
         self.timers.stop(Timer::HandshakeRequest);
@@ -128,6 +131,7 @@ impl Channel {
             Phase::AwaitingComplete => self.dropped(DropReason::Type),
             Phase::Holding | Phase::Open | Phase::Ending => {
                 self.open();
+                self.outbound.port_is_connected();
                 self.events.push_back(ChannelEvent::Data(payload));
             }
         }
@@ -146,9 +150,7 @@ impl Channel {
             return self.dropped(DropReason::Body("acknowledge"));
         };
         let number = body.acknowledged_message_sequence_number;
-        let min_rtt = self.window.min_rtt();
-        let Some(sample) = self.outbound.acknowledge(now.instant, number, min_rtt) else { return };
-        self.flow.acknowledged_before(self.outbound.first_pending());
+        let Some(sample) = self.outbound.acknowledge(now.instant, number) else { return };
         if let Some(rtt) = sample.rtt {
             self.rtt.sample(rtt);
         }
@@ -169,6 +171,6 @@ impl Channel {
     fn handle_closed(&mut self, frame: &Frame) {
         let output = serde_json::from_slice::<ChannelClosed>(&frame.payload).map(|closed| closed.output);
         self.phase = Phase::Ending;
-        self.events.push_back(ChannelEvent::Closed { output: output.unwrap_or_default() });
+        self.events.push_back(ChannelEvent::Closed { output: message::clip(output.unwrap_or_default()) });
     }
 }

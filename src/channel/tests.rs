@@ -274,6 +274,32 @@ fn a_new_websocket_repeats_acknowledgements_and_unacknowledged_messages() {
 }
 
 #[test]
+fn a_new_websocket_repeats_each_acknowledgement_once_however_often_it_was_cut() {
+    let mut bench = Bench::open();
+    for number in 3..103 {
+        bench.agent_sends_as(number, PayloadType::Output, b"x");
+    }
+    bench.agent_sends_as(0, PayloadType::HandshakeRequest, REQUEST);
+    for _ in 0..1000 {
+        bench.channel.detach(bench.now);
+        bench.channel.attach(bench.now, "token");
+    }
+    assert_eq!(bench.acknowledged(), (0..103).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_flood_of_duplicates_that_cannot_be_acknowledged_stops_the_reading() {
+    let mut bench = Bench::open();
+    for _ in 0..OWED {
+        assert!(!bench.channel.owes_too_much());
+        bench.agent_sends_as(2, PayloadType::Output, b"banner");
+    }
+    assert!(bench.channel.owes_too_much());
+    assert_eq!(bench.acknowledged().len(), OWED);
+    assert!(!bench.channel.owes_too_much());
+}
+
+#[test]
 fn a_resend_has_the_same_bytes() {
     let mut bench = Bench::open();
     bench.channel.write(b"data");

@@ -25,7 +25,8 @@ impl Channel {
             .next_ack(now)
             .or_else(|| self.next_urgent(now))
             .or_else(|| self.next_resend(now))
-            .or_else(|| self.next_data(now));
+            .or_else(|| self.next_data(now))
+            .or_else(|| self.next_witness(now));
         self.rearm(now.instant);
         frame.map(Transmit::Binary)
     }
@@ -55,13 +56,11 @@ impl Channel {
         if !self.outbound.has_due() || !self.take_token(now.instant, Load::Full) {
             return None;
         }
-        let reacknowledges = self.agent.as_ref().is_none_or(|(agent, _)| agent.acknowledges_duplicates());
-        self.outbound.resend(now.instant, self.rtt.timeout(), reacknowledges)
+        self.outbound.resend(now.instant, self.rtt.timeout())
     }
 
     fn next_data(&mut self, now: Now) -> Option<Bytes> {
-        let paused = self.paused_until.is_some_and(|until| now.instant < until);
-        if !matches!(self.phase, Phase::Open) || self.buffer.is_empty() || paused {
+        if !self.may_send_new(now) || self.buffer.is_empty() {
             return None;
         }
         let limit = self.payload_limit();
@@ -85,8 +84,22 @@ impl Channel {
             self.first_input = Some(self.outbound.next_number());
             self.timers.set(Timer::FirstInput, now.instant + FIRST_INPUT_TIMEOUT);
         }
-        self.flow.sent(self.outbound.next_number(), payload.len());
         Some(self.enter(now, PayloadType::Output, &payload, Some(timeout)))
+    }
+
+    /// Returns a message without effect, if its acknowledgement has to show what became of older messages.
+    fn next_witness(&mut self, now: Now) -> Option<Bytes> {
+        if !self.may_send_new(now)
+            || !self.outbound.wants_witness()
+            || !self.take_token(now.instant, Load::Full)
+        {
+            return None;
+        }
+        Some(self.enter(now, PayloadType::Size, &padded_size(0), Some(self.rtt.timeout())))
+    }
+
+    fn may_send_new(&self, now: Now) -> bool {
+        matches!(self.phase, Phase::Open) && self.paused_until.is_none_or(|until| now.instant >= until)
     }
 
     /// Returns a probe of the next size, if bulk data waits and the path is fast enough for it.
@@ -115,7 +128,8 @@ impl Channel {
         timeout: Option<Duration>,
     ) -> Bytes {
         let frame = self.stream_data(now, self.outbound.next_number(), payload_type, payload);
-        self.outbound.enter(now.instant, frame.clone(), timeout);
+        let user_bytes = if payload_type == PayloadType::Output { payload.len() } else { 0 };
+        self.outbound.enter(now.instant, frame.clone(), timeout, user_bytes);
         frame
     }
 

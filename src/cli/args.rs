@@ -8,11 +8,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Flags, ValueError, Verbosity, value};
+use crate::config::{self, Flags, Key, ValueError, Verbosity, value};
 
-use super::setting_flags::SettingFlags;
+use super::setting_flags::{self, SettingFlags};
 use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
@@ -55,10 +55,10 @@ pub enum Command {
 
 /// The arguments of `connect`.
 #[derive(Args)]
-#[command(override_usage = "fumidai connect [OPTIONS] [USER@]TARGET [PORT]")]
+#[command(override_usage = "fumidai connect [OPTIONS] [USER@]TARGET [PORT]", args = session_flags())]
 #[command(after_help = "In ~/.ssh/config:\n  \
     Host i-* mi-*\n      \
-        ProxyCommand fumidai connect %h %p\n      \
+        ProxyCommand fumidai connect '%h' %p\n      \
         ServerAliveInterval 30\n      \
         ServerAliveCountMax 30")]
 pub struct ConnectArgs {
@@ -73,6 +73,7 @@ pub struct ConnectArgs {
 
 /// The arguments of `forward`.
 #[derive(Args)]
+#[command(args = session_flags())]
 #[command(override_usage = "fumidai forward [OPTIONS] [USER@]TARGET -L SPEC... [-D [BIND:]PORT]...\n       \
     fumidai forward [OPTIONS] NAME...\n       fumidai forward [OPTIONS] --all")]
 #[command(
@@ -88,7 +89,7 @@ pub struct ForwardArgs {
     /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
     pub local: Vec<config::LocalForward>,
-    /// Listen for SOCKS5 and HTTP CONNECT; each destination gets a session of its own
+    /// Listen for SOCKS4, SOCKS5 and HTTP CONNECT; each destination gets a session of its own
     #[arg(short = 'D', value_name = "[BIND:]PORT", value_parser = config::dynamic_forward)]
     pub dynamic: Vec<config::LocalEnd>,
     /// Open every forward of the config file
@@ -119,10 +120,12 @@ pub struct ForwardArgs {
 
 /// The arguments of `explain`.
 #[derive(Args)]
-#[command(override_usage = "fumidai explain [OPTIONS] [USER@]TARGET [PORT]")]
+#[command(override_usage = "fumidai explain [OPTIONS] [USER@]TARGET [PORT]\n       \
+    fumidai explain [OPTIONS] FORWARD")]
+#[command(args = route_flags())]
 pub struct ExplainArgs {
-    /// What `connect` would get
-    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
+    /// What `connect` would get, or the name of a forward in the config file
+    #[arg(value_name = "[USER@]TARGET|FORWARD", add = completers::forwards())]
     pub target: String,
     /// The TCP port on the target [default: the host's in the config file, else 22]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -137,6 +140,7 @@ pub struct ExplainArgs {
 
 /// The arguments of `ssh-config`.
 #[derive(Args)]
+#[command(args = setting_flags::of_sessions().map(setting_flags::shown))]
 pub struct SshConfigArgs {
     /// Write it to ~/.ssh/fumidai.config, and include that at the top of ~/.ssh/config
     #[arg(long)]
@@ -144,6 +148,9 @@ pub struct SshConfigArgs {
     /// Take both away again
     #[arg(long, conflicts_with = "install")]
     uninstall: bool,
+    /// Write the whole path of this program: programs with windows may have another PATH
+    #[arg(long)]
+    pub(super) whole_path: bool,
 }
 
 impl SshConfigArgs {
@@ -181,13 +188,12 @@ impl Shell {
 
 /// The arguments of `completions`.
 #[derive(Args)]
-#[command(
-    after_help = "bash:        fumidai completions bash > ~/.local/share/bash-completion/completions/fumidai\n\
+#[command(after_help = "bash:        mkdir -p ~/.local/share/bash-completion/completions\n             \
+    fumidai completions bash > ~/.local/share/bash-completion/completions/fumidai\n\
     zsh:         fumidai completions zsh > a folder of $fpath/_fumidai\n\
     fish:        fumidai completions fish > ~/.config/fish/completions/fumidai.fish\n\
     powershell:  fumidai completions powershell | Out-String | Invoke-Expression   in $PROFILE\n\
-    elvish:      eval (fumidai completions elvish | slurp)   in rc.elv"
-)]
+    elvish:      eval (fumidai completions elvish | slurp)   in rc.elv")]
 pub struct CompletionsArgs {
     /// The shell
     pub(super) shell: Shell,
@@ -248,12 +254,32 @@ struct GlobalOptions {
     help: Option<bool>,
 }
 
+/// Accepted by every command, and shown in the help of those that open sessions.
 #[derive(Args)]
-#[command(next_help_heading = "Session options")]
 struct SessionOptions {
-    /// Go through that host; several, the nearest first [default: the host's in the config file]
-    #[arg(long, global = true, value_name = "HOP", value_parser = hop, add = completers::targets())]
+    #[arg(long, global = true, hide = true, value_name = "HOP", value_parser = hop)]
     via: Vec<String>,
+}
+
+/// The flags of a route, for the help of a command.
+fn route_flags() -> Vec<Arg> {
+    let via = Arg::new("via")
+        .long("via")
+        .global(true)
+        .action(ArgAction::Append)
+        .value_name("HOP")
+        .value_parser(hop)
+        .add(completers::targets())
+        .help("Go through that host; several, the nearest first [default: the host's in the config file]")
+        .help_heading("Session options");
+    vec![via, setting_flags::shown(Key::Document)]
+}
+
+/// All flags of sessions, for the help of a command that opens some.
+fn session_flags() -> Vec<Arg> {
+    let settings = setting_flags::of_sessions().map(setting_flags::shown);
+    let [via, _] = route_flags().try_into().expect("there are two");
+    settings.chain([via]).collect()
 }
 
 impl CommandLine {
@@ -298,7 +324,7 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
-    use crate::config::{Environment, Key, Settings};
+    use crate::config::{Environment, Settings};
 
     fn read(words: &str) -> Result<CommandLine, clap::Error> {
         CommandLine::read(words.split_whitespace().map(OsString::from))
@@ -425,7 +451,7 @@ mod tests {
 
     #[test]
     fn help_names_every_variable_and_every_default() {
-        for words in ["fumidai -h", "fumidai connect -h", "fumidai connect --help"] {
+        for words in ["fumidai forward -h", "fumidai connect -h", "fumidai connect --help"] {
             let (kind, help) = refuse(words);
             assert_eq!(kind, ErrorKind::DisplayHelp);
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -443,6 +469,34 @@ mod tests {
             }
             assert!(help.contains("Global options:") && help.contains("Session options:"));
             assert!(help.contains("FUMIDAI_CONFIG") && help.contains("NO_COLOR"));
+        }
+    }
+
+    #[test]
+    fn options_of_sessions_are_in_the_help_of_commands_that_open_some_and_accepted_by_all() {
+        for (command, is_shown) in [
+            ("", false),
+            ("list", false),
+            ("completions", false),
+            ("man", false),
+            ("explain", false),
+            ("ssh-config", true),
+            ("connect", true),
+            ("forward", true),
+        ] {
+            let (_, help) = refuse(&format!("fumidai {command} --help"));
+            assert_eq!(help.contains("--resume-window"), is_shown, "{command}: {help}");
+            assert!(help.contains("--region"), "{command}");
+        }
+        assert!(refuse("fumidai explain --help").1.contains("--via <HOP>"));
+        for command in ["list", "explain web", "ssh-config", "completions bash"] {
+            for words in
+                [format!("--keepalive 7 --via a {command}"), format!("{command} --keepalive 7 --via a")]
+            {
+                let flags = flags(&format!("fumidai {words}"));
+                assert_eq!(flags.settings.keepalive, Some(Duration::from_secs(7)), "{words}");
+                assert_eq!(flags.via, ["a"], "{words}");
+            }
         }
     }
 

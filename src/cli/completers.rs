@@ -36,6 +36,91 @@ pub(super) fn forwards() -> ArgValueCompleter {
     })
 }
 
+/// Completes the name of an AWS profile.
+pub(super) fn profiles() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| {
+        let environment = Environment::from_process();
+        let home = environment.folders.home.as_ref().map(|home| home.join(".aws"));
+        let file = |variable: &str, name: &str| {
+            environment.path(variable).or_else(|| home.as_ref().map(|home| home.join(name)))
+        };
+        let files = [file("AWS_CONFIG_FILE", "config"), file("AWS_SHARED_CREDENTIALS_FILE", "credentials")];
+        let texts = files.into_iter().flatten().filter_map(|file| fs::read(file).ok());
+        let names = texts.flat_map(|text| profile_names(&String::from_utf8_lossy(&text))).collect();
+        starting(word, &names)
+    })
+}
+
+/// Completes the name of a region: those of the config file and those that AWS has.
+pub(super) fn regions() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| {
+        let config = Config::resolve(Flags::default(), &Environment::from_process()).ok();
+        let hosts = config.iter().flat_map(|config| config.hosts.values());
+        let own = hosts.filter_map(|host| host.settings.region.clone());
+        starting(word, &REGIONS.iter().map(|&region| region.to_owned()).chain(own).collect())
+    })
+}
+
+/// AWS's regions, as its documentation lists them.
+const REGIONS: [&str; 39] = [
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "eusc-de-east-1",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// Reads the names of the sections that are profiles.
+fn profile_names(text: &str) -> Vec<String> {
+    let sections = text.lines().filter_map(|line| line.trim().strip_prefix('[')?.split(']').next());
+    let others = ["sso-session", "services", "preview", "plugins"];
+    let name = |section: &str| {
+        let (kind, name) = section.trim().split_once(char::is_whitespace).unwrap_or(("profile", section));
+        let name = name.trim().trim_matches(['\'', '"']);
+        (!others.contains(&kind) && !others.contains(&name) && is_typed(name)).then(|| name.to_owned())
+    };
+    sections.filter_map(name).collect()
+}
+
+fn starting(word: &OsStr, names: &BTreeSet<String>) -> Vec<CompletionCandidate> {
+    let Some(word) = word.to_str() else { return Vec::new() };
+    names.iter().filter(|name| name.starts_with(word)).map(CompletionCandidate::new).collect()
+}
+
 /// Returns the hosts of the config file, and the names and ids of the cache.
 fn known_names(config: &Config) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = config.hosts.keys().cloned().collect();
@@ -93,6 +178,14 @@ mod tests {
             {"id":"i-0456","name":null},{"id":"mi-0789","name":"a b"},{"name":"$(reboot)"},{"name":"-x"}]}}"#;
         fs::write(&file, text).expect("a file");
         assert_eq!(cached_names(&file), ["i-0123", "web-1", "i-0456", "mi-0789"]);
+    }
+
+    #[test]
+    fn profiles_are_the_sections_of_both_files() {
+        let text = "[default]\nregion = x\n  [profile prod]\n[profile 'test-1'] # mine\n[sso-session corp]\n\
+                    [services local]\n[base]\n[profile $(reboot)]\n[plugins]\n";
+        assert_eq!(profile_names(text), ["default", "prod", "test-1", "base"]);
+        assert!(REGIONS.is_sorted());
     }
 
     #[test]

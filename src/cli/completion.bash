@@ -8,6 +8,8 @@ _fumidai() {
     IFS=$'\n'
     COMPREPLY=($(FUMIDAI_COMPLETE=bash _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$last fumidai -- "${words[@]}" 2>/dev/null))
     COMPREPLY=("${COMPREPLY[@]#"$kept"}")
+    # Targets come before options.
+    compopt -o nosort 2>/dev/null
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=/:] ]] && compopt -o nospace 2>/dev/null
     return 0
 }

@@ -1,19 +1,18 @@
 //! The command `connect`: standard input and output, relayed to the goal of a route.
 
-use std::io::{self, ErrorKind, IsTerminal, stderr, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::config::{Config, Environment, Verbosity};
-use crate::reach::{ByteStream, Reach, open_aws};
+use crate::reach::{Reach, Relayed, open_aws};
 use crate::route::Route;
-use crate::session::{self, Interrupt, Interrupts, Notice, OnNotice, Policy, RelayEnd, Stdio};
+use crate::session::{Interrupts, Notice, OnNotice, SHORT_PAUSE};
 
 use super::args::ConnectArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
-use super::runtime::{self, Context, exit_of};
+use super::report::{ExitKind, Report, credentials_hint};
+use super::runtime::{self, Context};
 use super::stderr::print_note;
 
 /// Runs the command.
@@ -34,67 +33,40 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
         print_note(&format!("`connect` carries bytes for ssh; to log in, run `ssh {}`", route.goal.word));
     }
-    let linger = route.config.session.linger;
     let aws = Rc::new(open_aws(&route.config, ask_code())?);
-    let notes = notes(verbosity, route.goal.port);
-    let reach = Reach::new(aws, route, environment, notes, context.tasks.clone());
-    let (stream, path) = reach.connect().await?.into_parts();
-    let relayed = relay_stdio(stream, path.linger(linger), path.delivered()).await;
-    let closed = path.close(matches!(relayed, Ok(None))).await;
-    match (relayed, closed) {
-        (Ok(Some(interrupt)), _) => Ok(exit_of(interrupt)),
-        (Err(report), _) => Err(report),
-        (Ok(None), Err(error)) => Err(error.into()),
-        (Ok(None), Ok(())) => Ok(ExitKind::Done.into()),
-    }
-}
-
-/// Relays until the stream has ended, or standard output has no reader.
-async fn relay_stdio(
-    stream: Box<dyn ByteStream>,
-    linger: Option<Duration>,
-    delivered: impl Future<Output = ()>,
-) -> Result<Option<Interrupt>, Report> {
-    let failed = |what: &str, error| Report::new(ExitKind::Failure, format!("{what}: {error}"));
-    let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
-    let policy = Policy {
-        linger,
-        delivered: Box::pin(delivered),
-        farewell: Duration::ZERO,
-        needs_reader: true,
-        meter: &|_, _| {},
+    let port = route.goal.port;
+    let on_notice = on_notice(verbosity, port);
+    let reach = Reach::new(aws, route, environment, on_notice, context.tasks.clone());
+    let exit = match reach.connect().await?.relay_stdio(&context.closing).await? {
+        Relayed::Finished { received: 0 } => {
+            note_silence(port, verbosity);
+            ExitKind::Done
+        }
+        Relayed::Finished { .. } => ExitKind::Done,
+        Relayed::ReaderGone => ExitKind::READER_GONE,
     };
-    match session::relay(stdio, stream, policy).await {
-        RelayEnd::Finished | RelayEnd::Remote(_) => Ok(None),
-        RelayEnd::LocalRead(error) => Err(failed("standard input", error)),
-        RelayEnd::LocalWrite(error) if is_reader_gone(&error) => Ok(Some(Interrupt::ReaderGone)),
-        RelayEnd::LocalWrite(error) => Err(failed("standard output", error)),
-    }
+    Ok(exit.into())
 }
 
-fn is_reader_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+/// Notes that the port sent nothing: an agent does not report a refused port for up to a minute.
+fn note_silence(port: u16, verbosity: Verbosity) {
+    let text = format!("port {port} has not sent a byte: it may not be listening");
+    tracing::info!("{text}");
+    if stderr().is_terminal() && verbosity != Verbosity::Quiet {
+        print_note(&text);
+    }
 }
 
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn notes(verbosity: Verbosity, port: u16) -> OnNotice {
+fn on_notice(verbosity: Verbosity, port: u16) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |note| {
-        if is_visible {
-            print_note(&note_text(note, port));
+        let unanswered = format!("no answer from port {port} yet: it may not be listening");
+        let text = if *note == Notice::FirstInputUnanswered { Some(unanswered) } else { link_text(note) };
+        if let Some(text) = text.filter(|_| is_visible) {
+            print_note(&text);
         }
     })
-}
-
-fn note_text(note: &Notice, port: u16) -> String {
-    match note {
-        Notice::FirstInputUnanswered => {
-            format!("no answer from port {port} yet: it may not be listening")
-        }
-        Notice::CustomerMessage(_) | Notice::Retrying(_) | Notice::Interrupted(_) | Notice::Resumed(_) => {
-            link_text(note).unwrap_or_default()
-        }
-    }
 }
 
 /// Returns the note about the link of a session, in the words of `connect` and `forward`.
@@ -104,8 +76,45 @@ pub(super) fn link_text(note: &Notice) -> Option<String> {
         Notice::FirstInputUnanswered => None,
         Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
         Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
+        Notice::CredentialsEnded { error, left } => {
+            let (minutes, hint) = (left.as_secs().div_ceil(60), credentials_hint(error));
+            Some(format!("link lost, and {error}: {hint}; resuming is tried for another {minutes} min"))
+        }
+        Notice::Resumed(after) if *after < SHORT_PAUSE => None,
         Notice::Resumed(after) => {
             Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aws::ApiError;
+
+    #[test]
+    fn only_a_pause_that_a_user_notices_is_told() {
+        assert_eq!(link_text(&Notice::Resumed(Duration::from_secs(2))), None);
+        let told = link_text(&Notice::Resumed(Duration::from_millis(3200)));
+        assert_eq!(told.as_deref(), Some("reconnected after 4 s, nothing lost"));
+    }
+
+    #[test]
+    fn ended_credentials_name_the_command_and_the_time_that_is_left() {
+        let error = ApiError::NoLogin {
+            profile: "prod".into(),
+            kind: crate::aws::source::LoginKind::Sso,
+            cause: "the token has expired".into(),
+        };
+        let text = link_text(&Notice::CredentialsEnded { error, left: Duration::from_secs(830) });
+        assert_eq!(
+            text.as_deref(),
+            Some(
+                "link lost, and no usable AWS credentials: the token has expired: run `aws sso login --profile prod`; \
+                 resuming is tried for another 14 min"
+            )
+        );
     }
 }

@@ -1,45 +1,86 @@
 //! The command `explain`: what a target means, how it is reached, and which permissions that needs.
 //!
 //! It asks AWS what a name means and who the caller is, starts nothing, and needs no permission for an id. What AWS does
-//! not answer is printed as unknown; only a name that cannot be resolved is a failure. The lines are escaped, the JSON is
-//! not.
+//! not answer is printed as unknown; only a name that cannot be resolved is a failure. Control and
+//! invisible characters are escaped, in JSON as `\uXXXX`.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::escape::escape;
+use crate::escape::{escape, escape_json};
+use crate::forward::plan::{ForwardTo, PlannedForward, plan_named};
 use crate::reach;
-use crate::route::explanation::{AskedRow, DocumentRow, Explanation, Facts, HopRow, SessionRow};
+use crate::route::explanation::{
+    AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, SessionRow, SettingRow,
+};
 use crate::route::policy::Needs;
 use crate::route::{REMOTE_HOST_AGENT, Route};
 use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
 use super::prompt::ask_code;
-use super::report::Report;
+use super::report::{ExitKind, Report};
 use super::runtime::{self, Context};
 use super::stdout;
 
 /// Runs the command.
 pub(super) fn explain(config: &Config, args: &ExplainArgs) -> ExitCode {
-    let route = match Route::new(&args.target, args.port, config) {
-        Ok(route) => route,
-        Err(error) => return Report::from(error).print(),
+    let subject = match Subject::find(config, args) {
+        Ok(subject) => subject,
+        Err(report) => return report.print(),
     };
     runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| {
-        let facts = reach::inspect(&route, ask_code()).await?;
-        Ok(show(&route, &facts, args))
+        let facts = reach::inspect(subject.route(), ask_code()).await?;
+        Ok(show(&subject, &facts, args))
     }))
 }
 
-fn show(route: &Route, facts: &Facts, args: &ExplainArgs) -> ExitCode {
-    let explanation = Explanation::new(route, facts);
+/// What is explained.
+enum Subject {
+    Route(Box<Route>),
+    Forward(String, Box<PlannedForward>),
+}
+
+impl Subject {
+    /// Finds the forward of that name, unless a host has it too, or the route to a target.
+    fn find(config: &Config, args: &ExplainArgs) -> Result<Self, Report> {
+        let name = &args.target;
+        if !config.forwards.contains_key(name) || config.hosts.contains_key(name) {
+            return Ok(Self::Route(Box::new(Route::new(name, args.port, config)?)));
+        }
+        if args.port.is_some() {
+            return Err(Report::new(ExitKind::Usage, format!("forward `{name}` has a port of its own")));
+        }
+        Ok(Self::Forward(name.clone(), Box::new(plan_named(name, config)?)))
+    }
+
+    fn route(&self) -> &Route {
+        match self {
+            Self::Route(route) => route,
+            Self::Forward(_, planned) => &planned.route,
+        }
+    }
+
+    fn explain(&self, facts: &Facts) -> Explanation {
+        let (name, planned) = match self {
+            Self::Route(route) => return Explanation::new(route, facts),
+            Self::Forward(name, planned) => (name.clone(), planned),
+        };
+        let port =
+            if let ForwardTo::Port(remote) = &planned.to { remote.port } else { planned.route.goal.port };
+        let forward = ForwardRow { name, local: planned.bind.to_string(), remote: planned.remote() };
+        Explanation::of_forward(&planned.route, facts, forward, port, planned.documents())
+    }
+}
+
+fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
+    let explanation = subject.explain(facts);
     if args.policy {
         let needs = Needs {
             target: &facts.target,
-            name: route.entry.name(),
+            name: subject.route().entry.name(),
             documents: explanation.documents(),
             region: facts.region.as_deref(),
             caller: facts.caller.as_ref(),
@@ -53,12 +94,17 @@ fn show(route: &Route, facts: &Facts, args: &ExplainArgs) -> ExitCode {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("all keys are texts") + "\n"
+    let document = serde_json::to_string_pretty(value).expect("all keys are texts");
+    escape_json(&document).into_owned() + "\n"
 }
 
 /// Returns the lines for people.
 fn text(explanation: &Explanation) -> String {
-    let mut rows = vec![("target", explanation.typed.clone())];
+    let label = if explanation.forward.is_some() { "forward" } else { "target" };
+    let mut rows = vec![(label, explanation.typed.clone())];
+    if let Some(ForwardRow { local, remote, .. }) = &explanation.forward {
+        rows.push(("", format!("listens on {local}, forwards to {remote}")));
+    }
     rows.extend(explanation.steps.iter().map(|step| ("", step.clone())));
     rows.extend(explanation.address.iter().map(|address| ("address", address.clone())));
     rows.push(("port", explanation.port.to_string()));
@@ -69,7 +115,17 @@ fn text(explanation: &Explanation) -> String {
     rows.extend(fall_back(explanation).map(|line| ("fall-back", line)));
     rows.extend(explanation.asked.iter().map(|asked| ("asked for", asked_line(asked))));
     rows.extend(explanation.unknown.iter().map(|text| ("unknown", text.clone())));
+    let settings = explanation.settings.iter().map(setting_line).enumerate();
+    rows.extend(settings.map(|(number, line)| (if number == 0 { "settings" } else { "" }, line)));
     aligned(&rows)
+}
+
+fn setting_line(setting: &SettingRow) -> String {
+    let SettingRow { name, value, source } = setting;
+    match value {
+        Some(value) => format!("{name} = {value}, from {source}"),
+        None => format!("{name}: default"),
+    }
 }
 
 fn fall_back(explanation: &Explanation) -> Option<String> {
@@ -100,9 +156,21 @@ fn session_rows(session: &SessionRow) -> Vec<(&'static str, String)> {
         ("profile", session.profile.clone().unwrap_or_else(|| "none named".to_owned())),
         ("region", known(&session.region)),
         ("caller", known(&session.caller)),
+        ("signed by", signer(session)),
     ];
     rows.extend(session.documents.first().map(|document| ("document", document_line(document))));
     rows
+}
+
+fn signer(session: &SessionRow) -> String {
+    let key = session.access_key_id.as_ref().map(|key| format!("{key}, ")).unwrap_or_default();
+    let whose = match session.credentials.as_deref() {
+        Some("environment") => "the keys in the environment".to_owned(),
+        Some("default chain") => "what AWS's default chain finds first".to_owned(),
+        Some(profile) => profile.to_owned(),
+        None => "unknown".to_owned(),
+    };
+    format!("{key}{whose}")
 }
 
 fn document_line(document: &DocumentRow) -> String {
@@ -130,7 +198,7 @@ fn aligned(rows: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::Caller;
+    use crate::aws::{Caller, CredentialsSource};
     use crate::config::{Environment, Flags};
     use crate::names::Name;
 
@@ -164,9 +232,30 @@ mod tests {
             target: target.clone(),
             region: Some("eu-west-1".into()),
             caller: Some(Caller { account: "123456789012".into(), arn }),
+            credentials: Some(CredentialsSource::Environment),
+            access_key_id: Some("AKIAENV".into()),
             unknown: Vec::new(),
         };
         Explanation::new(&route, &facts)
+    }
+
+    fn without_settings(explanation: &Explanation) -> String {
+        let text = text(explanation);
+        let (before, _) = text.split_once("settings    ").expect("settings come last");
+        before.to_owned()
+    }
+
+    #[test]
+    fn every_setting_has_its_source() {
+        let text = text(&explanation("bastion", None));
+        for line in [
+            "settings    profile = ops, from [hosts.bastion]\n",
+            "            region = eu-west-1, from AWS profile\n",
+            "            endpoint_url: default\n",
+            "            keepalive = 20 s, from default\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 
     #[test]
@@ -181,9 +270,10 @@ session to  i-0123
 profile     none named
 region      eu-west-1
 caller      arn:aws:iam::123456789012:user/alice
+signed by   AKIAENV, the keys in the environment
 document    AWS-StartSSHSession (portNumber=2222)
 ";
-        assert_eq!(text(&explanation("me@i-0123", Some(2222))), expected);
+        assert_eq!(without_settings(&explanation("me@i-0123", Some(2222))), expected);
     }
 
     #[test]
@@ -203,11 +293,12 @@ session to  i-0123
 profile     ops
 region      eu-west-1
 caller      arn:aws:iam::123456789012:user/alice
+signed by   AKIAENV, the keys in the environment
 document    AWS-StartPortForwardingSessionToRemoteHost (host=10.0.0.9, portNumber=2222)
 fall-back   the sshd of `bastion` by AWS-StartSSHSession (portNumber=22), if its agent is older than 3.1.1188.0, or the document is denied or unknown
 asked for   bastion: start it when it is stopped, stop it after 7200 s; this version cannot do that yet
 ";
-        assert_eq!(text(&explanation("appserver", None)), expected);
+        assert_eq!(without_settings(&explanation("appserver", None)), expected);
     }
 
     #[test]

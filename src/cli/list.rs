@@ -1,14 +1,17 @@
 //! The command `list`: what can be reached, and its state.
 //!
-//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: they are escaped in
-//! the table.
+//! Standard output gets the table or the JSON and nothing else. The texts come from AWS and its users: control and
+//! invisible characters are escaped, in JSON as `\uXXXX`.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::config::{Config, Verbosity};
-use crate::escape::{cut, escape};
+use crate::escape::{escape, escape_json};
 use crate::names::ListedMachine;
 use crate::reach::{self, Listing};
 use crate::session::Interrupts;
@@ -49,7 +52,7 @@ fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
     }
     if args.json {
         let json = serde_json::to_string_pretty(&rows).expect("rows have text keys only");
-        return stdout::print(&(json + "\n"));
+        return stdout::print(&(escape_json(&json) + "\n"));
     }
     if rows.is_empty() {
         return ExitKind::Done.into();
@@ -72,21 +75,36 @@ fn table(rows: &[ListedMachine], widest: usize) -> String {
     let mut widths = [0; HEADER.len()];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let mut text = String::new();
     for line in lines {
-        let padded = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let padded = line.iter().zip(widths).map(|(cell, width)| pad(cell, width));
         text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
 }
 
+/// Fills a cell up to a number of columns: letters of East Asian scripts take two.
+fn pad(cell: &str, width: usize) -> String {
+    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+}
+
+/// Cuts a text at a number of columns, and shows that it was cut.
+fn cut_columns(text: &str, widest: usize) -> Cow<'_, str> {
+    let columns = text.char_indices().scan(0, |columns, (at, c)| {
+        *columns += c.width().unwrap_or(0);
+        Some((at, *columns))
+    });
+    let end = columns.skip_while(|(_, columns)| *columns <= widest).map(|(at, _)| at).next();
+    end.map_or(Cow::Borrowed(text), |end| Cow::Owned(format!("{}…", &text[..end])))
+}
+
 fn shown(cell: Option<&str>, widest: usize) -> String {
     match cell {
-        Some(text) if !text.trim().is_empty() => cut(escape(text).trim(), widest).into_owned(),
+        Some(text) if !text.trim().is_empty() => cut_columns(escape(text).trim(), widest).into_owned(),
         Some(_) | None => "-".to_owned(),
     }
 }
@@ -164,11 +182,18 @@ mod tests {
     fn columns_are_aligned_and_unknowns_are_dashes() {
         let rows = [row("i-1", "web", "running"), row("i-0123456789abcdef0", "踏み台", "stopped")];
         let expected = "\
-ID                   NAME  ADDRESS   PLATFORM  AGENT  PING    STATE
-i-1                  web   10.0.0.1  -         -      Online  running
-i-0123456789abcdef0  踏み台   10.0.0.1  -         -      Online  stopped
+ID                   NAME    ADDRESS   PLATFORM  AGENT  PING    STATE
+i-1                  web     10.0.0.1  -         -      Online  running
+i-0123456789abcdef0  踏み台  10.0.0.1  -         -      Online  stopped
 ";
         assert_eq!(table(&rows, usize::MAX), expected);
+    }
+
+    #[test]
+    fn a_text_is_cut_at_columns() {
+        assert_eq!(cut_columns("踏み台", 6), "踏み台");
+        assert_eq!(cut_columns("踏み台", 5), "踏み…");
+        assert_eq!(cut_columns("e\u{301}e\u{301}x", 2), "e\u{301}e\u{301}…");
     }
 
     #[test]

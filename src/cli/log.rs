@@ -117,6 +117,9 @@ fn rust_log(settings: &LogSettings) -> Option<Targets> {
     settings.rust_log.as_ref()?.parse().ok()
 }
 
+/// The most bytes of text in a line: parts of it may come from the network.
+const LONGEST_LINE: usize = 8 << 10;
+
 /// The form of a line: time, process id, level, spans, target, text. It is one line whatever the text holds.
 struct Line {
     has_color: bool,
@@ -139,8 +142,13 @@ where
         context.field_format().format_fields(Writer::new(&mut text), event)?;
         SystemTime.format_time(&mut writer)?;
         let level = level_name(*event.metadata().level(), self.has_color);
-        writeln!(writer, " {} {level} {}", process::id(), escape(text.trim_end()))
+        writeln!(writer, " {} {level} {}", process::id(), escape(cut(text.trim_end())))
     }
+}
+
+/// Returns the text, or as much of it as a line may have.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_LINE)]
 }
 
 fn write_spans<S, N>(context: &FmtContext<'_, S, N>, text: &mut String) -> fmt::Result
@@ -287,6 +295,14 @@ mod tests {
             "{stderr}"
         );
         assert!(!stderr.contains('\x1b'));
+    }
+
+    #[test]
+    fn a_line_has_a_limit_whatever_was_received() {
+        let long = "é".repeat(1 << 19);
+        let (_, file) = logged(Verbosity::Normal, None, || tracing::info!(long));
+        assert!(file.contains("long=\"éé"));
+        assert!(file.len() < LONGEST_LINE + 200, "{}", file.len());
     }
 
     #[test]

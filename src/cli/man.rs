@@ -6,7 +6,9 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::args::CommandLine;
+use crate::config::Key;
+
+use super::args::{CommandLine, command_names};
 use super::report::ExitKind;
 use super::stdout;
 
@@ -24,11 +26,94 @@ pub(super) fn print(command: Option<&str>) -> ExitCode {
 fn pages() -> Vec<(String, String)> {
     let mut line = CommandLine::command().disable_help_subcommand(true);
     line.build();
-    let mut pages = vec![("fumidai".to_owned(), page(line.clone()) + &exit_section())];
+    let mut pages = vec![("fumidai".to_owned(), page(line.clone()) + &plain(&first_sections()))];
     for command in line.get_subcommands().filter(|command| !command.is_hide_set()) {
-        pages.push((format!("fumidai-{}", command.get_name()), page(command.clone())));
+        let text = page(command.clone()) + &see_also(&["fumidai(1)", "ssh_config(5)"]);
+        pages.push((format!("fumidai-{}", command.get_name()), text));
     }
     pages
+}
+
+/// The sections that only the first page has.
+fn first_sections() -> String {
+    let names = command_names();
+    let pages = names.iter().map(|name| format!("fumidai-{name}(1)"));
+    let pages: Vec<String> = pages.chain(["ssh(1)", "ssh_config(5)"].map(str::to_owned)).collect();
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    let sections = [
+        section("EXAMPLES", "", EXAMPLES.map(|(command, text)| (command.to_owned(), text.to_owned()))),
+        section("FILES", "", FILES.map(|(file, text)| (file.to_owned(), text.to_owned()))),
+        section("ENVIRONMENT", ENVIRONMENT, variables()),
+        exit_section(),
+        see_also(&pages),
+    ];
+    sections.concat()
+}
+
+/// Commands that show what each command is for.
+const EXAMPLES: [(&str, &str); 8] = [
+    (
+        "fumidai ssh-config --install",
+        "has ssh, scp and rsync go through fumidai, for ids and for hosts of the config file",
+    ),
+    ("ssh ec2-user@i-0123456789abcdef0", "logs in"),
+    ("scp notes.txt ec2-user@i-0123456789abcdef0--eu-central-1:", "copies a file to another region"),
+    ("fumidai forward i-0123456789abcdef0 -L 13306:db.internal:3306", "puts a database on a local port"),
+    ("fumidai forward i-0123456789abcdef0 -D 1080", "listens for SOCKS5 and HTTP CONNECT"),
+    ("fumidai list state:running", "lists what can be reached"),
+    ("fumidai explain web", "prints what `web` means, and where each setting comes from"),
+    ("fumidai explain web --policy", "prints the least IAM policy for that"),
+];
+
+const FILES: [(&str, &str); 6] = [
+    ("~/.config/fumidai/config.toml", "the config file (macOS: ~/Library/Application Support/fumidai)"),
+    ("~/.local/state/fumidai/fumidai.log", "the log (macOS: ~/Library/Application Support/fumidai)"),
+    (
+        "~/.cache/fumidai/",
+        "the last list of machines, and sizes of messages (macOS: ~/Library/Caches/fumidai)",
+    ),
+    ("~/.ssh/fumidai.config", "written by `fumidai ssh-config --install` and included by ~/.ssh/config"),
+    ("~/.aws/config, ~/.aws/credentials", "profiles, as the AWS CLI reads them"),
+    ("~/.ssh/known_hosts", "host keys of hops"),
+];
+
+const ENVIRONMENT: &str = "A flag overrides its variable. FUMIDAI_* override hosts and forwards of the config file, which \
+    override AWS_*. An empty variable counts as not set.";
+
+/// The variables of the settings, then the others that users set.
+fn variables() -> Vec<(String, String)> {
+    const OTHERS: [(&str, &str); 6] = [
+        ("FUMIDAI_CONFIG", "the config file; --config"),
+        ("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN", "credentials"),
+        ("AWS_CA_BUNDLE", "roots to trust beside the system's"),
+        ("AWS_ENDPOINT_URL_SSM, _EC2, _ECS, _STS, _SSMMESSAGES", "endpoints of single services"),
+        ("HTTPS_PROXY, NO_PROXY", "the proxy for API calls and streams, and what goes around it"),
+        ("NO_COLOR", "no colour; --color never"),
+    ];
+    let settings = Key::ALL.iter().map(|key| key.row()).filter(|row| !row.variables.is_empty());
+    let settings = settings.map(|row| (row.variables.join(", then "), format!("--{}", row.flag())));
+    let others = OTHERS.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    settings.chain(others).collect()
+}
+
+fn section(title: &str, text: &str, rows: impl IntoIterator<Item = (String, String)>) -> String {
+    let mut roff = Roff::new();
+    roff.control("SH", [title]);
+    if !text.is_empty() {
+        roff.text([roman(text)]);
+    }
+    for (term, meaning) in rows {
+        roff.control("TP", []);
+        roff.text([bold(term)]).text([roman(meaning)]);
+    }
+    roff.render()
+}
+
+fn see_also(pages: &[&str]) -> String {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(pages.join(", "))]);
+    roff.render()
 }
 
 fn page(command: clap::Command) -> String {
@@ -46,21 +131,14 @@ fn plain(text: &str) -> String {
 }
 
 fn exit_section() -> String {
-    let mut roff = Roff::new();
-    roff.control("SH", ["EXIT STATUS"]);
-    roff.text([roman("ssh itself exits with 255 for every failure of its ProxyCommand.")]);
-    for kind in ExitKind::ALL {
-        roff.control("TP", []);
-        roff.text([bold(kind.code().to_string())]).text([roman(kind.meaning())]);
-    }
-    roff.control("TP", []);
-    roff.text([bold("128+n")]).text([roman("ended by signal n")]);
-    roff.render()
+    let rows = ExitKind::ALL.map(|kind| (kind.code().to_string(), kind.meaning().to_owned()));
+    let signal = ("128+n".to_owned(), "ended by signal n".to_owned());
+    let text = "ssh itself exits with 255 for every failure of its ProxyCommand.";
+    section("EXIT STATUS", text, rows.into_iter().chain([signal]))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::command_names;
     use super::*;
 
     #[test]
@@ -78,5 +156,22 @@ mod tests {
             assert_eq!(text.contains("EXIT STATUS"), name == "fumidai");
         }
         assert!(pages()[0].1.contains("session lost"));
+    }
+
+    #[test]
+    fn the_first_page_has_the_usual_sections_in_order() {
+        let text = &pages()[0].1;
+        let places = ["EXAMPLES", "FILES", "ENVIRONMENT", "EXIT STATUS", "SEE ALSO"].map(|title| {
+            let headings = [format!("\n.SH {title}\n"), format!("\n.SH \"{title}\"\n")];
+            headings
+                .iter()
+                .find_map(|heading| text.find(heading))
+                .unwrap_or_else(|| panic!("{title}: {text}"))
+        });
+        assert!(places.is_sorted(), "{places:?}");
+        for word in ["FUMIDAI_REGION, then AWS_REGION", "fumidai\\-forward(1)", "config.toml"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(pages().iter().all(|(_, text)| text.contains("SEE ALSO")));
     }
 }

@@ -24,9 +24,11 @@ mod stdout;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::fs::File;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
 
@@ -35,15 +37,27 @@ use report::{ExitKind, Report};
 
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = run_command(args.into_iter().collect());
+    stderr::finish();
+    exit
+}
+
+fn run_command(args: Vec<OsString>) -> ExitCode {
     forbid_core_dumps();
-    let args: Vec<OsString> = args.into_iter().collect();
+    survive_file_size_limit();
     if let Some(exit) = completion::answer(&args) {
         return exit;
     }
     let environment = Environment::from_process();
-    let (command, flags) = match CommandLine::read(args) {
+    let (command, flags) = match CommandLine::read(args.iter().cloned()) {
         Ok(line) => line.into_parts(),
-        Err(error) => return print_usage(&error, &environment),
+        Err(error) => {
+            let exit = print_usage(&error, &environment);
+            if let Some(hint) = usage_hint(&error, &args) {
+                stderr::print_note(&format!("hint: {hint}"));
+            }
+            return exit;
+        }
     };
     match &command {
         // These work with a wrong config file too.
@@ -55,19 +69,43 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Explain(_)
         | Command::SshConfig(_) => {}
     }
-    match configure(flags, &environment) {
-        Ok(config) => dispatch(&command, config, &environment),
-        Err(error) => Report::from(error).print(),
+    // Before the log or the config file can get its number.
+    let descriptor = ready_descriptor(&command);
+    let config = match configure(flags, &environment) {
+        Ok(config) => config,
+        Err(error) => return Report::from(error).print(),
+    };
+    match descriptor {
+        Ok(descriptor) => dispatch(&command, config, &environment, descriptor),
+        Err(report) => report.print(),
     }
 }
 
-fn dispatch(command: &Command, config: Config, environment: &Environment) -> ExitCode {
+/// Takes the descriptor that the caller opened for `--ready-fd`.
+fn ready_descriptor(command: &Command) -> Result<Option<File>, Report> {
+    match command {
+        Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
+        Command::Connect(_)
+        | Command::List(_)
+        | Command::Explain(_)
+        | Command::SshConfig(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(None),
+    }
+}
+
+fn dispatch(
+    command: &Command,
+    config: Config,
+    environment: &Environment,
+    descriptor: Option<File>,
+) -> ExitCode {
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),
-        Command::Forward(args) => forward::forward(args, &config, environment),
+        Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
-        Command::SshConfig(args) => ssh_config::run(args.action(), config, environment),
+        Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),
     }
@@ -79,9 +117,6 @@ fn configure(flags: Flags, environment: &Environment) -> Result<Config, ConfigEr
     let color = flags.settings.color.unwrap_or_default();
     let config = Config::resolve(flags, environment).inspect_err(|_| log::start(&without, color))?;
     log::start(&config.log, config.color);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     Ok(config)
 }
 
@@ -108,6 +143,29 @@ fn usage_exit(error: &clap::Error) -> ExitKind {
     }
 }
 
+/// Returns the command that was meant by a word that is not a command.
+fn usage_hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    const THROUGH_SSH: [&str; 6] = ["ssh", "scp", "sftp", "rsync", "ssh-copy-id", "sshfs"];
+    const FORWARDS: [&str; 5] = ["tunnel", "port-forward", "portforward", "proxy", "socks"];
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let at = args.iter().position(|arg| arg.to_str() == Some(word))?;
+    let words: Vec<&str> = args.get(at..)?.iter().filter_map(|arg| arg.to_str()).collect();
+    if THROUGH_SSH.contains(&word.as_str()) {
+        let install = "run `fumidai ssh-config --install` once";
+        return Some(format!("run `{}`: {install}, and ssh goes through fumidai", words.join(" ")));
+    }
+    if FORWARDS.contains(&word.as_str()) {
+        return Some("run `fumidai forward`: `fumidai forward --help` has its forms".to_owned());
+    }
+    let is_target = word.starts_with("i-") || word.starts_with("mi-") || word.contains(['@', ':']);
+    is_target.then(|| {
+        format!("run `ssh {0}` to log in, `fumidai connect {0}` for ssh's ProxyCommand", words.join(" "))
+    })
+}
+
 /// Logs a usage error: an ssh_config can hide standard error. Values are left out, since a URL may hold a password.
 fn log_usage(error: &clap::Error) {
     let word = error.get(ContextKind::InvalidArg).or_else(|| error.get(ContextKind::InvalidSubcommand));
@@ -127,8 +185,40 @@ fn forbid_core_dumps() {
 #[cfg(not(unix))]
 fn forbid_core_dumps() {}
 
+/// Makes a write beyond the size limit of files fail, as a write to a full disk does: SIGXFSZ would end the process, and no
+/// session would be ended. The handler sets a flag that is not read.
+#[cfg(unix)]
+fn survive_file_size_limit() {
+    use rustix::process::Signal;
+
+    let _ = signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::default());
+}
+
+#[cfg(not(unix))]
+fn survive_file_size_limit() {}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_goes_through_fumidai_is_suggested() {
+        for (line, hint) in [
+            ("fumidai ssh me@web -v", Some("run `ssh me@web -v`: run `fumidai ssh-config --install` once")),
+            ("fumidai -q scp a web:b", Some("run `scp a web:b`: ")),
+            ("fumidai i-0123", Some("run `ssh i-0123` to log in")),
+            ("fumidai tunnel web", Some("run `fumidai forward`")),
+            ("fumidai conect web", None),
+            ("fumidai connect", None),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = CommandLine::read(args.iter().cloned()).err().expect(line);
+            let found = usage_hint(&error, &args);
+            assert_eq!(found.is_some(), hint.is_some(), "{line}: {found:?}");
+            assert!(found.unwrap_or_default().starts_with(hint.unwrap_or_default()), "{line}");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn core_dumps_are_forbidden() {

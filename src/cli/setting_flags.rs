@@ -7,6 +7,8 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::{Heading, Key, Raw, Row, Settings};
 
+use super::completers;
+
 /// The settings that were given as flags.
 pub(super) struct SettingFlags(pub Settings);
 
@@ -32,9 +34,21 @@ impl FromArgMatches for SettingFlags {
     }
 }
 
+/// Returns the settings of sessions.
+pub(super) fn of_sessions() -> impl Iterator<Item = Key> {
+    Key::ALL.iter().copied().filter(|key| key.row().heading == Heading::Session)
+}
+
+/// Returns the flag of a setting as every command accepts it; those of sessions are not shown.
 fn flag(key: Key) -> Arg {
+    let is_hidden = key.row().heading == Heading::Session;
+    shown(key).hide(is_hidden)
+}
+
+/// Returns the flag of a setting for the help of a command.
+pub(super) fn shown(key: Key) -> Arg {
     let row = key.row();
-    Arg::new(row.name)
+    let flag = Arg::new(row.name)
         .long(row.flag())
         .global(true)
         .value_name(row.value_name)
@@ -43,7 +57,11 @@ fn flag(key: Key) -> Arg {
         .help_heading(match row.heading {
             Heading::Global => "Global options",
             Heading::Session => "Session options",
-        })
+        });
+    if key == Key::Profile {
+        return flag.add(completers::profiles());
+    }
+    if key == Key::Region { flag.add(completers::regions()) } else { flag }
 }
 
 /// Parses a word into settings that have only this one.

@@ -22,24 +22,79 @@ pub(super) enum Action {
     Uninstall,
 }
 
-/// Runs the command.
-pub(super) fn run(action: Action, mut config: Config, environment: &Environment) -> ExitCode {
+/// Runs the command. `whole_path` writes the program's path even if its name finds it here.
+pub(super) fn run(
+    action: Action,
+    whole_path: bool,
+    mut config: Config,
+    environment: &Environment,
+) -> ExitCode {
     // ssh is started elsewhere.
     config.file_by_flag = config.file_by_flag.map(|file| std::path::absolute(&file).unwrap_or(file));
+    if let (Some(file), false) = (&config.file_by_flag, action == Action::Uninstall)
+        && word_of(file).is_none()
+    {
+        let cause = format!("an ssh_config cannot hold the path `{}`", file.display());
+        return Report::new(ExitKind::Failure, cause)
+            .hint("rename that file, or set `FUMIDAI_CONFIG`")
+            .print();
+    }
+    let text = || {
+        refuse_flags(&config)?;
+        Ok(ssh_config(&config, &program(whole_path, environment)?))
+    };
     let result = match action {
-        Action::Print => program(environment).map(|program| stdout::print(&ssh_config(&config, &program))),
-        Action::Install => install(&config, environment),
+        Action::Print => text().map(|text| stdout::print(&text)),
+        Action::Install => text().and_then(|text| install(&text, config.log.verbosity, environment)),
         Action::Uninstall => uninstall(config.log.verbosity, environment),
     };
     result.unwrap_or_else(|report| report.print())
 }
 
-fn install(config: &Config, environment: &Environment) -> Result<ExitCode, Report> {
-    let text = ssh_config(config, &program(environment)?);
+/// Refuses flags that cannot be written for every host.
+fn refuse_flags(config: &Config) -> Result<(), Report> {
+    if !config.via.is_empty() {
+        let report = Report::new(ExitKind::Usage, "`--via` cannot be written for every host");
+        return Err(report.hint("write `via` for the hosts of the config file that need it"));
+    }
+    let is_secret = |(flag, value): &(String, String)| flag == "--endpoint-url" && value.contains('@');
+    if config.given_flags().iter().any(is_secret) {
+        let report =
+            Report::new(ExitKind::Usage, "a password of `--endpoint-url` must not be in an ssh_config");
+        return Err(report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file"));
+    }
+    Ok(())
+}
+
+fn install(text: &str, verbosity: Verbosity, environment: &Environment) -> Result<ExitCode, Report> {
     let files = ssh_files(environment)?;
-    let changes = files.install(&text).map_err(of_install)?;
-    tell(&changes, "everything is in place already", config.log.verbosity);
+    let changes = files.install(text).map_err(of_install)?;
+    tell(&changes, "everything is in place already", verbosity);
+    if let Some(warning) = other_home(environment) {
+        tracing::warn!("{warning}");
+        if verbosity != Verbosity::Quiet {
+            stderr::print_note(&format!("warning: {warning}"));
+        }
+    }
     Ok(ExitKind::Done.into())
+}
+
+/// ssh reads the ssh_config of the home folder in the password file, whatever `HOME` is.
+#[cfg(unix)]
+fn other_home(environment: &Environment) -> Option<String> {
+    let home = environment.folders.home.as_ref()?;
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
+    let same = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (home, own) = (home.display(), (same(home) != same(&user.dir)).then_some(user.dir)?);
+    Some(format!(
+        "`HOME` is `{home}`, but ssh reads `{}`: use `ssh -F {home}/.ssh/config`",
+        own.join(".ssh/config").display()
+    ))
+}
+
+#[cfg(not(unix))]
+fn other_home(_environment: &Environment) -> Option<String> {
+    None
 }
 
 fn uninstall(verbosity: Verbosity, environment: &Environment) -> Result<ExitCode, Report> {
@@ -73,22 +128,47 @@ fn of_install(error: InstallError) -> Report {
     match error {
         InstallError::NotOurs { .. } => report.hint("move that file away, or remove it, and try again"),
         InstallError::Path { .. } => report.hint("`fumidai ssh-config` prints the text, to be put anywhere"),
+        InstallError::NotAFile { .. } => {
+            report.hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text")
+        }
         InstallError::Io { .. } => report,
     }
 }
 
 /// Finds how ssh should call this program: by its name where that finds this very file, else by its path.
-fn program(environment: &Environment) -> Result<Program, Report> {
+fn program(whole_path: bool, environment: &Environment) -> Result<Program, Report> {
     let unknown = |error: io::Error| {
         Report::new(ExitKind::Failure, format!("cannot tell where this program is: {error}"))
     };
     let path = std::env::current_exe().map_err(unknown)?;
-    if !cfg!(windows) && is_found_by_name(&path, environment) {
-        return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false });
+    let ssh = ssh_version();
+    if !cfg!(windows) && !whole_path && is_found_by_name(&path, environment) {
+        return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false, ssh });
     }
-    let text = path.to_str().filter(|text| !text.contains(char::is_control));
-    let text = text.ok_or_else(|| unknown(io::Error::other("an ssh_config cannot hold its path")))?;
-    Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows) })
+    let text =
+        word_of(&path).ok_or_else(|| unknown(io::Error::other("an ssh_config cannot hold its path")))?;
+    Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows), ssh })
+}
+
+/// Asks ssh for its version; a ssh that is not found or not OpenSSH counts as one that knows little.
+fn ssh_version() -> (u32, u32) {
+    let output = std::process::Command::new("ssh").arg("-V").stdin(std::process::Stdio::null()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    text.ok().and_then(|text| parse_version(&text)).unwrap_or_default()
+}
+
+/// Parses `OpenSSH_9.2p1 …` and `OpenSSH_for_Windows_8.1p1, …`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let version = text.trim_start().strip_prefix("OpenSSH_")?;
+    let version = version.strip_prefix("for_Windows_").unwrap_or(version);
+    let (major, rest) = version.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Returns a path as a line of an ssh_config can hold it.
+fn word_of(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| !text.contains(char::is_control))
 }
 
 fn is_found_by_name(program: &Path, environment: &Environment) -> bool {
@@ -97,4 +177,22 @@ fn is_found_by_name(program: &Path, environment: &Environment) -> bool {
         std::env::split_paths(&paths).map(|folder| folder.join("fumidai")).find(|path| path.is_file());
     let same = |path: PathBuf| Some(path.canonicalize().ok()? == program.canonicalize().ok()?);
     named.and_then(same).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_ssh_is_parsed() {
+        for (text, version) in [
+            ("OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026", Some((9, 2))),
+            ("OpenSSH_7.4p1, OpenSSL 1.0.2k-fips  26 Jan 2017", Some((7, 4))),
+            ("OpenSSH_for_Windows_8.1p1, LibreSSL 3.0.2", Some((8, 1))),
+            ("OpenSSH_10.0p2, LibreSSL 3.3.6", Some((10, 0))),
+            ("Dropbear v2022.83", None),
+        ] {
+            assert_eq!(parse_version(text), version, "{text}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! The user's ssh_config and the file of ours that it includes.
 //!
 //! The user's own lines are never touched: one `Include` goes to the very top, and is taken away again as it came. A file
-//! is replaced as a whole or not at all, keeps its mode and its line ends, and is copied before it is edited for the
-//! first time. A symbolic link to the user's file stays one; in the place of our own file a link is refused.
+//! is replaced as a whole or not at all, keeps its owner, its mode and its line ends, and is copied before it is edited for
+//! the first time. A symbolic link to the user's file stays one; in the place of our own file a link is refused. Only a
+//! file with other names, or with an owner that we cannot give, is written in place.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,12 @@ pub(super) enum InstallError {
     #[error("an Include line cannot hold the path `{}`", file.display())]
     Path {
         /// The path.
+        file: PathBuf,
+    },
+    /// A pipe, a device or a folder stands where the user's file should: it cannot be edited.
+    #[error("`{}` is not a regular file", file.display())]
+    NotAFile {
+        /// The file.
         file: PathBuf,
     },
     /// A file cannot be read or written.
@@ -218,7 +225,11 @@ fn line_end(text: &[u8]) -> &'static [u8] {
     if first.ends_with(b"\r\n") { b"\r\n" } else { b"\n" }
 }
 
+/// Reads a regular file: opening a named pipe would wait for its writer.
 fn read(file: &Path) -> Result<Option<Vec<u8>>, InstallError> {
+    if fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(InstallError::NotAFile { file: file.to_owned() });
+    }
     match fs::read(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -232,25 +243,75 @@ fn remove(file: &Path, changes: &mut Vec<Change>) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Puts a whole new file in the place of the old one, with the same mode.
+/// Puts a whole new file in the place of the old one, with the same owner, group and mode.
 fn replace(file: &Path, text: &[u8]) -> Result<(), InstallError> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let new = file.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    let permissions = fs::metadata(file).ok().map(|metadata| metadata.permissions());
-    let replaced = write_new(&new, text, permissions).and_then(|()| fs::rename(&new, file));
-    replaced.inspect_err(|_| drop(fs::remove_file(&new))).map_err(at(file))
+    let before = fs::metadata(file).ok();
+    let replaced = match &before {
+        Some(before) if has_other_names(before) => overwrite(file, text),
+        Some(_) | None => exchange(file, text, before.as_ref()),
+    };
+    replaced.map_err(at(file))
 }
 
-/// Writes a file that was not there before, for the user alone unless it is to have the mode of another.
-fn write_new(file: &Path, text: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
+fn exchange(file: &Path, text: &[u8], before: Option<&Metadata>) -> io::Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let new = file.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    // A killed process of the same id may have left it.
+    let _ = fs::remove_file(&new);
+    let written = write_new(&new, text, before).and_then(|()| fs::rename(&new, file));
+    let Err(error) = written else { return Ok(()) };
+    let _ = fs::remove_file(&new);
+    // The owner cannot be given, or the folder cannot be written.
+    match error.kind() == io::ErrorKind::PermissionDenied && before.is_some() {
+        true => overwrite(file, text),
+        false => Err(error),
+    }
+}
+
+fn overwrite(file: &Path, text: &[u8]) -> io::Result<()> {
+    let mut opened = OpenOptions::new().write(true).open(file)?;
+    opened.write_all(text)?;
+    opened.set_len(text.len() as u64)?;
+    opened.sync_all()
+}
+
+#[cfg(unix)]
+fn has_other_names(file: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(file) > 1
+}
+
+#[cfg(not(unix))]
+fn has_other_names(_file: &Metadata) -> bool {
+    false
+}
+
+/// Gives a new file the owner, group and mode of the one that it replaces.
+#[cfg(unix)]
+fn take_after(file: &fs::File, before: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+        fchown(file, Some(before.uid()), Some(before.gid()))?;
+    }
+    file.set_permissions(before.permissions())
+}
+
+#[cfg(not(unix))]
+fn take_after(file: &fs::File, before: &Metadata) -> io::Result<()> {
+    file.set_permissions(before.permissions())
+}
+
+/// Writes a file that was not there before, for the user alone unless it replaces another.
+fn write_new(file: &Path, text: &[u8], before: Option<&Metadata>) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut opened = options.open(file)?;
     opened.write_all(text)?;
-    if let Some(permissions) = permissions {
-        opened.set_permissions(permissions)?;
+    if let Some(before) = before {
+        take_after(&opened, before)?;
     }
     opened.sync_all()
 }
@@ -410,6 +471,50 @@ mod tests {
         fs::set_permissions(home.ssh("config"), fs::Permissions::from_mode(0o644)).expect("own file");
         home.install();
         assert_eq!([home.ssh("config"), home.ssh(BACKUP)].map(mode), [0o644, 0o600]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn owner_and_group_are_kept() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+        let home = Home::with_config(b"Host a\n");
+        // Only root can give a file away; any other user can at least keep it.
+        let is_root = chown(home.ssh("config"), Some(12345), Some(54321)).is_ok();
+        fs::set_permissions(home.ssh("config"), fs::Permissions::from_mode(0o640)).expect("a file");
+        home.install();
+        let found = fs::metadata(home.ssh("config")).expect("a file");
+        assert_eq!(found.mode() & 0o7777, 0o640);
+        assert!(!is_root || (found.uid(), found.gid()) == (12345, 54321));
+        assert!(home.read("config").ends_with("\nHost a\n"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_with_two_names_keeps_both() {
+        let home = Home::with_config(b"Host a\n    User b\n");
+        let other = home.folder.path().join("other");
+        fs::hard_link(home.ssh("config"), &other).expect("a link");
+        home.install();
+        assert_eq!(fs::read_to_string(&other).expect("a file"), home.read("config"));
+        home.files().uninstall().expect("uninstalled");
+        assert_eq!(fs::read_to_string(&other).expect("a file"), "Host a\n    User b\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_or_a_folder_is_refused_at_once() {
+        for name in ["config", BACKUP, OURS] {
+            for make in ["mkfifo", "mkdir"] {
+                let home = Home::with_config(b"Host a\n");
+                let _ = fs::remove_file(home.ssh(name));
+                let made = std::process::Command::new(make).arg(home.ssh(name)).status();
+                assert!(made.expect(make).success());
+                let error = home.files().install(&text(1)).map(|_| home.files().uninstall());
+                let is_refused = !matches!(error, Ok(Ok(_)));
+                assert!(is_refused, "{make} {name}");
+            }
+        }
     }
 
     #[cfg(unix)]

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::host::{Host, split_region};
+use crate::names::{split_region, split_user};
+
+use super::host::Host;
 
 /// Finds hosts whose `via` keys form a cycle; the first is repeated at the end.
 pub(super) fn find_cycle<'a>(
@@ -15,7 +17,7 @@ pub(super) fn find_cycle<'a>(
 
 /// Finds the host that a word of a `via` or of the command line names, with or without user and region.
 pub(super) fn named<'a>(hosts: &'a BTreeMap<String, Host>, word: &str) -> Option<(&'a str, &'a Host)> {
-    let word = word.rsplit_once('@').map_or(word, |(_, name)| name);
+    let (_, word) = split_user(word);
     let found = hosts.get_key_value(word).or_else(|| hosts.get_key_value(split_region(word).0));
     found.map(|(name, host)| (name.as_str(), host))
 }

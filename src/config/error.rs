@@ -18,6 +18,16 @@ pub enum ConfigError {
         /// The system's error.
         source: io::Error,
     },
+    /// Another user can change the file, or own it: its settings run commands.
+    #[error("the config file `{}` cannot be trusted: `{}` {why}", file.display(), place.display())]
+    Untrusted {
+        /// The file's path.
+        file: PathBuf,
+        /// The file or the folder that another user can change.
+        place: PathBuf,
+        /// How.
+        why: Distrust,
+    },
     /// The file has an unknown key or a value that is not valid: correct that line.
     #[error("{}:{line}:{column}: {message}", file.display())]
     Invalid {
@@ -38,4 +48,15 @@ pub enum ConfigError {
         /// What the value must be.
         source: ValueError,
     },
+}
+
+/// Why a file or a folder is not trusted.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Distrust {
+    /// Its group or others can write it.
+    #[error("can be written by other users")]
+    Writable,
+    /// It belongs to the user of this id, who is neither root nor the user that runs fumidai.
+    #[error("belongs to another user, with id {0}")]
+    Owner(u32),
 }

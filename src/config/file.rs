@@ -2,12 +2,12 @@
 //!
 //! `parse` reads its contents. Called by [`Config::resolve`](super::Config::resolve) only.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::error::ConfigError;
+use super::error::{ConfigError, Distrust};
 use super::forward::LocalEnd;
 use super::parse::{Fault, Tables, parse};
 
@@ -16,8 +16,6 @@ use super::parse::{Fault, Tables, parse};
 pub(super) struct ConfigFile {
     /// Its tables.
     pub tables: Tables,
-    /// Warnings about a file that can be used.
-    pub warnings: Vec<String>,
 }
 
 impl ConfigFile {
@@ -36,8 +34,7 @@ impl ConfigFile {
     }
 
     fn read(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let bytes =
-            fs::read(path).map_err(|source| ConfigError::Unreadable { file: path.to_owned(), source })?;
+        let bytes = read_trusted(path)?;
         let fault = |fault: Fault, text: &str| fault.at(path, text);
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
@@ -48,7 +45,7 @@ impl ConfigFile {
         };
         let mut tables = parse(text).map_err(|found| fault(found, text))?;
         expand_homes(&mut tables, environment);
-        Ok(Self { tables, warnings: permission_warning(path).into_iter().collect() })
+        Ok(Self { tables })
     }
 }
 
@@ -75,17 +72,63 @@ fn expand_home(file: PathBuf, environment: &Environment) -> PathBuf {
     }
 }
 
-#[cfg(unix)]
-fn permission_warning(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt;
+/// Reads a file that no other user can change, as ssh reads `~/.ssh/config`: its settings run commands. The checks are made
+/// on the open file.
+fn read_trusted(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { file: path.to_owned(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    refuse_others(path, &file.metadata().map_err(unreadable)?)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
 
-    let mode = fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o022 != 0).then(|| format!("the config file `{}` can be written by others", path.display()))
+/// Checks a regular file, its folder, and the folder of the file that a link leads to. A pipe or a device has no contents
+/// that another user could have put there.
+#[cfg(unix)]
+fn refuse_others(path: &Path, file: &Metadata) -> Result<(), ConfigError> {
+    if !file.is_file() {
+        return Ok(());
+    }
+    refuse(path, path, file)?;
+    let real = path.canonicalize().ok();
+    for place in [Some(path), real.as_deref()].into_iter().flatten() {
+        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Ok(metadata) = fs::metadata(folder) {
+            refuse(path, folder, &metadata)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn permission_warning(_path: &Path) -> Option<String> {
-    None
+fn refuse_others(_path: &Path, _file: &Metadata) -> Result<(), ConfigError> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn refuse(file: &Path, place: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+    use std::os::unix::fs::MetadataExt;
+
+    let us = rustix::process::getuid().as_raw();
+    match distrust(metadata.uid(), us, metadata.mode(), metadata.is_dir()) {
+        Some(why) => Err(ConfigError::Untrusted { file: file.to_owned(), place: place.to_owned(), why }),
+        None => Ok(()),
+    }
+}
+
+/// OpenSSH's rule: owned by the user or root, and not writable by group or others. In a folder with the sticky bit, as `/tmp`,
+/// others cannot replace a file.
+#[cfg(unix)]
+fn distrust(owner: u32, us: u32, mode: u32, is_folder: bool) -> Option<Distrust> {
+    let is_sticky = is_folder && mode & 0o1000 != 0;
+    if owner != 0 && owner != us {
+        Some(Distrust::Owner(owner))
+    } else if mode & 0o022 != 0 && !is_sticky {
+        Some(Distrust::Writable)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -132,16 +175,57 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_can_write_gives_a_warning() {
+    fn a_file_that_others_can_write_is_refused_and_so_is_its_folder() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("c.toml");
+        let (path, linked) = (folder.path().join("own/c.toml"), folder.path().join("c.toml"));
+        fs::create_dir(folder.path().join("own")).expect("a folder");
         fs::write(&path, "").expect("a file");
-        for (mode, warnings) in [(0o644, 0), (0o600, 0), (0o664, 1), (0o646, 1)] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("own file");
-            let file = ConfigFile::load(Some(path.clone()), &Environment::default()).expect("valid");
-            assert_eq!(file.warnings.len(), warnings, "{mode:o}");
+        std::os::unix::fs::symlink(&path, &linked).expect("a link");
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own file");
+        };
+        let own = path.parent().expect("a folder");
+        for (folder_mode, mode, place) in [
+            (0o755, 0o644, None),
+            (0o700, 0o600, None),
+            (0o1777, 0o600, None),
+            (0o755, 0o664, Some(&*path)),
+            (0o755, 0o646, Some(&*path)),
+            (0o775, 0o600, Some(own)),
+            (0o707, 0o600, Some(own)),
+        ] {
+            set(own, folder_mode);
+            set(&path, mode);
+            for named in [&path, &linked] {
+                let found = ConfigFile::load(Some(named.clone()), &Environment::default()).map(drop);
+                let refused = found.err().map(|error| {
+                    let ConfigError::Untrusted { file, place, why: Distrust::Writable } = error else {
+                        panic!("{error}")
+                    };
+                    (file, place)
+                });
+                let place = place.map(|place| if place == path { named.clone() } else { place.to_owned() });
+                assert_eq!(refused, place.map(|place| (named.clone(), place)), "{folder_mode:o} {mode:o}");
+            }
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_root_or_of_the_user_is_trusted() {
+        for (owner, expected) in [(0, None), (1000, None), (1001, Some(Distrust::Owner(1001)))] {
+            assert_eq!(distrust(owner, 1000, 0o100_644, false), expected);
+            assert_eq!(distrust(owner, 1000, 0o40_755, true), expected);
+        }
+        assert_eq!(distrust(1000, 0, 0o644, false), Some(Distrust::Owner(1000)));
+        assert_eq!(distrust(0, 1000, 0o1664, false), Some(Distrust::Writable), "sticky is for folders");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_has_no_owner_to_trust() {
+        assert!(ConfigFile::load(Some("/dev/null".into()), &Environment::default()).is_ok());
     }
 }

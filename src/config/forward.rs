@@ -136,7 +136,7 @@ impl RemoteEnd {
     }
 }
 
-/// Splits at the last colon; an IPv6 address is in brackets.
+/// Splits at the last colon; a host may be in brackets, as an IPv6 address has to be.
 fn split_port(text: &str) -> Option<(Option<String>, u16)> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (Some(host), port),
@@ -145,12 +145,9 @@ fn split_port(text: &str) -> Option<(Option<String>, u16)> {
     let port = port.bytes().all(|b| b.is_ascii_digit()).then(|| port.parse().ok()).flatten()?;
     let Some(host) = host else { return Some((None, port)) };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let is_whole = |host: &str| !host.is_empty() && !host.contains(char::is_whitespace);
-    match bare {
-        Some(address) if address.contains(':') && is_whole(address) => Some((Some(address.to_owned()), port)),
-        None if is_whole(host) && !host.contains([':', '[', ']']) => Some((Some(host.to_owned()), port)),
-        Some(_) | None => None,
-    }
+    let host = bare.or_else(|| Some(host).filter(|host| !host.contains(':')))?;
+    let is_whole = !host.is_empty() && !host.contains(char::is_whitespace) && !host.contains(['[', ']']);
+    is_whole.then(|| (Some(host.to_owned()), port))
 }
 
 #[cfg(test)]
@@ -165,7 +162,10 @@ mod tests {
         assert_eq!(LocalEnd::parse("127.0.0.1:13306"), tcp(Some("127.0.0.1"), 13306));
         assert_eq!(LocalEnd::parse("[::1]:1"), tcp(Some("::1"), 1));
         assert_eq!(LocalEnd::parse("~/db.sock"), Some(LocalEnd::Socket("~/db.sock".into())));
-        for text in ["", ":", "x", ":1", "::1:1", "[]:1", "[a]:1", "a:65536", "db.sock", "a b:1", "1:"] {
+        for text in [
+            "", ":", "x", ":1", "::1:1", "[]:1", "[a:1", "a]:1", "[[a]]:1", "a:65536", "db.sock", "a b:1",
+            "1:",
+        ] {
             assert_eq!(LocalEnd::parse(text), None, "{text}");
         }
     }
@@ -175,6 +175,8 @@ mod tests {
         assert_eq!(RemoteEnd::parse("5432"), Some(RemoteEnd { host: None, port: 5432 }));
         let host = Some("orders.example".to_owned());
         assert_eq!(RemoteEnd::parse("orders.example:3306"), Some(RemoteEnd { host, port: 3306 }));
+        let host = Some("10.0.0.9".to_owned());
+        assert_eq!(RemoteEnd::parse("[10.0.0.9]:80"), Some(RemoteEnd { host, port: 80 }));
         assert_eq!(RemoteEnd::parse("orders.example:0"), None);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::names::Region;
+use crate::names::{split_region, split_user};
 
 use super::settings::Settings;
 use super::table::TableKey;
@@ -163,14 +163,12 @@ impl Host {
     /// The keys `user` and `region` override a user and a region in the target.
     fn set_target(&mut self, raw: Raw<'_>) -> Result<(), ValueError> {
         let text = value::text(raw)?;
-        let (user, rest) = match text.rsplit_once('@') {
-            Some((user, rest)) => (Some(value::user(Raw::String(user))?), rest),
-            None => (None, text.as_str()),
-        };
+        let (user, rest) = split_user(&text);
+        let user = user.map(|user| value::user(Raw::String(user))).transpose()?;
         let (target, region) = split_region(rest);
         self.target = Some(value::text(Raw::String(target))?);
         self.user = self.user.take().or(user);
-        self.settings.region = self.settings.region.take().or(region);
+        self.settings.region = self.settings.region.take().or(region.map(|region| region.to_string()));
         Ok(())
     }
 }
@@ -178,13 +176,6 @@ impl Host {
 fn route(raw: Raw<'_>) -> Result<RouteKind, ValueError> {
     let name = raw.text()?;
     RouteKind::ALL.into_iter().find(|route| route.name() == name).ok_or(ValueError::NotARoute)
-}
-
-/// Splits `NAME--REGION`, if the suffix has a region's form.
-pub(super) fn split_region(text: &str) -> (&str, Option<String>) {
-    let split = text.rsplit_once("--");
-    let split = split.and_then(|(name, suffix)| Some((name, Region::parse(suffix)?.to_string())));
-    split.map_or((text, None), |(name, region)| (name, Some(region)))
 }
 
 #[cfg(test)]
@@ -202,7 +193,9 @@ mod tests {
         let host = with_target("me@i-0123--eu-west-1");
         assert_eq!((host.target.as_deref(), host.user.as_deref()), (Some("i-0123"), Some("me")));
         assert_eq!(host.settings.region.as_deref(), Some("eu-west-1"));
-        assert_eq!(with_target("tag:Name=a--b").target.as_deref(), Some("tag:Name=a--b"));
+        for tag in ["tag:Name=a--b", "tag:Name=a--eu-west-1", "tag:owner=me@example.com"] {
+            assert_eq!(with_target(tag).target.as_deref(), Some(tag));
+        }
     }
 
     #[test]

@@ -9,13 +9,17 @@ mod environment;
 mod error;
 mod file;
 mod forward;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod host;
 mod layers;
 mod parse;
+mod remedy;
 mod settings;
 mod spec;
 pub mod ssh_config;
 mod table;
+mod unknown;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -24,7 +28,7 @@ use std::time::Duration;
 
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
-pub use error::ConfigError;
+pub use error::{ConfigError, Distrust};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
 pub use layers::{ResolvedSetting, Source};
@@ -53,8 +57,6 @@ pub struct Config {
     pub name_life: Option<Duration>,
     /// The folder for what is kept between runs; `None` keeps nothing.
     pub cache_dir: Option<PathBuf>,
-    /// Warnings for the log, which is not open yet.
-    pub warnings: Vec<String>,
     /// The hosts of the config file by name; [`Config::for_host`] is the way to use one.
     pub hosts: BTreeMap<String, Host>,
     /// The forwards of the config file by name.
@@ -160,7 +162,6 @@ impl Config {
             log: LogSettings::new(settings.log_file.clone(), flags.verbosity, environment),
             cache_dir: environment.folders.cache.as_ref().map(|cache| cache.join("fumidai")),
             name_life: None,
-            warnings: file.warnings,
             hosts: file.tables.hosts,
             forwards: file.tables.forwards,
             via: flags.via,
@@ -217,6 +218,13 @@ impl Config {
         let mut layers = self.layers.clone();
         layers.add(Source::AwsProfile, aws_profile);
         layers.resolved()
+    }
+
+    /// Returns the flags that were given and hold for a later run too, with their values; an endpoint's may be secret.
+    pub fn given_flags(&self) -> Vec<(String, String)> {
+        let given = self.layers.settings_of(|source| *source == Source::Flag);
+        let kept = Key::ALL.iter().filter(|key| key.row().is_per_host || **key == Key::LogFile);
+        kept.filter_map(|key| Some((format!("--{}", key.row().flag()), given.word(*key)?))).collect()
     }
 
     /// Returns the session document for forwards: only a flag or the forward itself names one, since other sources name

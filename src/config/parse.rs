@@ -14,12 +14,11 @@ use super::cycles;
 use super::error::ConfigError;
 use super::forward::{Draft, FORWARD_KEYS, Forward};
 use super::host::{HOST_KEYS, Host};
+use super::remedy::remedy;
 use super::settings::{Key, Settings};
 use super::table::TableKey;
+use super::unknown::{Place, unknown_key, unknown_table};
 use super::value::{self, Raw, ValueError};
-
-/// The tables at the top of the file.
-const TABLES: [&str; 3] = ["defaults", "hosts", "forwards"];
 
 /// A longer value is cut in a message.
 const LONGEST_SHOWN: usize = 60;
@@ -66,8 +65,11 @@ impl Fault {
 
 /// Reads the file's text.
 pub(super) fn parse(text: &str) -> Result<Tables, Fault> {
-    let document = DeTable::parse(text)
-        .map_err(|error| Fault::new(error.span().unwrap_or_default(), error.message().trim()))?;
+    let document = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        let message = with_remedy(error.message().trim(), text, span.start);
+        Fault::new(span, message)
+    })?;
     let mut tables = Tables::default();
     for (key, value) in in_order(document.get_ref()) {
         let name = key.get_ref().as_ref();
@@ -80,6 +82,13 @@ pub(super) fn parse(text: &str) -> Result<Tables, Fault> {
         }
     }
     Ok(tables)
+}
+
+/// Adds to TOML's own message what to write on that line.
+fn with_remedy(message: &str, text: &str, at: usize) -> String {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    remedy(line).map_or_else(|| message.to_owned(), |remedy| format!("{message}: {remedy}"))
 }
 
 fn parse_hosts(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, Host>, Fault> {
@@ -226,55 +235,6 @@ fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t At<DeString<'i>>, &'t At
     entries
 }
 
-/// The kinds of tables that hold keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Defaults,
-    Host,
-    Forward,
-}
-
-impl Place {
-    const ALL: [Self; 3] = [Self::Defaults, Self::Host, Self::Forward];
-
-    fn header(self) -> &'static str {
-        match self {
-            Self::Defaults => "[defaults]",
-            Self::Host => "[hosts.NAME]",
-            Self::Forward => "[forwards.NAME]",
-        }
-    }
-
-    fn keys(self) -> Vec<&'static str> {
-        let settings = Key::ALL.iter().map(|key| key.row());
-        let settings = settings.filter(|row| self == Self::Defaults || row.is_per_host).map(|row| row.name);
-        match self {
-            Self::Defaults => settings.collect(),
-            Self::Host => HOST_KEYS.iter().map(|key| key.name).chain(settings).collect(),
-            Self::Forward => FORWARD_KEYS.iter().map(|key| key.name).chain(settings).collect(),
-        }
-    }
-}
-
-fn unknown_table(name: &str) -> String {
-    match Place::ALL.into_iter().find(|place| place.keys().contains(&name)) {
-        Some(place) => format!("`{name}` belongs below `{}`", place.header()),
-        None => format!("unknown table `{name}`, the nearest valid one is `{}`", nearest(name, &TABLES)),
-    }
-}
-
-fn unknown_key(name: &str, place: Place) -> String {
-    match Place::ALL.into_iter().find(|place| place.keys().contains(&name)) {
-        Some(right) => format!("`{name}` belongs below `{}`, not `{}`", right.header(), place.header()),
-        None => format!("unknown key `{name}`, the nearest valid one is `{}`", nearest(name, &place.keys())),
-    }
-}
-
-fn nearest(name: &str, valid: &[&'static str]) -> &'static str {
-    let distance = |candidate: &&str| (strsim::jaro_winkler(name, candidate) * 1e6) as u64;
-    valid.iter().copied().max_by_key(distance).unwrap_or_default()
-}
-
 fn bad_value(key: &str, error: ValueError, value: &At<DeValue<'_>>, text: &str) -> Fault {
     let shown = shown(key, text.get(value.span()).unwrap_or_default());
     Fault::new(value.span(), format!("`{key}` {error}{shown}"))
@@ -346,7 +306,7 @@ mod tests {
     fn every_key_of_a_host_parses() {
         let text = r#"
             [hosts.web]
-            target = "me@tag:Name=web--eu-west-1"
+            target = "me@web--eu-west-1"
             address = "10.0.0.115"
             via = ["bastion", "inner"]
             user = "ec2-user"
@@ -375,7 +335,7 @@ mod tests {
                 keepalive: Some(Duration::from_secs(5)),
                 ..Settings::default()
             },
-            target: Some("tag:Name=web".into()),
+            target: Some("web".into()),
             address: Some("10.0.0.115".into()),
             via: vec!["bastion".into(), "inner".into()],
             user: Some("ec2-user".into()),
@@ -451,6 +411,34 @@ mod tests {
             ("[hosts.a]\nlog_file = '/x'", "2:1: `log_file` belongs below `[defaults]`, not `[hosts.NAME]`"),
             ("[hosts.a]\nremote = 'x'", "2:1: `remote` belongs below `[forwards.NAME]`, not `[hosts.NAME]`"),
             ("[hosts.a]\ntagret = 'x'", "2:1: unknown key `tagret`, the nearest valid one is `target`"),
+            (
+                "[hosts.a]\nHostName = 'x'",
+                "2:1: `HostName` belongs in ~/.ssh/config; here it is `target` or `address`",
+            ),
+            ("[hosts.a]\nidentity_file = 'x'", "2:1: `identity_file` belongs in ~/.ssh/config"),
+            ("[defaults]\nServerAliveInterval = 1", "2:1: `ServerAliveInterval` belongs in ~/.ssh/config"),
+            ("[hosts.a]\nproxyjump = 'x'", "2:1: `proxyjump` belongs in ~/.ssh/config; here it is `via`"),
+            (
+                "[hosts.a]\nConnectTimeout = 1",
+                "2:1: unknown key `ConnectTimeout`, the nearest valid one is `connect_timeout`",
+            ),
+            (
+                "[forwards.a]\nbanana = 'x'",
+                "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `profile`, `region`, \
+                 `endpoint_url`, `reason`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `document`",
+            ),
+            (
+                "[bananas]\n",
+                "1:2: unknown table `bananas`, the valid ones are `defaults`, `hosts`, `forwards`",
+            ),
+            (
+                "[hosts.my server]\n",
+                "1:10: unclosed table, expected `]`: a name has no spaces, write `[hosts.my-server]`",
+            ),
+            (
+                "[defaults]\nregion = eu-west-1",
+                "2:10: string values must be quoted, expected literal string: put text in quotes, `region = \"eu-west-1\"`",
+            ),
             ("[hosts.a]\nstart = 'yes'", "2:9: `start` must be `true` or `false`, not `'yes'`"),
             ("[hosts.a]\nport = 0", "2:8: `port` must be a port from 1 to 65535, not `0`"),
             ("[hosts.a]\nport = 'ssh'", "2:8: `port` must be a port from 1 to 65535, not `'ssh'`"),

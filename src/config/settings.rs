@@ -157,9 +157,15 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A value as text for people.
+/// A value as text.
 trait Shown {
+    /// For people.
     fn shown(&self) -> String;
+
+    /// As a word of the command line.
+    fn word(&self) -> String {
+        self.shown()
+    }
 }
 
 impl Shown for String {
@@ -183,6 +189,10 @@ impl Shown for Color {
 impl Shown for Duration {
     fn shown(&self) -> String {
         format!("{} s", self.as_secs())
+    }
+
+    fn word(&self) -> String {
+        self.as_secs().to_string()
     }
 }
 
@@ -238,5 +248,7 @@ mod tests {
         assert_eq!(shown(Key::ResumeWindow, "15m").as_deref(), Some("900 s"));
         assert_eq!(shown(Key::Color, "never").as_deref(), Some("never"));
         assert_eq!(Settings::default().shown(Key::Region), None);
+        let window = Settings::of(Key::ResumeWindow, "15m".into()).expect("valid");
+        assert_eq!(window.word(Key::ResumeWindow).as_deref(), Some("900"));
     }
 }

@@ -1,7 +1,7 @@
 //! `-L` and `-D` in OpenSSH's grammar, and the ends of a forward as one text each.
 //!
 //! `[BIND:]PORT:HOST:HOSTPORT`, with `[BIND:]PORT:HOSTPORT` for a port of the target itself, a path (with a `/` in it) in
-//! the place of `[BIND:]PORT` for a unix socket, IPv6 addresses in brackets.
+//! the place of `[BIND:]PORT` for a unix socket, fields with colons in brackets.
 
 use thiserror::Error;
 
@@ -73,7 +73,9 @@ fn forward(local: LocalEnd, host: Option<&str>, port: &str) -> Result<LocalForwa
     if is_path(port) || host.is_some_and(is_path) {
         return Err(SpecError::RemoteSocket);
     }
-    if host.is_some_and(|host| host.is_empty() || host.contains(char::is_whitespace)) {
+    if host
+        .is_some_and(|host| host.is_empty() || host.contains(|c: char| c.is_whitespace() || "[]".contains(c)))
+    {
         return Err(SpecError::Local);
     }
     if !is_number(port) {
@@ -103,29 +105,37 @@ fn is_number(field: &str) -> bool {
     !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Splits at colons that are not in brackets, and removes the brackets.
+/// Splits at colons as OpenSSH does: a field in brackets is used literally, and a backslash makes the next character part
+/// of its field.
 fn fields(text: &str) -> Option<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let last = fields.last_mut()?;
-        if c == '[' && last.is_empty() {
-            let (address, after) = rest[1..].split_once(']')?;
-            if !address.contains(':') || !(after.is_empty() || after.starts_with(':')) {
-                return None;
-            }
-            last.push_str(address);
-            rest = after;
-            continue;
-        }
-        match c {
-            ':' => fields.push(String::new()),
-            '[' | ']' => return None,
-            c => last.push(c),
-        }
-        rest = &rest[c.len_utf8()..];
+    let mut fields = Vec::new();
+    let mut rest = Some(text);
+    while let Some(text) = rest {
+        let (field, after) = if text.starts_with('[') { bracketed(text)? } else { plain(text)? };
+        fields.push(field);
+        rest = after;
     }
     Some(fields)
+}
+
+/// Reads a field in brackets, and what follows the colon behind it.
+fn bracketed(text: &str) -> Option<(String, Option<&str>)> {
+    let (field, after) = text.strip_prefix('[')?.split_once(']')?;
+    let after = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+    Some((field.to_owned(), after))
+}
+
+fn plain(text: &str) -> Option<(String, Option<&str>)> {
+    let mut field = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            ':' => return Some((field, Some(&text[at + 1..]))),
+            '\\' => field.push(chars.next()?.1),
+            c => field.push(c),
+        }
+    }
+    Some((field, None))
 }
 
 #[cfg(test)]
@@ -148,6 +158,14 @@ mod tests {
             (":80:db:3306", local(Some(""), 80), remote(Some("db"), 3306)),
             ("*:80:db:3306", local(Some("*"), 80), remote(Some("db"), 3306)),
             ("[::1]:80:[fd00::1]:3306", local(Some("::1"), 80), remote(Some("fd00::1"), 3306)),
+            ("127.0.0.1:0:[10.0.0.9]:80", local(Some("127.0.0.1"), 0), remote(Some("10.0.0.9"), 80)),
+            ("[127.0.0.1]:0:[db]:80", local(Some("127.0.0.1"), 0), remote(Some("db"), 80)),
+            ("[8080]:[db]:[80]", local(None, 8080), remote(Some("db"), 80)),
+            ("[*]:80:db:1", local(Some("*"), 80), remote(Some("db"), 1)),
+            ("[fe80::1%lo]:80:1", local(Some("fe80::1%lo"), 80), remote(None, 1)),
+            ("80:fd00\\:\\:1:3306", local(None, 80), remote(Some("fd00::1"), 3306)),
+            ("[/tmp/a:b]:db:1", LocalEnd::Socket("/tmp/a:b".into()), remote(Some("db"), 1)),
+            ("/tmp/a\\:b:db:1", LocalEnd::Socket("/tmp/a:b".into()), remote(Some("db"), 1)),
             ("8080:80", local(None, 8080), remote(None, 80)),
             ("localhost:8080:80", local(Some("localhost"), 8080), remote(None, 80)),
             ("/tmp/db.sock:db:3306", LocalEnd::Socket("/tmp/db.sock".into()), remote(Some("db"), 3306)),
@@ -167,7 +185,11 @@ mod tests {
             ("80::3306", SpecError::Local),
             ("1:2:3:4:5", SpecError::Local),
             ("[::1:80:db:1", SpecError::Local),
-            ("[db]:80:db:1", SpecError::Local),
+            ("[::1]80:db:1", SpecError::Local),
+            ("80:[]:1", SpecError::Local),
+            ("80:[db:1", SpecError::Local),
+            ("80:db]:1", SpecError::Local),
+            ("80:db:1\\", SpecError::Local),
             ("80:db:0", SpecError::RemotePort),
             ("80:db:65536", SpecError::RemotePort),
             ("65536:db:1", SpecError::LocalPort),
@@ -182,6 +204,7 @@ mod tests {
     fn a_proxy_has_a_local_end_only() {
         assert_eq!(dynamic_forward("1080"), Ok(local(None, 1080)));
         assert_eq!(dynamic_forward("[::1]:0"), Ok(local(Some("::1"), 0)));
+        assert_eq!(dynamic_forward("[127.0.0.1]:0"), Ok(local(Some("127.0.0.1"), 0)));
         assert_eq!(dynamic_forward("*:1080"), Ok(local(Some("*"), 1080)));
         for text in ["", "a", "1:2:3", "/tmp/x", "65536"] {
             assert_eq!(dynamic_forward(text), Err(SpecError::Dynamic), "{text}");

@@ -23,7 +23,17 @@ pub struct Program {
     pub path: String,
     /// ssh starts it without a shell, as ssh of Windows does.
     pub is_without_shell: bool,
+    /// The version of ssh, major and minor.
+    pub ssh: (u32, u32),
 }
+
+/// The first ssh that knows `Match final`; an older one refuses the whole file (release notes of OpenSSH 8.0).
+const MATCH_FINAL: (u32, u32) = (8, 0);
+/// The first ssh that knows `KnownHostsCommand` (release notes of OpenSSH 8.5).
+const KNOWN_HOSTS_COMMAND: (u32, u32) = (8, 5);
+
+/// Prints the keys that are known for an id, as keys of the id with its region. `HostKeyAlias` takes no tokens.
+const KEYS_OF_ID: &str = r#"/bin/sh -c 'ssh-keygen -F "$(echo "$1" | sed s/--[a-z0-9-]*//)" | awk -v name="$1" "/^[^#]/ { at = /^@/ ? 2 : 1; \$at = name; print }"; exit 0' sh %H"#;
 
 /// Writes the whole file.
 pub fn ssh_config(config: &Config, program: &Program) -> String {
@@ -32,20 +42,39 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
     text.push_str(
         "# Instances and hybrid-activated machines by id, in any region: i-...--eu-central-1 names it.\n",
     );
-    push_block(&mut text, "i-* mi-*", &format!("{command} connect %h %p"), &[], config.session.resume_window);
-    text.push_str("\n# Containers and tags. %n is the name as it was typed; ssh makes %h lower case.\n");
+    let window = config.session.resume_window;
+    let token = |token: &str| program.quoted_token(token);
+    let by_id = format!("{command} connect {} %p", token("%h"));
+    push_block(&mut text, "Host i-* mi-*", &by_id, &[], window);
+    if program.ssh >= MATCH_FINAL {
+        text.push_str("\n# Hosts of your own whose HostName is such an id.\n");
+        push_block(&mut text, "Match final host \"i-*,mi-*\"", &by_id, &[], window);
+    }
+    if program.ssh >= KNOWN_HOSTS_COMMAND && !program.is_without_shell {
+        text.push_str("\n# With a region, the host key that is known for the id alone is found too.\n");
+        let _ = writeln!(text, "Match final host \"i-*--*,mi-*--*\"\n    KnownHostsCommand {KEYS_OF_ID}");
+    }
+    text.push_str(
+        "\n# Containers, clusters and tags. %n is the name as it was typed; ssh makes %h lower case.\n",
+    );
     push_block(
         &mut text,
-        "ecs:* tag:*",
-        &format!("{command} connect %n %p"),
+        "Host ecs:* sagemaker-cluster:* tag:*",
+        &format!("{command} connect {} %p", token("%n")),
         &[],
-        config.session.resume_window,
+        window,
     );
     for (name, host) in &config.hosts {
         let window =
             config.for_host(name).map_or(config.session.resume_window, |found| found.2.session.resume_window);
         let _ = write!(text, "\n# [hosts.{name}]\n");
-        push_block(&mut text, name, &format!("{command} connect {name} %p"), &own_lines(name, host), window);
+        push_block(
+            &mut text,
+            &format!("Host {name}"),
+            &format!("{command} connect {name} %p"),
+            &own_lines(name, host),
+            window,
+        );
     }
     text.push_str(
         "\n# Several ssh to one host can share a session, which saves the set-up of all but the first. In ~/.ssh/config,\n\
@@ -73,22 +102,34 @@ impl Program {
         if let Some(file) = &config.file_by_flag {
             let _ = write!(command, " --config {}", quoted(&file.to_string_lossy()));
         }
+        for (flag, value) in config.given_flags() {
+            let _ = write!(command, " {flag} {}", quoted(&value));
+        }
         command
+    }
+
+    /// Quotes a token that ssh replaces by a typed name: the shell must not act on what the name holds.
+    fn quoted_token(&self, token: &str) -> String {
+        if self.is_without_shell { format!("\"{token}\"") } else { format!("'{token}'") }
     }
 }
 
 /// A server with an id has its host key under that id.
 fn own_lines(name: &str, host: &Host) -> Vec<String> {
-    let id = host.target.as_deref().filter(|target| target.starts_with("i-") || target.starts_with("mi-"));
+    let is_id = |target: &&str| {
+        let digits = target.strip_prefix("i-").or_else(|| target.strip_prefix("mi-"));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let id = host.target.as_deref().filter(is_id);
     let mut lines = vec![format!("HostKeyAlias {}", id.unwrap_or(name))];
-    lines.extend(host.user.as_ref().map(|user| format!("User {}", user.replace('\\', r"\\"))));
+    lines.extend(host.user.as_ref().map(|user| format!("User {}", quote_for_ssh(user))));
     lines.extend(host.port.map(|port| format!("Port {port}")));
     lines
 }
 
-fn push_block(text: &mut String, patterns: &str, command: &str, own: &[String], window: Duration) {
+fn push_block(text: &mut String, header: &str, command: &str, own: &[String], window: Duration) {
     let count = ALIVE_COUNT.max(window.as_secs().div_ceil(ALIVE_INTERVAL));
-    let _ = writeln!(text, "Host {patterns}");
+    let _ = writeln!(text, "{header}");
     for line in own {
         let _ = writeln!(text, "    {line}");
     }
@@ -96,6 +137,13 @@ fn push_block(text: &mut String, patterns: &str, command: &str, own: &[String], 
     let seconds = window.as_secs();
     let _ = writeln!(text, "    # Longer than a cut link is resumed for (resume_window, {seconds} s).");
     let _ = writeln!(text, "    ServerAliveInterval {ALIVE_INTERVAL}\n    ServerAliveCountMax {count}");
+}
+
+/// Writes a word that ssh reads as one value: not as a comment, not as the `=` after a keyword.
+fn quote_for_ssh(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | '\\');
+    let escaped = word.replace('\\', r"\\");
+    if word.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") }
 }
 
 /// The user's shell reads the line; single quotes mean the same in every shell.
@@ -127,7 +175,7 @@ mod tests {
     }
 
     fn on_path() -> Program {
-        Program { path: "fumidai".into(), is_without_shell: false }
+        Program { path: "fumidai".into(), is_without_shell: false, ssh: (9, 2) }
     }
 
     #[test]
@@ -138,20 +186,59 @@ mod tests {
         );
         assert!(is_ours(text.as_bytes()));
         for block in [
-            "\nHost i-* mi-*\n    ProxyCommand fumidai connect %h %p\n",
-            "\nHost ecs:* tag:*\n    ProxyCommand fumidai connect %n %p\n",
+            "\nHost i-* mi-*\n    ProxyCommand fumidai connect '%h' %p\n",
+            "\nMatch final host \"i-*,mi-*\"\n    ProxyCommand fumidai connect '%h' %p\n",
+            "\nHost ecs:* sagemaker-cluster:* tag:*\n    ProxyCommand fumidai connect '%n' %p\n",
             "\nHost web\n    HostKeyAlias i-0123\n    User ec2-user\n    Port 2222\n    ProxyCommand fumidai connect web %p\n",
             "\nHost db\n    HostKeyAlias db\n    ProxyCommand fumidai connect db %p\n",
         ] {
             assert!(text.contains(block), "{block} in {text}");
         }
-        assert_eq!(text.matches("    ServerAliveInterval 30\n    ServerAliveCountMax 30\n").count(), 4);
+        assert_eq!(text.matches("    ServerAliveInterval 30\n    ServerAliveCountMax 30\n").count(), 5);
+    }
+
+    #[test]
+    fn an_old_ssh_gets_only_what_it_knows() {
+        let text = |ssh| text_of("", &Program { ssh, ..on_path() });
+        let count = |ssh, word: &str| text(ssh).matches(word).count();
+        assert_eq!((count((7, 9), "Match"), count((8, 0), "Match"), count((8, 5), "Match")), (0, 1, 2));
+        assert_eq!((count((8, 4), "KnownHostsCommand"), count((8, 5), "KnownHostsCommand")), (0, 1));
+    }
+
+    #[test]
+    fn given_flags_are_passed_on() {
+        let settings = crate::config::Settings {
+            profile: Some("my prod".into()),
+            region: Some("eu-west-1".into()),
+            resume_window: Some(Duration::from_secs(7200)),
+            color: Some(crate::config::Color::Always),
+            ..Default::default()
+        };
+        let flags = Flags { settings, ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect("valid");
+        let text = ssh_config(&config, &on_path());
+        let command = "ProxyCommand fumidai --profile 'my prod' --region eu-west-1 --resume-window 7200 connect '%h' %p";
+        assert_eq!(text.matches(command).count(), 2, "{text}");
+        assert!(text.contains("ServerAliveCountMax 240\n") && !text.contains("--color"), "{text}");
+    }
+
+    #[test]
+    fn a_user_or_a_target_is_one_word() {
+        for (user, line) in [
+            ("#a", "User \"#a\""),
+            ("=a", "User \"=a\""),
+            (r"CORP\me", r"User CORP\\me"),
+            ("me@x", "User me@x"),
+        ] {
+            let text = text_of(&format!("[hosts.web]\nuser = '{user}'\ntarget = 'i-0 x'"), &on_path());
+            assert!(text.contains(&format!("    HostKeyAlias web\n    {line}\n    ProxyCommand")), "{text}");
+        }
     }
 
     #[test]
     fn ssh_outlives_a_longer_window() {
         let text = text_of("[defaults]\nresume_window = '2h'\n[hosts.a]\nresume_window = 60", &on_path());
-        assert_eq!(text.matches("ServerAliveCountMax 240\n").count(), 2);
+        assert_eq!(text.matches("ServerAliveCountMax 240\n").count(), 3);
         assert_eq!(text.matches("ServerAliveCountMax 30\n").count(), 1);
     }
 
@@ -163,7 +250,7 @@ mod tests {
             (r"C:\Tools\fumidai.exe", true, r"ProxyCommand C:\Tools\fumidai.exe connect"),
             (r"C:\Program Files\f.exe", true, "ProxyCommand \"C:\\Program Files\\f.exe\" connect"),
         ] {
-            let text = text_of("", &Program { path: path.into(), is_without_shell });
+            let text = text_of("", &Program { path: path.into(), is_without_shell, ssh: (9, 2) });
             assert!(text.contains(line), "{text}");
         }
     }

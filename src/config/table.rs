@@ -158,6 +158,13 @@ macro_rules! settings {
                 }
             }
 
+            /// Returns a value as a word of the command line, with what may be secret in it.
+            pub(super) fn word(&self, key: Key) -> Option<String> {
+                match key {
+                    $(Key::$key => self.$name.as_ref().map(Shown::word),)+
+                }
+            }
+
             fn text(&self, key: Key) -> Option<String> {
                 match key {
                     $(Key::$key => self.$name.as_ref().map(Shown::shown),)+

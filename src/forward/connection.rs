@@ -1,15 +1,36 @@
 //! One connection of a local client, from its acceptance to its end.
 
 use std::cell::Cell;
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::session::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
+use crate::session::{FAREWELL, Local, Peer, Policy, RelayEnd, Way, close, relay};
 
 use super::Traffic;
+
+/// The default of `--linger`: how long a half-closed connection waits for an answer.
+const LINGER: Duration = Duration::from_secs(30);
+/// The same if the client may have closed, which looks like a half-close.
+const UNSEEN_LINGER: Duration = Duration::from_secs(1);
+
+/// How long the remote end may be silent after a local client's end of file.
+#[derive(Clone, Copy, Debug)]
+pub struct Linger {
+    /// If the client is known to wait for an answer.
+    pub seen: Duration,
+    /// If the system does not tell a client that waits from one that has closed.
+    pub unseen: Duration,
+}
+
+impl Linger {
+    /// Takes the user's setting for both, or else the defaults.
+    pub fn new(setting: Option<Duration>) -> Self {
+        Self { seen: setting.unwrap_or(LINGER), unseen: setting.unwrap_or(UNSEEN_LINGER) }
+    }
+}
 
 /// The connection. Nothing is read of it before there is a stream to the destination.
 pub(super) struct Connection<S> {
@@ -17,6 +38,8 @@ pub(super) struct Connection<S> {
     /// The client's address.
     pub(super) from: String,
     answer: Option<Answer>,
+    /// The system tells whether the client has closed.
+    is_seen: bool,
 }
 
 /// What a client that asked a proxy is answered, since a reset would explain nothing.
@@ -44,7 +67,13 @@ impl<S: Local> Connection<S> {
     pub(super) fn new(socket: S, from: String, answer: Option<Answer>) -> Self {
         // Until it ends in order, its client sees a reset, even at the end of the process.
         socket.reset_on_drop(true);
-        Self { socket, from, answer }
+        let is_seen = matches!(socket.peer(), Peer::Open | Peer::Closed);
+        Self { socket, from, answer, is_seen }
+    }
+
+    /// Returns whether the system tells a client that has closed from one that has ended its output.
+    pub(super) fn is_seen(&self) -> bool {
+        self.is_seen
     }
 
     /// Returns whether the client waits for an answer.
@@ -71,11 +100,12 @@ impl<S: Local> Connection<S> {
             Way::Up => add(&traffic.sent, bytes),
             Way::Down => add(&traffic.received, bytes),
         };
-        let delivered: Ready<()> = ready(());
         let policy = Policy {
             linger,
-            delivered: Box::pin(delivered),
+            delivered: Box::pin(ready(())),
             farewell: FAREWELL,
+            watches_peer: self.is_seen,
+            dismissed: Box::pin(traffic.half_closed.dismissed()),
             needs_reader: false,
             meter: &meter,
         };

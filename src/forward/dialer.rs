@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -11,7 +10,7 @@ use crate::jump::HopStream;
 use crate::session::Local;
 
 use super::Traffic;
-use super::connection::{Connection, Unopened};
+use super::connection::{Connection, Linger, Unopened};
 use super::proxy::{self, Asked};
 
 /// A connection to come. The user is notified by its maker if there is none.
@@ -28,7 +27,7 @@ pub struct Dialer {
     /// The destination; without one, the listener is a proxy.
     pub to: Option<Asked>,
     /// How long the remote end may be silent after a local client's end of file.
-    pub linger: Duration,
+    pub linger: Linger,
     /// Counts what passes through.
     pub traffic: Rc<Traffic>,
 }
@@ -41,7 +40,7 @@ impl Dialer {
         }
         match proxy::read_request(&mut socket).await {
             Ok((asked, answer)) => self.carry(Connection::new(socket, from, Some(answer)), asked).await,
-            Err(error) => tracing::info!(from, %error, "not a request for a proxy"),
+            Err(error) => proxy::turn_away(socket, &from, &error).await,
         }
     }
 
@@ -54,7 +53,10 @@ impl Dialer {
 
     async fn carry<S: Local>(&self, connection: Connection<S>, to: Asked) {
         match (self.dial)(to, connection.from.clone()).await {
-            Ok(stream) => drop(connection.carry(stream, Some(self.linger), &self.traffic).await),
+            Ok(stream) => {
+                let linger = if connection.is_seen() { self.linger.seen } else { self.linger.unseen };
+                connection.carry(stream, Some(linger), &self.traffic).await;
+            }
             Err(why) => connection.reject(why).await,
         }
     }

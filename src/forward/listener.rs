@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
+use super::half_closed::HalfClosed;
+
 /// After a failure to accept, as for want of descriptors, others get the chance to close some.
 const BREATH: Duration = Duration::from_millis(50);
 /// Connections that may wait to be accepted, as many as `TcpListener::bind` has.
@@ -120,11 +122,15 @@ impl Listener {
         }
     }
 
-    /// Waits for the next connection; a failure of the system's is waited out.
-    pub(super) async fn accept(&self) -> (Accepted, String) {
+    /// Waits for the next connection. If there is no descriptor for it, the oldest half-closed connection is closed; other
+    /// failures of the system are waited out.
+    pub(super) async fn accept(&self, half_closed: &HalfClosed) -> (Accepted, String) {
         loop {
             match self.try_accept().await {
                 Ok(accepted) => return accepted,
+                Err(error) if is_shortage(&error) && half_closed.close_oldest().await => {
+                    tracing::info!(%error, "closed the oldest half-closed connection");
+                }
                 Err(error) => {
                     tracing::warn!(%error, listener = self.name, "cannot accept a connection");
                     tokio::time::sleep(BREATH).await;
@@ -147,6 +153,21 @@ impl Listener {
                 Ok((Accepted::Unix(socket), self.name.clone()))
             }
         }
+    }
+}
+
+/// Returns true if the process, or the system, has no descriptor left.
+fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+
+        Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
     }
 }
 
@@ -190,17 +211,28 @@ async fn of_host(host: &str, port: u16) -> io::Result<Kind> {
     Ok(Kind::Tcp(vec![TcpListener::bind((host, port)).await?]))
 }
 
-/// The file of a unix socket, which goes when the listener does.
+/// The file of a unix socket. It is removed with the listener, unless another file has taken its place.
 #[cfg(unix)]
 struct SocketFile {
     path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+/// Returns device and inode of a file, or of a link itself.
+#[cfg(unix)]
+fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another process may have removed it.
-        let _ = std::fs::remove_file(&self.path);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Another process may have removed it meanwhile.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -223,7 +255,7 @@ async fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
     let bound = UnixListener::bind(path);
     umask(before);
     let listener = bound?;
-    Ok(Kind::Unix(listener, SocketFile { path: path.to_owned() }))
+    Ok(Kind::Unix(listener, SocketFile { path: path.to_owned(), identity: identity(path) }))
 }
 
 #[cfg(not(unix))]
@@ -243,7 +275,9 @@ mod tests {
         let listener = Listener::bind(&Bind::Loopback(0)).await.unwrap();
         let port = listener.port().unwrap();
         assert_eq!(listener.name(), format!("127.0.0.1:{port}"));
-        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(("127.0.0.1", port)));
+        let half_closed = HalfClosed::default();
+        let (accepted, connected) =
+            tokio::join!(listener.accept(&half_closed), TcpStream::connect(("127.0.0.1", port)));
         assert!(matches!(accepted.0, Accepted::Tcp(_)));
         assert_eq!(accepted.1, connected.unwrap().local_addr().unwrap().to_string());
     }
@@ -267,6 +301,21 @@ mod tests {
         let error = Listener::bind(&bind).await.err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse, "a process answers");
         drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_has_taken_the_place_of_a_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        let bind = Bind::Socket(path.clone());
+        let first = Listener::bind(&bind).await.unwrap();
+        // Moved and not removed, so that its inode is not used again.
+        std::fs::rename(&path, folder.path().join("moved")).unwrap();
+        let second = Listener::bind(&bind).await.unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).await.is_ok());
+        drop(second);
         assert!(!path.exists());
     }
 

@@ -7,7 +7,9 @@
 mod choice;
 mod connection;
 mod dialer;
+mod half_closed;
 mod listener;
+mod peer;
 pub mod plan;
 mod pool;
 mod pools;
@@ -20,7 +22,9 @@ use std::time::Duration;
 
 use crate::reach::ReachError;
 
-pub use self::connection::Unopened;
+use self::half_closed::HalfClosed;
+
+pub use self::connection::{Linger, Unopened};
 pub use self::dialer::{Dial, Dialer};
 pub use self::listener::{Bind, BindError, Listener};
 pub use self::pool::{Pool, PoolSettings, Prepare};
@@ -76,4 +80,6 @@ pub struct Traffic {
     pub sent: Cell<u64>,
     /// Bytes that they received.
     pub received: Cell<u64>,
+    /// Connections whose clients have ended their output.
+    half_closed: HalfClosed,
 }

@@ -58,7 +58,10 @@ pub enum PlanError {
     NoForwards,
     /// Neither a name nor `-L` nor `-D`.
     #[error("no forward given")]
-    Nothing,
+    Nothing {
+        /// The forwards of the config file, one a line.
+        known: Vec<String>,
+    },
     /// The config file has no forward of that name.
     #[error("the config file has no `[forwards.{name}]`")]
     Unknown {
@@ -96,13 +99,17 @@ impl PlannedForward {
         }
     }
 
+    /// Returns the documents that its sessions may start, first choice first. Behind hops, the goal's sshd connects.
+    pub fn documents(&self) -> Vec<Document> {
+        match &self.to {
+            ForwardTo::Port(remote) if self.route.hops.is_empty() => vec![self.document_to(remote)],
+            ForwardTo::Port(_) | ForwardTo::Proxy => self.route.clone().through_goal().documents(),
+        }
+    }
+
     /// Returns the document of a session to `remote`.
     pub fn document_to(&self, remote: &RemoteEnd) -> Document {
-        let document = match &remote.host {
-            None => Document::to_own_port(remote.port),
-            Some(host) => Document::to_host(host, remote.port),
-        };
-        document.named(self.document.as_deref())
+        Document::to_destination(remote.host.as_deref(), remote.port, self.document.as_deref())
     }
 }
 
@@ -111,6 +118,21 @@ impl PlannedForward {
 /// # Errors
 /// [`PlanError`]
 pub fn plan(request: &ForwardRequest<'_>, config: &Config) -> Result<Vec<PlannedForward>, PlanError> {
+    let plan = plan_all(request, config)?;
+    plan.iter().try_for_each(|planned| planned.route.refuse_unsupported())?;
+    Ok(plan)
+}
+
+/// Plans the forward of that name in the config file, also if its route needs what this version lacks.
+///
+/// # Errors
+/// [`PlanError`]
+pub fn plan_named(name: &str, config: &Config) -> Result<PlannedForward, PlanError> {
+    let request = ForwardRequest { words: &[], local: &[], dynamic: &[], all: false, hold: false };
+    of_name(&request, name, config)
+}
+
+fn plan_all(request: &ForwardRequest<'_>, config: &Config) -> Result<Vec<PlannedForward>, PlanError> {
     if !request.local.is_empty() || !request.dynamic.is_empty() {
         let [target] = request.words else { return Err(PlanError::TargetCount(request.words.len())) };
         return of_target(request, target, config);
@@ -118,7 +140,11 @@ pub fn plan(request: &ForwardRequest<'_>, config: &Config) -> Result<Vec<Planned
     let names: Vec<&String> =
         if request.all { config.forwards.keys().collect() } else { request.words.iter().collect() };
     if names.is_empty() {
-        return Err(if request.all { PlanError::NoForwards } else { PlanError::Nothing });
+        return Err(if request.all {
+            PlanError::NoForwards
+        } else {
+            PlanError::Nothing { known: known(config) }
+        });
     }
     names.into_iter().map(|name| of_name(request, name, config)).collect()
 }
@@ -128,7 +154,7 @@ fn of_target(
     target: &str,
     config: &Config,
 ) -> Result<Vec<PlannedForward>, PlanError> {
-    let route = route(target, config)?;
+    let route = Route::new(target, None, config)?;
     let document = config.forward_document().map(str::to_owned);
     let planned = |local: &LocalEnd, to| PlannedForward {
         bind: bind(local),
@@ -147,7 +173,7 @@ fn of_name(request: &ForwardRequest<'_>, name: &str, config: &Config) -> Result<
     let Some(forward) = config.forwards.get(name) else { return Err(unknown(name, config)) };
     let Forward { target, local, remote, hold, .. } = forward;
     let config = config.for_forward(forward);
-    let route = route(target, &config)?;
+    let route = Route::new(target, None, &config)?;
     Ok(PlannedForward {
         bind: bind(local),
         to: ForwardTo::Port(own_port(remote, &route)),
@@ -157,10 +183,14 @@ fn of_name(request: &ForwardRequest<'_>, name: &str, config: &Config) -> Result<
     })
 }
 
-fn route(target: &str, config: &Config) -> Result<Route, RouteError> {
-    let route = Route::new(target, None, config)?;
-    route.refuse_unsupported()?;
-    Ok(route)
+/// Lists the forwards of the config file.
+fn known(config: &Config) -> Vec<String> {
+    let line = |forward: &Forward| {
+        let Forward { name, local, remote, target, .. } = forward;
+        let host = remote.host.as_deref().unwrap_or("localhost");
+        format!("{name}  {}  to {host}:{}  through {target}", bind(local), remote.port)
+    };
+    config.forwards.values().map(line).collect()
 }
 
 /// A destination with the name or id of the target is a port of the target itself.
@@ -271,7 +301,15 @@ mod tests {
             nearest: nearest.map(str::to_owned),
         };
         for (words, error) in [
-            ("", PlanError::Nothing),
+            (
+                "",
+                PlanError::Nothing {
+                    known: vec![
+                        "orders  127.0.0.1:13306  to orders.example:3306  through bastion".into(),
+                        "own  /tmp/s  to localhost:80  through i-0456".into(),
+                    ],
+                },
+            ),
             ("a b -L 1:c:2", PlanError::TargetCount(2)),
             ("-D 0", PlanError::TargetCount(0)),
             ("order", unknown("order", Some("orders"))),

@@ -14,10 +14,9 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    Handle, Interrupt, Local, Notice, Outcome, RelayEnd, Released, Request, SessionError, Settings, Start,
-    Status,
+    self, Handle, Local, Notice, Outcome, Ran, RelayEnd, Released, Request, Session, SessionError, Settings,
+    Status, Stream, StreamError, StreamOptions, Streams,
 };
-use crate::session::{Stream, StreamError, StreamOptions, Streams, start};
 
 use super::choice::{Choice, choose};
 use super::connection::{Connection, Unopened};
@@ -28,10 +27,6 @@ const NAME_LIFE: Duration = Duration::from_secs(60);
 /// Between two tries to start a session that may soon be had; it doubles from the one to the other.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// An agent that acknowledges nothing for so long may not exist any more.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Received and unread bytes of one connection beyond which the websocket is not read.
-const UNREAD_LIMIT: usize = 4 << 20;
 /// Resetting connections takes a moment at most, unless a local client does not read.
 const BREAKING_OFF: Duration = Duration::from_millis(200);
 
@@ -47,6 +42,8 @@ pub struct PoolSettings {
     pub prepare: Prepare,
     /// How sessions are opened and kept.
     pub settings: Settings,
+    /// How long the destination may be silent after the end of file of a client that may have closed.
+    pub unseen_linger: Duration,
     /// Sessions are kept from ending for want of input while a connection is open.
     pub hold: bool,
     /// How many sessions new connections are spread over.
@@ -55,12 +52,22 @@ pub struct PoolSettings {
     pub idle_limit: Option<Duration>,
     /// The destination is a name, which may move to another address.
     pub follows_name: bool,
+    /// The pause after a session could not be started, of all pools whose sessions are started in the same way.
+    pub start_hold_off: Rc<HoldOff>,
     /// Receives what happens.
     pub observer: Rc<dyn Fn(&ForwardEvent)>,
     /// Counts what passes through.
     pub traffic: Rc<Traffic>,
     /// The far end of the sessions, for errors.
     pub end: SessionEnd,
+}
+
+/// What became of one attempt to run a session.
+enum Attempt {
+    /// There was no session: the streams can be given to another attempt.
+    NotStarted(ReachError, Streams),
+    /// The session has ended, or was not wanted any more.
+    Ended(Result<Outcome, ReachError>, Option<Streams>),
 }
 
 /// The pool.
@@ -74,6 +81,7 @@ pub struct Pool {
     /// Everything is to end.
     leave: CancellationToken,
     last_error: RefCell<Option<Rc<ReachError>>>,
+    /// The pause of this destination.
     hold_off: HoldOff,
     idle_since: Cell<Option<Instant>>,
     /// Data could flow in one of its sessions.
@@ -119,6 +127,9 @@ impl Pool {
         let from = connection.from.clone();
         match self.open_stream(&connection, accepted).await {
             Ok(stream) => {
+                if !connection.is_seen() {
+                    stream.set_linger(self.settings.unseen_linger);
+                }
                 let end = connection.carry(stream, None, &self.settings.traffic).await;
                 if let Some(RelayEnd::Remote(error)) = end {
                     self.report(StreamError::of(&error), from);
@@ -132,7 +143,7 @@ impl Pool {
         }
     }
 
-    /// OnNotice why a connection was reset, unless it was its session's end, which is noted once for all.
+    /// Reports why a connection was reset, unless it was the end of its session, which is reported once for all.
     fn report(&self, error: Option<StreamError>, from: String) {
         match error {
             Some(StreamError::Refused) => (self.settings.observer)(&ForwardEvent::Refused { from }),
@@ -292,10 +303,18 @@ impl Pool {
         leave: CancellationToken,
         status: watch::Sender<Status>,
     ) {
-        let (result, streams) = self.run(&leave, streams).await;
+        let started = Cell::default();
+        let (mut result, streams) = self.run(&leave, streams, &started).await;
+        if let Err(error) = &mut result {
+            tokio::select! {
+                () = error.locate(&self.settings.aws) => {}
+                () = leave.cancelled() => {}
+            }
+        }
         self.entries.borrow_mut().retain(|entry| entry.number != number);
         let has_left = leave.is_cancelled() || status.borrow().is_retired;
-        let may_work = self.learn(&result, status.borrow().was_up);
+        let worked_from = started.get().filter(|_| status.borrow().was_up);
+        let may_work = self.learn(&result, worked_from);
         let released = streams.map(|streams| self.release(streams, result.is_ok() && !has_left, may_work));
         let Released { broken, turned_away } = released.unwrap_or_default();
         let error = match result {
@@ -315,15 +334,24 @@ impl Pool {
     }
 
     /// Notes how a session ended; returns whether the next one may work.
-    fn learn(&self, result: &Result<Outcome, ReachError>, was_up: bool) -> bool {
-        if was_up {
+    fn learn(&self, result: &Result<Outcome, ReachError>, worked_from: Option<Instant>) -> bool {
+        if worked_from.is_some() {
             self.hold_off.succeeded();
+            self.settings.start_hold_off.succeeded();
         }
-        // A destination may end its session as soon as it works.
-        if result.as_ref().is_err_and(|error| !was_up || error.is_remote_port()) {
-            self.hold_off.failed(clock::now());
+        match (worked_from, result) {
+            // A destination may end its session as soon as it works.
+            (Some(_), Err(error)) if error.is_remote_port() => self.hold_off.failed(clock::now()),
+            (Some(opened), Err(_)) => self.hold_off.lost(opened, clock::now()),
+            (None, Err(error)) => {
+                self.hold_off.failed(clock::now());
+                if !error.is_remote_port() {
+                    self.settings.start_hold_off.failed(clock::now());
+                }
+            }
+            (_, Ok(_)) => {}
         }
-        was_up || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
+        worked_from.is_some() || result.as_ref().err().is_some_and(|error| self.is_worth_a_retry(error))
     }
 
     /// Releases the streams of a session that is over. Openings try other sessions if these may work, until they have
@@ -352,15 +380,17 @@ impl Pool {
         self.has_worked.get() && error.is_temporary()
     }
 
-    /// Runs a session. If it cannot be started yet, it is tried again while connections may wait for it.
+    /// Runs a session, and notes when it was started. If it cannot be started yet, it is tried again while connections may
+    /// wait for it.
     async fn run(
         &self,
         leave: &CancellationToken,
-        streams: Streams,
+        mut streams: Streams,
+        started: &Cell<Option<Instant>>,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
-        if let Some(at) = self.hold_off.until() {
+        if let Some(at) = self.hold_off.until().max(self.settings.start_hold_off.until()) {
             tokio::select! {
                 () = sleep_until(at.into()) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
@@ -368,44 +398,46 @@ impl Pool {
         }
         let mut delay = RETRY;
         loop {
-            let session = match self.start(leave, &settings).await {
-                Ok(Start::Started(session)) => session,
-                Ok(Start::Left(outcome)) => return (Ok(outcome), Some(streams)),
-                Err(error) if self.is_worth_a_retry(&error) => {
-                    tracing::info!(%error, "a session cannot be started yet");
-                    tokio::select! {
-                        () = sleep(delay) => {}
-                        () = sleep_until(give_up_at.into()) => return (Err(error), Some(streams)),
-                        () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),
-                    }
-                    delay = (delay * 2).min(LONGEST_RETRY);
-                    continue;
-                }
-                Err(error) => return (Err(error), Some(streams)),
+            started.set(Some(clock::now()));
+            let (error, kept) = match self.attempt(leave, &settings, streams).await {
+                Attempt::NotStarted(error, kept) if self.is_worth_a_retry(&error) => (error, kept),
+                Attempt::NotStarted(error, kept) => return (Err(error), Some(kept)),
+                Attempt::Ended(result, streams) => return (result, streams),
             };
-            let observer = self.settings.observer.clone();
-            let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
-            let aws = self.settings.aws.clone();
-            let (result, streams) = session.run(aws, Rc::new(settings), on_notice, || Ok(streams)).await;
-            return (result.map_err(|error| self.session_error(error)), streams);
+            tracing::info!(%error, "a session cannot be started yet");
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = sleep_until(give_up_at.into()) => return (Err(error), Some(kept)),
+                () = leave.cancelled() => return (Ok(Outcome::Done), Some(kept)),
+            }
+            streams = kept;
+            delay = (delay * 2).min(LONGEST_RETRY);
         }
     }
 
-    async fn start(&self, leave: &CancellationToken, settings: &Settings) -> Result<Start, ReachError> {
+    /// Resolves the target, and runs a session.
+    async fn attempt(&self, leave: &CancellationToken, settings: &Settings, streams: Streams) -> Attempt {
         let request = tokio::select! {
-            prepared = (self.settings.prepare)() => prepared?,
-            () = leave.cancelled() => return Ok(Start::Left(Outcome::Done)),
+            prepared = (self.settings.prepare)() => match prepared {
+                Ok(request) => request,
+                Err(error) => return Attempt::NotStarted(error, streams),
+            },
+            () = leave.cancelled() => return Attempt::Ended(Ok(Outcome::Done), Some(streams)),
         };
-        let interrupt = async {
-            leave.cancelled().await;
-            Interrupt::ReaderGone
-        };
-        let started = start(&self.settings.aws, &request, settings, interrupt).await;
-        started.map_err(|error| self.session_error(error))
+        let observer = self.settings.observer.clone();
+        let on_notice = Rc::new(move |notice: &Notice| observer(&ForwardEvent::Session(notice.clone())));
+        let (aws, settings, leave) = (self.settings.aws.clone(), settings.clone(), leave.clone());
+        let session = Session { aws, request, settings, on_notice, leave };
+        match session::run(session, streams).await {
+            Ran::NotStarted(error, streams) => Attempt::NotStarted(self.session_error(error), streams),
+            Ran::Ended(result, streams) => {
+                Attempt::Ended(result.map_err(|error| self.session_error(error)), streams)
+            }
+        }
     }
 
     fn session_error(&self, error: SessionError) -> ReachError {
-        ReachError::Session { error, to: Box::new(self.settings.end.clone()) }
+        self.settings.end.clone().error(error)
     }
 
     /// Only a connection that waits makes it worth a note; an idle session is opened again, without a message, at the
@@ -423,8 +455,8 @@ impl Pool {
         StreamOptions {
             linger: settings.linger,
             open_timeout: Some(settings.connect_timeout),
-            patience: Some(PATIENCE),
-            unread_limit: UNREAD_LIMIT,
+            patience: Some(StreamOptions::PATIENCE),
+            unread_limit: StreamOptions::UNREAD_LIMIT,
             hold: *hold,
             idle_limit: *idle_limit,
             is_single: false,

@@ -15,7 +15,7 @@ use crate::clock;
 use super::connection::{Connection, Unopened};
 use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
-use super::{Dialer, Pool};
+use super::{Dialer, Pool, Traffic};
 
 /// Makes the pool of a destination.
 type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
@@ -39,7 +39,7 @@ impl Pools {
     async fn serve(self: Rc<Self>, mut socket: tokio::net::TcpStream, from: String) {
         let (asked, answer) = match proxy::read_request(&mut socket).await {
             Ok(request) => request,
-            Err(error) => return tracing::info!(from, %error, "not a request for a proxy"),
+            Err(error) => return proxy::turn_away(socket, &from, &error).await,
         };
         let accepted = clock::now();
         let connection = Connection::new(socket, from, Some(answer));
@@ -93,10 +93,16 @@ pub enum Sink {
 
 impl Sink {
     /// Takes a listener's connections until `leave` is cancelled.
-    pub async fn serve(self, listener: &Listener, leave: CancellationToken, tasks: TaskTracker) {
+    pub async fn serve(
+        self,
+        listener: &Listener,
+        traffic: &Traffic,
+        leave: CancellationToken,
+        tasks: TaskTracker,
+    ) {
         loop {
             let (accepted, from) = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = listener.accept(&traffic.half_closed) => accepted,
                 () = leave.cancelled() => return,
             };
             let now = clock::now();

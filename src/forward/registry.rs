@@ -10,24 +10,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{AskCode, Aws, Meaning};
+use crate::aws::{AskCode, Aws};
 use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
-use crate::jump::JumpError;
-use crate::names::ecs::EcsError;
-use crate::names::lookup::LookupError;
-use crate::names::{Destination, Name, ResolveError};
-use crate::reach::{self, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
+use crate::names::{Destination, Name};
+use crate::reach::{self, HoldOff, HopPool, Reach, ReachError, SessionEnd, find_entry, session_request};
 use crate::route::Document;
 use crate::session::OnNotice;
 
 use super::plan::{ForwardTo, PlannedForward};
 use super::{
-    Asked, Dial, Dialer, ForwardEvent, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic, Unopened,
+    Asked, Dial, Dialer, ForwardEvent, Linger, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
+    Unopened,
 };
 
-/// The default of `--linger`: how long a half-closed connection waits for an answer.
-const LINGER: Duration = Duration::from_secs(30);
 /// A session of a proxy without connections ends after this time, so that another destination can have one.
 const PROXY_IDLE: Duration = Duration::from_secs(60);
 
@@ -131,7 +127,9 @@ impl Registry {
     /// Accepts a listener's connections until the end.
     pub fn serve(&self, listener: Listener, sink: Sink) {
         let (leave, tasks) = (self.options.leave.clone(), self.options.tasks.clone());
-        self.options.tasks.spawn_local(async move { sink.serve(&listener, leave, tasks).await });
+        let traffic = self.traffic.clone();
+        let work = async move { sink.serve(&listener, &traffic, leave, tasks).await };
+        self.options.tasks.spawn_local(work);
     }
 
     /// Returns the counters of all forwards.
@@ -142,11 +140,11 @@ impl Registry {
     /// Returns where a listener's connections go.
     ///
     /// # Errors
-    /// The AWS settings cannot be used.
+    /// The AWS settings or the ssh_config cannot be used.
     pub async fn sink(&self, planned: &PlannedForward) -> Result<Sink, ReachError> {
         let aws = self.aws(&planned.route.config).await?;
         if !planned.route.hops.is_empty() {
-            return Ok(Sink::Hop(self.hop_dialer(planned, aws)));
+            return Ok(Sink::Hop(self.hop_dialer(planned, aws).await?));
         }
         Ok(match &planned.to {
             ForwardTo::Port(remote) => Sink::Pool(self.pool(planned, remote, aws)),
@@ -175,15 +173,16 @@ impl Registry {
         Pools::new(Box::new(make), self.options.max_destinations, timeout)
     }
 
-    fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Dialer {
+    async fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Result<Dialer, ReachError> {
         let pool = self.hop_pool(planned, aws);
+        pool.check_settings().await?;
         let (planned_again, observer) = (planned.clone(), self.options.observer.clone());
         let dial: Dial = Rc::new(move |asked, from| {
             let (pool, planned, observer) = (pool.clone(), planned_again.clone(), observer.clone());
             Box::pin(async move {
                 let dialed = pool.dial(&asked.host, asked.port).await;
                 dialed.map_err(|error| {
-                    let refused = matches!(*error, ReachError::Hop(JumpError::ChannelRefused { .. }));
+                    let refused = error.is_refused_by_hop();
                     observer(&planned, &ForwardEvent::DialFailed { from, to: asked, error });
                     if refused { Unopened::Refused } else { Unopened::Failed }
                 })
@@ -196,8 +195,8 @@ impl Registry {
             }),
             ForwardTo::Proxy => None,
         };
-        let linger = planned.route.config.session.linger.unwrap_or(LINGER);
-        Dialer { dial, to, linger, traffic: self.traffic.clone() }
+        let linger = Linger::new(planned.route.config.session.linger);
+        Ok(Dialer { dial, to, linger, traffic: self.traffic.clone() })
     }
 
     fn hop_pool(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Rc<HopPool> {
@@ -235,6 +234,7 @@ impl Registry {
             planned: planned.clone(),
             aws,
             sessions: self.options.sessions,
+            hold_off: Rc::new(HoldOff::new(planned.route.config.session.connect_timeout)),
             leave: self.options.leave.clone(),
             tasks: self.options.tasks.clone(),
             traffic: self.traffic.clone(),
@@ -291,8 +291,8 @@ impl Registry {
 }
 
 async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, observer: Observer) {
-    let Err(error) = find_entry(&aws, &planned.route).await else { return };
-    if !is_wrong_name(&error) {
+    let Err(error) = find_entry(&aws, &planned.route, clock::now()).await else { return };
+    if !error.is_wrong_name() {
         return;
     }
     let error = Rc::new(error);
@@ -303,38 +303,12 @@ async fn check_name(planned: PlannedForward, aws: Rc<Aws>, fatal: Rc<Fatal>, obs
     }
 }
 
-/// Returns true if only the user can correct the error.
-fn is_wrong_name(error: &ReachError) -> bool {
-    match error {
-        ReachError::Lookup { error, .. } => match error {
-            LookupError::Resolve { error, .. } => {
-                matches!(error, ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. })
-            }
-            LookupError::Ecs(error) => matches!(
-                error,
-                EcsError::NoSuchTask { .. }
-                    | EcsError::NoSuchContainer { .. }
-                    | EcsError::WhichContainer { .. }
-            ),
-            LookupError::Api(error) => {
-                error.has_code("ClusterNotFoundException") || error.has_code("ServiceNotFoundException")
-            }
-            LookupError::Denied { .. } => false,
-        },
-        ReachError::Aws(error) => error.meaning() == Meaning::Settings,
-        ReachError::LookupTimedOut { .. }
-        | ReachError::Stopped { .. }
-        | ReachError::HopSettings(_)
-        | ReachError::Session { .. }
-        | ReachError::Hop(_) => false,
-    }
-}
-
 /// Makes the pools of one target.
 struct PoolFactory {
     planned: PlannedForward,
     aws: Rc<Aws>,
     sessions: usize,
+    hold_off: Rc<HoldOff>,
     leave: CancellationToken,
     tasks: TaskTracker,
     traffic: Rc<Traffic>,
@@ -346,16 +320,19 @@ impl PoolFactory {
     fn pool(&self, remote: &RemoteEnd, idle_limit: Option<Duration>) -> Rc<Pool> {
         let document = self.planned.document_to(remote);
         let host = document.host().map(str::to_owned);
-        let mut settings = reach::session_settings(&self.planned.route.config, clock::now(), LINGER);
+        let linger = Linger::new(self.planned.route.config.session.linger);
+        let mut settings = reach::session_settings(&self.planned.route.config, clock::now(), linger.seen);
         settings.for_remote_host = host.is_some();
         let settings = PoolSettings {
             aws: self.aws.clone(),
             prepare: self.prepare(document),
             settings,
+            unseen_linger: linger.unseen,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
             idle_limit,
             follows_name: host.is_some_and(|host| host.parse::<IpAddr>().is_err()),
+            start_hold_off: self.hold_off.clone(),
             observer: self.observer(remote),
             traffic: self.traffic.clone(),
             end: self.session_end(remote),
@@ -364,12 +341,15 @@ impl PoolFactory {
     }
 
     fn session_end(&self, remote: &RemoteEnd) -> SessionEnd {
+        let target = self.planned.target().to_owned();
         SessionEnd {
             target: None,
-            machine: self.planned.target().to_owned(),
+            machine: remote.host.clone().unwrap_or_else(|| target.clone()),
             port: remote.port,
-            through: None,
+            through: remote.host.as_ref().map(|_| target.clone()),
             is_forward: true,
+            subject: target,
+            place: None,
         }
     }
 
@@ -379,7 +359,7 @@ impl PoolFactory {
         Rc::new(move || {
             let (planned, aws, document) = (planned.clone(), aws.clone(), document.clone());
             Box::pin(async move {
-                let target = find_entry(&aws, &planned.route).await?;
+                let target = find_entry(&aws, &planned.route, clock::now()).await?;
                 Ok(session_request(&target, document, &planned.route.config))
             })
         })

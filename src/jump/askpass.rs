@@ -7,6 +7,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
+use super::child::without_secrets;
 use super::prompt::{AnswerFuture, PromptError, Prompter, Question};
 use super::secret::Secret;
 use super::terminal::{self, Echo};
@@ -77,9 +78,12 @@ impl Askpass {
                 (format!("{again}{}@{}'s password: ", escape(user), escape(host)), Echo::Hidden)
             }
             Question::Prompt { user, host, instructions, prompt, echo } => {
+                let asking = format!("({}@{})", escape(user), escape(host));
                 let lines = instructions.lines().map(|line| format!("{}\n", escape(line)));
                 let before: String = lines.collect();
-                let text = format!("{before}({}@{}) {}", escape(user), escape(host), escape(prompt));
+                // Our line comes first: a question must not begin with the server's words.
+                let first = if before.is_empty() { String::new() } else { format!("{asking}\n{before}") };
+                let text = format!("{first}{asking} {}", escape(prompt));
                 (text, if echo { Echo::Shown } else { Echo::Hidden })
             }
             Question::HostKey { is_retry: true, .. } => {
@@ -123,6 +127,7 @@ impl AskpassSettings {
 async fn run(program: &Path, text: &str) -> Result<Secret, PromptError> {
     let mut command = Command::new(program);
     command.arg(text).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    without_secrets(&mut command);
     let _lock = terminal::lock().await;
     let output = command.output().await.map_err(|error| {
         tracing::warn!(program = %program.display(), %error, "cannot run the askpass program");
@@ -187,7 +192,24 @@ mod tests {
             prompt: "\x1bCode: ",
             echo: true,
         };
-        assert_eq!(prompter.format(question), ("ESC[2J\n(bob@app) ESCCode: ".to_owned(), Echo::Shown));
+        let text = "(bob@app)\nESC[2J\n(bob@app) ESCCode: ";
+        assert_eq!(prompter.format(question), (text.to_owned(), Echo::Shown));
+    }
+
+    #[test]
+    fn a_question_begins_with_our_words() {
+        let prompter = Askpass::new(settings("", false), |text| Cow::Borrowed(text));
+        for (instructions, text) in [
+            ("", "(bob@app) Enter passphrase: "),
+            (
+                "Enter passphrase for key:\nnow",
+                "(bob@app)\nEnter passphrase for key:\nnow\n(bob@app) Enter passphrase: ",
+            ),
+        ] {
+            let prompt = "Enter passphrase: ";
+            let question = Question::Prompt { user: "bob", host: "app", instructions, prompt, echo: false };
+            assert_eq!(prompter.format(question).0, text);
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'a> HostKeys<'a> {
             known
         };
         let has_port = settings.host_key_alias.is_none() && settings.port != 22;
-        let portless = has_port.then(|| about(&settings.host.to_lowercase()));
+        let portless = has_port.then(|| about(&settings.host.to_ascii_lowercase()));
         Self { settings, known: about(&settings.known_as()), portless }
     }
 

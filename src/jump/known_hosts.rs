@@ -12,6 +12,15 @@ use base64::engine::general_purpose::STANDARD;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, PublicKey};
 
+/// Bytes of salt of a hashed name, as many as the hash has.
+pub(super) const SALT_LENGTH: usize = 20;
+
+/// What separates the fields of a line.
+const SEPARATORS: [char; 2] = [' ', '\t'];
+
+/// The marker of a key that signs host certificates.
+const AUTHORITY: &str = "@cert-authority";
+
 /// The entries for one name, from all files in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownHosts {
@@ -121,18 +130,30 @@ impl KnownHosts {
 
 impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
+        let mut fields = line.split(SEPARATORS).filter(|field| !field.is_empty());
         let first = fields.next().filter(|field| !field.starts_with('#'))?;
         let (marker, hosts) = match first {
-            "@cert-authority" => (Marker::CertAuthority, fields.next()?),
+            AUTHORITY if !ends_at_separator(line, AUTHORITY) => return None,
+            AUTHORITY => (Marker::CertAuthority, fields.next()?),
+            // OpenSSH skips the line here too, and accepts the key; it stays revoked here.
             "@revoked" => (Marker::Revoked, fields.next()?),
-            _ if first.starts_with('@') => return None,
             _ => (Marker::None, first),
         };
+        if hosts.starts_with('@') {
+            return None;
+        }
         let (kind, key) = (fields.next()?, fields.next()?.trim_end());
+        // OpenSSH takes the names of RSA's signatures as names of the key type.
+        let kind = if matches!(kind, "rsa-sha2-256" | "rsa-sha2-512") { "ssh-rsa" } else { kind };
         let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok()?;
         Some(Self { marker, hosts, key: key.key_data().clone() })
     }
+}
+
+/// Returns true if OpenSSH takes the marker for one: it ends at the first space of the line, or at a tab if there is no space.
+fn ends_at_separator(line: &str, marker: &str) -> bool {
+    let rest = line.trim_start_matches(SEPARATORS).strip_prefix(marker);
+    rest.is_some_and(|rest| rest.starts_with(' ') || !rest.contains(' '))
 }
 
 /// Returns true if both algorithms use the same key type; RSA has one type for all hashes.
@@ -142,16 +163,17 @@ pub(super) fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
 
 /// Returns true if the host field, hashed or a list of patterns, matches the name.
 fn matches_host(hosts: &str, name: &str) -> bool {
-    match hosts.strip_prefix("|1|") {
-        Some(hashed) => matches_hash(hashed, name).unwrap_or(false),
-        None => matches_list(hosts, name),
+    match hosts.starts_with('|') {
+        true => matches_hash(hosts, name).unwrap_or(false),
+        false => matches_list(hosts, name),
     }
 }
 
-fn matches_hash(hashed: &str, name: &str) -> Option<bool> {
-    let (salt, hash) = hashed.split_once('|')?;
-    let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
-    Some(hash == hash_of(&salt, name))
+/// As in OpenSSH, a salt of another length matches nothing, and the encoded texts are compared.
+fn matches_hash(hosts: &str, name: &str) -> Option<bool> {
+    let (salt, _) = hosts.strip_prefix("|1|")?.split_once('|')?;
+    let salt = STANDARD.decode(salt).ok().filter(|salt| salt.len() == SALT_LENGTH)?;
+    Some(hosts == hashed_name(&salt, name))
 }
 
 fn hash_of(salt: &[u8], name: &str) -> Vec<u8> {
@@ -159,7 +181,7 @@ fn hash_of(salt: &[u8], name: &str) -> Vec<u8> {
     hmac::sign(&key, name.as_bytes()).as_ref().to_vec()
 }
 
-/// Hashes a name as `ssh-keygen -H` does, with a salt of 20 random bytes.
+/// Hashes a name as `ssh-keygen -H` does, with a salt of [`SALT_LENGTH`] random bytes.
 pub(super) fn hashed_name(salt: &[u8], name: &str) -> String {
     format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash_of(salt, name)))
 }
@@ -172,7 +194,8 @@ fn matches_list(list: &str, name: &str) -> bool {
             Some(pattern) => (true, pattern),
             None => (false, pattern),
         };
-        if matches_pattern(name, &pattern.to_lowercase()) {
+        // Only ASCII, as in OpenSSH: other letters have no case there.
+        if matches_pattern(name, &pattern.to_ascii_lowercase()) {
             if is_negated {
                 return false;
             }
@@ -217,6 +240,7 @@ mod tests {
 
     const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
     const TWO: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4ipdMjJdk4+YUQwrnonsgHqVv9UZNu9wWONXCBxW3WoQaT5fwDOwcDeNS5Htunh/3g7wTPmX4D4d9UAhuGD9OuuDewD+anAwJUplj/VekB4bQOjl7GNAJyYPQOMKLgMWmB+W3r57cdv6izsKuLca2ilP0ihlf5CbKGEbAR8s2OQ==";
     const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
 
     fn key(text: &str) -> KeyData {
@@ -306,10 +330,59 @@ mod tests {
 
     /// Returns the line numbers that `ssh-keygen -F` finds.
     fn found_by_keygen(file: &std::path::Path, name: &str) -> Vec<usize> {
-        let output = Command::new("ssh-keygen").arg("-F").arg(name).arg("-f").arg(file).output().unwrap();
+        let mut keygen = Command::new("ssh-keygen");
+        let output = keygen.arg("-l").arg("-F").arg(name).arg("-f").arg(file).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines = text.lines().filter_map(|line| line.strip_prefix("# Host ")?.split("line ").nth(1));
         lines.map(|number| number.split(' ').next().unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_revocation_behind_a_tab_holds() {
+        let known = read(&format!("app {ONE}\n@revoked\t* {ONE}"), "app");
+        assert_eq!(known.check(&key(ONE)), Finding::Revoked(place(2)));
+    }
+
+    #[test]
+    fn odd_lines_are_read_as_ssh_keygen_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known_hosts");
+        let salted = |length: u8| hashed_name(&(0..length).collect::<Vec<u8>>(), "salted");
+        let (tabs, blob) = (ONE.replace(' ', "\t"), RSA.strip_prefix("ssh-rsa ").unwrap());
+        let text = format!(
+            "@cert-authority\ttab {ONE}\n@cert-authority\ttabs\t{tabs}\n@cert-authority \tmixed {ONE}\n\
+             \t@cert-authority\tindented {ONE}\n@revoked @cert-authority twice {ONE}\n@cert-authorit short {ONE}\n\
+             {} {ONE}\n{} {ONE}\n{} {ONE}\n{}= {ONE}\n|2|literal {ONE}\n\
+             rsa rsa-sha2-512 {blob}\nrsa rsa-sha2-256 {blob}\nrsa ssh-rsa {blob}\nrsa rsa-sha2-1 {blob}\n\
+             größe,straße {ONE}\nGRÖSSE,Ärger {ONE}\n\u{212a}elvin {ONE}\nkelviN {ONE}\ncr {ONE}\r\n",
+            salted(20),
+            salted(19),
+            salted(21),
+            salted(20),
+        );
+        std::fs::write(&file, &text).unwrap();
+        let names = [
+            "tab",
+            "tabs",
+            "mixed",
+            "indented",
+            "twice",
+            "@cert-authority",
+            "short",
+            "salted",
+            "|2|literal",
+            "rsa",
+            "größe",
+            "grösse",
+            "ärger",
+            "Ärger",
+            "kelvin",
+            "cr",
+        ];
+        for name in names {
+            let ours: Vec<usize> = read(&text, name).entries.iter().map(|entry| entry.place.line).collect();
+            assert_eq!(ours, found_by_keygen(&file, name), "{name}");
+        }
     }
 
     #[test]

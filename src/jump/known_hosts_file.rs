@@ -7,10 +7,7 @@ use std::path::Path;
 use aws_lc_rs::rand;
 use russh::keys::PublicKey;
 
-use super::known_hosts::hashed_name;
-
-/// Bytes of salt, as many as the hash has: the length that `ssh-keygen -H` uses.
-const SALT_LENGTH: usize = 20;
+use super::known_hosts::{SALT_LENGTH, hashed_name};
 
 /// Returns true if OpenSSH reads a host or alias (without its port) literally: not as a pattern, a marker, a list of
 /// names, or a second line.

@@ -19,8 +19,11 @@ mod askpass;
 mod auth;
 mod candidate;
 mod certificate;
+mod child;
 mod error;
 mod expand;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod handler;
 mod hop;
 mod host_key;

@@ -13,6 +13,9 @@ use super::expand::Tokens;
 use super::host_key;
 use super::settings::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
 
+/// The longest name of a file in bytes (`NAME_MAX`).
+const LONGEST_NAME: usize = 255;
+
 /// The arguments of `ssh -G`.
 #[derive(Clone, Copy, Debug)]
 pub struct HopName<'a> {
@@ -258,14 +261,35 @@ fn agent_path(text: &str, tokens: &Tokens<'_>) -> Option<PathBuf> {
 fn split_files(value: &str, expand: impl Fn(&str) -> Option<PathBuf>) -> Option<Vec<PathBuf>> {
     let (mut files, mut rest) = (Vec::new(), value);
     while !rest.is_empty() {
-        let ends = rest.rmatch_indices(' ').map(|(end, _)| end);
-        let is_file = |end: &usize| expand(&rest[..*end]).is_some_and(|file| file.is_file());
-        let end = std::iter::once(rest.len()).chain(ends).find(is_file);
-        let end = end.or_else(|| rest.find(' ')).unwrap_or(rest.len());
+        let end = longest_file(rest, &expand).or_else(|| rest.find(' ')).unwrap_or(rest.len());
         files.push(expand(&rest[..end])?);
         rest = rest[end..].trim_start_matches(' ');
     }
     Some(files)
+}
+
+/// Finds the end of the longest run of words that names a file. The number of runs that are tried does not grow with the
+/// text: a run ends where its folder does not exist, and a name has a maximum length.
+fn longest_file(text: &str, expand: impl Fn(&str) -> Option<PathBuf>) -> Option<usize> {
+    let ends = text.match_indices(' ').map(|(end, _)| end).chain([text.len()]);
+    let (mut longest, mut known) = (None, PathBuf::new());
+    for end in ends {
+        let Some(path) = expand(&text[..end]) else { break };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if folder != known {
+            known = folder.to_owned();
+            if !folder.as_os_str().is_empty() && !folder.is_dir() {
+                break;
+            }
+        }
+        if path.file_name().is_some_and(|name| name.len() > LONGEST_NAME) {
+            break;
+        }
+        if path.is_file() {
+            longest = Some(end);
+        }
+    }
+    longest
 }
 
 #[cfg(test)]
@@ -375,6 +399,36 @@ mod tests {
         let settings = with("revokedhostkeys %d/no more").unwrap();
         assert_eq!(settings.revoked_host_keys, list(&["/home/me/no", "more"]));
         assert!(with("revokedhostkeys %Z/no").is_err());
+    }
+
+    #[test]
+    fn a_list_of_thousands_of_words_takes_few_looks_at_the_disk() {
+        let looks = |words: &str, count: usize| {
+            let looks = std::cell::Cell::new(0);
+            let look = |text: &str| {
+                looks.set(looks.get() + 1);
+                Some(PathBuf::from(text))
+            };
+            let found = split_files(&vec![words; count].join(" "), look).unwrap();
+            assert_eq!(found.len(), count * words.split(' ').count());
+            looks.get()
+        };
+        for words in ["a", "/nowhere/a", "/nowhere /a", "/tmp/nowhere ./b", "//"] {
+            let (few, many) = (looks(words, 1000), looks(words, 4000));
+            assert!(many <= 4 * few + 200 * 1000, "{words}: {few}, {many}");
+            assert!(many <= 4000 * 2 * 130, "{words}: {many}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_spaces_in_folder_and_name_is_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my own folder/known hosts 2");
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        let text = format!("/nowhere {} /nowhere/too", path.display());
+        let expected = ["/nowhere".into(), path, "/nowhere/too".into()];
+        assert_eq!(split_files(&text, |text| Some(text.into())).unwrap(), expected);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::child::without_secrets;
 use super::error::HostKeyFault;
 
 /// The first bytes of a KRL (PROTOCOL.krl of OpenSSH).
@@ -94,6 +95,7 @@ async fn is_in_krl(file: &Path, offered: &PublicKeyOrCertificate) -> io::Result<
     let mut keygen = Command::new("ssh-keygen");
     keygen.arg("-Q").arg("-f").arg(file).arg("/dev/stdin").kill_on_drop(true);
     keygen.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    without_secrets(&mut keygen);
     let mut keygen = keygen.spawn().map_err(failure)?;
     let mut stdin = keygen.stdin.take().expect("it is piped");
     stdin.write_all(line.as_bytes()).await.map_err(failure)?;

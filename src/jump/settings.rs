@@ -161,14 +161,14 @@ impl HopSettings {
     /// Returns the hop's name in known_hosts: the alias, or the host with its port.
     pub fn known_as(&self) -> String {
         match &self.host_key_alias {
-            Some(alias) => alias.to_lowercase(),
-            None if self.port == 22 => self.host.to_lowercase(),
-            None => format!("[{}]:{}", self.host.to_lowercase(), self.port),
+            Some(alias) => alias.to_ascii_lowercase(),
+            None if self.port == 22 => self.host.to_ascii_lowercase(),
+            None => format!("[{}]:{}", self.host.to_ascii_lowercase(), self.port),
         }
     }
 
     /// Returns the name that a host certificate must list.
     pub(super) fn principal(&self) -> String {
-        self.host_key_alias.as_ref().unwrap_or(&self.host).to_lowercase()
+        self.host_key_alias.as_ref().unwrap_or(&self.host).to_ascii_lowercase()
     }
 }

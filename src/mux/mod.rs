@@ -8,6 +8,8 @@
 
 mod decoder;
 mod frame;
+#[cfg(feature = "sim")]
+pub(crate) mod fuzz;
 mod send;
 
 use std::collections::{BTreeMap, VecDeque};

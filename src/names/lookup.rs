@@ -59,31 +59,17 @@ pub async fn find(access: &Access, name: &Name) -> Result<Target, LookupError> {
     if let Name::Id(target) = name {
         return Ok(target.clone());
     }
-    let filter = node_filter(name);
-    let mut answers = query(access, &instance_filters(name), Some(&filter)).await?;
+    let tag = name_tag(name);
+    let mut answers = query(access, &instance_filters(name), &node_queries(name)).await?;
     if answers.instances.is_some() {
-        match resolve(name, &answers.inventory(&filter)) {
+        match resolve(name, &answers.inventory(tag)) {
             Err(ResolveError::NotFound { .. }) => {}
             Err(error) => return Err(answers.unresolved(error)),
             Ok(target) => return Ok(target),
         }
     }
-    let inventory = answers.widen(access, name, &filter).await?;
+    let inventory = answers.widen(access, tag).await?;
     resolve(name, &inventory).map_err(|error| answers.unresolved(error))
-}
-
-/// Returns the IAM actions that [`find`] needs for a name.
-pub fn actions(name: &Name) -> &'static [&'static str] {
-    match name {
-        Name::Id(_) => &[],
-        Name::Container(ContainerName { tasks: TaskName::Service(_), .. }) => {
-            &["ecs:ListTasks", "ecs:DescribeTasks"]
-        }
-        Name::Container(ContainerName { tasks: TaskName::Task(_), .. }) => &["ecs:DescribeTasks"],
-        Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
-            &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]
-        }
-    }
 }
 
 /// Lists all visible machines.
@@ -91,7 +77,7 @@ pub fn actions(name: &Name) -> &'static [&'static str] {
 /// # Errors
 /// [`LookupError`]. A call that only one service denies is not an error.
 pub async fn list(access: &Access) -> Result<Listing, LookupError> {
-    let answers = query(access, &[Vec::new()], None).await?;
+    let answers = query(access, &[Vec::new()], &[NodeQuery::All]).await?;
     let inventory = Inventory::merge(answers.instances, answers.nodes);
     Ok(Listing { inventory, unseen: answers.unseen })
 }
@@ -110,48 +96,32 @@ async fn find_container(access: &Access, name: &ContainerName) -> Result<Target,
 struct Answers {
     instances: Option<Vec<Instance>>,
     nodes: Option<Vec<ManagedNode>>,
+    /// The machines that SSM found by the tag that the name means.
+    tagged: Vec<ManagedNode>,
     unseen: Option<ApiError>,
 }
 
 impl Answers {
-    /// Returns the inventory of filtered answers.
-    fn inventory(&self, filter: &NodeFilter) -> Inventory {
-        match filter {
-            NodeFilter::Activated => Inventory::merge(self.instances.clone(), self.nodes.clone()),
-            NodeFilter::Tag { key, value } => {
-                let mut inventory = Inventory::merge(self.instances.clone(), None);
-                inventory.add_tagged(self.nodes.clone().unwrap_or_default(), key, value);
-                inventory
-            }
+    /// Returns the inventory of filtered answers; `tag` is what SSM was asked for.
+    fn inventory(&self, tag: Option<(&str, &str)>) -> Inventory {
+        let mut inventory = Inventory::merge(self.instances.clone(), self.nodes.clone());
+        if let Some((key, value)) = tag {
+            inventory.add_tagged(self.tagged.clone(), key, value);
         }
+        inventory
     }
 
     /// Repeats the calls without filters, after nothing matched or one service did not answer.
-    async fn widen(
-        &mut self,
-        access: &Access,
-        name: &Name,
-        filter: &NodeFilter,
-    ) -> Result<Inventory, ApiError> {
-        if self.instances.is_some() {
-            match access.describe_instances(&[]).await {
-                Ok(all) => self.instances = Some(all),
-                Err(error) => tracing::debug!(%error, "cannot list instances for suggestions"),
-            }
-            return Ok(self.inventory(filter));
+    async fn widen(&mut self, access: &Access, tag: Option<(&str, &str)>) -> Result<Inventory, ApiError> {
+        if self.instances.is_none() {
+            self.nodes = Some(access.describe_instance_information(None).await?);
+            return Ok(self.inventory(tag));
         }
-        let tag = match name {
-            Name::Named(value) | Name::Dns(value) => Some(("Name", value)),
-            Name::Tag { key, value } => Some((key.as_str(), value)),
-            Name::Id(_) | Name::Container(_) | Name::Address(_) => None,
-        };
-        let mut inventory = Inventory::merge(None, Some(access.describe_instance_information(None).await?));
-        if let Some((key, value)) = tag {
-            let filter = NodeFilter::Tag { key: key.to_owned(), value: value.clone() };
-            let tagged = access.describe_instance_information(Some(&filter)).await?;
-            inventory.add_tagged(tagged, key, value);
+        match access.describe_instances(&[]).await {
+            Ok(all) => self.instances = Some(all),
+            Err(error) => tracing::debug!(%error, "cannot list instances for suggestions"),
         }
-        Ok(inventory)
+        Ok(self.inventory(tag))
     }
 
     fn unresolved(&self, error: ResolveError) -> LookupError {
@@ -159,21 +129,58 @@ impl Answers {
     }
 }
 
-/// Calls both services in parallel; EC2 once for each set of filters.
+/// Calls both services in parallel, each once for each set of filters.
 async fn query(
     access: &Access,
     filters: &[Vec<Filter>],
-    node_filter: Option<&NodeFilter>,
+    node_queries: &[NodeQuery],
 ) -> Result<Answers, LookupError> {
     let instances = try_join_all(filters.iter().map(|filters| access.describe_instances(filters)));
-    let (instances, nodes) = join(instances, access.describe_instance_information(node_filter)).await;
-    combine(instances.map(|lists| lists.into_iter().flatten().collect()), nodes)
+    let nodes = try_join_all(node_queries.iter().map(|query| async {
+        let found = access.describe_instance_information(query.filter()).await?;
+        Ok((query.is_by_tag(), found))
+    }));
+    let (instances, nodes) = join(instances, nodes).await;
+    combine(instances.map(|lists| lists.into_iter().flatten().collect()), nodes.map(Nodes::of))
+}
+
+/// One call of SSM.
+enum NodeQuery {
+    All,
+    Filtered(NodeFilter),
+}
+
+impl NodeQuery {
+    fn filter(&self) -> Option<&NodeFilter> {
+        if let Self::Filtered(filter) = self { Some(filter) } else { None }
+    }
+
+    fn is_by_tag(&self) -> bool {
+        matches!(self, Self::Filtered(NodeFilter::Tag { .. }))
+    }
+}
+
+/// The machines that SSM returned.
+#[derive(Debug, Default)]
+struct Nodes {
+    all: Vec<ManagedNode>,
+    tagged: Vec<ManagedNode>,
+}
+
+impl Nodes {
+    fn of(answers: Vec<(bool, Vec<ManagedNode>)>) -> Self {
+        let mut nodes = Self::default();
+        for (is_by_tag, found) in answers {
+            if is_by_tag { nodes.tagged.extend(found) } else { nodes.all.extend(found) }
+        }
+        nodes
+    }
 }
 
 /// Combines the answers. Accepts one answer alone if the other service denied the call or cannot be reached.
 fn combine(
     instances: Result<Vec<Instance>, ApiError>,
-    nodes: Result<Vec<ManagedNode>, ApiError>,
+    nodes: Result<Nodes, ApiError>,
 ) -> Result<Answers, LookupError> {
     let unseen = match (&instances, &nodes) {
         (Ok(_), Ok(_)) => None,
@@ -190,7 +197,8 @@ fn combine(
     if let Some(error) = &unseen {
         tracing::info!(%error, "looking up names without this service");
     }
-    Ok(Answers { instances: instances.ok(), nodes: nodes.ok(), unseen })
+    let (nodes, tagged) = nodes.map_or((None, Vec::new()), |nodes| (Some(nodes.all), nodes.tagged));
+    Ok(Answers { instances: instances.ok(), nodes, tagged, unseen })
 }
 
 fn is_denied(error: &ApiError) -> bool {
@@ -230,13 +238,20 @@ fn instance_filters(name: &Name) -> Vec<Vec<Filter>> {
     }
 }
 
-fn node_filter(name: &Name) -> NodeFilter {
+/// Returns the tag that a name means: SSM does not return tags, so it is asked for the machines with that one.
+fn name_tag(name: &Name) -> Option<(&str, &str)> {
     match name {
-        Name::Tag { key, value } => NodeFilter::Tag { key: key.clone(), value: value.clone() },
-        Name::Id(_) | Name::Container(_) | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
-            NodeFilter::Activated
-        }
+        Name::Tag { key, value } => Some((key, value)),
+        Name::Named(value) | Name::Dns(value) => Some(("Name", value)),
+        Name::Id(_) | Name::Container(_) | Name::Address(_) => None,
     }
+}
+
+/// Returns the calls of SSM for a name. Only machines outside of EC2 are known by other names than their tags.
+fn node_queries(name: &Name) -> Vec<NodeQuery> {
+    let tag = name_tag(name).map(|(key, value)| NodeFilter::Tag { key: key.into(), value: value.into() });
+    let activated = (!matches!(name, Name::Tag { .. })).then_some(NodeFilter::Activated);
+    activated.into_iter().chain(tag).map(NodeQuery::Filtered).collect()
 }
 
 #[cfg(test)]
@@ -261,7 +276,7 @@ mod tests {
     fn one_denied_call_is_tolerated_and_reported() {
         let answers = combine(Ok(Vec::new()), Err(ssm())).expect("EC2 answered");
         assert_eq!((answers.nodes, answers.unseen), (None, Some(ssm())));
-        let answers = combine(Err(ec2()), Ok(Vec::new())).expect("SSM answered");
+        let answers = combine(Err(ec2()), Ok(Nodes::default())).expect("SSM answered");
         assert_eq!((answers.instances, answers.unseen), (None, Some(ec2())));
     }
 
@@ -278,13 +293,15 @@ mod tests {
     #[test]
     fn an_error_other_than_a_denial_is_the_cause() {
         let timeout = || ApiError::Timeout { operation: "DescribeInstances" };
-        for (instances, nodes) in
-            [(Err(timeout()), Ok(Vec::new())), (Err(timeout()), Err(ssm())), (Err(ec2()), Err(timeout()))]
-        {
+        for (instances, nodes) in [
+            (Err(timeout()), Ok(Nodes::default())),
+            (Err(timeout()), Err(ssm())),
+            (Err(ec2()), Err(timeout())),
+        ] {
             assert_eq!(combine(instances, nodes).err(), Some(LookupError::Api(timeout())));
         }
         let network = || ApiError::Network { operation: "DescribeInstances", cause: "no route".into() };
-        assert!(combine(Err(network()), Ok(Vec::new())).is_ok());
+        assert!(combine(Err(network()), Ok(Nodes::default())).is_ok());
         assert_eq!(combine(Err(network()), Err(ssm())).err(), Some(LookupError::Api(network())));
     }
 }

@@ -13,11 +13,14 @@ mod inventory;
 pub(crate) mod listed;
 pub(crate) mod lookup;
 mod name;
+mod near_miss;
+mod region;
 mod resolve;
 
 pub(crate) use self::inventory::{Inventory, Node};
 pub(crate) use self::listed::ListedMachine;
-pub use self::name::{ContainerName, Destination, Name, Region, TargetError, TaskName};
+pub use self::name::{ContainerName, Destination, Name, TargetError, TaskName, split_region, split_user};
+pub use self::region::Region;
 pub(crate) use self::resolve::{Candidate, ResolveError, resolve};
 
 /// An id that the service can open a session to.
@@ -37,6 +40,8 @@ pub enum TargetKind {
     ManagedInstance,
     /// A container of an ECS task, `ecs:CLUSTER_TASK_RUNTIME`.
     Container,
+    /// A node of a SageMaker HyperPod cluster, `sagemaker-cluster:CLUSTER-ID_GROUP-i-…`.
+    SageMakerNode,
 }
 
 impl Target {
@@ -65,10 +70,13 @@ impl Target {
         let (name, digits, lengths): (&str, &str, &[usize]) = match self.kind {
             TargetKind::Instance => ("`i-`", self.id.strip_prefix("i-")?, &[8, 17]),
             TargetKind::ManagedInstance => ("`mi-`", self.id.strip_prefix("mi-")?, &[17]),
-            TargetKind::Container => return None,
+            TargetKind::Container | TargetKind::SageMakerNode => return None,
         };
         let usual = lengths.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
-        if digits.chars().any(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
+        if digits.chars().any(|c| !c.is_ascii_hexdigit()) {
+            return Some(format!("if it is the value of the Name tag, use `tag:Name={}`", self.id));
+        }
+        if digits.chars().any(|c| c.is_ascii_uppercase()) {
             return Some(format!(
                 "check the id: AWS ids are {name} and {usual} digits `0-9a-f`, in lower case"
             ));

@@ -8,10 +8,16 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::near_miss::{id_beside_region, is_hexadecimal, near_id};
+use super::region::Region;
 use super::{Target, TargetKind};
 
 /// Maximum number of letters and digits after an id's prefix.
 const MAX_ID_LENGTH: usize = 40;
+/// The start of a tag.
+const TAG: &str = "tag:";
+/// The start of a node of a SageMaker HyperPod cluster.
+const SAGEMAKER: &str = "sagemaker-cluster:";
 
 /// A parsed `[USER@]NAME[--REGION]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +70,21 @@ pub enum TaskName {
 }
 
 impl Destination {
+    /// Makes a destination of a name without user and region.
+    ///
+    /// # Errors
+    /// [`TargetError`]
+    pub fn of_name(name: &str) -> Result<Self, TargetError> {
+        Ok(Self { name: name_of(name)?, user: None, region: None })
+    }
+
+    /// Replaces the user and the region, if there are new ones.
+    #[must_use]
+    pub fn with(self, user: Option<&str>, region: Option<&Region>) -> Self {
+        let user = user.map(str::to_owned).or(self.user);
+        Self { user, region: region.cloned().or(self.region), name: self.name }
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &Name {
         &self.name
@@ -84,21 +105,38 @@ impl FromStr for Destination {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let (user, rest) = match text.rsplit_once('@') {
-            Some(("", _)) => return Err(TargetError::NoUser { text: text.to_owned() }),
-            Some((user, rest)) => (Some(user.to_owned()), rest),
-            None => (None, text),
-        };
+        let (user, rest) = split_user(text);
+        if user == Some("") {
+            return Err(TargetError::NoUser { text: text.to_owned() });
+        }
         let (name, region) = split_region(rest);
         if name.is_empty() {
             return Err(TargetError::Empty { text: text.to_owned() });
         }
-        Ok(Self { name: name_of(name)?, user, region })
+        Ok(Self { name: name_of(name)?, user: user.map(str::to_owned), region })
     }
 }
 
+/// Splits `USER@REST` at the last `@`. In a tag every `@` is part of its key or value.
+pub fn split_user(text: &str) -> (Option<&str>, &str) {
+    if text.starts_with(TAG) {
+        return (None, text);
+    }
+    if let Some(at) = text.find(&format!("@{TAG}")) {
+        return (Some(&text[..at]), &text[at + 1..]);
+    }
+    text.rsplit_once('@').map_or((None, text), |(user, rest)| (Some(user), rest))
+}
+
+/// Splits `NAME--REGION`, if the suffix has a region's form. A tag has no suffix: all of it is key and value.
+pub fn split_region(text: &str) -> (&str, Option<Region>) {
+    let suffixed = text.rsplit_once("--").filter(|_| !text.starts_with(TAG));
+    let split = suffixed.and_then(|(name, suffix)| Some((name, Region::parse(suffix)?)));
+    split.map_or((text, None), |(name, region)| (name, Some(region)))
+}
+
 impl fmt::Display for Destination {
-    /// Writes the form that parses back to the same destination.
+    /// Writes the form that parses back to the same destination, except for a tag with a region.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
@@ -107,6 +145,22 @@ impl fmt::Display for Destination {
         match &self.region {
             Some(region) => write!(f, "--{region}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl Name {
+    /// Returns the IAM actions that the lookup of the name needs.
+    pub fn lookup_actions(&self) -> &'static [&'static str] {
+        match self {
+            Self::Id(_) => &[],
+            Self::Container(ContainerName { tasks: TaskName::Service(_), .. }) => {
+                &["ecs:ListTasks", "ecs:DescribeTasks"]
+            }
+            Self::Container(ContainerName { tasks: TaskName::Task(_), .. }) => &["ecs:DescribeTasks"],
+            Self::Tag { .. } | Self::Address(_) | Self::Dns(_) | Self::Named(_) => {
+                &["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"]
+            }
         }
     }
 }
@@ -128,37 +182,6 @@ impl fmt::Display for ContainerName {
         let (TaskName::Service(tasks) | TaskName::Task(tasks)) = &self.tasks;
         write!(f, "ecs:{}/{tasks}", self.cluster)?;
         self.container.iter().try_for_each(|container| write!(f, "/{container}"))
-    }
-}
-
-/// The name of an AWS region, such as `eu-central-1` or `us-gov-west-1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Region(String);
-
-impl Region {
-    /// Parses a region; returns `None` if the text does not have a region's form.
-    pub fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.split('-').collect();
-        let [area, middle @ .., number] = parts.as_slice() else { return None };
-        let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
-        let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-        let is_region = (2..=4).contains(&area.len())
-            && is_word(area)
-            && !middle.is_empty()
-            && middle.iter().all(is_word)
-            && is_number;
-        is_region.then(|| Self(text.to_owned()))
-    }
-
-    /// Returns the name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Region {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -207,6 +230,12 @@ pub enum TargetError {
         /// The name, without user and region.
         id: String,
     },
+    /// It starts with `sagemaker-cluster:` but is not a node of a cluster.
+    #[error("\"{id}\" is not a valid SageMaker node (expected `sagemaker-cluster:CLUSTER-ID_GROUP-i-…`)")]
+    SageMaker {
+        /// The name, without user and region.
+        id: String,
+    },
     /// It starts with `tag:` but has no key, or no `=`.
     #[error("\"{name}\" is not a valid tag (expected `tag:KEY=VALUE`)")]
     Tag {
@@ -227,16 +256,8 @@ pub enum TargetError {
 const ECS_FORMS: &str = "`ecs:CLUSTER/SERVICE[/CONTAINER]`, `ecs:CLUSTER/TASK/CONTAINER` or \
                          `ecs:CLUSTER_TASK_RUNTIME`";
 
-fn split_region(text: &str) -> (&str, Option<Region>) {
-    let Some((id, suffix)) = text.rsplit_once("--") else { return (text, None) };
-    match Region::parse(suffix) {
-        Some(region) => (id, Some(region)),
-        None => (text, None),
-    }
-}
-
 fn name_of(text: &str) -> Result<Name, TargetError> {
-    if let Some(tag) = text.strip_prefix("tag:") {
+    if let Some(tag) = text.strip_prefix(TAG) {
         return match tag.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok(Name::Tag { key: key.into(), value: value.into() }),
             Some(_) | None => Err(TargetError::Tag { name: text.to_owned() }),
@@ -245,8 +266,17 @@ fn name_of(text: &str) -> Result<Name, TargetError> {
     if let Some(parts) = text.strip_prefix("ecs:") {
         return if parts.contains('/') { container(text, parts) } else { raw_container(text, parts) };
     }
+    if let Some(node) = text.strip_prefix(SAGEMAKER) {
+        return match is_sagemaker_node(node) {
+            true => Ok(Name::Id(Target::new(text, TargetKind::SageMakerNode))),
+            false => Err(TargetError::SageMaker { id: text.to_owned() }),
+        };
+    }
     if let Ok(address) = text.parse() {
         return Ok(Name::Address(address));
+    }
+    if let Some(meant) = id_beside_region(text) {
+        return Err(TargetError::NearMiss { name: text.to_owned(), meant });
     }
     if is_dns_name(text) {
         return Ok(Name::Dns(text.to_owned()));
@@ -257,7 +287,8 @@ fn name_of(text: &str) -> Result<Name, TargetError> {
             return check_digits(text, prefix, digits).map(|()| Name::Id(Target::new(text, kind)));
         }
     }
-    match near_miss(text) {
+    let is_id = |meant: &String| matches!(name_of(meant), Ok(Name::Id(_) | Name::Container(_)));
+    match near_id(text).filter(is_id) {
         Some(meant) => Err(TargetError::NearMiss { name: text.to_owned(), meant }),
         None => Ok(Name::Named(text.to_owned())),
     }
@@ -317,26 +348,12 @@ fn raw_container(id: &str, parts: &str) -> Result<Name, TargetError> {
     Err(TargetError::Container { id: id.to_owned() })
 }
 
-/// Recognizes an id in the wrong case, or in an ARN. Neither is looked up as a Name tag.
-fn near_miss(text: &str) -> Option<String> {
-    let from_arn = text.strip_prefix("arn:").and_then(|rest| rest.rsplit(['/', ':']).next());
-    let candidate = from_arn.map_or_else(|| lower_prefix(text), str::to_owned);
-    let prefixes = ["i-", "mi-", "ecs:"];
-    let is_id = candidate != text
-        && prefixes.iter().any(|prefix| candidate.starts_with(prefix))
-        && matches!(name_of(&candidate), Ok(Name::Id(_) | Name::Container(_)));
-    let is_plain = prefixes[..2].iter().all(|prefix| !candidate.starts_with(prefix))
-        || candidate.bytes().skip(3).all(|b| b.is_ascii_hexdigit());
-    (is_id && is_plain).then_some(candidate)
-}
-
-fn lower_prefix(name: &str) -> String {
-    let end = name.find(['-', ':']).unwrap_or(name.len());
-    let (prefix, rest) = name.split_at(end);
-    match prefix.to_ascii_lowercase().as_str() {
-        "ecs" => format!("ecs{rest}"),
-        _ => name.to_ascii_lowercase(),
-    }
+/// Returns true for `CLUSTER-ID_GROUP-i-…`; the group's name may contain dashes.
+fn is_sagemaker_node(text: &str) -> bool {
+    let parts = text.split_once('_').and_then(|(cluster, rest)| Some((cluster, rest.rsplit_once("-i-")?)));
+    parts.is_some_and(|(cluster, (group, digits))| {
+        is_ecs_name(&cluster) && is_ecs_name(&group) && is_hexadecimal(digits)
+    })
 }
 
 #[cfg(test)]
@@ -366,6 +383,7 @@ mod tests {
             ("mi-0123456789abcdef0", TargetKind::ManagedInstance),
             ("ecs:prod_0123456789abcdef_0123456789abcdef-265927825", TargetKind::Container),
             ("ecs:my_prod_cluster_0123_0123-1", TargetKind::Container),
+            ("sagemaker-cluster:abc123_worker-group-1-i-0123456789abcdef0", TargetKind::SageMakerNode),
         ] {
             assert_eq!(target(text).kind(), kind, "{text}");
             assert_eq!(target(text).id(), text);
@@ -412,6 +430,38 @@ mod tests {
     }
 
     #[test]
+    fn everything_after_the_tags_prefix_is_key_and_value() {
+        for (text, user, value) in [
+            ("tag:owner=alice@example.com", None, "alice@example.com"),
+            ("me@tag:owner=alice@example.com", Some("me"), "alice@example.com"),
+            ("a@b@tag:owner=c@tag:d=e", Some("a@b"), "c@tag:d=e"),
+            ("tag:owner=web--eu-west-1", None, "web--eu-west-1"),
+            ("tag:owner=a:b/c=d e", None, "a:b/c=d e"),
+        ] {
+            let destination = parse(text);
+            assert_eq!(destination.name, Name::Tag { key: "owner".into(), value: value.into() }, "{text}");
+            assert_eq!((destination.user(), destination.region()), (user, None), "{text}");
+        }
+        assert_eq!(refuse("@tag:a=b"), TargetError::NoUser { text: "@tag:a=b".into() });
+    }
+
+    #[test]
+    fn a_node_of_a_sagemaker_cluster_has_one_form() {
+        for text in [
+            "sagemaker-cluster:",
+            "sagemaker-cluster:abc",
+            "sagemaker-cluster:a_b-i-",
+            "sagemaker-cluster:a_b-i-xyz",
+        ] {
+            assert_eq!(refuse(text), TargetError::SageMaker { id: text.into() });
+        }
+        assert_eq!(
+            parse("me@sagemaker-cluster:a_b-i-0123--us-east-1").region().map(Region::as_str),
+            Some("us-east-1")
+        );
+    }
+
+    #[test]
     fn case_of_an_id_is_kept() {
         assert_eq!(target("i-0123456789ABCDEF0").id(), "i-0123456789ABCDEF0");
         assert_eq!(target("ecs:Prod_aB_c-1").id(), "ecs:Prod_aB_c-1");
@@ -435,7 +485,6 @@ mod tests {
             ("ecs:a/b--ap-southeast-2", "ecs:a/b", "ap-southeast-2"),
             ("i-0123--eusc-de-east-1", "i-0123", "eusc-de-east-1"),
             ("web--prod--eu-west-1", "web--prod", "eu-west-1"),
-            ("tag:Name=web--eu-west-1", "tag:Name=web", "eu-west-1"),
             ("10.0.0.1--eu-west-1", "10.0.0.1", "eu-west-1"),
         ] {
             let found = parse(text);
@@ -497,6 +546,22 @@ mod tests {
             ("ECS:Prod_b_c", "ecs:Prod_b_c"),
             ("ECS:Prod/web", "ecs:Prod/web"),
             ("arn:aws:ec2:eu-west-1:1:instance/i-0123", "i-0123"),
+            ("i-0123456789abcdef0.us-east-1", "i-0123456789abcdef0--us-east-1"),
+            ("mi-0123.eu-central-1", "mi-0123--eu-central-1"),
+            ("i-0123:us-east-1", "i-0123--us-east-1"),
+            ("i-0123/us-east-1", "i-0123--us-east-1"),
+            ("i-0123-us-gov-west-1", "i-0123--us-gov-west-1"),
+            ("us-east-1:i-0123", "i-0123--us-east-1"),
+            ("eu-west-1/mi-0123", "mi-0123--eu-west-1"),
+            (
+                "arn:aws:ecs:eu-west-1:1:task/prod/0123456789abcdef0123456789abcdef",
+                "ecs:prod/0123456789abcdef0123456789abcdef",
+            ),
+            (
+                "arn:aws:ecs:eu-west-1:1:container/prod/0123456789abcdef0123456789abcdef/9-8",
+                "ecs:prod/0123456789abcdef0123456789abcdef",
+            ),
+            ("arn:aws-cn:ecs:cn-north-1:1:service/prod/web", "ecs:prod/web"),
         ] {
             assert_eq!(refuse(text), TargetError::NearMiss { name: text.into(), meant: meant.into() });
         }

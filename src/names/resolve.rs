@@ -21,6 +21,8 @@ pub enum ResolveError {
         name: String,
         /// Similar names: untrusted.
         near: Vec<String>,
+        /// A name that differs only in upper and lower case: untrusted.
+        other_case: Option<String>,
     },
     /// Several machines match: use the id of one.
     #[error("{} instances match \"{name}\"", candidates.len())]
@@ -55,7 +57,12 @@ pub fn resolve(name: &Name, inventory: &Inventory) -> Result<Target, ResolveErro
     }
     let found: Vec<&Node> = inventory.nodes().filter(|node| matches(name, node, inventory)).collect();
     match found.as_slice() {
-        [] => Err(ResolveError::NotFound { name: name.to_string(), near: near(name, inventory) }),
+        [] => {
+            let (name, near) = (name.to_string(), near(name, inventory));
+            let is_other_case = |known: &&String| known.to_lowercase() == name.to_lowercase();
+            let other_case = near.iter().find(is_other_case).cloned();
+            Err(ResolveError::NotFound { name, near, other_case })
+        }
         [node] => Ok(target(node)),
         [..] => Err(ResolveError::Ambiguous {
             name: name.to_string(),
@@ -314,7 +321,10 @@ mod tests {
             ("1", vec!["i-1"]),
             ("10.9.9.9", vec![]),
         ] {
-            let Err(ResolveError::NotFound { name, near }) = find(text, &full()) else { panic!("{text}") };
+            let Err(ResolveError::NotFound { name, near, other_case }) = find(text, &full()) else {
+                panic!("{text}")
+            };
+            assert_eq!(other_case.as_deref(), (text == "Web").then_some("web"));
             assert_eq!((name.as_str(), near), (text, suggestions.iter().map(|&text| text.into()).collect()));
         }
     }

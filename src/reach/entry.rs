@@ -1,6 +1,6 @@
 //! From the entry of a route to the target that a session is opened to.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::aws::{Access, Aws};
 use crate::clock;
@@ -10,18 +10,18 @@ use crate::names::lookup;
 use crate::names::{Destination, Name, Target};
 use crate::route::Route;
 
-use super::ReachError;
+use super::error::{ReachError, StoppedTarget};
 use super::settings::cache_scope;
 
-/// Finds the target of a route. AWS is not asked for an id.
+/// Finds the target of a route within `connect_timeout` from `began`. AWS is not asked for an id.
 ///
 /// # Errors
 /// The name cannot be resolved, or its instance is stopped.
-pub async fn find_entry(aws: &Aws, route: &Route) -> Result<Target, ReachError> {
+pub async fn find_entry(aws: &Aws, route: &Route, began: Instant) -> Result<Target, ReachError> {
     if let Name::Id(target) = route.entry.name() {
         return Ok(target.clone());
     }
-    in_time(aws, route.config.session.connect_timeout, resolve(aws, &route.config, &route.entry)).await
+    in_time(aws, route, began, resolve(aws, &route.config, &route.entry)).await
 }
 
 /// Asks AWS what the entry of a route is, whatever the cache holds; a stopped instance is found too.
@@ -33,18 +33,19 @@ pub(super) async fn inspect_entry(aws: &Aws, access: &Access, route: &Route) -> 
         let found = lookup::find(access, route.entry.name()).await;
         found.map_err(|error| ReachError::Lookup { error, region: access.region().to_owned() })
     };
-    in_time(aws, route.config.session.connect_timeout, found).await
+    in_time(aws, route, clock::now(), found).await
 }
 
 async fn in_time(
     aws: &Aws,
-    after: Duration,
+    route: &Route,
+    began: Instant,
     search: impl Future<Output = Result<Target, ReachError>>,
 ) -> Result<Target, ReachError> {
-    let deadline = clock::now() + after;
+    let after = route.config.session.connect_timeout;
     tokio::select! {
         found = search => found,
-        () = aws.mfa_prompt().wait_until(deadline) => Err(ReachError::LookupTimedOut { after }),
+        () = aws.mfa_prompt().wait_until(began + after) => Err(ReachError::LookupTimedOut { after }),
     }
 }
 
@@ -61,7 +62,8 @@ async fn resolve(aws: &Aws, config: &Config, destination: &Destination) -> Resul
     let target = found.map_err(|error| ReachError::Lookup { error, region: region() })?;
     tracing::debug!(id = target.id(), "the name is resolved");
     if target.is_stopped() {
-        return Err(ReachError::Stopped { destination: destination.clone(), target, region: region() });
+        let stopped = StoppedTarget { destination: destination.clone(), target, region: region() };
+        return Err(ReachError::Stopped(Box::new(stopped)));
     }
     if let Some(cache) = cache {
         cache.store(clock::wall(), &name, target.id());

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::aws::{ApiError, Meaning};
-use crate::channel::Refusal;
+use crate::aws::{ApiError, Aws, Meaning, Place};
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
@@ -34,15 +33,8 @@ pub enum ReachError {
         after: Duration,
     },
     /// EC2 reports the target as stopped or stopping.
-    #[error("`{destination}` is stopped ({} in {region})", target.id())]
-    Stopped {
-        /// The entry as it was named.
-        destination: Destination,
-        /// The instance.
-        target: Target,
-        /// Its region.
-        region: String,
-    },
+    #[error("`{}` is stopped ({} in {})", .0.destination, .0.target.id(), .0.region)]
+    Stopped(Box<StoppedTarget>),
     /// `ssh -G` failed: correct the ssh_config.
     #[error(transparent)]
     HopSettings(#[from] OpenSshError),
@@ -54,9 +46,28 @@ pub enum ReachError {
         /// The far end of the session.
         to: Box<SessionEnd>,
     },
+    /// Standard input or output failed.
+    #[error("{what}: {error}")]
+    Stdio {
+        /// Which of them.
+        what: &'static str,
+        /// The system's error.
+        error: std::io::Error,
+    },
     /// A hop failed.
     #[error(transparent)]
     Hop(#[from] JumpError),
+}
+
+/// A target that EC2 reports as stopped or stopping.
+#[derive(Clone, Debug)]
+pub struct StoppedTarget {
+    /// The entry as it was named.
+    pub destination: Destination,
+    /// The instance.
+    pub target: Target,
+    /// Its region.
+    pub region: String,
 }
 
 /// The machine and port that a session connects to.
@@ -72,18 +83,60 @@ pub struct SessionEnd {
     pub through: Option<String>,
     /// The session carries the connections of a forward.
     pub is_forward: bool,
+    /// What `explain` takes for this route.
+    pub subject: String,
+    /// Where the target was looked for, if it is not connected.
+    pub place: Option<Place>,
+}
+
+impl SessionEnd {
+    /// Makes the error of a session to this end.
+    pub fn error(self, error: SessionError) -> ReachError {
+        ReachError::Session { error, to: Box::new(self) }
+    }
 }
 
 impl ReachError {
-    /// Returns true if the first hop's sshd may succeed where its agent could not or was not allowed to connect.
-    pub(super) fn asks_for_sshd(&self) -> bool {
-        let Self::Session { error, .. } = self else { return false };
-        if let SessionError::Api(error) = error {
-            let unknown = ["InvalidDocument", "BadRequest", "BadRequestException"];
-            return error.meaning() == Meaning::AccessDenied
-                || unknown.iter().any(|code| error.has_code(code));
+    /// Adds where the target was looked for, if it is not connected.
+    pub async fn locate(&mut self, aws: &Aws) {
+        if let Self::Session { error: SessionError::Api(error), to } = self
+            && error.meaning() == Meaning::TargetNotConnected
+        {
+            to.place = Some(aws.place().await);
         }
-        matches!(error, SessionError::Refused(Refusal::IgnoresHost(_)))
+    }
+
+    /// Returns true if the name of the target is wrong, or the AWS settings are: only the user can correct that.
+    pub fn is_wrong_name(&self) -> bool {
+        match self {
+            Self::Lookup { error, .. } => match error {
+                LookupError::Resolve { error, .. } => {
+                    matches!(error, ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. })
+                }
+                LookupError::Ecs(error) => matches!(
+                    error,
+                    EcsError::NoSuchTask { .. }
+                        | EcsError::NoSuchContainer { .. }
+                        | EcsError::WhichContainer { .. }
+                ),
+                LookupError::Api(error) => {
+                    error.has_code("ClusterNotFoundException") || error.has_code("ServiceNotFoundException")
+                }
+                LookupError::Denied { .. } => false,
+            },
+            Self::Aws(error) => error.meaning() == Meaning::Settings,
+            Self::LookupTimedOut { .. }
+            | Self::Stopped(_)
+            | Self::HopSettings(_)
+            | Self::Session { .. }
+            | Self::Stdio { .. }
+            | Self::Hop(_) => false,
+        }
+    }
+
+    /// Returns true if the last hop refused to connect to the destination.
+    pub fn is_refused_by_hop(&self) -> bool {
+        matches!(self, Self::Hop(JumpError::ChannelRefused { .. }))
     }
 
     /// Returns true if the remote port refused or cannot be reached.
@@ -100,7 +153,7 @@ impl ReachError {
     /// Returns true if a later attempt may succeed: the target is restarting, or the service or the network fails.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Stopped { .. } => true,
+            Self::Stopped(_) => true,
             Self::Lookup { error: LookupError::Resolve { error, .. }, .. } => {
                 matches!(error, ResolveError::NotFound { .. })
             }
@@ -115,6 +168,7 @@ impl ReachError {
             | Self::LookupTimedOut { .. }
             | Self::HopSettings(_)
             | Self::Session { .. }
+            | Self::Stdio { .. }
             | Self::Hop(_) => false,
         }
     }

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 /// The first pause; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What is lost sooner than this after it worked may be lost as soon the next time.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
 
 /// The failures since the last success.
 #[derive(Debug)]
 pub struct HoldOff {
     longest: Duration,
     failures: Cell<u32>,
+    losses: Cell<u32>,
     until: Cell<Option<Instant>>,
 }
 
@@ -25,6 +28,7 @@ impl HoldOff {
         Self {
             longest: LONGEST_PAUSE.min(client_timeout / 2),
             failures: Cell::default(),
+            losses: Cell::default(),
             until: Cell::default(),
         }
     }
@@ -36,10 +40,23 @@ impl HoldOff {
         self.until.set(Some(now + pause));
     }
 
-    /// Ends the pause and forgets the failures.
+    /// Ends the pause and forgets the failures to open something. It may still be lost soon.
     pub fn succeeded(&self) {
         self.failures.set(0);
         self.until.set(None);
+    }
+
+    /// Notes that what was opened at that time is lost. It is opened again at once, unless it was lost soon, and the one
+    /// before it too: then a pause starts.
+    pub fn lost(&self, opened: Instant, now: Instant) {
+        if now >= opened + SHORT_LIFE {
+            return self.losses.set(0);
+        }
+        let before = self.losses.replace(self.losses.get().saturating_add(1));
+        if before > 0 {
+            self.failures.set(before - 1);
+            self.failed(now);
+        }
     }
 
     /// Returns the end of the pause.
@@ -56,6 +73,24 @@ impl HoldOff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_lost_soon_again_and_again_is_opened_after_pauses() {
+        let mut now = crate::clock::now();
+        let hold_off = HoldOff::new(Duration::from_secs(45));
+        let mut lose_after = |life: Duration| {
+            hold_off.succeeded();
+            let opened = now;
+            now += life;
+            hold_off.lost(opened, now);
+            hold_off.until().map(|until| (until - now).as_secs())
+        };
+        let soon = Duration::from_secs(1);
+        let pauses = [soon; 4].map(&mut lose_after);
+        assert_eq!(pauses, [None, Some(1), Some(2), Some(4)]);
+        assert_eq!(lose_after(SHORT_LIFE), None, "it worked for long enough");
+        assert_eq!([soon; 2].map(lose_after), [None, Some(1)]);
+    }
 
     #[test]
     fn pauses_double_to_their_limit_and_a_success_ends_them() {

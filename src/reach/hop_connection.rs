@@ -1,14 +1,13 @@
-//! A session with the hops that are logged in to through it, and a connection to the goal of a route.
+//! A session with the hops that are logged in to through it.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::jump::{Hop, HopStream, JumpError};
-use crate::route::Machine;
 
+use super::ReachError;
 use super::session_task::SessionTask;
-use super::{ByteStream, ReachError};
 
 /// A hop answers within this time unless it, or the path to it, is dead.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -21,77 +20,14 @@ pub struct HopConnection {
     session: SessionTask,
 }
 
-/// A stream to the goal of a route, and what it goes through.
-pub struct Connection {
-    /// The stream.
-    pub stream: Box<dyn ByteStream>,
-    path: Path,
-}
-
-enum Path {
-    Session(SessionTask),
-    Hops(HopConnection),
-}
-
-impl Connection {
-    pub(super) fn of_session(stream: impl ByteStream + 'static, session: SessionTask) -> Self {
-        Self { stream: Box::new(stream), path: Path::Session(session) }
-    }
-
-    /// Separates the stream from its path, which must outlive it.
-    pub fn into_parts(self) -> (Box<dyn ByteStream>, ConnectionPath) {
-        (self.stream, ConnectionPath(self.path))
-    }
-}
-
-/// What the stream of a [`Connection`] goes through.
-pub struct ConnectionPath(Path);
-
-impl ConnectionPath {
-    /// Returns how long the far side may be silent after the end of input. A session's stream ends itself after that time.
-    pub fn linger(&self, setting: Option<Duration>) -> Option<Duration> {
-        match self.0 {
-            Path::Session(_) => None,
-            Path::Hops(_) => Some(setting.unwrap_or(super::LINGER)),
-        }
-    }
-
-    /// Waits until the last hop has received what was written to the stream, or is lost.
-    pub async fn delivered(&self) {
-        match &self.0 {
-            // The session's stream waits for acknowledgements itself.
-            Path::Session(_) => {}
-            Path::Hops(hops) => hops.last().ping().await,
-        }
-    }
-
-    /// Ends the session; returns why the path failed, if it failed.
-    ///
-    /// # Errors
-    /// [`ReachError`]
-    pub async fn close(self, in_order: bool) -> Result<(), ReachError> {
-        match self.0 {
-            Path::Session(session) => session.close().await,
-            Path::Hops(hops) => {
-                let lost = hops.lost();
-                hops.close(in_order).await?;
-                lost.map_or(Ok(()), |lost| Err(lost.into()))
-            }
-        }
-    }
-}
-
 impl HopConnection {
     pub(super) fn new(hops: Vec<Hop>, session: SessionTask) -> Self {
         Self { hops, session }
     }
 
-    /// Connects from the last hop to the goal, and keeps both together.
-    pub(super) async fn connect(self, goal: &Machine) -> Result<Connection, ReachError> {
-        match self.open(goal.address_or_word(), goal.port).await {
-            Ok(stream) => Ok(Connection { stream: Box::new(stream), path: Path::Hops(self) }),
-            Err(error) => Err(self.close(true).await.err().unwrap_or(error.into())),
-        }
+    /// Waits until the last hop has received what was sent before, or is lost.
+    pub(super) async fn delivered(&self) {
+        self.last().ping().await;
     }
 
     /// Opens a stream from the last hop.

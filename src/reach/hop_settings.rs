@@ -7,6 +7,7 @@ use crate::clock;
 use crate::config::{Environment, process_variable};
 use crate::jump::openssh::{self, HopName, OpenSshError};
 use crate::jump::{AskpassSettings, HopSettings, Local};
+use crate::names::split_user;
 use crate::route::{Machine, Route};
 
 use super::ReachError;
@@ -51,7 +52,7 @@ fn name_in_ssh_config(hop: &Machine) -> &str {
     if let Some((name, _)) = &hop.named_host {
         return name;
     }
-    let word = hop.word.rsplit_once('@').map_or(hop.word.as_str(), |(_, name)| name);
+    let word = split_user(&hop.word).1;
     match &hop.region {
         Some(region) => word.strip_suffix(&format!("--{region}")).unwrap_or(word),
         None => word,

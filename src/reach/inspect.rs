@@ -46,14 +46,24 @@ pub async fn inspect(route: &Route, ask_code: AskCode) -> Result<Facts, ReachErr
     };
     match aws.access().await {
         Ok(access) => ask(route, &aws, &access).await,
-        Err(error) => facts_of_id(route, aws.region().await, error.into()),
+        Err(error) => {
+            let facts = facts_of_id(route, aws.region().await, error.into())?;
+            Ok(Facts { credentials: Some(aws.credentials_source()), ..facts })
+        }
     }
 }
 
 fn facts_of_id(route: &Route, region: Option<String>, error: ReachError) -> Result<Facts, ReachError> {
     let Name::Id(target) = route.entry.name() else { return Err(error) };
     let unknown = vec![format!("the caller: {error}")];
-    Ok(Facts { target: target.clone(), region, caller: None, unknown })
+    Ok(Facts {
+        target: target.clone(),
+        region,
+        caller: None,
+        credentials: None,
+        access_key_id: None,
+        unknown,
+    })
 }
 
 async fn ask(route: &Route, aws: &Aws, access: &Access) -> Result<Facts, ReachError> {
@@ -68,7 +78,14 @@ async fn ask(route: &Route, aws: &Aws, access: &Access) -> Result<Facts, ReachEr
         Ok(Err(error)) => (None, vec![format!("the caller: {error}")]),
         Err(_) => (None, vec![format!("the caller: no answer within {} s", CALLER_TIMEOUT.as_secs())]),
     };
-    Ok(Facts { target, region: Some(access.region().to_owned()), caller, unknown })
+    Ok(Facts {
+        target,
+        region: Some(access.region().to_owned()),
+        caller,
+        credentials: Some(aws.credentials_source()),
+        access_key_id: Some(access.access_key_id().to_owned()),
+        unknown,
+    })
 }
 
 /// Lists all machines: from the cache if that is less than a minute old and `cached` allows it, else from AWS.

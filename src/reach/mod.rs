@@ -4,8 +4,10 @@
 //! fall-back from a hop's agent to its sshd is here and nowhere else. Errors are typed ([`ReachError`]); only `cli`
 //! words them.
 
+mod connection;
 mod entry;
 mod error;
+mod fall_back;
 mod hold_off;
 mod hop_connection;
 mod hop_pool;
@@ -23,23 +25,24 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
-use crate::clock;
 use crate::config::Environment;
 use crate::escape::escape;
 use crate::jump::{self, Askpass, Hop, HopSettings, JumpError};
 use crate::names::Target;
-use crate::route::{DialedBy, Document, Machine, Route};
+use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
 
+pub use self::connection::{Connection, Relayed};
 pub use self::entry::find_entry;
-pub use self::error::{ReachError, SessionEnd};
+pub use self::error::{ReachError, SessionEnd, StoppedTarget};
 pub use self::hold_off::HoldOff;
-pub use self::hop_connection::{Connection, HopConnection};
+pub use self::hop_connection::HopConnection;
 pub use self::hop_pool::HopPool;
 pub use self::inspect::{Listing, inspect, list};
 pub use self::session_task::session_request;
 pub use self::settings::{open_aws, session_settings};
 
+use self::fall_back::Attempt;
 use self::hop_settings::{askpass, hop_settings};
 use self::session_task::{OneStream, SessionTask};
 
@@ -82,20 +85,30 @@ impl Reach {
         &self.route
     }
 
+    /// Asks ssh how to log in to each hop, if there are hops.
+    ///
+    /// # Errors
+    /// [`ReachError::HopSettings`]
+    pub async fn check_settings(&self) -> Result<(), ReachError> {
+        self.logins().await.map(drop)
+    }
+
     /// Connects to the goal.
     ///
     /// # Errors
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
-        self.with_fall_back(async |first, target| {
-            let (stream, session) = self.open_session(first, target).await?;
+        let connected = self.with_fall_back(async |attempt| {
+            let first = attempt.machine;
+            let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
                 return Ok(Connection::of_session(stream, session));
             }
             let hops = self.log_in(stream, session, first).await?;
-            hops.connect(&self.route.goal).await
-        })
-        .await
+            let linger = self.route.config.session.linger.unwrap_or(LINGER);
+            Connection::through_hops(hops, &self.route.goal, linger).await
+        });
+        self.located(connected.await).await
     }
 
     /// Logs in to all hops of a route that has some.
@@ -103,47 +116,27 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect_hops(&self) -> Result<HopConnection, ReachError> {
-        self.with_fall_back(async |first, target| {
-            let (stream, session) = self.open_session(first, target).await?;
+        let connected = self.with_fall_back(async |attempt| {
+            let first = attempt.machine;
+            let (stream, session) = self.open_session(attempt).await?;
             self.log_in(stream, session, first).await
-        })
-        .await
+        });
+        self.located(connected.await).await
     }
 
-    /// Opens by the first hop's agent if the route allows it, else, or if the agent cannot connect, by the first hop's
-    /// sshd. `open` gets the machine that the session connects to, by its number on the route.
-    async fn with_fall_back<T>(
-        &self,
-        open: impl AsyncFn(usize, Target) -> Result<T, ReachError>,
-    ) -> Result<T, ReachError> {
-        // Reading the system's certificates takes as long as a round trip: it is done beside the first call to AWS.
-        let roots = self.aws.roots();
-        tokio::task::spawn_blocking(move || roots.preload());
-        let target = find_entry(&self.aws, &self.route).await?;
-        let next = self.route.hops.first().map_or(DialedBy::Sshd, |hop| hop.next);
-        if next == DialedBy::Sshd {
-            return open(0, target).await;
+    async fn located<T>(&self, mut result: Result<T, ReachError>) -> Result<T, ReachError> {
+        if let Err(error) = &mut result {
+            error.locate(&self.aws).await;
         }
-        match open(1, target.clone()).await {
-            Err(error) if next.falls_back() && error.asks_for_sshd() => {
-                let hop = self.route.hops.first().map_or("", |hop| hop.machine.label());
-                tracing::info!(%error, hop, "the hop's agent cannot connect, trying its sshd");
-                open(0, target).await
-            }
-            result => result,
-        }
+        result
     }
 
-    /// Opens a session to machine number `first` of the route: 0 is the target's own sshd or port, 1 is what the target's
-    /// agent connects to.
-    async fn open_session(&self, first: usize, target: Target) -> Result<(Stream, SessionTask), ReachError> {
+    async fn open_session(&self, attempt: Attempt) -> Result<(Stream, SessionTask), ReachError> {
+        let Attempt { machine: first, target, began } = attempt;
         let end = self.session_end(first, &target).await?;
-        let document = match first {
-            0 => Document::to_port(end.port, self.route.config.session.document.as_deref()),
-            _ => Document::to_host(&self.address(first).await?, end.port),
-        };
-        tracing::info!(machine = end.machine, document = document.name, "opening a session");
-        let mut settings = session_settings(&self.route.config, clock::now(), LINGER);
+        let document = self.route.document(first, &self.address(first).await?, end.port);
+        tracing::debug!(machine = end.machine, document = document.name, "opening a session");
+        let mut settings = session_settings(&self.route.config, began, LINGER);
         settings.for_remote_host = document.host().is_some();
         let request = session_request(&target, document, &self.route.config);
         let session = OneStream {
@@ -157,7 +150,7 @@ impl Reach {
     }
 
     async fn session_end(&self, first: usize, target: &Target) -> Result<SessionEnd, ReachError> {
-        let machine = self.machine(first);
+        let machine = self.route.machine(first);
         let is_hop = first < self.route.hops.len();
         let port = if is_hop { self.login(first).await?.port } else { machine.port };
         Ok(SessionEnd {
@@ -166,6 +159,8 @@ impl Reach {
             port,
             through: self.route.hops.first().filter(|_| first > 0).map(|hop| hop.machine.label().to_owned()),
             is_forward: false,
+            subject: self.route.goal.label().to_owned(),
+            place: None,
         })
     }
 
@@ -207,13 +202,9 @@ impl Reach {
         jump::connect(stream, login, &self.prompter).await
     }
 
-    fn machine(&self, number: usize) -> &Machine {
-        self.route.machines().nth(number).unwrap_or(&self.route.goal)
-    }
-
     /// Returns the address that the hop before a machine connects to: our config file's, else, for a hop, ssh_config's.
     async fn address(&self, number: usize) -> Result<String, ReachError> {
-        let machine = self.machine(number);
+        let machine = self.route.machine(number);
         let is_hop = number < self.route.hops.len();
         let address = match (&machine.named_host, &machine.address) {
             (Some(_), Some(address)) => address,
@@ -224,9 +215,12 @@ impl Reach {
     }
 
     async fn login(&self, number: usize) -> Result<&HopSettings, ReachError> {
+        Ok(self.logins().await?.get(number).expect("each hop has its settings"))
+    }
+
+    async fn logins(&self) -> Result<&Vec<HopSettings>, ReachError> {
         let ask = || try_join_all(self.route.hops.iter().map(|hop| self.ask_login(&hop.machine)));
-        let logins = self.logins.get_or_try_init(ask).await?;
-        Ok(logins.get(number).expect("each hop has its settings"))
+        self.logins.get_or_try_init(ask).await
     }
 
     async fn ask_login(&self, hop: &Machine) -> Result<HopSettings, ReachError> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,11 +19,8 @@ use crate::session::{
 
 use super::{ReachError, SessionEnd};
 
-/// An agent that acknowledges nothing for this long may not exist any more: the link is opened anew.
-const AGENT_SILENCE: Duration = Duration::from_secs(60);
-/// Received and unread bytes beyond which the websocket is not read.
-const UNREAD_LIMIT: usize = 8 << 20;
-const HOP_UNREAD_LIMIT: usize = 4 << 20;
+/// Standard output may have this much unread; beyond it the websocket is not read.
+const STDIO_UNREAD_LIMIT: usize = 8 << 20;
 
 /// A session with one stream, and what is at the end of the stream.
 pub(super) struct OneStream {
@@ -41,9 +37,10 @@ impl OneStream {
         let hop = self.is_for_hop;
         StreamOptions {
             linger: self.settings.linger,
-            open_timeout: hop.then_some(self.settings.connect_timeout),
-            patience: hop.then_some(AGENT_SILENCE),
-            unread_limit: if hop { HOP_UNREAD_LIMIT } else { UNREAD_LIMIT },
+            // The driver limits the start, and does not count the time of a question to the user.
+            open_timeout: None,
+            patience: hop.then_some(StreamOptions::PATIENCE),
+            unread_limit: if hop { StreamOptions::UNREAD_LIMIT } else { STDIO_UNREAD_LIMIT },
             hold: false,
             idle_limit: None,
             is_single: true,
@@ -85,10 +82,10 @@ impl SessionTask {
 
     /// Returns the session's error; a session that ended without one was closed too early.
     async fn cause_of_no_stream(self, error: StreamError) -> ReachError {
-        let to = Box::new(self.end.clone());
+        let end = self.end.clone();
         let closed = self.close().await;
         let error = SessionError::Ended { reason: error.to_string(), suspected_size: None };
-        closed.err().unwrap_or(ReachError::Session { error, to })
+        closed.err().unwrap_or_else(|| end.error(error))
     }
 
     /// Returns true once the session has ended.
@@ -100,7 +97,8 @@ impl SessionTask {
     pub async fn close(self) -> Result<(), ReachError> {
         drop(self.leave);
         match self.work.await {
-            Ok(Err(error)) => Err(ReachError::Session { error, to: Box::new(self.end) }),
+            Ok(Err(error)) => Err(self.end.error(error)),
+            Err(error) if error.is_panic() => Err(self.end.error(SessionError::Panic(error.to_string()))),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }

@@ -32,16 +32,22 @@ impl Document {
     }
 
     /// A forward to a port of the target itself.
-    pub fn to_own_port(port: u16) -> Self {
+    fn to_own_port(port: u16) -> Self {
         Self {
             name: PORT_DOCUMENT.to_owned(),
             parameters: BTreeMap::from([("portNumber", port.to_string())]),
         }
     }
 
+    /// The document of a forward to a port of the target, or of a host that the target reaches; `own` is a document to
+    /// start instead of AWS's.
+    pub fn to_destination(host: Option<&str>, port: u16, own: Option<&str>) -> Self {
+        host.map_or_else(|| Self::to_own_port(port), |host| Self::to_host(host, port)).named(own)
+    }
+
     /// The same with another document.
     #[must_use]
-    pub fn named(self, name: Option<&str>) -> Self {
+    fn named(self, name: Option<&str>) -> Self {
         Self { name: name.map_or(self.name, str::to_owned), ..self }
     }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::aws::Caller;
-use crate::config::Host;
+use crate::aws::{Caller, CredentialsSource};
+use crate::config::{Host, ResolvedSetting, Settings, Source};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
-use super::{Machine, Route};
+use super::{Document, Machine, Route};
 
 /// What AWS reports of the entry of a route.
 pub struct Facts {
@@ -20,6 +20,10 @@ pub struct Facts {
     pub region: Option<String>,
     /// The identity that signs the calls; `None` is unknown.
     pub caller: Option<Caller>,
+    /// Where the credentials come from; `None` is unknown.
+    pub credentials: Option<CredentialsSource>,
+    /// The id of the key that signs the calls; `None` is unknown.
+    pub access_key_id: Option<String>,
     /// What is unknown, and why.
     pub unknown: Vec<String>,
 }
@@ -43,7 +47,31 @@ pub struct Explanation {
     pub session: SessionRow,
     /// What the config file asks for besides the route.
     pub asked: Vec<AskedRow>,
+    /// The forward of the config file, if that was asked for.
+    pub forward: Option<ForwardRow>,
+    /// Every setting with its source.
+    pub settings: Vec<SettingRow>,
     pub unknown: Vec<String>,
+}
+
+/// A forward of the config file.
+#[derive(Debug, Serialize)]
+pub struct ForwardRow {
+    pub name: String,
+    /// Where it listens.
+    pub local: String,
+    /// What it connects to.
+    pub remote: String,
+}
+
+/// A setting of the session.
+#[derive(Debug, Serialize)]
+pub struct SettingRow {
+    pub name: &'static str,
+    /// `null` depends on something else, such as AWS's own default.
+    pub value: Option<String>,
+    /// The flag, variable or table that gives it, `AWS profile` or `default`.
+    pub source: String,
 }
 
 /// One hop, the nearest first.
@@ -73,6 +101,10 @@ pub struct SessionRow {
     pub region: Option<String>,
     pub account: Option<String>,
     pub caller: Option<String>,
+    /// Whose credentials sign: `environment`, `profile NAME`, or `default chain`.
+    pub credentials: Option<String>,
+    /// The id of the key that signs.
+    pub access_key_id: Option<String>,
     /// First choice first; the others are fall-backs.
     pub documents: Vec<DocumentRow>,
 }
@@ -117,8 +149,26 @@ impl Explanation {
             hops: hops.collect(),
             session: SessionRow::new(route, facts),
             asked: route.machines().filter_map(AskedRow::of).collect(),
+            forward: None,
+            settings: settings(route, facts),
             unknown: facts.unknown.clone(),
         }
+    }
+
+    /// The same for a forward of the config file, whose sessions start other documents.
+    pub fn of_forward(
+        route: &Route,
+        facts: &Facts,
+        forward: ForwardRow,
+        port: u16,
+        documents: Vec<Document>,
+    ) -> Self {
+        let mut explanation = Self::new(route, facts);
+        explanation.typed.clone_from(&forward.name);
+        explanation.port = port;
+        explanation.session.documents = documents.into_iter().map(DocumentRow::from).collect();
+        explanation.forward = Some(forward);
+        explanation
     }
 
     /// Returns the names of the documents that may be started.
@@ -136,16 +186,49 @@ impl SessionRow {
                 TargetKind::Instance => "instance",
                 TargetKind::ManagedInstance => "managed_instance",
                 TargetKind::Container => "container",
+                TargetKind::SageMakerNode => "sagemaker_node",
             },
             is_stopped: facts.target.is_stopped(),
             profile: route.config.aws.profile.clone(),
             region: facts.region.clone(),
             account: facts.caller.as_ref().map(|caller| caller.account.clone()),
             caller: facts.caller.as_ref().map(|caller| caller.arn.clone()),
-            documents: documents
-                .map(|document| DocumentRow { name: document.name, parameters: document.parameters })
-                .collect(),
+            credentials: facts.credentials.as_ref().map(|source| match source {
+                CredentialsSource::Environment => "environment".to_owned(),
+                CredentialsSource::Profile(name) => format!("profile {name}"),
+                CredentialsSource::Chain => "default chain".to_owned(),
+            }),
+            access_key_id: facts.access_key_id.clone(),
+            documents: documents.map(DocumentRow::from).collect(),
         }
+    }
+}
+
+impl From<Document> for DocumentRow {
+    fn from(document: Document) -> Self {
+        Self { name: document.name, parameters: document.parameters }
+    }
+}
+
+/// The region that no setting gives is the AWS profile's.
+fn settings(route: &Route, facts: &Facts) -> Vec<SettingRow> {
+    let of_profile = Settings { region: facts.region.clone(), ..Settings::default() };
+    let resolved = route.config.resolved(of_profile).into_iter();
+    let row =
+        |ResolvedSetting { name, value, source }| SettingRow { name, value, source: shown(&source, name) };
+    resolved.map(row).collect()
+}
+
+fn shown(source: &Source, setting: &str) -> String {
+    match source {
+        Source::Target => "target".to_owned(),
+        Source::Flag => format!("--{}", setting.replace('_', "-")),
+        Source::Variable(name) => (*name).to_owned(),
+        Source::Forward(name) => format!("[forwards.{name}]"),
+        Source::Host(name) => format!("[hosts.{name}]"),
+        Source::Defaults => "[defaults]".to_owned(),
+        Source::AwsProfile => "AWS profile".to_owned(),
+        Source::Default => "default".to_owned(),
     }
 }
 
@@ -237,6 +320,8 @@ mod tests {
             target: target.clone(),
             region: Some("eu-west-1".into()),
             caller: Some(Caller { account: "123456789012".into(), arn }),
+            credentials: Some(CredentialsSource::Profile("ops".into())),
+            access_key_id: Some("AKIAOPS".into()),
             unknown: Vec::new(),
         };
         Explanation::new(&route, &facts)
@@ -257,5 +342,13 @@ mod tests {
         assert_eq!(json["session"]["account"], "123456789012");
         assert_eq!(json["asked"][0]["stop_after_seconds"], 7200);
         assert_eq!(json["unknown"], serde_json::json!([]));
+        assert_eq!(json["session"]["credentials"], "profile ops");
+        assert_eq!(
+            json["settings"][0],
+            serde_json::json!({ "name": "profile", "value": "ops", "source": "[hosts.bastion]" })
+        );
+        assert_eq!(json["settings"][1]["source"], "AWS profile");
+        let keepalive = serde_json::json!({ "name": "keepalive", "value": "20 s", "source": "default" });
+        assert!(json["settings"].as_array().is_some_and(|rows| rows.contains(&keepalive)));
     }
 }

@@ -4,7 +4,7 @@
 //! target; it does not look that target up in the config file again. Names are not resolved here.
 
 use crate::config::{Config, Host};
-use crate::names::{Destination, Name, Region, TargetError};
+use crate::names::{Destination, Name, Region, TargetError, split_user};
 
 /// The default port of sshd.
 const SSH_PORT: u16 = 22;
@@ -16,8 +16,6 @@ pub struct Machine {
     pub word: String,
     /// The host of the config file with this name.
     pub named_host: Option<(String, Host)>,
-    /// The target as it could have been typed, `[USER@]TARGET[--REGION]`.
-    pub target: String,
     /// The address as the hop before it sees it; an id, a tag or a container alone has none.
     pub address: Option<String>,
     /// The port; a hop's is the port of its sshd.
@@ -41,16 +39,12 @@ impl Machine {
     }
 
     fn of_host(word: &str, port: Option<u16>, name: &str, host: &Host) -> Self {
-        let (user, rest) = match word.rsplit_once('@') {
-            Some((user, rest)) => (Some(user), rest),
-            None => (None, word),
-        };
+        let (user, rest) = split_user(word);
         let region = rest.strip_prefix(name).unwrap_or_default();
         let region = region.strip_prefix("--").and_then(Region::parse);
         let user = user.or(host.user.as_deref()).map(str::to_owned);
         Self {
             word: word.to_owned(),
-            target: target(name, host, user.as_deref(), region.as_ref()),
             address: Some(address(name, host)),
             port: port.or(host.port).unwrap_or(SSH_PORT),
             user,
@@ -68,12 +62,25 @@ impl Machine {
         Ok(Self {
             word: word.to_owned(),
             named_host: None,
-            target: word.to_owned(),
             address,
             port: port.unwrap_or(SSH_PORT),
             user: destination.user().map(str::to_owned),
             region: destination.region().cloned(),
         })
+    }
+
+    /// Returns the target that a session to it is opened to: a host's name is replaced by the host's target, and the user
+    /// and region that were typed stay.
+    ///
+    /// # Errors
+    /// The host's target is not valid.
+    pub fn destination(&self) -> Result<Destination, TargetError> {
+        let Some((name, host)) = &self.named_host else { return self.word.parse() };
+        let destination = match &host.target {
+            Some(target) => Destination::of_name(target)?,
+            None => host.address.as_deref().unwrap_or(name).parse()?,
+        };
+        Ok(destination.with(self.user.as_deref(), self.region.as_ref()))
     }
 
     /// Returns the name for messages: the host's name, else the word.
@@ -105,14 +112,6 @@ fn bare(word: &str) -> Option<Name> {
     word.parse::<Destination>().ok().map(|destination| destination.name().clone())
 }
 
-/// Replaces the host's name by its target; user and region that were typed stay.
-fn target(name: &str, host: &Host, user: Option<&str>, region: Option<&Region>) -> String {
-    let target = host.target.as_deref().or(host.address.as_deref()).unwrap_or(name);
-    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    let region = region.map(|region| format!("--{region}")).unwrap_or_default();
-    format!("{user}{target}{region}")
-}
-
 /// A target that is an address serves as `address` too.
 fn address(name: &str, host: &Host) -> String {
     let is_address = |target: &&str| {
@@ -142,7 +141,7 @@ mod tests {
 
     fn target_and_port(word: &str, port: Option<u16>, text: &str) -> (String, u16) {
         let machine = machine(word, port, text);
-        (machine.target, machine.port)
+        (machine.destination().expect(word).to_string(), machine.port)
     }
 
     #[test]
@@ -168,6 +167,15 @@ mod tests {
         let text = "[hosts.web--eu-west-1]\ntarget = 'i-0123'";
         assert_eq!(target_and_port("web--eu-west-1", None, text).0, "i-0123");
         assert_eq!(target_and_port("web--eu-west-1--eu-west-2", None, text).0, "i-0123--eu-west-2");
+    }
+
+    #[test]
+    fn a_tag_that_looks_like_user_and_region_stays_whole() {
+        let text = "[hosts.web]\ntarget = 'tag:owner=me@example.com--eu-west-1'\n[hosts.'example.com']";
+        let destination = machine("you@web--eu-west-2", None, text).destination().expect("valid");
+        assert_eq!(destination.name().to_string(), "tag:owner=me@example.com--eu-west-1");
+        assert_eq!(destination.region().map(Region::as_str), Some("eu-west-2"));
+        assert_eq!(machine("tag:owner=me@example.com", None, text).named_host, None);
     }
 
     #[test]

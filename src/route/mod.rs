@@ -88,7 +88,7 @@ impl Route {
         let machines = hops(&goal, config)?;
         let dialers = dialers(&machines, &goal, !config.via.is_empty())?;
         let first = machines.first().unwrap_or(&goal);
-        let entry: Destination = first.target.parse()?;
+        let entry = first.destination()?;
         let config = settings(config, first, &goal, entry.region());
         let hops = machines.into_iter().zip(dialers).map(|(machine, next)| Hop { machine, next }).collect();
         Ok(Self { config, entry, hops, goal })
@@ -121,20 +121,36 @@ impl Route {
         self.hops.iter().map(|hop| &hop.machine).chain([&self.goal])
     }
 
-    /// Returns the documents that may be started, first choice first.
-    pub fn documents(&self) -> Vec<Document> {
-        let own = self.config.session.document.as_deref();
-        let Some(first) = self.hops.first() else { return vec![Document::to_port(self.goal.port, own)] };
-        let by_sshd = || Document::to_port(first.machine.port, own);
-        let by_agent = || {
-            let next = self.hops.get(1).map_or(&self.goal, |hop| &hop.machine);
-            Document::to_host(next.address_or_word(), next.port)
-        };
-        match first.next {
-            DialedBy::Agent => vec![by_agent()],
-            DialedBy::AgentElseSshd => vec![by_agent(), by_sshd()],
-            DialedBy::Sshd => vec![by_sshd()],
+    /// Returns the machines that the session may connect to, first choice first, by their numbers on the route: 0 is the
+    /// entry itself, 1 is the machine that the entry's agent connects to.
+    pub fn session_ends(&self) -> &'static [usize] {
+        match self.hops.first().map(|hop| hop.next) {
+            None | Some(DialedBy::Sshd) => &[0],
+            Some(DialedBy::Agent) => &[1],
+            Some(DialedBy::AgentElseSshd) => &[1, 0],
         }
+    }
+
+    /// Returns the document of a session to a machine. The address and the port may be those of ssh_config.
+    pub fn document(&self, machine: usize, address: &str, port: u16) -> Document {
+        match machine {
+            0 => Document::to_port(port, self.config.session.document.as_deref()),
+            _ => Document::to_host(address, port),
+        }
+    }
+
+    /// Returns the documents that may be started, first choice first, with the addresses and ports of our config file.
+    pub fn documents(&self) -> Vec<Document> {
+        let document = |number: &usize| {
+            let machine = self.machine(*number);
+            self.document(*number, machine.address_or_word(), machine.port)
+        };
+        self.session_ends().iter().map(document).collect()
+    }
+
+    /// Returns a machine by its number: the hops, then the goal.
+    pub fn machine(&self, number: usize) -> &Machine {
+        self.hops.get(number).map_or(&self.goal, |hop| &hop.machine)
     }
 }
 

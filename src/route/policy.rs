@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
-use crate::names::{Name, Target, TargetKind, TaskName, lookup};
+use crate::names::{Name, Target, TargetKind, TaskName};
 
 /// What is to be allowed.
 pub struct Needs<'a> {
@@ -88,7 +88,7 @@ impl Needs<'_> {
     }
 
     fn look_up(&self) -> Option<Statement> {
-        let actions = lookup::actions(self.name);
+        let actions = self.name.lookup_actions();
         if actions.is_empty() {
             return None;
         }
@@ -110,6 +110,9 @@ impl Needs<'_> {
         match self.target.kind() {
             TargetKind::Instance => self.arn("ec2", self.account(), &format!("instance/{id}")),
             TargetKind::ManagedInstance => self.arn("ssm", self.account(), &format!("managed-instance/{id}")),
+            TargetKind::SageMakerNode => {
+                self.arn("sagemaker", self.account(), &format!("cluster/{}", sagemaker_cluster(id)))
+            }
             TargetKind::Container => self.arn("ecs", self.account(), &format!("task/{}", task(id))),
         }
     }
@@ -157,6 +160,12 @@ fn task(id: &str) -> String {
     let mut parts = id.strip_prefix("ecs:").unwrap_or(id).rsplitn(3, '_').skip(1);
     let (task, cluster) = (parts.next(), parts.next());
     format!("{}/{}", cluster.unwrap_or("*"), task.unwrap_or("*"))
+}
+
+/// `CLUSTER-ID` of `sagemaker-cluster:CLUSTER-ID_GROUP-i-…`.
+fn sagemaker_cluster(id: &str) -> &str {
+    let node = id.split_once(':').map_or(id, |(_, node)| node);
+    node.split_once('_').map_or("*", |(cluster, _)| cluster)
 }
 
 #[cfg(test)]
@@ -250,6 +259,13 @@ mod tests {
                 Some("us-gov-west-1"),
                 "arn:aws-us-gov:ecs:us-gov-west-1:*:task/my_cluster/0123456789abcdef0123456789abcdef",
                 "arn:aws-us-gov:ssm:us-gov-west-1::document/AWS-StartSSHSession",
+            ),
+            (
+                "sagemaker-cluster:abc123_workers-i-0123",
+                SSH_DOCUMENT,
+                Some("us-east-1"),
+                "arn:aws:sagemaker:us-east-1:*:cluster/abc123",
+                "arn:aws:ssm:us-east-1::document/AWS-StartSSHSession",
             ),
             (
                 "i-0123",

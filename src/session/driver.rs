@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::task::coop::consume_budget;
 use tokio::time::sleep_until;
 
 use crate::aws::Started;
@@ -105,14 +106,15 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     pub(super) async fn run(mut self) -> (Result<Outcome, SessionError>, E) {
         let result = loop {
             match self.turn().await {
-                Ok(None) => {}
+                // A websocket full of tiny messages is always ready: the other tasks, signals and timers get their turn.
+                Ok(None) => consume_budget().await,
                 Ok(Some(outcome)) => break Ok(outcome),
                 Err(error) => break Err(error),
             }
         };
         let Self { clock, channel, link, mut end, .. } = self;
         end.ending();
-        let hurried = matches!(result, Ok(Outcome::Interrupted(_)));
+        let hurried = matches!(result, Ok(Outcome::Left));
         if let Some(remains) = link.into_remains() {
             Leaving::new(clock, channel, &mut end, hurried).run(remains).await;
         }
@@ -146,7 +148,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     async fn wait(&mut self) -> Wake<C::Access, E::Event> {
         let deadline = self.deadline(self.clock.now().instant);
         self.clock.plan_wake(deadline);
-        let reads = self.end.takes_more();
+        let reads = self.end.takes_more() && !self.channel.owes_too_much();
         let room = self.channel.capacity();
         tokio::select! {
             event = self.link.next(reads) => Wake::Link(event),
@@ -196,18 +198,21 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     fn lost(&mut self, now: Now, error: LinkError) -> Result<(), SessionError> {
         match self.link.lost(now, error, &mut self.channel) {
             AfterLoss::Closing => {}
-            AfterLoss::Reopening { was_up, cause } => match (self.is_connected(), was_up) {
-                (true, true) => (self.on_notice)(&Notice::Interrupted(cause)),
-                (false, false) => (self.on_notice)(&Notice::Retrying(cause)),
-                (true, false) | (false, true) => {}
-            },
+            AfterLoss::Reopening { was_up, cause, ended } => {
+                if let Some((error, left)) = ended {
+                    (self.on_notice)(&Notice::CredentialsEnded { error, left });
+                }
+                if !self.is_connected() && !was_up {
+                    (self.on_notice)(&Notice::Retrying(cause));
+                }
+            }
             AfterLoss::GivenUp(GiveUp::Failed(error)) => {
                 return Err(error.into_session_error(|| self.suspected_size(now)));
             }
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
                 let cause = format!("every connection is lost at a message of {size} bytes");
-                return Err(SessionError::Lost { cause, suspected_size: Some(size) });
+                return Err(SessionError::Lost { cause, suspected_size: Some(size), credentials: None });
             }
         }
         Ok(())
@@ -281,12 +286,17 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     }
 
     fn check_outage(&mut self, now: Now) -> Result<(), SessionError> {
+        if let Some(cause) = self.link.long_pause(now.instant) {
+            (self.on_notice)(&Notice::Interrupted(cause));
+        }
         let window = self.settings.resume_window;
         if self.link.outage(now.instant).is_none_or(|outage| outage < window) {
             return Ok(());
         }
         let (seconds, last) = (window.as_secs(), self.link.take_last_error().unwrap_or_default());
-        Err(SessionError::lost(format!("not resumed within {seconds} s: {last}")))
+        let credentials = self.link.take_ended_credentials().map(Box::new);
+        let cause = format!("not resumed within {seconds} s: {last}");
+        Err(SessionError::Lost { cause, suspected_size: None, credentials })
     }
 
     /// Empties the channel: events to us, messages to the websocket.

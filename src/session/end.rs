@@ -47,7 +47,7 @@ pub(crate) trait LocalEnd {
     /// The agent could not connect one of several streams.
     fn refused(&mut self);
 
-    /// Does what is due and writes what waits into the channel, as far as it has send_room; returns true if it wrote.
+    /// Does what is due and writes what waits into the channel, as far as it has room; returns true if it wrote.
     fn feed(&mut self, now: Now, channel: &mut Channel, link: LinkState) -> bool;
 
     /// Returns the outcome if the session is over for this end, once all that can be done now is done.

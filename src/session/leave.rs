@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, sleep_until};
 
 use crate::channel::{Channel, ChannelEvent, Now};
@@ -73,6 +74,7 @@ impl<'a, E: LocalEnd> Leaving<'a, E> {
                 () = &mut api, if calls => self.ended = true,
                 () = self.step(deadline) => {}
             }
+            consume_budget().await;
         }
     }
 
@@ -92,9 +94,10 @@ impl<'a, E: LocalEnd> Leaving<'a, E> {
 
     /// Waits for one thing and acts on it.
     async fn step(&mut self, deadline: Instant) {
+        let reads = !self.channel.owes_too_much();
         let incoming = async {
             match &mut self.websocket {
-                Some(websocket) => websocket.next(true).await,
+                Some(websocket) => websocket.next(reads).await,
                 None => std::future::pending().await,
             }
         };

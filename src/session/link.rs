@@ -8,7 +8,7 @@ use std::mem::replace;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::aws::Stream;
+use crate::aws::{ApiError, Stream};
 use crate::channel::{Channel, Now, Transmit};
 use crate::transport::{Lost, Websocket, WebsocketEvent};
 
@@ -17,7 +17,9 @@ use super::ending::Closing;
 use super::link_error::LinkError;
 use super::liveness::{Liveness, Verdict};
 use super::outage::{Next, Outage};
+use super::pause::Pause;
 use super::random;
+use super::resume_rate::ResumeRate;
 use super::service::{ControlPlane, Dial};
 
 /// A websocket that lived for so long was a working one.
@@ -33,10 +35,12 @@ pub(super) struct Link<C: ControlPlane, D> {
     /// What the latest websocket was opened with.
     source: Source<C::Access>,
     outage: Outage,
+    resume_rate: ResumeRate,
     resumed_at: Option<Instant>,
     /// Websockets in a row that were lost without progress while a large message was unacknowledged.
     short_lives: u32,
     last_error: Option<String>,
+    pause: Option<Pause>,
     state: State<C::Access>,
 }
 
@@ -83,6 +87,8 @@ pub(super) enum AfterLoss {
     Reopening {
         was_up: bool,
         cause: String,
+        /// The credentials have ended, which is found for the first time in this outage, and the time that is left.
+        ended: Option<(ApiError, Duration)>,
     },
     /// The service had closed the session: nothing is opened again.
     Closing,
@@ -122,9 +128,11 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             resume_window: upkeep.resume_window,
             source,
             outage: Outage::first(now),
+            resume_rate: ResumeRate::default(),
             resumed_at: None,
             short_lives: 0,
             last_error: None,
+            pause: None,
         }
     }
 
@@ -201,6 +209,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         channel: &mut Channel,
     ) -> Option<Duration> {
         let outage = self.outage(now.instant);
+        let pause = self.pause.take().map(|pause| pause.length(now.instant));
         let Opened { websocket, token, source } = opened;
         self.source = source;
         self.resumed_at = outage.map(|_| now.instant);
@@ -212,7 +221,17 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             heard_at: now.instant,
         });
         channel.attach(now, token.reveal());
-        outage
+        outage.map(|outage| pause.unwrap_or(outage))
+    }
+
+    /// Returns why the link is lost, once it has been lost for longer than a short pause.
+    pub(super) fn long_pause(&mut self, now: Instant) -> Option<String> {
+        self.pause.as_mut()?.report(now)
+    }
+
+    /// Takes why the last attempt found no usable credentials.
+    pub(super) fn take_ended_credentials(&mut self) -> Option<ApiError> {
+        self.pause.as_mut()?.take_credentials()
     }
 
     /// The handshake is complete: what is lost from now on is resumed.
@@ -293,19 +312,41 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         tracing::info!(session_id, cause, "{what}");
         match fatal_size {
             Some(size) => AfterLoss::GivenUp(GiveUp::MessageSize(size)),
-            None => self.reopen(error, was_up, cause),
+            None => {
+                let ended = self.note_pause(now.instant, &error);
+                self.reopen(now.instant, error, was_up, cause, ended)
+            }
         }
     }
 
-    fn reopen(&mut self, error: LinkError, was_up: bool, cause: String) -> AfterLoss {
+    /// Notes since when an established link is lost. Returns the credentials' error the first time, and the time left.
+    fn note_pause(&mut self, now: Instant, error: &LinkError) -> Option<(ApiError, Duration)> {
+        if !self.outage.is_established() {
+            return None;
+        }
+        let pause = self.pause.get_or_insert_with(|| Pause::new(now, error.to_string()));
+        let ended = pause.attempt_failed(error.ended_credentials())?;
+        let until = self.outage.since() + self.resume_window;
+        Some((ended, until.saturating_duration_since(now)))
+    }
+
+    fn reopen(
+        &mut self,
+        now: Instant,
+        error: LinkError,
+        was_up: bool,
+        cause: String,
+        ended: Option<(ApiError, Duration)>,
+    ) -> AfterLoss {
         self.last_error = Some(cause.clone());
         if self.outage.is_established() && self.resume_window.is_zero() {
             return AfterLoss::GivenUp(GiveUp::Failed(LinkError::Lost(cause)));
         }
         match self.outage.after(error, random::fraction()) {
             Next::RetryAfter(delay) => {
+                let delay = self.resume_rate.plan(now, delay);
                 self.state = State::Opening(self.opener.again(&self.source, delay));
-                AfterLoss::Reopening { was_up, cause }
+                AfterLoss::Reopening { was_up, cause, ended }
             }
             Next::GiveUp(error) => {
                 self.state = State::GivenUp { session_exists: !error.is_of_ended_session() };
@@ -331,7 +372,9 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
     pub(super) fn deadline(&self, has_gap: bool) -> Option<Instant> {
         match &self.state {
             State::Opening(_) if self.outage.is_established() => {
-                Some(self.outage.since() + self.resume_window)
+                let window = self.outage.since() + self.resume_window;
+                let report_at = self.pause.as_ref().and_then(Pause::deadline);
+                Some(report_at.map_or(window, |at| window.min(at)))
             }
             State::Up(up) => Some(up.liveness.deadline()),
             State::Closing(closing, _) => Some(closing.deadline(has_gap)),

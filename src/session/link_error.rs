@@ -33,16 +33,22 @@ impl LinkError {
         }
     }
 
+    /// Returns the error if the credentials cannot be used.
+    pub(super) fn ended_credentials(&self) -> Option<&ApiError> {
+        let Self::Api(error) = self else { return None };
+        (error.meaning() == Meaning::Credentials).then_some(error)
+    }
+
     /// Returns what the last failure means for the user; `suspect` names the message size that ended the session.
     pub(super) fn into_session_error(self, suspect: impl FnOnce() -> Option<usize>) -> SessionError {
         match self {
             Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
             Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
-                SessionError::Lost { cause: error.to_string(), suspected_size: suspect() }
+                SessionError::Lost { cause: error.to_string(), suspected_size: suspect(), credentials: None }
             }
             Self::Gone => {
                 let cause = "it has ended meanwhile".to_owned();
-                SessionError::Lost { cause, suspected_size: suspect() }
+                SessionError::Lost { cause, suspected_size: suspect(), credentials: None }
             }
             Self::Api(error) => SessionError::lost(error.to_string()),
             Self::Host(error) => SessionError::Host(error),

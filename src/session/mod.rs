@@ -10,6 +10,8 @@ mod clock;
 mod driver;
 mod end;
 mod ending;
+#[cfg(unix)]
+mod ignored;
 mod leave;
 mod link;
 mod link_error;
@@ -17,8 +19,10 @@ mod liveness;
 mod open;
 mod outage;
 mod path_cache;
+mod pause;
 mod random;
 mod relay;
+mod resume_rate;
 mod service;
 mod signals;
 mod start;
@@ -37,11 +41,10 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub(crate) use self::open::{Session, open};
-pub(crate) use self::relay::{FAREWELL, Local, Policy, RelayEnd, Way, close, relay};
+pub(crate) use self::open::{Ran, Session, open, run};
+pub(crate) use self::relay::{FAREWELL, Local, Peer, Policy, RelayEnd, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
-pub(crate) use self::start::{Start, start};
 pub(crate) use self::stdio::Stdio;
 pub(crate) use self::streams::{
     Handle, Released, Request, Status, Stream, StreamError, StreamOptions, Streams,
@@ -73,8 +76,8 @@ pub struct Settings {
 pub enum Outcome {
     /// The peer closed it, or everything was said.
     Done,
-    /// Something from outside ended it.
-    Interrupted(Interrupt),
+    /// The user of the session does not want it any more.
+    Left,
 }
 
 /// The step of the start-up that took too long.
@@ -130,6 +133,8 @@ pub enum SessionError {
         cause: String,
         /// The message size that may be to blame.
         suspected_size: Option<usize>,
+        /// Why there were no usable credentials to resume it with.
+        credentials: Option<Box<ApiError>>,
     },
     /// The port on the far side refused, or cannot be reached.
     #[error("{0}")]
@@ -151,14 +156,6 @@ pub enum SessionError {
     /// The session's document opens a shell.
     #[error("the session document opens a shell, not a port")]
     NotAPort,
-    /// Standard input or output failed.
-    #[error("{what}: {error}")]
-    Stdio {
-        /// Which, and how.
-        what: &'static str,
-        /// The system's words.
-        error: std::io::Error,
-    },
     /// A bug of ours; the session has been ended.
     #[error("internal error: {0}")]
     Panic(String),
@@ -182,7 +179,7 @@ impl From<channel::ChannelError> for SessionError {
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: String) -> Self {
-        Self::Lost { cause, suspected_size: None }
+        Self::Lost { cause, suspected_size: None, credentials: None }
     }
 }
 
@@ -195,11 +192,21 @@ pub enum Notice {
     FirstInputUnanswered,
     /// The link cannot be opened yet; it is tried again.
     Retrying(String),
-    /// The link is lost; it is being resumed.
+    /// The link has been lost for some seconds; it is being resumed.
     Interrupted(String),
+    /// The link is lost, and the credentials to resume it with have ended.
+    CredentialsEnded {
+        /// Why they cannot be used.
+        error: ApiError,
+        /// How long it is still tried.
+        left: Duration,
+    },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
 }
+
+/// A shorter loss of the link is not noticed by a user, and is not reported as [`Notice::Interrupted`].
+pub const SHORT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Called with each notice.
 pub type OnNotice = Rc<dyn Fn(&Notice)>;

@@ -11,7 +11,7 @@ use crate::clock;
 
 use super::start::{Start, start};
 use super::streams::{Handle, Status, StreamOptions, Streams};
-use super::{Interrupt, OnNotice, Outcome, SessionError, Settings};
+use super::{OnNotice, Outcome, SessionError, Settings};
 
 /// How a session is opened and run.
 pub struct Session {
@@ -37,7 +37,15 @@ pub fn open(
     let refused = status.subscribe();
     let (handle, streams) = Streams::new(clock::now(), options, status, session.leave.clone());
     let work = async move {
-        let result = run(session, streams).await;
+        let result = match run(session, streams).await {
+            Ran::NotStarted(error, _) => Err(error),
+            Ran::Ended(result, streams) => {
+                if let Some(streams) = streams {
+                    streams.release(result.is_ok(), |_| false);
+                }
+                result
+            }
+        };
         if options.is_single && refused.borrow().was_refused {
             return Err(SessionError::RemotePort("the agent could not connect to it".to_owned()));
         }
@@ -46,19 +54,23 @@ pub fn open(
     (handle, work)
 }
 
-async fn run(session: Session, streams: Streams) -> Result<Outcome, SessionError> {
+/// What became of a session.
+pub enum Ran {
+    /// StartSession failed: the streams can be given to another attempt.
+    NotStarted(SessionError, Streams),
+    /// It has ended, or was not wanted any more; the streams are `None` after a panic.
+    Ended(Result<Outcome, SessionError>, Option<Streams>),
+}
+
+/// Starts a session, runs it with its streams, and ends it at the service.
+pub async fn run(session: Session, streams: Streams) -> Ran {
     let Session { aws, request, settings, on_notice, leave } = session;
-    let left = async {
-        leave.cancelled().await;
-        Interrupt::ReaderGone
-    };
-    let started = match start(&aws, &request, &settings, left).await? {
-        Start::Started(started) => started,
-        Start::Left(outcome) => return Ok(outcome),
-    };
-    let (result, streams) = started.run(aws, Rc::new(settings), on_notice, || Ok(streams)).await;
-    if let Some(streams) = streams {
-        streams.release(result.is_ok(), |_| false);
+    match start(&aws, &request, &settings, leave.cancelled()).await {
+        Err(error) => Ran::NotStarted(error, streams),
+        Ok(Start::Left) => Ran::Ended(Ok(Outcome::Done), Some(streams)),
+        Ok(Start::Started(started)) => {
+            let (result, streams) = started.run(aws, Rc::new(settings), on_notice, streams).await;
+            Ran::Ended(result, streams)
+        }
     }
-    result
 }

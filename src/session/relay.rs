@@ -5,6 +5,7 @@
 //! not know sessions, hops or signals: who wants to leave drops it, and a local socket is then reset.
 
 mod direction;
+mod peer_watch;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,16 +13,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::clock;
 
 use self::direction::{Direction, Passed, Step};
+use self::peer_watch::PeerWatch;
 
 /// How long a local client may take to close its side after the end of the remote one.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
@@ -31,23 +29,29 @@ pub(crate) trait Local: AsyncRead + AsyncWrite + Unpin {
     /// Decides what the peer sees when this is dropped, at the latest at the end of the process: a reset, as far as
     /// there is one, or an end in order.
     fn reset_on_drop(&self, _reset: bool) {}
-}
 
-impl Local for TcpStream {
-    fn reset_on_drop(&self, reset: bool) {
-        // If the option cannot be set, the socket is closed in order, which is all that is left to do.
-        let _ = match reset {
-            true => self.set_zero_linger(),
-            false => SockRef::from(self).set_linger(None),
-        };
+    /// Returns what is known of the local client, without waiting.
+    fn peer(&self) -> Peer {
+        Peer::Unknown
     }
 }
 
-#[cfg(unix)]
-impl Local for UnixStream {}
-
-#[cfg(test)]
-impl Local for tokio::io::DuplexStream {}
+/// What is known of a local client.
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux reports what becomes of a client")
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A process has its end open; it may have ended its output.
+    Open,
+    /// No process has its end open.
+    Closed,
+    /// Its end is not on this machine, or does not exist any more.
+    Missing,
+    /// The system does not tell.
+    Unknown,
+}
 
 /// What a relay allows its ends.
 pub(crate) struct Policy<'a> {
@@ -57,6 +61,11 @@ pub(crate) struct Policy<'a> {
     pub delivered: Pin<Box<dyn Future<Output = ()> + 'a>>,
     /// How long the local end may be silent after the remote end of file.
     pub farewell: Duration,
+    /// After its end of file, the local client is watched, and one that has closed ends the relay. For a client that was
+    /// not [`Peer::Missing`] or [`Peer::Unknown`] at first.
+    pub watches_peer: bool,
+    /// Ends the relay. It is polled from the local end of file on.
+    pub dismissed: Pin<Box<dyn Future<Output = ()> + 'a>>,
     /// A local end that takes nothing more ends the relay. Otherwise what it still sends is passed on.
     pub needs_reader: bool,
     /// Called with the bytes that were passed on.
@@ -75,7 +84,7 @@ pub(crate) enum Way {
 /// How a relay ended.
 #[derive(Debug)]
 pub(crate) enum RelayEnd {
-    /// Both ends have ended in order, or the silent one has had its time.
+    /// Both ends have ended in order, the silent one has had its time, or the local client needs no answer.
     Finished,
     /// The local end failed while it was read.
     LocalRead(io::Error),
@@ -122,6 +131,7 @@ struct Relay<'a, L, R> {
     /// When something last happened, as far as a time limit depends on it.
     moved_at: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    peer_watch: PeerWatch,
     /// Why the local end takes nothing more.
     deaf: Option<io::Error>,
 }
@@ -137,6 +147,7 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
             is_delivered: false,
             moved_at: clock::now(),
             timer: None,
+            peer_watch: PeerWatch::default(),
             deaf: None,
         }
     }
@@ -147,7 +158,23 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
                 return Poll::Ready(end);
             }
         }
+        if self.poll_unneeded(cx).is_ready() {
+            return Poll::Ready(RelayEnd::Finished);
+        }
         self.poll_limit(cx)
+    }
+
+    /// Ready when what the remote end sends has no reader, although nothing has failed.
+    fn poll_unneeded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.up.step != Step::Ended {
+            return Poll::Pending;
+        }
+        let is_dismissed = self.policy.dismissed.as_mut().poll(cx).is_ready();
+        match self.policy.watches_peer {
+            _ if is_dismissed => Poll::Ready(()),
+            true => self.peer_watch.poll_closed(cx, &self.local),
+            false => Poll::Pending,
+        }
     }
 
     /// Moves what can be moved. Ready is one change of a direction's state, or the end.

@@ -1,4 +1,6 @@
-//! What ends a session from outside: signals, and a standard output that nobody reads any more.
+//! What ends a session from outside: signals, and a standard output without a reader.
+//!
+//! A signal that was ignored when the process started stays ignored, as in ssh: under `nohup`, SIGHUP ends nothing.
 
 use std::io;
 
@@ -10,6 +12,17 @@ pub enum Interrupt {
     /// Nobody reads our standard output.
     ReaderGone,
 }
+
+impl Interrupt {
+    /// Returns true for what Ctrl-C and Ctrl-\ send: SIGINT and SIGQUIT.
+    pub(crate) fn is_of_keys(self) -> bool {
+        matches!(self, Self::Signal(INTERRUPT | QUIT))
+    }
+}
+
+/// Signal numbers, the same on every Unix.
+const INTERRUPT: u8 = 2;
+const QUIT: u8 = 3;
 
 #[cfg(unix)]
 pub(crate) use self::unix::Interrupts;
@@ -26,23 +39,36 @@ mod unix {
     use tokio::signal::unix::{Signal, SignalKind, signal};
     use tokio::sync::oneshot;
 
-    use super::{Interrupt, io};
+    use super::super::ignored::Ignored;
+    use super::{INTERRUPT, Interrupt, QUIT, io};
 
     /// Signal numbers, the same on every Unix.
     const HANGUP: u8 = 1;
-    const INTERRUPT: u8 = 2;
-    const QUIT: u8 = 3;
     const TERMINATE: u8 = 15;
 
     /// The sources of interrupts, listened to from creation on.
     pub(crate) struct Interrupts {
-        hangup: Signal,
-        interrupt: Signal,
-        quit: Signal,
-        terminate: Signal,
+        hangup: Source,
+        interrupt: Source,
+        quit: Source,
+        terminate: Source,
         /// Listened to so that it does not stop us: a stopped ProxyCommand freezes its ssh.
         _stop: Option<Signal>,
         reader: ReaderWatch,
+    }
+
+    /// A signal that ends us, unless it was ignored when we started.
+    struct Source(Option<Signal>);
+
+    impl Source {
+        async fn recv(&mut self) {
+            match &mut self.0 {
+                Some(signal) => {
+                    signal.recv().await;
+                }
+                None => pending().await,
+            }
+        }
     }
 
     /// The watch over the reader of standard output, until it has ended.
@@ -79,7 +105,12 @@ mod unix {
         /// # Errors
         /// When the system refuses a signal handler.
         pub(crate) fn signals() -> io::Result<Self> {
-            let listen = |number: u8| signal(SignalKind::from_raw(i32::from(number)));
+            let ignored = Ignored::inherited();
+            let listen = |number: u8| {
+                let number = Some(number).filter(|number| !ignored.has(*number));
+                let signal = number.map(|number| signal(SignalKind::from_raw(i32::from(number))));
+                signal.transpose().map(Source)
+            };
             Ok(Self {
                 hangup: listen(HANGUP)?,
                 interrupt: listen(INTERRUPT)?,
@@ -93,10 +124,10 @@ mod unix {
         /// Waits for the next interrupt.
         pub(crate) async fn next(&mut self) -> Interrupt {
             tokio::select! {
-                _ = self.hangup.recv() => Interrupt::Signal(HANGUP),
-                _ = self.interrupt.recv() => Interrupt::Signal(INTERRUPT),
-                _ = self.quit.recv() => Interrupt::Signal(QUIT),
-                _ = self.terminate.recv() => Interrupt::Signal(TERMINATE),
+                () = self.hangup.recv() => Interrupt::Signal(HANGUP),
+                () = self.interrupt.recv() => Interrupt::Signal(INTERRUPT),
+                () = self.quit.recv() => Interrupt::Signal(QUIT),
+                () = self.terminate.recv() => Interrupt::Signal(TERMINATE),
                 () = self.reader.gone() => Interrupt::ReaderGone,
             }
         }

@@ -15,7 +15,6 @@ use super::driver::{Driver, Parts};
 use super::end::LocalEnd;
 use super::leave::{LEAVE, end_session};
 use super::path_cache::PathCache;
-use super::signals::Interrupt;
 use super::{OnNotice, Outcome, SessionError, Settings, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
@@ -27,7 +26,7 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const LATE_END: Duration = Duration::from_millis(600);
 
 /// A session that has been started and is not driven yet.
-pub(crate) struct Started {
+pub(super) struct Started {
     access: Rc<Access>,
     started: aws::Started,
     /// When data must flow.
@@ -35,14 +34,14 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Joins the session to a local end until it is over, and ends it at the service on every way out. Gives the end
-    /// back if it was made and nothing broke.
-    pub(crate) async fn run<E: LocalEnd>(
+    /// Runs the session until it is over, and ends it at the service on every way out. Returns the local end unless there
+    /// was a panic.
+    pub async fn run<E: LocalEnd>(
         self,
         aws: Rc<Aws>,
         settings: Rc<Settings>,
         on_notice: OnNotice,
-        open: impl FnOnce() -> Result<E, SessionError>,
+        end: E,
     ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
         let run = async {
@@ -55,36 +54,35 @@ impl Started {
                 settings,
                 on_notice,
                 read_wall: clock::wall,
-                end: open()?,
+                end,
             };
-            Ok(Driver::new(parts, self.access, self.started, self.deadline).run().await)
+            Driver::new(parts, self.access, self.started, self.deadline).run().await
         };
-        let failure = match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(Ok((result, end))) => return (result, Some(end)),
-            Ok(Err(failure)) => failure,
+        let error = match AssertUnwindSafe(run).catch_unwind().await {
+            Ok((result, end)) => return (result, Some(end)),
             Err(panic) => SessionError::Panic(panic_text(panic.as_ref())),
         };
         let _ = timeout(LEAVE, end_session(&*aws, &access, &session_id)).await;
-        (Err(failure), None)
+        (Err(error), None)
     }
 }
 
 /// What became of the attempt to start.
-pub(crate) enum Start {
+pub(super) enum Start {
     Started(Box<Started>),
-    /// Something from outside came first; a session that was started all the same has been ended.
-    Left(Outcome),
+    /// The session is not wanted any more; if it was started all the same, it has been ended.
+    Left,
 }
 
-/// Starts a session unless something from outside comes first.
+/// Starts a session unless `left` comes first.
 ///
 /// # Errors
 /// [`SessionError`]
-pub(crate) async fn start(
+pub(super) async fn start(
     aws: &Aws,
     request: &SessionRequest,
     settings: &Settings,
-    interrupt: impl Future<Output = Interrupt>,
+    left: impl Future<Output = ()>,
 ) -> Result<Start, SessionError> {
     let deadline = settings.began + settings.connect_timeout;
     let mut work = Box::pin(async {
@@ -92,7 +90,7 @@ pub(crate) async fn start(
         let started = start_session(&access, request).await?;
         Ok::<_, ApiError>((access, started))
     });
-    let left = tokio::select! {
+    let result = tokio::select! {
         result = &mut work => {
             let (access, started) = result?;
             let (session_id, document) = (&started.session_id, &request.document);
@@ -100,12 +98,12 @@ pub(crate) async fn start(
             let deadline = deadline + aws.mfa_prompt().time_spent();
             return Ok(Start::Started(Box::new(Started { access: Rc::new(access), started, deadline })));
         }
-        interrupt = interrupt => Ok(Start::Left(Outcome::Interrupted(interrupt))),
+        () = left => Ok(Start::Left),
         () = aws.mfa_prompt().wait_until(deadline) => {
             Err(SessionError::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
         }
     };
-    // Whoever is still asked has started nothing.
+    // While the user is asked for a code, no session can have been started.
     let patience = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
     let leave_at = clock::now() + patience;
     if let Ok(Ok((access, started))) = timeout_at(leave_at.into(), work).await {
@@ -113,7 +111,7 @@ pub(crate) async fn start(
         let end_by = leave_at.max(clock::now() + LATE_END);
         let _ = timeout_at(end_by.into(), access.terminate_session(&started.session_id)).await;
     }
-    left
+    result
 }
 
 async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::Started, ApiError> {

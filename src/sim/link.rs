@@ -113,6 +113,11 @@ impl Link {
         }
     }
 
+    /// Returns the properties.
+    pub fn config(&self) -> LinkConfig {
+        self.config
+    }
+
     /// Changes the properties for messages that are sent later.
     pub fn set_config(&mut self, config: LinkConfig) {
         self.config = config;

@@ -79,7 +79,7 @@ fn ssh_config(program: &Path, identity: Option<&Path>, known_hosts: &Path) -> St
     let mut lines = vec![
         format!("Host {NAME} {ONLINE_TARGET}"),
         format!("    HostName {ONLINE_TARGET}"),
-        format!("    ProxyCommand \"{program}\" fumidai connect %h %p"),
+        format!("    ProxyCommand \"{program}\" fumidai connect '%h' %p"),
     ];
     if let Some(identity) = identity {
         lines.push("    User demo".to_owned());
@@ -105,7 +105,7 @@ mod tests {
         let sandbox = Sandbox::start(SimConfig::default(), None).await.unwrap();
         let text = std::fs::read_to_string(&sandbox.ssh_config).unwrap();
         assert!(
-            text.contains("fumidai connect %h %p") && text.contains("StrictHostKeyChecking yes"),
+            text.contains("fumidai connect '%h' %p") && text.contains("StrictHostKeyChecking yes"),
             "{text}"
         );
         assert!(sandbox.identity.as_ref().is_some_and(|identity| identity.starts_with(sandbox.folder())));

@@ -18,6 +18,8 @@ const MESSAGE_LIMIT: usize = 1 << 20;
 const QUEUE_LIMIT: usize = 256 << 10;
 /// While more messages can be read, sending is delayed until this many bytes are queued.
 const BATCH: usize = 64 << 10;
+/// With this many unsent bytes nothing is read: the service sends what has to be answered, and does not read the answers.
+const OWED_LIMIT: usize = 1 << 20;
 const KEEPALIVE: &[u8] = b"keepalive";
 
 /// A byte stream below a websocket.
@@ -127,7 +129,7 @@ impl Websocket {
                 return Poll::Ready(Ok(WebsocketEvent::Flushed));
             }
         }
-        if read { self.poll_read(cx) } else { Poll::Pending }
+        if read && self.unflushed < OWED_LIMIT { self.poll_read(cx) } else { Poll::Pending }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
@@ -145,8 +147,8 @@ impl Websocket {
                 Message::Binary(bytes) => Ok(WebsocketEvent::Message(bytes)),
                 Message::Text(text) => Ok(WebsocketEvent::Message(text.into())),
                 Message::Pong(_) => Ok(WebsocketEvent::Pong),
-                Message::Ping(_) => {
-                    self.unflushed += 1;
+                Message::Ping(payload) => {
+                    self.unflushed += payload.len().max(1);
                     Ok(WebsocketEvent::Ping)
                 }
                 Message::Close(frame) => {
@@ -162,4 +164,38 @@ impl Websocket {
 
 fn lost(error: &tungstenite::Error) -> Lost {
     Lost(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, poll};
+    use tokio::io::duplex;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_pings_whose_answers_are_not_read_stops_the_reading() {
+        let (near, far) = duplex(64 << 10);
+        let (mut client, mut service) = (
+            Websocket::in_memory(near).await,
+            WebSocketStream::from_raw_socket(far, Role::Server, None).await,
+        );
+        let mut flood = Box::pin(async {
+            for _ in 0..100_000 {
+                service
+                    .feed(Message::Ping(Bytes::from_static(&[7; 125])))
+                    .await
+                    .expect("the client is there");
+            }
+        });
+        let mut quiet = 0;
+        while quiet < 10 {
+            let floods = poll!(&mut flood).is_pending();
+            let read = poll!(Box::pin(client.next(true)));
+            quiet = if floods && read.is_pending() { quiet + 1 } else { 0 };
+            assert!(floods, "the client reads without limit");
+        }
+        assert!(client.unflushed <= OWED_LIMIT + 125, "{}", client.unflushed);
+    }
 }

@@ -12,9 +12,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::bench::Bench;
-use crate::forwarding::{Forward, dial, exchange, round_trip};
+use crate::forwarding::{Forward, dial, exchange, is_reset, round_trip};
 use crate::run::PATIENCE;
-use crate::services::{digest, digester, echo, noise};
+use crate::services::{closed_port, digest, digester, echo, noise};
 
 const ECHO: u16 = 7;
 const OWN_PORT: &str = "AWS-StartPortForwardingSession";
@@ -164,7 +164,7 @@ async fn what_cannot_be_meant_is_a_usage_error() {
         (&["forward", ONLINE_TARGET, "-D", "/tmp/x"], "[BIND:]PORT"),
         (&["forward", ONLINE_TARGET, "-L", "1:2", "--sessions", "9"], "1..=8"),
         (&["forward", "-L", "0:db:3306"], "`-L` and `-D` need one target, not 0"),
-        (&["forward", "a", "b", "-L", "0:db:3306"], "here are 2"),
+        (&["forward", "a", "b", "-L", "0:db:3306"], "`-L` and `-D` need one target, not 2"),
         (&["forward"], "no forward given"),
         (&["forward", "--all"], "the config file has no forwards"),
         (&["forward", "--all", "orders"], "cannot be used with"),
@@ -418,6 +418,39 @@ async fn a_denied_session_resets_its_connection_and_the_next_one_works() {
         "{cause}"
     );
     round_trip(&mut forward.dial().await, b"hello").await;
+    forward.end().await;
+    bench.settle().await;
+}
+
+/// The command of docs/errors.md that shows whether sshd listens.
+const KEYSCAN: [&str; 5] =
+    ["forward", ONLINE_TARGET, "-L", "0:22", "--exec=ssh-keyscan -p \"$FUMIDAI_PORT\" 127.0.0.1"];
+
+#[tokio::test]
+async fn a_forward_tells_at_once_whether_a_server_listens() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md")).unwrap();
+    assert!(docs.contains(r#"-L 0:22 --exec 'ssh-keyscan -p "$FUMIDAI_PORT" 127.0.0.1'"#));
+    let bench = Bench::new().sshd().start().await;
+    let finished = bench.fumidai(KEYSCAN).finish().await;
+    assert!(finished.text().contains(" ssh-"), "{finished:?}");
+    bench.settle().await;
+    let bench = Bench::new().port(22, closed_port().await).start().await;
+    let finished = bench.fumidai(KEYSCAN).finish().await;
+    let refused = format!("localhost:22 refused it, or {ONLINE_TARGET} cannot reach it\n");
+    assert!(finished.stderr.contains(&refused) && finished.stdout.is_empty(), "{finished:?}");
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn an_address_that_the_agent_forbids_is_named_with_its_hint() {
+    let bench = bench().await;
+    let mut forward = bench.forward(&["-L", "0:169.254.169.254:80"]).await;
+    is_reset(&mut dial(&forward.local[0]).await).await;
+    let cause = forward.failure().await;
+    let words =
+        format!("port 80 of `169.254.169.254` cannot be reached from `{ONLINE_TARGET}`: Forwarding to IP");
+    assert!(cause.contains(&words), "{cause}");
+    assert!(forward.notes().contains("hint: use another address"), "{}", forward.notes());
     forward.end().await;
     bench.settle().await;
 }

@@ -20,7 +20,7 @@ const ECHO: u16 = 7;
 const PORT: u16 = 7777;
 const TO_ECHO: &[&str] = &["-L", "0:7"];
 /// What the log says once a session's end is known here, too.
-const OVER: &str = "a session of the forward is over";
+const OVER: &str = "a session of the forward has ended";
 const TIMED_OUT: &str = "Your session timed out due to inactivity and has been terminated.";
 
 async fn bench() -> Bench {
@@ -275,7 +275,7 @@ async fn an_idle_session_with_a_connection_is_told_of_with_the_way_to_hold_it() 
     bench.simulator.change_faults(|faults| faults.idle_timeout = None);
     drop(talking(&forward).await);
     let notes = forward.notes();
-    assert!(notes.contains("`--hold` keeps a session with open connections from being idle"), "{notes}");
+    assert!(notes.contains("use `--hold` to keep a session with open connections active"), "{notes}");
     forward.end().await;
     bench.settle().await;
 }

@@ -78,12 +78,14 @@ async fn curl_reaches_names_of_the_far_side_by_socks_and_by_connect() {
     let page = noise(1, MIB);
     let bench = bench(&page).await;
     let forward = bench.forward(PROXY).await;
-    for scheme in ["socks5h", "http"] {
+    for scheme in ["socks5h", "socks4a", "http"] {
         for host in ["web.internal", "10.1.2.3"] {
             let got = curl(&bench, &forward, scheme, &format!("http://{host}/")).await.exits(0).silent();
             assert_eq!(digest(&got.stdout), digest(&page), "{scheme} {host}");
         }
     }
+    let got = curl(&bench, &forward, "socks4", "http://10.1.2.3/").await.exits(0).silent();
+    assert_eq!(digest(&got.stdout), digest(&page), "an address by SOCKS4");
     assert_eq!(bench.started(), 2, "one session for each destination");
     let hosts: Vec<_> = bench.parameters();
     assert!(hosts.iter().all(|(document, _)| document == "AWS-StartPortForwardingSessionToRemoteHost"));
@@ -182,4 +184,39 @@ async fn what_is_no_request_for_a_proxy_is_refused() {
     assert!(answer.starts_with(b"HTTP/1.1 405 "), "{}", String::from_utf8_lossy(&answer));
     forward.end().await;
     assert_eq!(bench.started(), 0);
+}
+
+#[tokio::test]
+async fn other_protocols_are_closed_at_once_and_logged() {
+    let bench = bench(b"page").await;
+    let forward = bench.forward(&["-v", "-D", "0"]).await;
+    for (bytes, seen) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00"[..], "the client sent a TLS handshake"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "the client sent an ssh identification"),
+        (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", r"the client sent `\x00\x00\x00\x08\x04\xd2\x16/`"),
+    ] {
+        let mut stream = forward.dial().await;
+        stream.write_all(bytes).await.unwrap();
+        assert_eq!(rest(&mut stream).await, b"", "{seen}");
+        forward.logs(seen, 1).await;
+    }
+    let mut bind = forward.dial().await;
+    bind.write_all(b"\x04\x02\x00\x50\x0a\x00\x00\x01\x00").await.unwrap();
+    assert_eq!(rest(&mut bind).await, b"\x00\x5b\x00\x00\x00\x00\x00\x00");
+    forward.end().await;
+    assert_eq!(bench.started(), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_code_of_socks4() {
+    let bench = bench(b"page").await;
+    bench.simulator.change_faults(|faults| {
+        faults.fail_api("StartSession", "AccessDeniedException", "not authorized", 1);
+    });
+    let forward = bench.forward(PROXY).await;
+    let mut stream = forward.dial().await;
+    stream.write_all(b"\x04\x01\x00\x07\x00\x00\x00\x01me\x00db.internal\x00").await.unwrap();
+    assert_eq!(rest(&mut stream).await, b"\x00\x5b\x00\x00\x00\x00\x00\x00");
+    forward.end().await;
+    assert_eq!(bench.started(), 1);
 }

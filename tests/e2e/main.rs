@@ -14,14 +14,18 @@ mod endings;
 mod errors;
 mod files;
 mod forward;
+mod forward_ends;
 mod forward_lives;
 mod forward_proxy;
+mod forward_retries;
 mod forward_streams;
 mod forwarding;
 mod hostile;
 mod mariadb;
+mod processes;
 mod programs;
 mod readme;
+mod redis;
 mod resume;
 mod run;
 #[cfg(target_os = "linux")]

@@ -32,6 +32,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 pub struct Run {
     command: Command,
     input: Option<Vec<u8>>,
+    stderr: Option<Stdio>,
     name: String,
 }
 
@@ -61,7 +62,7 @@ impl Run {
         let mut command = Command::new(program);
         command.env_clear().kill_on_drop(true).stdin(Stdio::null());
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { command, input: None, name }
+        Self { command, input: None, stderr: None, name }
     }
 
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -88,6 +89,12 @@ impl Run {
     /// Gives it something else than a pipe to read.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.command.stdin(stdin);
+        self
+    }
+
+    /// Gives it something else than a file to write errors to.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
         self
     }
 
@@ -122,7 +129,8 @@ impl Run {
 
     fn launch(mut self, stdout: Stdio) -> Running {
         let stderr = tempfile::tempfile().unwrap();
-        self.command.stdout(stdout).stderr(stderr.try_clone().unwrap());
+        let given = self.stderr.take().unwrap_or_else(|| stderr.try_clone().unwrap().into());
+        self.command.stdout(stdout).stderr(given);
         let begun = Instant::now();
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());

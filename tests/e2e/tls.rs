@@ -54,7 +54,7 @@ async fn an_unknown_authority_is_refused_with_a_hint() {
     let cause = "the endpoint for StartSession has a certificate that is not trusted: invalid peer certificate: \
                  UnknownIssuer";
     assert_eq!(finished.cause(), cause);
-    assert!(finished.stderr.contains("name its roots in `AWS_CA_BUNDLE`"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("set `AWS_CA_BUNDLE` to its root certificates"), "{}", finished.stderr);
     assert_eq!(bench.simulator.sessions().len(), 0);
 }
 

@@ -42,7 +42,7 @@ async fn everything_works_on(world: &World, name: &str) {
 async fn with_ssh_config_only(appserver: &str) -> World {
     let world = World::new().start().await;
     world.ssh_config(&format!(
-        "Host bastion\n    HostName {ONLINE_TARGET}\n    ProxyCommand fumidai connect %h %p\n\
+        "Host bastion\n    HostName {ONLINE_TARGET}\n    ProxyCommand fumidai connect '%h' %p\n\
          Host appserver\n    HostName {}\n    Port {}\n{appserver}",
         world.app.host, world.app.port
     ));

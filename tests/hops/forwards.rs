@@ -298,3 +298,105 @@ async fn connections_that_wait_for_the_same_login_share_its_failure() {
     forward.interrupt().await;
     world.bench.settle().await;
 }
+
+/// Lets clients connect again and again, each as soon as it was reset, until that many attempts were made.
+async fn retry_until(forward: &Forward, attempts: usize, made: impl Fn() -> usize) {
+    let client = async || {
+        loop {
+            let mut stream = forward.dial(0).await;
+            let end = timeout(PATIENCE, stream.read(&mut [0])).await.expect("an end in time");
+            assert!(!matches!(end, Ok(1..)), "there is nothing to be read");
+        }
+    };
+    let enough = async {
+        while made() < attempts {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = futures_util::future::join_all((0..4).map(|_| client())) => {}
+        enough = timeout(PATIENCE, enough) => enough.expect("the attempts are made in time"),
+    }
+}
+
+/// The pauses before the second and the third attempt.
+const PAUSES: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn clients_in_a_loop_cause_a_denied_session_only_after_pauses() {
+    let world = World::new().by_ssh_only().start().await;
+    world.bench.simulator.change_faults(|faults| {
+        faults.fail_api("StartSession", "AccessDeniedException", "not authorized", 1000);
+    });
+    let forward = Forward::start(&world, "third -L 0:localhost:22", 1).await;
+    let began = Instant::now();
+    let calls = || world.bench.simulator.journal().calls("StartSession");
+    retry_until(&forward, 3, calls).await;
+    assert!(began.elapsed() >= PAUSES, "3 calls within {:?}", began.elapsed());
+    forward.interrupt().await;
+    assert_eq!(calls(), 3);
+}
+
+#[tokio::test]
+async fn clients_in_a_loop_cause_a_login_that_fails_only_after_pauses() {
+    let world = World::new().by_ssh_only().start().await;
+    std::fs::remove_file(world.third.path("authorized_keys")).unwrap();
+    let forward = Forward::start(&world, "third -L 0:localhost:22", 1).await;
+    let began = Instant::now();
+    retry_until(&forward, 3, || world.third.connections()).await;
+    assert!(began.elapsed() >= PAUSES, "3 logins within {:?}", began.elapsed());
+    forward.interrupt().await;
+    assert_eq!(world.connections(), [3, 3, 3]);
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn clients_in_a_loop_cause_a_login_that_is_lost_at_once_only_after_pauses() {
+    let world = World::new().by_ssh_only().start().await;
+    let (listener, host, port, _) = world.listen(Machine::Third, 9);
+    let forward = Forward::start(&world, &format!("third -L 0:{host}:{port}"), 1).await;
+    let began = Instant::now();
+    let cutting = async {
+        loop {
+            let _connection = listener.accept().await.unwrap();
+            world.third.cut();
+        }
+    };
+    tokio::select! {
+        () = cutting => {}
+        // The second one is opened at once.
+        () = retry_until(&forward, 4, || world.third.connections()) => {}
+    }
+    assert!(began.elapsed() >= PAUSES, "4 logins within {:?}", began.elapsed());
+    forward.interrupt().await;
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_closed_client_is_closed_at_the_destination_at_once() {
+    let world = World::new().by_ssh_only().start().await;
+    let (listener, host, port, _) = world.listen(Machine::Third, 9);
+    let forward = Forward::start(&world, &format!("third -L 0:{host}:{port} --linger 600"), 1).await;
+    let mut half_closed = forward.dial(0).await;
+    half_closed.shutdown().await.unwrap();
+    let (mut late, _) = listener.accept().await.unwrap();
+    for _ in 0..10 {
+        let mut client = forward.dial(0).await;
+        client.write_all(b"a job").await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        drop(client);
+        let mut received = String::new();
+        timeout(PATIENCE, peer.read_to_string(&mut received)).await.unwrap().unwrap();
+        assert_eq!(received, "a job");
+        // The destination may send until its connection is closed.
+        let closed = async { while peer.write_all(b"an answer").await.is_ok() {} };
+        timeout(PATIENCE, closed).await.expect("it is closed in both directions");
+    }
+    late.write_all(b"late").await.unwrap();
+    drop(late);
+    let mut answer = String::new();
+    timeout(PATIENCE, half_closed.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, "late");
+    forward.interrupt().await;
+    world.bench.settle().await;
+}

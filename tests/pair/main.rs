@@ -2,6 +2,8 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test arithmetic")]
 
+mod captures;
+mod model;
 mod pair;
 
 use std::time::Duration;
@@ -123,16 +125,53 @@ fn a_repeated_handshake_request_gets_one_response() {
 #[test]
 fn an_agent_that_never_acknowledges_duplicates_does_not_stop_the_stream() {
     for seed in 0..10 {
-        let agent = AgentConfig {
-            agent_version: "3.2.985.0".to_owned(),
-            acks_duplicates: false,
-            ..AgentConfig::default()
-        };
-        let mut pair = Pair::new(seed, LinkConfig { loss: 0.02, ..delay(10) }, agent);
+        let mut pair = Pair::new(seed, LinkConfig { loss: 0.02, ..delay(10) }, old_agent());
         let up = pattern(3 * MIB);
         pair.upload(&up);
         pair.run_until(|pair| pair.written.len() >= up.len());
         assert!(pair.written == up, "seed {seed}");
+    }
+}
+
+/// An agent that acknowledges each message once only.
+fn old_agent() -> AgentConfig {
+    AgentConfig { agent_version: "3.2.985.0".to_owned(), acks_duplicates: false, ..AgentConfig::default() }
+}
+
+#[test]
+fn a_cut_that_loses_a_window_of_acknowledgements_stalls_an_old_agent_for_seconds_only() {
+    for round_trip in [2, 50, 200] {
+        let mut pair = Pair::new(1, delay(round_trip / 2), old_agent());
+        let up = pattern(12 * MIB);
+        pair.upload(&up);
+        pair.run_until(|pair| pair.written.len() > 2 * MIB);
+        pair.cut_after_losing_acknowledgements();
+        let before = pair.written.len();
+        pair.resume();
+        let resumed = pair.now.instant;
+        pair.run_until(|pair| pair.written.len() > before + MIB);
+        let stall = pair.now.instant - resumed;
+        assert!(stall < Duration::from_secs(4), "{stall:?} at {round_trip} ms");
+        pair.run_until(|pair| pair.written.len() >= up.len() && pair.channel.is_flushed());
+        assert!(pair.written == up);
+    }
+}
+
+#[test]
+fn the_end_of_a_stall_does_not_resend_the_window() {
+    for round_trip in [2, 50, 200] {
+        let (link, destination) = (delay(round_trip / 2), Destination::Slow(20e6));
+        let settings = ChannelSettings::default();
+        let mut pair = Pair::with(1, link, AgentConfig::default(), settings, destination);
+        let up = pattern(24 * MIB);
+        pair.upload(&up);
+        for part in 1..6 {
+            pair.run_until(|pair| pair.written.len() > part * 4 * MIB);
+            pair.stall(Duration::from_secs(part as u64 * 2));
+        }
+        pair.run_until(|pair| pair.written.len() >= up.len());
+        let sent = pair.sent_bytes();
+        assert!(sent < up.len() + up.len() / 20, "{sent} bytes sent for {} at {round_trip} ms", up.len());
     }
 }
 

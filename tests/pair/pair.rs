@@ -45,7 +45,9 @@ pub struct Pair {
     destination: Destination,
     dial: Option<Instant>,
     writing: Option<(Instant, Bytes)>,
+    stalled_until: Option<Instant>,
     attached: bool,
+    agent_is_attached: bool,
 }
 
 impl Pair {
@@ -82,7 +84,9 @@ impl Pair {
             destination,
             dial: None,
             writing: None,
+            stalled_until: None,
             attached: true,
+            agent_is_attached: true,
         }
     }
 
@@ -102,6 +106,36 @@ impl Pair {
         self.up.cut();
         self.down.cut();
         self.channel.detach(self.now);
+    }
+
+    /// Cuts the websocket after the acknowledgements of everything in transit have been lost.
+    pub fn cut_after_losing_acknowledgements(&mut self) {
+        let link = self.down.config();
+        self.down.cut();
+        self.down.set_config(LinkConfig { loss: 1.0, ..link });
+        self.run(Duration::from_millis(150));
+        self.cut();
+        self.down.set_config(link);
+    }
+
+    /// The agent's own websocket is lost for a time, with the messages in transit; the client does not notice.
+    pub fn cut_of_agent(&mut self, time: Duration) {
+        self.agent.detach(self.now.instant);
+        self.agent_is_attached = false;
+        self.up.cut();
+        self.run(time);
+        self.agent_is_attached = true;
+        self.agent.attach(self.now.instant);
+    }
+
+    /// The destination takes nothing for a time, beginning with the next write.
+    pub fn stall(&mut self, time: Duration) {
+        self.stalled_until = Some(self.now.instant + time);
+    }
+
+    /// Returns the bytes of all messages that the client has sent.
+    pub fn sent_bytes(&self) -> usize {
+        self.sent.iter().map(|(_, size)| size).sum()
     }
 
     /// Opens a new websocket.
@@ -226,7 +260,8 @@ impl Pair {
                     Destination::Fast | Destination::Refused => Duration::ZERO,
                     Destination::Slow(rate) => Duration::from_secs_f64(bytes.len() as f64 / rate),
                 };
-                self.writing = Some((self.now.instant + time, bytes));
+                let at = self.now.instant + time;
+                self.writing = Some((self.stalled_until.map_or(at, |until| until.max(at)), bytes));
             }
             Action::CloseDestination => {}
             Action::Ended { status, output } => self.ended = Some((status, output)),
@@ -262,7 +297,9 @@ impl Pair {
         let mut progress = false;
         while let Some(message) = self.up.poll_deliver(self.now.instant) {
             progress = true;
-            self.agent.handle_message(self.now.instant, &message);
+            if self.agent_is_attached {
+                self.agent.handle_message(self.now.instant, &message);
+            }
         }
         while let Some(message) = self.down.poll_deliver(self.now.instant) {
             progress = true;
@@ -284,6 +321,6 @@ pub fn later(now: Now, passed: Duration) -> Now {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a starting point for virtual time")]
-fn start() -> Now {
+pub fn start() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }

@@ -53,7 +53,25 @@ fn bash_completes_commands_hosts_and_cached_names() {
     ] {
         assert_eq!(complete(&home, line), words, "{line}");
     }
-    assert!(complete(&home, "fumidai connect ").contains(&"web-prod".to_owned()));
+    let words = complete(&home, "fumidai connect ");
+    let place = |word: &str| {
+        words.iter().position(|known| known == word).unwrap_or_else(|| panic!("{word}: {words:?}"))
+    };
+    assert!(place("web-prod") < place("--region") && place("bastion") < place("--profile"), "{words:?}");
+}
+
+#[test]
+fn bash_completes_profiles_and_regions() {
+    let home = home();
+    home.write(".aws/config", "[default]\n[profile prod]\n[profile prod-eu]\n[sso-session prod-sso]\n");
+    home.write(".aws/credentials", "[prod-old]\n");
+    for (line, words) in [
+        ("fumidai connect --profile prod", &["prod", "prod-eu", "prod-old"][..]),
+        ("fumidai --profile def", &["default"]),
+        ("fumidai list --region eu-w", &["eu-west-1", "eu-west-2", "eu-west-3"]),
+    ] {
+        assert_eq!(complete(&home, line), words, "{line}");
+    }
 }
 
 /// A whole interactive bash, and a user who presses the tab key.

@@ -114,6 +114,21 @@ fn an_interrupt_while_asking_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn an_interrupted_question_of_any_command_gives_the_echo_back() {
+    let (home, stub) = (home(), Stub::start());
+    for (key, code) in [("\u{3}", 130), ("\u{1c}", 131)] {
+        for words in
+            ["connect i-0123", "list", "explain web", "forward i-0123 -L 0:7 --eager", "forward web -L 0:7"]
+        {
+            let output = answered(&home, &stub, key, "0", &format!("{words} --profile admin"));
+            assert_eq!(output.status.code(), Some(code), "{words}: {}", stdout(&output));
+            assert!(stdout(&output).ends_with("echo on\n"), "{words}: {}", stdout(&output));
+        }
+    }
+    assert!(stub.requests("AssumeRole").is_empty());
+}
+
+#[test]
 fn without_a_terminal_the_command_to_run_is_named() {
     let (home, stub) = (home(), Stub::start());
     let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile admin"));

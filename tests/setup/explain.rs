@@ -109,3 +109,80 @@ fn without_credentials_an_id_is_explained_and_a_name_is_not() {
     let output = output.unwrap();
     assert_eq!((output.status.code(), stdout(&output)), (Some(10), String::new()));
 }
+
+const FORWARD: &str = "
+    [forwards.orders-db]
+    target = 'bastion'
+    local = '127.0.0.1:13306'
+    remote = 'orders.example:3306'
+    keepalive = 7
+    [forwards.behind]
+    target = 'appserver'
+    local = 13307
+    remote = 'orders.example:3306'
+";
+
+#[test]
+fn a_forward_is_explained_with_its_document_and_policy() {
+    let (home, stub) = (Home::new(), Stub::start());
+    home.config(&[HOSTS, FORWARD].concat());
+    let text = stdout(&explain(&home, Some(&stub), "orders-db"));
+    for line in [
+        "forward     orders-db\n            listens on 127.0.0.1:13306, forwards to orders.example:3306\n",
+        "port        3306\n",
+        "document    AWS-StartPortForwardingSessionToRemoteHost (host=orders.example, portNumber=3306)\n",
+        "            keepalive = 7 s, from [forwards.orders-db]\n",
+        "            region = ap-northeast-1, from [defaults]\n",
+        "signed by   AKIAENV, the keys in the environment\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    let told = json(&explain(&home, Some(&stub), "orders-db --json"));
+    assert_eq!(
+        (&told["forward"]["name"], &told["forward"]["local"]),
+        (&"orders-db".into(), &"127.0.0.1:13306".into())
+    );
+    let policy = json(&explain(&home, Some(&stub), "orders-db --policy"));
+    let resources = policy["Statement"][0]["Resource"].as_array().expect("resources");
+    let document = "arn:aws:ssm:ap-northeast-1::document/AWS-StartPortForwardingSessionToRemoteHost";
+    assert_eq!(resources[1..], [document.into()] as [Value; 1]);
+    let told = json(&explain(&home, Some(&stub), "behind --json"));
+    assert_eq!(told["session"]["documents"][0]["parameters"]["host"], "10.0.0.115", "its sshd connects");
+}
+
+#[test]
+fn each_setting_has_its_source_and_the_signer_is_named() {
+    let (home, stub) = (Home::new(), Stub::start());
+    home.write(
+        ".aws/config",
+        "[profile ops]\naws_access_key_id = AKIAOPS\naws_secret_access_key = s\nregion = eu-west-3\n",
+    );
+    home.config("[hosts.web]\ntarget = 'i-0456'\nprofile = 'ops'");
+    let mut command = home.command("fumidai");
+    command
+        .envs(KEYS)
+        .env("AWS_ENDPOINT_URL", stub.url())
+        .env("AWS_PROFILE", "other")
+        .env("FUMIDAI_LINGER", "4");
+    let output = command.args(["explain", "web", "--keepalive", "9", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = json(&output);
+    assert_eq!(
+        (&told["session"]["credentials"], &told["session"]["access_key_id"]),
+        (&"profile ops".into(), &"AKIAOPS".into())
+    );
+    let source = |name: &str| {
+        let rows = told["settings"].as_array().expect("rows").iter();
+        rows.filter(|row| row["name"] == name).map(|row| row["source"].clone()).next().expect(name)
+    };
+    for (name, expected) in [
+        ("profile", "[hosts.web]"),
+        ("region", "AWS profile"),
+        ("endpoint_url", "AWS_ENDPOINT_URL"),
+        ("linger", "FUMIDAI_LINGER"),
+        ("keepalive", "--keepalive"),
+        ("resume_window", "default"),
+    ] {
+        assert_eq!(source(name), expected, "{name}");
+    }
+}

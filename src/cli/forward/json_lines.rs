@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::escape::escape_json;
+
 /// The lines that wait for the reader; further ones are dropped.
 const QUEUE: usize = 1024;
 /// How long the end waits for queued lines.
@@ -26,7 +28,9 @@ impl JsonLines {
         std::thread::spawn(move || {
             lines
                 .into_iter()
-                .take_while(|line: &Value| writeln!(stdout().lock(), "{line}").is_ok())
+                .take_while(|line: &Value| {
+                    writeln!(stdout().lock(), "{}", escape_json(&line.to_string())).is_ok()
+                })
                 .for_each(drop);
             drop(ends);
         });

@@ -1,6 +1,7 @@
 //! The command `forward`: local listeners, forwarded to ports that a target can reach, until a signal.
 
 mod json_lines;
+mod live_terminal;
 mod ready;
 mod reporter;
 
@@ -20,19 +21,21 @@ use super::prompt::ask_code;
 use super::report::{ExitKind, Report};
 use super::runtime::{self, Context};
 
+pub(super) use self::ready::take as take_descriptor;
+
 use self::ready::Ready;
 use self::reporter::{Listening, Reporter};
 
 /// Runs the command.
-pub(super) fn forward(args: &ForwardArgs, config: &Config, environment: &Environment) -> ExitCode {
+pub(super) fn forward(
+    args: &ForwardArgs,
+    config: &Config,
+    environment: &Environment,
+    descriptor: Option<File>,
+) -> ExitCode {
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
         Err(error) => return Report::from(error).print(),
-    };
-    // Before any descriptor of ours can get its number.
-    let descriptor = match args.ready_fd.map(ready::take).transpose() {
-        Ok(descriptor) => descriptor,
-        Err(report) => return report.print(),
     };
     let reporter = Reporter::new(config.log.verbosity, args);
     let run = async |context: &Context| {
@@ -131,7 +134,7 @@ impl Command<'_> {
                 registry.checked(checks).await;
             }
         }
-        ready::announce(ready, context.leave.clone(), &context.tasks).await
+        ready::announce(ready, context).await
     }
 }
 

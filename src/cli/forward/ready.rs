@@ -6,9 +6,11 @@ use std::process::{ExitCode, ExitStatus};
 
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+
+use crate::escape::escape_json;
 
 use super::super::report::{ExitKind, Report};
+use super::super::runtime::Context;
 use super::reporter::Listening;
 
 /// What is announced, and where.
@@ -23,15 +25,15 @@ pub(super) struct Ready {
     pub exec: Option<String>,
 }
 
-/// Announces, then waits for the end of the command; without a command it never returns. At `leave` the command gets
-/// SIGTERM; `tasks` waits for its end.
-pub(super) async fn announce(
-    mut ready: Ready,
-    leave: CancellationToken,
-    tasks: &TaskTracker,
-) -> Result<ExitCode, Report> {
+/// Announces, then waits for the end of the command; without a command it never returns. Ctrl-C is the command's while it
+/// runs. At `leave` it gets SIGTERM, and the context's tasks wait for its end.
+pub(super) async fn announce(mut ready: Ready, context: &Context) -> Result<ExitCode, Report> {
     if let Some(mut descriptor) = ready.descriptor.take() {
-        let lines: String = ready.listening.iter().map(|one| format!("{}\n", one.to_json())).collect();
+        let lines: String = ready
+            .listening
+            .iter()
+            .map(|one| format!("{}\n", escape_json(&one.to_json().to_string())))
+            .collect();
         let failed = |error| Report::new(ExitKind::Failure, format!("`--ready-fd`: {error}"));
         descriptor.write_all(lines.as_bytes()).map_err(failed)?;
     }
@@ -39,20 +41,23 @@ pub(super) async fn announce(
     let Some(command) = &ready.exec else { return std::future::pending().await };
     let failed =
         |error: io::Error| Report::new(ExitKind::Failure, format!("cannot run `{command}`: {error}"));
+    let _keys = context.lend_keys();
     let child = spawn(command, &ready).map_err(failed)?;
-    let status = tasks.spawn_local(attend(child, leave)).await.map_err(io::Error::from).flatten();
+    let attended = context.tasks.spawn_local(attend(child, context.leave.clone()));
+    let status = attended.await.map_err(io::Error::from).flatten();
     status.map(exit_of).map_err(failed)
 }
 
 /// Takes the descriptor that the parent opened for us.
-pub(super) fn take(fd: i32) -> Result<File, Report> {
+pub(in crate::cli) fn take(fd: i32) -> Result<File, Report> {
     take_writable(fd).map_err(|error| {
         let report = Report::new(ExitKind::Failure, format!("`--ready-fd {fd}`: {error}"));
         report.hint("the descriptor must be open for writing in this process")
     })
 }
 
-/// The copy that is returned is the only one: the parent may wait for its end.
+/// The copy that is returned is the only one: the parent may wait for its end. Nothing but `nix` closes a descriptor by its
+/// number without `unsafe`.
 #[cfg(unix)]
 fn take_writable(fd: i32) -> io::Result<File> {
     use rustix::fs::{OFlags, fcntl_getfl};
@@ -68,13 +73,19 @@ fn take_writable(fd: i32) -> io::Result<File> {
 /// A socket cannot be opened by its path, so that a copy is asked for first.
 #[cfg(target_os = "linux")]
 fn open(fd: i32) -> io::Result<File> {
+    use std::os::fd::AsRawFd;
+
+    use rustix::io::Errno;
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-    let copy = pidfd_open(getpid(), PidfdFlags::empty())
-        .and_then(|ourselves| pidfd_getfd(ourselves, fd, PidfdGetfdFlags::empty()));
-    match copy {
+    let Ok(ourselves) = pidfd_open(getpid(), PidfdFlags::empty()) else { return open_path(fd) };
+    // The parent opened nothing there if we were given that number.
+    if ourselves.as_raw_fd() == fd {
+        return Err(Errno::BADF.into());
+    }
+    match pidfd_getfd(&ourselves, fd, PidfdGetfdFlags::empty()) {
         Ok(copy) => Ok(File::from(copy)),
-        Err(rustix::io::Errno::BADF) => Err(rustix::io::Errno::BADF.into()),
+        Err(Errno::BADF) => Err(Errno::BADF.into()),
         Err(_) => open_path(fd),
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::Verbosity;
 use crate::forward::plan::PlannedForward;
 use crate::forward::{ForwardEvent, Traffic};
@@ -20,6 +20,7 @@ use super::super::connect::link_text;
 use super::super::report::{ExitKind, Report};
 use super::super::stderr::print_note;
 use super::json_lines::JsonLines;
+use super::live_terminal::LiveTerminal;
 
 /// How often the live line changes.
 const LIVE: Duration = Duration::from_millis(500);
@@ -56,7 +57,10 @@ impl Reporter {
         // With `--exec` the terminal is the command's.
         let has_live = verbosity == Verbosity::Normal && stderr().is_terminal() && args.exec.is_none();
         let live = has_live.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(
+                None,
+                ProgressDrawTarget::term_like(Box::<LiveTerminal>::default()),
+            );
             let style =
                 ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style)
@@ -146,11 +150,11 @@ impl Reporter {
     /// Updates the live line; never returns.
     pub async fn show(&self, traffic: &Traffic) {
         let Some(live) = &self.live else { return std::future::pending().await };
-        let last = Cell::new((Instant::now(), traffic.sent.get(), traffic.received.get()));
+        let last = Cell::new((clock::now(), traffic.sent.get(), traffic.received.get()));
         loop {
             tokio::time::sleep(LIVE).await;
             let (then, sent, received) = last.get();
-            let seconds = then.elapsed().as_secs_f64().max(f64::EPSILON);
+            let seconds = (clock::now() - then).as_secs_f64().max(f64::EPSILON);
             let rate = |now: u64, before: u64| shown(now.wrapping_sub(before) as f64 / seconds);
             live.set_message(format!(
                 "{} open, {}/s up, {}/s down",
@@ -159,7 +163,7 @@ impl Reporter {
                 rate(traffic.received.get(), received),
             ));
             live.tick();
-            last.set((Instant::now(), traffic.sent.get(), traffic.received.get()));
+            last.set((clock::now(), traffic.sent.get(), traffic.received.get()));
         }
     }
 

@@ -2,17 +2,17 @@
 
 use crate::aws::files::FileProblem;
 use crate::aws::source::{KeyOwner, LoginKind};
-use crate::aws::{ApiError, Meaning};
+use crate::aws::{ApiError, Meaning, Place};
 use crate::channel::Refusal;
-use crate::config::{ConfigError, ValueError};
+use crate::config::{ConfigError, Distrust, ValueError};
 use crate::forward::plan::PlanError;
 use crate::forward::registry::FatalFailure;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
-use crate::names::{Candidate, Destination, ResolveError, Target, TargetError};
-use crate::reach::{ReachError, SessionEnd};
+use crate::names::{Candidate, Region, ResolveError, Target, TargetError, TargetKind};
+use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
@@ -25,20 +25,22 @@ const ELSEWHERE: &str =
 const CERTIFICATE: &str =
     "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
 const NETWORK: &str = "check the network, `HTTPS_PROXY` and the endpoint settings";
+const EXPLICIT_DENY: &str = "an explicit deny overrides every permission: adding one does not help; ask who wrote the policy that denies it";
 const INSTANCE_PROFILE: &str =
     "check that its role has `AmazonSSMManagedInstanceCore` and its subnet a route to Systems Manager";
 
 impl From<&ReachError> for Report {
     fn from(error: &ReachError) -> Self {
         match error {
-            ReachError::Aws(error) => of_api(error, None),
+            ReachError::Aws(error) => of_api(error),
             ReachError::Lookup { error, region } => of_lookup(error, region),
             ReachError::LookupTimedOut { .. } => Self::new(ExitKind::TimedOut, error.to_string())
                 .hint(NETWORK)
                 .hint("use an id (`i-…`): it is not looked up"),
-            ReachError::Stopped { destination, target, region } => of_stopped(destination, target, region),
+            ReachError::Stopped(stopped) => of_stopped(stopped),
             ReachError::HopSettings(error) => of_ssh_config(error),
             ReachError::Session { error, to } => of_session(error, to),
+            ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
             ReachError::Hop(error) => of_jump(error),
         }
     }
@@ -63,7 +65,7 @@ fn of_ssh_config(error: &OpenSshError) -> Report {
 fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
     let whole = failure.to_string();
     match failure {
-        SessionError::Api(error) => of_api(error, to.target.as_ref()),
+        SessionError::Api(error) => of_session_call(error, to),
         SessionError::Host(_) => Report::new(ExitKind::Failure, whole)
             .hint("for your own endpoint, set `AWS_ENDPOINT_URL_SSMMESSAGES` to its URL"),
         SessionError::Dial(error) => of_dial(error),
@@ -71,7 +73,12 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         SessionError::Lost { suspected_size: Some(_), .. } => {
             Report::new(ExitKind::Lost, whole).hint(SMALLER_MESSAGES)
         }
-        SessionError::Lost { suspected_size: None, .. } => Report::new(ExitKind::Lost, whole),
+        SessionError::Lost { suspected_size: None, credentials: Some(error), .. } => {
+            Report::new(ExitKind::Lost, whole).hint(credentials_hint(error))
+        }
+        SessionError::Lost { suspected_size: None, credentials: None, .. } => {
+            Report::new(ExitKind::Lost, whole)
+        }
         SessionError::RemotePort(text) => of_remote_port(text, to),
         SessionError::Ended { reason, suspected_size } => {
             of_end(whole, reason, *suspected_size, to.is_forward)
@@ -82,10 +89,11 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         }
         SessionError::Mux(_) => Report::new(ExitKind::Failure, whole)
             .hint("this is a bug in fumidai or in the agent; please report it"),
-        SessionError::Refused(Refusal::SessionType(_) | Refusal::UnknownAction(_))
+        SessionError::Refused(
+            Refusal::SessionType(_) | Refusal::UnknownAction(_) | Refusal::TooManyActions(_),
+        )
         | SessionError::NotAPort => Report::new(ExitKind::Failure, whole)
             .hint("`--document` must name a document of type `Port` such as `AWS-StartSSHSession`"),
-        SessionError::Stdio { .. } => Report::new(ExitKind::Failure, whole),
         SessionError::Panic(_) => {
             Report::new(ExitKind::Failure, whole).hint("this is a bug in fumidai; please report it")
         }
@@ -94,14 +102,81 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
 
 fn of_remote_port(text: &str, to: &SessionEnd) -> Report {
     let SessionEnd { machine, port, .. } = to;
-    let cause = format!("port {port} of `{machine}` cannot be reached: {text}");
+    let from = to.through.as_ref().map(|hop| format!(" from `{hop}`")).unwrap_or_default();
+    let cause = format!("port {port} of `{machine}` cannot be reached{from}: {text}");
     let report = Report::new(ExitKind::RemotePort, cause);
-    match &to.through {
-        Some(hop) => report
-            .hint(format!("check that something listens on port {port} there"))
-            .hint(format!("check that `{hop}` can reach it")),
-        None => report.hint(format!("check that something listens on port {port} there")),
+    if text.contains("forbidden") {
+        return report.hint(
+            "use another address: agents do not forward to the instance metadata and to the VPC's resolver",
+        ).hint("for a port of the target itself, leave out the host: `-L PORT:HOSTPORT`");
     }
+    let asker = to.through.as_ref().unwrap_or(&to.subject);
+    if text.contains("no such host") {
+        return report
+            .hint(format!("check the name `{machine}`: the resolver of `{asker}` does not know it"));
+    }
+    let report = report.hint(format!("check that something listens on port {port} there"));
+    match &to.through {
+        Some(hop) => report.hint(format!("check that `{hop}` can resolve and reach `{machine}`")),
+        None => report,
+    }
+}
+
+/// The error of a call that belongs to a session.
+fn of_session_call(error: &ApiError, to: &SessionEnd) -> Report {
+    let whole = error.to_string();
+    match error.meaning() {
+        Meaning::AccessDenied if !is_explicit_deny(error) && !error.is_of("AssumeRole") => {
+            let subject = shell_word(&to.subject);
+            Report::new(ExitKind::AccessDenied, whole).hint(format!(
+                "run `fumidai explain {subject} --policy` to see the permissions that it needs"
+            ))
+        }
+        Meaning::TargetNotConnected => not_connected(whole, to),
+        Meaning::Other if whole.contains("advanced-instances tier") => Report::new(ExitKind::Failure, whole)
+            .hint(
+                "`mi-…` needs the advanced-instances tier: run `aws ssm update-service-setting --setting-id \
+                 /ssm/managed-instance/activation-tier --setting-value advanced` (it costs money)",
+            ),
+        Meaning::Settings
+        | Meaning::Credentials
+        | Meaning::AccessDenied
+        | Meaning::DoesNotExist
+        | Meaning::Transient
+        | Meaning::Other => of_api(error),
+    }
+}
+
+fn not_connected(whole: String, to: &SessionEnd) -> Report {
+    let place = to.place.as_ref().map(place).unwrap_or_default();
+    let report = Report::new(ExitKind::NotConnected, whole);
+    let kind = to.target.as_ref().map(Target::kind);
+    if kind == Some(TargetKind::Container) {
+        return report
+            .hint(format!("check that the task runs and was started with execute-command{place}"))
+            .hint(
+                "use `ecs:CLUSTER/SERVICE/CONTAINER`: it finds the running task, and names what is missing",
+            );
+    }
+    let doubt = to.target.as_ref().and_then(Target::unusual_form);
+    report
+        .hint(format!("check that the machine runs, and that its agent is online{place}"))
+        .hint(doubt.unwrap_or_else(|| INSTANCE_PROFILE.to_owned()))
+}
+
+/// ` in REGION of account ACCOUNT (profile PROFILE)`, as far as it is known.
+fn place(place: &Place) -> String {
+    let region = place.region.as_ref().map(|region| format!(" in {region}"));
+    let account = place.account.as_ref().map(|account| format!(" of account {account}"));
+    let profile = match &place.profile {
+        Some(profile) => format!(" (profile `{profile}`)"),
+        None => " (no profile named)".to_owned(),
+    };
+    format!("{}{}{profile}", region.unwrap_or_default(), account.unwrap_or_default())
+}
+
+fn is_explicit_deny(error: &ApiError) -> bool {
+    error.to_string().contains("explicit deny")
 }
 
 fn of_jump(error: &JumpError) -> Report {
@@ -143,7 +218,7 @@ fn of_jump(error: &JumpError) -> Report {
     }
 }
 
-fn of_api(error: &ApiError, target: Option<&Target>) -> Report {
+fn of_api(error: &ApiError) -> Report {
     let whole = error.to_string();
     match error.meaning() {
         Meaning::Settings if matches!(error, ApiError::NoRegion) => {
@@ -152,14 +227,14 @@ fn of_api(error: &ApiError, target: Option<&Target>) -> Report {
         }
         Meaning::Settings => of_aws_settings(error, whole),
         Meaning::Credentials => Report::new(ExitKind::Credentials, whole).hint(credentials_hint(error)),
+        Meaning::AccessDenied if is_explicit_deny(error) => {
+            Report::new(ExitKind::AccessDenied, whole).hint(EXPLICIT_DENY)
+        }
+        Meaning::AccessDenied if error.is_of("AssumeRole") => Report::new(ExitKind::AccessDenied, whole)
+            .hint("check the role's trust policy, and the permission `sts:AssumeRole` of the caller"),
         Meaning::AccessDenied => Report::new(ExitKind::AccessDenied, whole)
             .hint("ask for the permission that the message names; contrib/iam has the least policy"),
-        Meaning::TargetNotConnected => {
-            let doubt = target.and_then(Target::unusual_form);
-            Report::new(ExitKind::NotConnected, whole)
-                .hint("check that the instance runs, its agent is online, and account and region are right")
-                .hint(doubt.unwrap_or_else(|| INSTANCE_PROFILE.to_owned()))
-        }
+        Meaning::TargetNotConnected => Report::new(ExitKind::NotConnected, whole).hint(INSTANCE_PROFILE),
         Meaning::Transient => of_transient(error, whole),
         Meaning::Other if error.has_code("InvalidDocument") => Report::new(ExitKind::Failure, whole)
             .hint("`--document` must name a session document of this account and region"),
@@ -201,7 +276,7 @@ fn of_transient(error: &ApiError, whole: String) -> Report {
 fn of_lookup(error: &LookupError, region: &str) -> Report {
     let whole = error.to_string();
     match error {
-        LookupError::Api(error) => of_api(error, None),
+        LookupError::Api(error) => of_api(error),
         LookupError::Ecs(error) => of_ecs(error),
         LookupError::Denied { .. } => Report::new(ExitKind::AccessDenied, whole)
             .hint("allow `ec2:DescribeInstances` or `ssm:DescribeInstanceInformation`")
@@ -211,9 +286,14 @@ fn of_lookup(error: &LookupError, region: &str) -> Report {
                 .hint("use the id of the one that you mean");
             candidates.iter().fold(report, |report, one| report.detail(candidate_line(one)))
         }
-        LookupError::Resolve { error: ResolveError::NotFound { near, .. }, unseen } => {
+        LookupError::Resolve { error: ResolveError::NotFound { near, other_case, name }, unseen } => {
             let mut report = Report::new(ExitKind::NotFound, format!("{whole} in {region}"));
-            if !near.is_empty() {
+            if let Some(other) = other_case {
+                report = report.hint(format!("use `{other}`: it differs only in upper and lower case"));
+            } else if let (None, Some((_, suffix))) = (near.first(), region_like_end(name)) {
+                report =
+                    report.hint(format!("use `--region {suffix}`: everything after `tag:` is key and value"));
+            } else if !near.is_empty() {
                 let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
                 report = report.hint(format!("did you mean {}?", near.join(", ")));
             }
@@ -223,6 +303,12 @@ fn of_lookup(error: &LookupError, region: &str) -> Report {
             })
         }
     }
+}
+
+/// A tag that ends like `NAME--REGION`: its author may have meant a region.
+fn region_like_end(name: &str) -> Option<(&str, &str)> {
+    let (start, suffix) = name.rsplit_once("--")?;
+    (name.starts_with("tag:") && Region::parse(suffix).is_some()).then_some((start, suffix))
 }
 
 fn of_ecs(error: &EcsError) -> Report {
@@ -250,7 +336,8 @@ fn of_ecs(error: &EcsError) -> Report {
     }
 }
 
-fn of_stopped(destination: &Destination, target: &Target, region: &str) -> Report {
+fn of_stopped(stopped: &StoppedTarget) -> Report {
+    let StoppedTarget { destination, target, region } = stopped;
     let id = target.id();
     Report::new(ExitKind::NotConnected, format!("`{destination}` is stopped ({id} in {region})"))
         .hint(format!("run `aws ec2 start-instances --region {region} --instance-ids {id}`"))
@@ -293,7 +380,8 @@ fn candidate_line(candidate: &Candidate) -> String {
     format!("{id}  {}  {}  {}", shown(name), shown(address), shown(state))
 }
 
-fn credentials_hint(error: &ApiError) -> String {
+/// Returns the command that renews credentials, or what else is wrong.
+pub(in crate::cli) fn credentials_hint(error: &ApiError) -> String {
     match error {
         ApiError::NoLogin { profile, kind, .. } => login_hint(profile, *kind),
         ApiError::NoCode { profile, .. } => format!(
@@ -301,6 +389,9 @@ fn credentials_hint(error: &ApiError) -> String {
             shell_word(profile)
         ),
         ApiError::NoProfile(_) => "run `aws configure list-profiles` to see the profiles".to_owned(),
+        error if is_wrong_clock(error) => {
+            "set this machine's clock: it is wrong by more than 5 minutes".to_owned()
+        }
         ApiError::Rejected { owner, .. } => owner_hint(owner),
         ApiError::Source(_) => {
             "add what is missing, with `aws configure` for instance, or use another `--profile`".to_owned()
@@ -355,6 +446,16 @@ fn owner_hint(owner: &KeyOwner) -> String {
     }
 }
 
+/// AWS answers with the two times that it has compared.
+fn is_wrong_clock(error: &ApiError) -> bool {
+    let ApiError::Service { code, message, .. } = error else { return false };
+    let message = message.to_lowercase();
+    let codes = ["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"];
+    let texts =
+        ["signature expired", "signature not yet current", "request has expired", "request timestamp"];
+    codes.contains(&code.as_str()) || texts.iter().any(|text| message.contains(text))
+}
+
 /// Quotes a word for a command that the user copies.
 fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:@+=".contains(c);
@@ -379,6 +480,15 @@ impl From<ConfigError> for Report {
             | ConfigError::Invalid { .. }
             | ConfigError::Variable { source: ValueError::NotARegion(_), .. } => {
                 Self::new(ExitKind::Configuration, cause)
+            }
+            ConfigError::Untrusted { place, why: Distrust::Writable, .. } => {
+                Self::new(ExitKind::Configuration, cause)
+                    .hint(format!("run `chmod go-w {}`", place.display()))
+            }
+            ConfigError::Untrusted { place, why: Distrust::Owner(_), .. } => {
+                let hint =
+                    format!("run `sudo chown \"$(id -u)\" {}`, if its contents are yours", place.display());
+                Self::new(ExitKind::Configuration, cause).hint(hint)
             }
             ConfigError::Variable { .. } => Self::new(ExitKind::Usage, cause),
         }
@@ -410,7 +520,12 @@ impl From<PlanError> for Report {
         match error {
             PlanError::Route(error) => error.into(),
             PlanError::TargetCount(_) => Self::new(ExitKind::Usage, cause),
-            PlanError::NoForwards | PlanError::Nothing => {
+            PlanError::Nothing { known } if !known.is_empty() => {
+                let report = Self::new(ExitKind::Usage, cause);
+                let report = known.into_iter().fold(report, Self::detail);
+                report.hint("run `fumidai forward NAME` for one of these, or `fumidai forward --all`")
+            }
+            PlanError::NoForwards | PlanError::Nothing { .. } => {
                 Self::new(ExitKind::Usage, cause).hint("use `-L PORT:HOST:HOSTPORT` and a target")
             }
             PlanError::Unknown { nearest: Some(known), .. } => {
@@ -430,13 +545,27 @@ impl From<TargetError> for Report {
             TargetError::Container { .. } => {
                 report.hint("RUNTIME is the runtime id that `aws ecs describe-tasks` shows")
             }
+            TargetError::IdLength { id, .. } | TargetError::IdCharacter { id, .. } if is_worded(&id) => {
+                report.hint(format!("if it is the value of the Name tag, use {}", tag_of(&id)))
+            }
             TargetError::Empty { .. }
             | TargetError::Tag { .. }
             | TargetError::NoUser { .. }
+            | TargetError::SageMaker { .. }
             | TargetError::IdLength { .. }
             | TargetError::IdCharacter { .. } => report.hint("use the form `[USER@]TARGET[--REGION]`"),
         }
     }
+}
+
+/// Returns true if what follows the prefix of an id has letters that no id has.
+fn is_worded(id: &str) -> bool {
+    let rest = id.split_once('-').map_or(id, |(_, rest)| rest);
+    rest.chars().any(|c| c.is_alphabetic() && !c.is_ascii_hexdigit())
+}
+
+fn tag_of(name: &str) -> String {
+    format!("`{}`", shell_word(&format!("tag:Name={name}")))
 }
 
 #[cfg(test)]
@@ -444,6 +573,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::names::Destination;
 
     #[test]
     fn a_wrong_file_is_configuration_and_a_wrong_variable_is_usage() {
@@ -464,6 +594,10 @@ mod tests {
     fn a_target_that_is_none_is_usage_with_a_hint() {
         for (text, hint) in [
             ("I-0123", "did you mean `i-0123`?"),
+            ("i-0123.us-east-1", "did you mean `i-0123--us-east-1`?"),
+            ("i-am-a-host", "if it is the value of the Name tag, use `tag:Name=i-am-a-host`"),
+            ("i-prod web", "if it is the value of the Name tag, use `'tag:Name=i-prod web'`"),
+            ("i-01-23", "use the form `[USER@]TARGET[--REGION]`"),
             ("ecs:a", "RUNTIME is the runtime id"),
             ("tag:web", "use the form `[USER@]TARGET[--REGION]`"),
             ("i-", "use the form `[USER@]TARGET[--REGION]`"),
@@ -472,6 +606,125 @@ mod tests {
             assert_eq!(report.exit(), ExitKind::Usage);
             assert!(report.render().contains(&format!("\nfumidai: hint: {hint}")), "{}", report.render());
         }
+    }
+
+    fn end(id: &str) -> SessionEnd {
+        let destination: Destination = id.parse().expect(id);
+        let crate::names::Name::Id(target) = destination.name() else { panic!("{id}") };
+        SessionEnd {
+            target: Some(target.clone()),
+            machine: id.into(),
+            port: 22,
+            through: None,
+            is_forward: false,
+            subject: id.into(),
+            place: Some(Place {
+                profile: Some("prod".into()),
+                region: Some("eu-west-1".into()),
+                account: Some("123456789012".into()),
+            }),
+        }
+    }
+
+    fn service(code: &str, message: &str) -> ApiError {
+        ApiError::Service {
+            operation: "StartSession",
+            code: code.into(),
+            message: message.into(),
+            status: 400,
+        }
+    }
+
+    fn rendered(error: ApiError, id: &str) -> String {
+        of_session(&SessionError::Api(error), &end(id)).render()
+    }
+
+    #[test]
+    fn a_target_that_is_not_connected_is_placed() {
+        let text = rendered(service("TargetNotConnected", "not connected"), "i-0123456789abcdef0");
+        let place = "in eu-west-1 of account 123456789012 (profile `prod`)";
+        assert!(text.contains(&format!("agent is online {place}\n")), "{text}");
+        let text = rendered(service("TargetNotConnected", "not connected"), "ecs:a_b_c-1");
+        assert!(text.contains("the task runs and was started with execute-command in eu-west-1"), "{text}");
+        assert!(!text.contains("AmazonSSMManagedInstanceCore"), "{text}");
+        let text = rendered(service("TargetNotConnected", "not connected"), "i-prod");
+        assert!(text.contains("use `tag:Name=i-prod`"), "{text}");
+    }
+
+    #[test]
+    fn a_denial_has_the_hint_that_helps() {
+        let text = rendered(service("AccessDeniedException", "no policy allows it"), "i-0123456789abcdef0");
+        assert!(text.contains("hint: run `fumidai explain i-0123456789abcdef0 --policy`"), "{text}");
+        let denied = "with an explicit deny in a service control policy";
+        let text = rendered(service("AccessDeniedException", denied), "i-0123456789abcdef0");
+        assert!(text.contains("adding one does not help") && !text.contains("--policy"), "{text}");
+        let role = ApiError::Service {
+            operation: "AssumeRole",
+            code: "AccessDenied".into(),
+            message: "no".into(),
+            status: 403,
+        };
+        assert!(rendered(role, "i-0123").contains("trust policy"));
+    }
+
+    #[test]
+    fn a_wrong_clock_and_a_missing_tier_are_called_that() {
+        for error in [
+            service(
+                "InvalidSignatureException",
+                "Signature expired: 20260101T000000Z is now earlier than 20260101T010000Z",
+            ),
+            service("InvalidSignatureException", "Signature not yet current: 2026 is still later than 2025"),
+            service("RequestTimeTooSkewed", "m"),
+        ] {
+            let report = of_session(&SessionError::Api(error), &end("i-0123456789abcdef0"));
+            assert_eq!(report.exit(), ExitKind::Credentials);
+            assert!(report.render().contains("set this machine's clock"), "{}", report.render());
+        }
+        let wrong_key = service("InvalidSignatureException", "The request signature does not match");
+        assert!(!rendered(wrong_key, "i-0123456789abcdef0").contains("clock"));
+        let tier = "Enable advanced-instances tier to use Session Manager with your on-premises instances";
+        let text = rendered(service("BadRequest", tier), "mi-0123456789abcdef0");
+        assert!(text.contains("hint: `mi-…` needs the advanced-instances tier: run `aws ssm "), "{text}");
+    }
+
+    #[test]
+    fn a_destination_that_cannot_be_reached_is_named_with_its_hint() {
+        let to = SessionEnd {
+            machine: "nosuch.internal".into(),
+            port: 80,
+            through: Some("web".into()),
+            is_forward: true,
+            subject: "web".into(),
+            ..end("i-0123")
+        };
+        let text = |text: &str| of_session(&SessionError::RemotePort(text.into()), &to).render();
+        let unknown = text("lookup nosuch.internal on 10.0.0.2:53: no such host");
+        assert!(
+            unknown.starts_with("fumidai: port 80 of `nosuch.internal` cannot be reached from `web`: "),
+            "{unknown}"
+        );
+        assert!(
+            unknown.contains("hint: check the name `nosuch.internal`: the resolver of `web`"),
+            "{unknown}"
+        );
+        let forbidden = text("Forwarding to IP address 169.254.169.254 is forbidden.");
+        assert!(forbidden.contains("hint: use another address"), "{forbidden}");
+        assert!(!forbidden.contains("listens"), "{forbidden}");
+    }
+
+    #[test]
+    fn a_name_in_another_case_is_said_to_be_one() {
+        let not_found = |name: &str, near: &[&str], other_case: Option<&str>| {
+            let near = near.iter().map(|&name| name.into()).collect();
+            let error =
+                ResolveError::NotFound { name: name.into(), near, other_case: other_case.map(str::to_owned) };
+            of_lookup(&LookupError::Resolve { error, unseen: None }, "eu-west-1").render()
+        };
+        let text = not_found("web-prod", &["Web-Prod"], Some("Web-Prod"));
+        assert!(text.contains("hint: use `Web-Prod`: it differs only in upper and lower case\n"), "{text}");
+        let text = not_found("tag:Name=web--eu-west-2", &[], None);
+        assert!(text.contains("hint: use `--region eu-west-2`: everything after `tag:`"), "{text}");
     }
 
     fn denied(operation: &'static str) -> ApiError {
@@ -504,7 +757,11 @@ mod tests {
 
     #[test]
     fn an_unknown_name_suggests_and_says_what_was_not_seen() {
-        let error = ResolveError::NotFound { name: "wbe".into(), near: vec!["web".into(), "wb".into()] };
+        let error = ResolveError::NotFound {
+            name: "wbe".into(),
+            near: vec!["web".into(), "wb".into()],
+            other_case: None,
+        };
         let unseen = Some(Box::new(denied("DescribeInstances")));
         let report = of_lookup(&LookupError::Resolve { error, unseen }, "eu-west-1");
         assert_eq!(report.exit(), ExitKind::NotFound);

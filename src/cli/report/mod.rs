@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use crate::escape::{cut, escape};
 
+pub(super) use self::errors::credentials_hint;
 pub use self::exit_kind::ExitKind;
 
 use super::stderr::Stderr;

@@ -5,11 +5,13 @@ use std::future::{pending, ready};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex, split};
 use tokio::join;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::*;
+
+impl Local for tokio::io::DuplexStream {}
 
 const LINGER: Duration = Duration::from_secs(30);
 /// What a pipe keeps.
@@ -23,6 +25,8 @@ fn policy<'a>() -> Policy<'a> {
         linger: None,
         delivered: Box::pin(ready(())),
         farewell: FAREWELL,
+        watches_peer: false,
+        dismissed: Box::pin(pending()),
         needs_reader: false,
         meter: &count_nothing,
     }
@@ -415,4 +419,109 @@ async fn a_client_that_is_turned_away_reads_its_answer() {
     };
     let ((), received) = join!(close(socket), talk);
     assert_eq!(received, b"no");
+}
+
+/// A local end whose client is known.
+struct Known<'a> {
+    pipe: DuplexStream,
+    peer: &'a Cell<Peer>,
+}
+
+impl AsyncRead for Known<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Known<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+impl Local for Known<'_> {
+    fn peer(&self) -> Peer {
+        self.peer.get()
+    }
+}
+
+fn watching<'a>() -> Policy<'a> {
+    Policy { watches_peer: true, ..policy() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_closed_ends_the_relay_behind_what_it_sent() {
+    for end_of_client in [Peer::Closed, Peer::Missing] {
+        let ((mut client, pipe), (remote, mut peer)) = (duplex(KEPT), duplex(KEPT));
+        let known = Cell::new(Peer::Open);
+        let began = clock::now();
+        let talk = async {
+            client.write_all(&[7; KEPT]).await.unwrap();
+            client.write_all(&[8; KEPT]).await.unwrap();
+            known.set(end_of_client);
+            client.shutdown().await.unwrap();
+            sleep(LINGER).await;
+            rest(&mut peer).await
+        };
+        let (end, received) = join!(relay(Known { pipe, peer: &known }, remote, watching()), talk);
+        assert!(matches!(end, RelayEnd::Finished), "{end:?}");
+        assert_eq!(received, [[7; KEPT], [8; KEPT]].concat());
+        assert_eq!(clock::now() - began, LINGER, "it ended at once when the peer had read");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_after_its_end_of_file_is_noticed_soon() {
+    let ((mut client, pipe), (remote, mut peer)) = (duplex(KEPT), duplex(KEPT));
+    let known = Cell::new(Peer::Open);
+    let talk = async {
+        client.shutdown().await.unwrap();
+        sleep(LINGER * 10).await;
+        peer.write_all(b"late").await.unwrap();
+        let mut late = [0; 4];
+        client.read_exact(&mut late).await.unwrap();
+        known.set(Peer::Closed);
+        clock::now()
+    };
+    let (end, closed) = join!(relay(Known { pipe, peer: &known }, remote, watching()), talk);
+    assert!(matches!(end, RelayEnd::Finished), "{end:?}");
+    assert!(clock::now() - closed <= Duration::from_millis(500), "{:?}", clock::now() - closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_which_nothing_is_known_has_the_linger_time() {
+    for (peer, watches_peer) in [(Peer::Unknown, true), (Peer::Unknown, false), (Peer::Missing, false)] {
+        let ((mut client, pipe), (remote, _peer)) = (duplex(KEPT), duplex(KEPT));
+        let known = Cell::new(peer);
+        client.shutdown().await.unwrap();
+        let began = clock::now();
+        let policy = Policy { watches_peer, ..lingering() };
+        assert!(matches!(relay(Known { pipe, peer: &known }, remote, policy).await, RelayEnd::Finished));
+        assert_eq!(clock::now() - began, LINGER);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_connection_can_be_dismissed_and_another_cannot() {
+    let (mut client, _peer, relay) = pair(Policy { dismissed: Box::pin(ready(())), ..lingering() });
+    let began = clock::now();
+    let end_input = async {
+        sleep(LINGER).await;
+        client.shutdown().await.unwrap();
+    };
+    let (end, ()) = join!(relay, end_input);
+    assert!(matches!(end, RelayEnd::Finished), "{end:?}");
+    assert_eq!(clock::now() - began, LINGER);
 }

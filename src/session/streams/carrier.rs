@@ -196,7 +196,7 @@ impl Carrier {
         }
     }
 
-    /// Writes as much as the channel has send_room for; returns whether it wrote.
+    /// Writes as much as the channel has room for; returns whether it wrote.
     pub(super) fn feed(&mut self, channel: &mut Channel) -> bool {
         let mut fed = false;
         match self {

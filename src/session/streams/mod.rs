@@ -48,6 +48,13 @@ pub struct StreamOptions {
     pub is_single: bool,
 }
 
+impl StreamOptions {
+    /// The usual `patience`.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
+    /// The usual `unread_limit` of one stream among several.
+    pub const UNREAD_LIMIT: usize = 4 << 20;
+}
+
 /// What the opener of streams must know of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
@@ -170,7 +177,7 @@ impl LocalEnd for Streams {
         _channel: &mut Channel,
     ) -> Result<Option<Outcome>, SessionError> {
         match event {
-            Event::Leave => Ok(Some(Outcome::Done)),
+            Event::Leave => Ok(Some(Outcome::Left)),
             // The driver feeds after every event, and that is where changes are acted on.
             Event::Changed => Ok(None),
         }

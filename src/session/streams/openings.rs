@@ -74,7 +74,7 @@ impl State {
         self.close(number, Err(StreamError::Refused));
     }
 
-    /// OnNotice which openings have arrived, and gives up on those that take too long.
+    /// Notes which openings have arrived, and gives up on those that take too long.
     pub(super) fn watch_openings(&mut self, now: Instant, channel: &Channel) {
         let carrier = &self.carrier;
         let opened: Vec<u64> =

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
@@ -17,6 +17,8 @@ pub(super) struct Slot {
     /// The opener goes on only once the agent is known to have the stream.
     pub(super) confirm: bool,
     pub(super) input: Input,
+    /// Its own time to be silent in after the end of its input.
+    pub(super) linger: Option<Duration>,
     pub(super) received: VecDeque<Bytes>,
     pub(super) unread: usize,
     pub(super) opener: Option<Waker>,
@@ -58,6 +60,7 @@ impl Slot {
             asked: request.asked,
             confirm: request.confirm,
             input: Input::Open,
+            linger: None,
             received: VecDeque::new(),
             unread: 0,
             opener: None,

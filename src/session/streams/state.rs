@@ -188,6 +188,13 @@ impl State {
         }
     }
 
+    /// Sets how long a stream's peer may be silent after the end of its input.
+    pub(super) fn set_linger(&mut self, number: u64, linger: Duration) {
+        if let Some(slot) = self.slots.get_mut(&number) {
+            slot.linger = Some(linger);
+        }
+    }
+
     /// Forgets a stream that nothing uses any more: it is closed behind what was sent if its input had ended, and at
     /// once if not.
     pub(super) fn remove(&mut self, number: u64) {

@@ -115,6 +115,13 @@ pub struct Stream {
     number: u64,
 }
 
+impl Stream {
+    /// Sets how long the peer may be silent after the end of its input, instead of the session's linger time.
+    pub fn set_linger(&self, linger: Duration) {
+        self.shared.lock().set_linger(self.number, linger);
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (result, notify) = self.shared.lock().poll_read(self.number, cx, buf);

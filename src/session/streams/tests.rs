@@ -284,6 +284,21 @@ fn silence_after_a_resume_means_nothing_for_three_seconds() {
 }
 
 #[test]
+fn a_stream_may_have_its_own_time_of_silence() {
+    let mut bench = Bench::multiplexed();
+    let (mut brief, mut other) = (bench.open(), bench.open());
+    brief.set_linger(SECOND);
+    for stream in [&mut brief, &mut other] {
+        shut_down(stream);
+        assert!(!has_ended(stream));
+    }
+    bench.pass(SECOND);
+    assert!(has_ended(&mut brief) && !has_ended(&mut other));
+    bench.pass(LINGER - SECOND);
+    assert!(has_ended(&mut other));
+}
+
+#[test]
 fn silence_begins_when_the_last_byte_has_arrived() {
     let mut bench = Bench::multiplexed();
     let mut stream = bench.open();

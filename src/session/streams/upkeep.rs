@@ -19,7 +19,7 @@ const HOLD: Duration = Duration::from_secs(240);
 const AFTER_RESUME: Duration = Duration::from_secs(3);
 
 impl State {
-    /// OnNotice since when each half-closed stream's peer has had everything and is silent. Silence means nothing while
+    /// Notes since when each half-closed stream's peer has had everything and is silent. Silence means nothing while
     /// nothing can be received: the link is down, a message is missing, or the reader has not taken what there is.
     pub(super) fn watch_silence(&mut self, now: Instant, channel: &Channel, link: LinkState) {
         let receives = link.is_up && !channel.has_gap() && self.takes_more();
@@ -51,10 +51,9 @@ impl State {
 
     /// When the silence of a half-closed stream has lasted long enough.
     fn lingers_until(&self, number: u64, link: LinkState) -> Option<Instant> {
-        let Input::Ended { quiet_since: Some(since), .. } = self.slots.get(&number)?.input else {
-            return None;
-        };
-        let lingered = since + self.options.linger;
+        let slot = self.slots.get(&number)?;
+        let Input::Ended { quiet_since: Some(since), .. } = slot.input else { return None };
+        let lingered = since + slot.linger.unwrap_or(self.options.linger);
         Some(link.resumed_at.map_or(lingered, |resumed| lingered.max(resumed + AFTER_RESUME)))
     }
 
@@ -74,7 +73,7 @@ impl State {
         self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
     }
 
-    /// OnNotice whether the session makes no progress, in either direction, and logs why.
+    /// Notes whether the session makes no progress, in either direction, and logs why.
     pub(super) fn watch_stall(&mut self, now: Instant, channel: &Channel) {
         let unread = (!self.takes_more()).then(|| self.stalled_since.unwrap_or(now));
         let unacknowledged = channel.stalled_since();

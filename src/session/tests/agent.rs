@@ -122,9 +122,12 @@ impl Agent {
             }
             while let Some(frame) = self.next_frame() {
                 self.progress.event();
-                if websocket.send(Message::Binary(frame)).await.is_err() {
+                if websocket.feed(Message::Binary(frame)).await.is_err() {
                     return;
                 }
+            }
+            if websocket.flush().await.is_err() {
+                return;
             }
             tokio::select! {
                 message = websocket.next() => match message {
@@ -268,6 +271,11 @@ impl Agent {
             self.resend(number);
         }
         number
+    }
+
+    /// Sends messages that are no frames, all at once.
+    pub(super) fn flood(&self, count: usize) {
+        (0..count).for_each(|_| self.put(Bytes::from_static(b"x")));
     }
 
     /// The service closes the session.

@@ -11,7 +11,7 @@ use crate::aws::Started;
 use crate::clock;
 use crate::session::driver::{Driver, Parts};
 use crate::session::path_cache::PathCache;
-use crate::session::{Interrupt, Notice, Outcome, SessionError, Settings};
+use crate::session::{Notice, Outcome, SessionError, Settings};
 
 use super::agent::Agent;
 use super::local::{Local, Reader, TestEnd};
@@ -142,7 +142,7 @@ impl Bench {
     }
 
     pub(super) fn interrupt(&self) {
-        self.local(|local| local.interrupt = Some(Interrupt::Signal(15)));
+        self.local(|local| local.leaves = true);
     }
 
     pub(super) fn written(&self) -> Vec<u8> {

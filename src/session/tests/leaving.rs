@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::session::{Interrupt, Outcome, SessionError};
+use crate::session::{Outcome, SessionError};
 
 use super::agent::Fault;
 use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
@@ -20,7 +20,7 @@ async fn interrupt(bench: &mut Bench) -> Duration {
     let began = clock::now();
     bench.interrupt();
     let ended = bench.end().await;
-    assert!(matches!(ended, Ok(Outcome::Interrupted(Interrupt::Signal(15)))), "{ended:?}");
+    assert!(matches!(ended, Ok(Outcome::Left)), "{ended:?}");
     clock::now() - began
 }
 
@@ -111,7 +111,7 @@ fn the_close_message_of_the_service_is_a_confirmation_too() {
         bench.interrupt();
         bench.until(|bench| bench.agent.state.borrow().flagged).await;
         bench.agent.close("");
-        assert!(matches!(bench.end().await, Ok(Outcome::Interrupted(_))));
+        assert!(matches!(bench.end().await, Ok(Outcome::Left)));
         assert_eq!(bench.service.count("terminate"), 0);
     });
 }
@@ -125,7 +125,7 @@ fn a_link_that_is_lost_behind_the_flag_is_followed_by_a_call_at_once() {
         bench.interrupt();
         bench.until(|bench| bench.agent.state.borrow().flagged).await;
         bench.agent.cut();
-        assert!(matches!(bench.end().await, Ok(Outcome::Interrupted(_))));
+        assert!(matches!(bench.end().await, Ok(Outcome::Left)));
         assert!(clock::now() - began < FLAG_PATIENCE);
         assert_eq!(bench.service.count("terminate"), 1);
     });
@@ -202,7 +202,7 @@ fn interrupt_at(turn: u64) -> bool {
         }
         let began = clock::now();
         match bench.end().await {
-            Ok(Outcome::Interrupted(_)) => interrupted.set(true),
+            Ok(Outcome::Left) => interrupted.set(true),
             Ok(Outcome::Done) => {}
             Err(error) => panic!("turn {turn}: {error}"),
         }

@@ -10,7 +10,7 @@ use tokio::time::{sleep_until, timeout_at};
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 use crate::clock;
 use crate::session::end::{LinkState, LocalEnd};
-use crate::session::{Interrupt, Outcome, SessionError};
+use crate::session::{Outcome, SessionError};
 
 use super::progress::Progress;
 
@@ -39,7 +39,7 @@ pub(super) struct Local {
     pub written: Vec<u8>,
     pub connected: bool,
     pub patience: Option<Duration>,
-    pub interrupt: Option<Interrupt>,
+    pub leaves: bool,
     pub interrupted: bool,
     /// The turn of the loop that is interrupted.
     pub interrupt_at: u64,
@@ -56,7 +56,7 @@ impl Default for Local {
             written: Vec::new(),
             connected: false,
             patience: None,
-            interrupt: None,
+            leaves: false,
             interrupted: false,
             interrupt_at: NEVER,
             most_unwritten: 0,
@@ -73,7 +73,7 @@ pub(super) struct TestEnd {
 }
 
 pub(super) enum Event {
-    Interrupt(Interrupt),
+    Leave,
     Input(Bytes),
     Written,
 }
@@ -99,10 +99,9 @@ impl TestEnd {
     }
 
     fn ready(&mut self, room: usize) -> Option<Event> {
-        let interrupt = self.local.borrow_mut().interrupt.take();
-        if let Some(interrupt) = interrupt {
+        if std::mem::take(&mut self.local.borrow_mut().leaves) {
             self.local.borrow_mut().interrupted = true;
-            return Some(Event::Interrupt(interrupt));
+            return Some(Event::Leave);
         }
         if self.next_write().is_some_and(|at| clock::now() >= at) {
             self.write_chunk();
@@ -129,7 +128,7 @@ impl LocalEnd for TestEnd {
     /// Every turn begins with a call, whether or not it is polled.
     fn next(&mut self, room: usize) -> impl Future<Output = Event> {
         if self.progress.turn() == self.local.borrow().interrupt_at {
-            self.local.borrow_mut().interrupt = Some(Interrupt::Signal(15));
+            self.local.borrow_mut().leaves = true;
         }
         async move {
             loop {
@@ -149,7 +148,7 @@ impl LocalEnd for TestEnd {
         channel: &mut Channel,
     ) -> Result<Option<Outcome>, SessionError> {
         match event {
-            Event::Interrupt(interrupt) => return Ok(Some(Outcome::Interrupted(interrupt))),
+            Event::Leave => return Ok(Some(Outcome::Left)),
             Event::Input(bytes) => assert_eq!(channel.write(&bytes), bytes.len(), "there was room"),
             Event::Written => {}
         }

@@ -5,6 +5,7 @@
 mod agent;
 mod bench;
 mod closing;
+mod floods;
 mod leaving;
 mod local;
 mod outages;

@@ -6,7 +6,7 @@ use tokio::time::{advance, sleep};
 
 use crate::channel::wire::SAFE_PAYLOAD;
 use crate::clock;
-use crate::session::{Notice, Outcome, SessionError};
+use crate::session::{Notice, Outcome, SHORT_PAUSE, SessionError};
 
 use super::agent::Fault;
 use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
@@ -29,11 +29,10 @@ async fn cut_for_a_time(bench: &mut Bench, script: impl FnOnce(&mut Scripts)) ->
     let began = clock::now();
     bench.until(|bench| bench.received() == b"sent meanwhile").await;
     let took = clock::now() - began;
-    assert!(
-        matches!(bench.notices()[..], [Notice::Interrupted(_), Notice::Resumed(_)]),
-        "{:?}",
-        bench.notices()
-    );
+    let notices = bench.notices();
+    let told = notices.iter().filter(|notice| matches!(notice, Notice::Interrupted(_))).count();
+    assert_eq!(told, usize::from(took >= SHORT_PAUSE), "{took:?}: {notices:?}");
+    assert!(matches!(notices.last(), Some(Notice::Resumed(_))), "{notices:?}");
     bench.finish();
     assert!(matches!(bench.end().await, Ok(Outcome::Done)));
     took
@@ -110,6 +109,49 @@ fn a_user_may_log_in_again_meanwhile() {
         let took = cut_for_a_time(&mut bench, |scripts| scripts.access.times(10, no_credentials())).await;
         assert!(took > MINUTE, "{took:?}");
         assert_eq!(bench.service.count("resume"), 1);
+    });
+}
+
+#[test]
+fn ended_credentials_are_reported_once_and_at_once() {
+    scenario(async |mut bench: Bench| {
+        cut_for_a_time(&mut bench, |scripts| scripts.access.times(10, no_credentials())).await;
+        let notices = bench.notices();
+        let [Notice::CredentialsEnded { left, .. }, Notice::Interrupted(_), Notice::Resumed(_)] =
+            &notices[..]
+        else {
+            panic!("{notices:?}")
+        };
+        assert!(*left > 14 * MINUTE, "{left:?}");
+    });
+}
+
+#[test]
+fn a_session_that_is_lost_for_want_of_credentials_names_them() {
+    scenario(async |mut bench: Bench| {
+        let ended = cut_for_good(&mut bench, |scripts| scripts.access.always(no_credentials())).await;
+        assert!(lost(&ended).starts_with("not resumed within 900 s: no usable AWS credentials"), "{ended:?}");
+        assert!(matches!(ended, Err(SessionError::Lost { credentials: Some(_), .. })));
+    });
+}
+
+#[test]
+fn a_pause_is_told_from_its_own_beginning() {
+    scenario(async |mut bench: Bench| {
+        let denied = api_error("AccessDeniedException");
+        bench.connect().await;
+        bench.script(|scripts| scripts.resume.times(2, denied));
+        bench.agent.cut();
+        bench.until(|bench| bench.resumed() == 1).await;
+        // Before that websocket has proven itself, so that the same outage goes on.
+        bench.agent.cut();
+        bench.until(|bench| bench.resumed() == 2).await;
+        let notices = bench.notices();
+        let pause = |notice: &Notice| if let Notice::Resumed(pause) = notice { Some(*pause) } else { None };
+        let pauses: Vec<Duration> = notices.iter().filter_map(pause).collect();
+        assert!(pauses[0] >= 6 * SECOND && pauses[1] < 3 * SECOND, "{pauses:?}");
+        bench.finish();
+        assert!(matches!(bench.end().await, Ok(Outcome::Done)));
     });
 }
 
@@ -251,7 +293,7 @@ fn a_path_that_breaks_at_each_large_message_is_given_up() {
         bench.agent.state.borrow_mut().fault = Fault::Narrow;
         let began = clock::now();
         match bench.end().await {
-            Err(SessionError::Lost { cause, suspected_size: Some(size) }) => {
+            Err(SessionError::Lost { cause, suspected_size: Some(size), .. }) => {
                 assert!(cause.contains("is lost at a message"), "{cause}");
                 assert!(size > SAFE_PAYLOAD, "{size}");
             }

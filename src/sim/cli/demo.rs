@@ -140,7 +140,7 @@ fn conclude(sandbox: &Sandbox) -> io::Result<()> {
     print(&format!(
         "\nTo use a real instance, add to ~/.ssh/config:\n\n\
          \x20   Host i-* mi-*\n\
-         \x20       ProxyCommand fumidai connect %h %p\n\
+         \x20       ProxyCommand fumidai connect '%h' %p\n\
          \x20       ServerAliveInterval 30\n\
          \x20       ServerAliveCountMax 30\n\n\
          then, with the credentials and region of the AWS CLI:\n\n\
