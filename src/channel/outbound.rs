@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::unacknowledged::{Sent, Unacknowledged, Wait};
+use super::unacknowledged::{Delivered, Sent, Unacknowledged, Wait};
 use super::window::Sample;
 
 /// How many witnesses show that the acknowledgement of a message is lost: it no longer counts against the window.
@@ -66,15 +66,6 @@ struct Agent {
     reacknowledges: bool,
     /// It is connected to the port, so an in-order message is acknowledged.
     ready: bool,
-}
-
-/// How much had been delivered, and when: the start of a rate measurement.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Delivered {
-    bytes: u64,
-    at: Instant,
-    /// When the message that was acknowledged last had been sent.
-    sent_at: Instant,
 }
 
 impl Outbound {

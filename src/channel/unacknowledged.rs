@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::outbound::Delivered;
-
 /// A message that is not acknowledged.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -33,6 +31,15 @@ pub(super) struct Sent {
     pub wait: Wait,
     pub timeout: Duration,
     pub before: Delivered,
+}
+
+/// How much had been delivered, and when: the start of a rate measurement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivered {
+    pub bytes: u64,
+    pub at: Instant,
+    /// When the message that was acknowledged last had been sent.
+    pub sent_at: Instant,
 }
 
 /// What a message waits for.

@@ -380,6 +380,12 @@ impl Pool {
         self.has_worked.get() && error.is_temporary()
     }
 
+    /// Returns until when a session has to wait, which is no longer than until it gives up.
+    fn pause_until(&self, give_up_at: Instant) -> Option<Instant> {
+        let pause = self.hold_off.until().max(self.settings.start_hold_off.until())?;
+        Some(pause.min(give_up_at)).filter(|end| clock::now() < *end)
+    }
+
     /// Runs a session, and notes when it was started. If it cannot be started yet, it is tried again while connections may
     /// wait for it.
     async fn run(
@@ -390,7 +396,8 @@ impl Pool {
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
         let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
-        if let Some(at) = self.hold_off.until().max(self.settings.start_hold_off.until()) {
+        // Another session may fail during the pause, which makes it longer.
+        while let Some(at) = self.pause_until(give_up_at) {
             tokio::select! {
                 () = sleep_until(at.into()) => {}
                 () = leave.cancelled() => return (Ok(Outcome::Done), Some(streams)),

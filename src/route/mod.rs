@@ -1,7 +1,7 @@
 //! PURE: from a typed word, `--via` and the config file to the [`Route`]: hops, goal, session documents.
 //!
 //! If the first hop of a list has hops itself, they are put in front of it; the later hops of a list are reached as the
-//! list says. `reach` carries out a route, [`explanation`] describes it and [`policy`] writes the IAM policy that it needs,
+//! list says. `reach` carries out a route, `explanation` describes it and `policy` writes the IAM policy that it needs,
 //! so that what is explained is what is done.
 
 mod document;

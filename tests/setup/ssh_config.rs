@@ -84,7 +84,8 @@ fn a_host_whose_hostname_is_an_id_goes_through_fumidai_too() {
     assert_eq!(home.fumidai("ssh-config --install").status.code(), Some(0));
     let file = home.path(".ssh/config").display().to_string();
     let found = options(&home, &file, "bastion");
-    for line in ["proxycommand fumidai connect %h %p", "hostname i-0123", "user me", "serveralivecountmax 30"]
+    for line in
+        ["proxycommand fumidai connect '%h' %p", "hostname i-0123", "user me", "serveralivecountmax 30"]
     {
         assert!(has(&found, line), "{line} in {found}");
     }
@@ -151,7 +152,7 @@ fn the_whole_path_is_written_if_it_is_asked_for() {
     let home = Home::new();
     let text = stdout(&home.fumidai("ssh-config --whole-path"));
     let program = fs::canonicalize(FUMIDAI).unwrap();
-    assert!(text.contains(&format!("ProxyCommand {} connect %h %p\n", program.display())), "{text}");
+    assert!(text.contains(&format!("ProxyCommand {} connect '%h' %p\n", program.display())), "{text}");
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn a_typed_name_is_one_word_of_the_shell() {
     let home = Home::new();
     home.write("printed", &stdout(&home.fumidai("ssh-config")));
     for name in ["i-$(touch${IFS}seen)", "tag:a=b;touch seen", "ecs:a/b|touch seen"] {
-        let line = if name.starts_with("i-") { "i-* mi-*" } else { "ecs:* tag:*" };
+        let line = if name.starts_with("i-") { "i-* mi-*" } else { "ecs:* " };
         let block =
             home.read("printed").split("Host ").find(|block| block.starts_with(line)).unwrap().to_owned();
         let command =

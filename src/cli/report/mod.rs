@@ -2,7 +2,7 @@
 //!
 //! ssh shows nothing but our last lines on standard error, so they have a fixed form: details, then the cause in one line
 //! that starts with `fumidai: `, then at most two hints. The cause also goes to the log, since ssh may have redirected
-//! standard error to `/dev/null`. The other layers return typed errors; [`errors`] turns each into a [`Report`].
+//! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
 mod errors;
 mod exit_kind;
