@@ -154,10 +154,7 @@ pub enum Meaning {
 
 impl From<SourceError> for ApiError {
     fn from(error: SourceError) -> Self {
-        match error {
-            SourceError::File(problem) => Self::File(problem),
-            error => Self::Source(error),
-        }
+        if let SourceError::File(problem) = error { Self::File(problem) } else { Self::Source(error) }
     }
 }
 
@@ -188,10 +185,10 @@ impl ApiError {
 
     /// Returns true if the error has this AWS error code.
     pub fn has_code(&self, name: &str) -> bool {
-        match self {
-            Self::Rejected { error, .. } => error.has_code(name),
-            _ => matches!(self, Self::Service { code, .. } if code == name),
+        if let Self::Rejected { error, .. } = self {
+            return error.has_code(name);
         }
+        matches!(self, Self::Service { code, .. } if code == name)
     }
 
     /// Adds whose credentials they are, if the error is about credentials.

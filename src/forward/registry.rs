@@ -142,7 +142,7 @@ impl Registry {
     /// # Errors
     /// The AWS settings or the ssh_config cannot be used.
     pub async fn sink(&self, planned: &PlannedForward) -> Result<Sink, ReachError> {
-        let aws = self.aws(&planned.route.config).await?;
+        let aws = self.aws(&planned.route.config)?;
         if !planned.route.hops.is_empty() {
             return Ok(Sink::Hop(self.hop_dialer(planned, aws).await?));
         }
@@ -215,7 +215,7 @@ impl Registry {
         pool
     }
 
-    async fn aws(&self, config: &Config) -> Result<Rc<Aws>, ReachError> {
+    fn aws(&self, config: &Config) -> Result<Rc<Aws>, ReachError> {
         if let Some(aws) = self.known_aws(config) {
             return Ok(aws);
         }

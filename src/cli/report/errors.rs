@@ -249,16 +249,23 @@ fn of_api(error: &ApiError) -> Report {
 
 fn of_aws_settings(error: &ApiError, whole: String) -> Report {
     let report = Report::new(ExitKind::Configuration, whole);
-    match error {
-        ApiError::Bundle { .. } => {
-            report.hint("check `AWS_CA_BUNDLE`, `ca_bundle` in the AWS profile, and `REQUESTS_CA_BUNDLE`")
+    if let ApiError::File(problem) = error {
+        return report.hint(file_hint(problem));
+    }
+    if matches!(error, ApiError::Bundle { .. }) {
+        return report
+            .hint("check `AWS_CA_BUNDLE`, `ca_bundle` in the AWS profile, and `REQUESTS_CA_BUNDLE`");
+    }
+    report.hint("correct the profile with `aws configure`, or use another `--profile`")
+}
+
+fn file_hint(problem: &FileProblem) -> &'static str {
+    match problem {
+        FileProblem::Utf16 { .. } => "save the file as UTF-8",
+        FileProblem::Unreadable { .. } => {
+            "check its permissions, `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`"
         }
-        ApiError::File(FileProblem::Utf16 { .. }) => report.hint("save the file as UTF-8"),
-        ApiError::File(FileProblem::Unreadable { .. }) => {
-            report.hint("check its permissions, `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`")
-        }
-        ApiError::File(FileProblem::Line { .. }) => report.hint("correct that line"),
-        _ => report.hint("correct the profile with `aws configure`, or use another `--profile`"),
+        FileProblem::Line { .. } => "correct that line",
     }
 }
 
