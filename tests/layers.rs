@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "cli",
     "forward",
     "reach",
@@ -24,12 +24,13 @@ const LAYERS: [&str; 15] = [
     "cache",
     "clock",
     "escape",
+    "region",
 ];
 
 /// Layers that import less than what is below them.
 const NARROW: [(&str, &[&str]); 8] = [
     ("route", &["route", "config", "names", "aws"]),
-    ("config", &["config", "names", "clock"]),
+    ("config", &["config", "names", "clock", "region"]),
     ("jump", &["jump", "clock", "escape"]),
     ("names", &["names", "aws", "cache", "clock"]),
     ("channel", &["channel"]),

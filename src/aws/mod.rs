@@ -4,6 +4,7 @@
 //! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
 //! user has logged in again.
 
+mod assume;
 #[cfg(test)]
 mod botocore;
 mod bundle;
@@ -18,7 +19,6 @@ pub mod files;
 pub(crate) mod fuzz;
 mod mfa_prompt;
 mod query;
-mod region;
 mod role;
 pub mod source;
 mod ssm;
@@ -47,18 +47,18 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::Mutex;
 
+use crate::region::is_region;
 use crate::transport::{Bundle, Roots, Signer, StreamHosts};
 
+use self::assume::AssumeContext;
 use self::endpoint::Endpoints;
 use self::files::{AwsFiles, FilePaths, Profile};
-use self::role::AssumeContext;
 use self::source::{CredentialSource, KeyOwner, Setting};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
-pub use self::region::is_region;
 pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
 pub use self::sts::{Caller, CredentialsSource, Place};
 pub use self::variables::CredentialVariables;
@@ -263,7 +263,7 @@ impl Aws {
         let may_ask = !self.has_resolved.swap(true, Ordering::Relaxed);
         let mut assumed = self.assumed.lock().await;
         if let Some((_, known)) =
-            assumed.as_ref().filter(|(same, known)| *same == source && role::is_fresh(known))
+            assumed.as_ref().filter(|(same, known)| *same == source && assume::is_fresh(known))
         {
             return Ok(known.clone());
         }
@@ -277,9 +277,9 @@ impl Aws {
             cache: self.options.cli_cache.as_deref(),
             mfa_prompt: may_ask.then_some(&self.mfa_prompt),
         };
-        let resolved = role::assume_all(&source.roles, &context, base).await;
+        let resolved = assume::assume_all(&source.roles, &context, base).await;
         let credentials = resolved.map_err(|error| or_problem(error, files))?;
-        if role::needs_code(&source.roles) {
+        if assume::needs_code(&source.roles) {
             *assumed = Some((source, credentials.clone()));
         }
         Ok(credentials)

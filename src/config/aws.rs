@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::aws::files::{FilePath, FilePaths};
-
 use super::environment::{Environment, process_variable};
 use super::error::ConfigError;
 use super::layers::{Layers, Source};
@@ -28,8 +26,10 @@ pub struct AwsSettings {
     pub ca_bundle: Option<PathBuf>,
     /// The same where neither that variable nor the AWS profile names one (`REQUESTS_CA_BUNDLE`).
     pub usual_ca_bundle: Option<PathBuf>,
-    /// Where AWS's files are.
-    pub files: FilePaths,
+    /// The file that replaces `~/.aws/config` (`AWS_CONFIG_FILE`).
+    pub config_file: Option<PathBuf>,
+    /// The file that replaces `~/.aws/credentials` (`AWS_SHARED_CREDENTIALS_FILE`).
+    pub credentials_file: Option<PathBuf>,
     /// The user's home folder, for `~` in paths of AWS's files.
     pub home: Option<PathBuf>,
     /// Whether the endpoints of the AWS profile are ignored (`AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`).
@@ -62,17 +62,14 @@ impl AwsSettings {
     /// A variable has a value that is not valid.
     pub(super) fn of_variables(environment: &Environment) -> Result<Self, ConfigError> {
         let home = environment.folders.home.clone();
-        let in_home = |name: &str| home.as_ref().map(|home| home.join(".aws").join(name));
         Ok(Self {
             endpoints: Endpoints::of_services(environment)?,
             ca_bundle: environment.path("AWS_CA_BUNDLE"),
             usual_ca_bundle: environment.path("REQUESTS_CA_BUNDLE"),
-            files: FilePaths {
-                config: file(environment, "AWS_CONFIG_FILE", in_home("config")),
-                credentials: file(environment, "AWS_SHARED_CREDENTIALS_FILE", in_home("credentials")),
-            },
+            config_file: file(environment, "AWS_CONFIG_FILE"),
+            credentials_file: file(environment, "AWS_SHARED_CREDENTIALS_FILE"),
             ignores_endpoints: ignores_endpoints(environment),
-            cli_cache: in_home("cli/cache"),
+            cli_cache: home.as_ref().map(|home| home.join(".aws/cli/cache")),
             home,
             ..Self::default()
         })
@@ -140,7 +137,8 @@ impl fmt::Debug for AwsSettings {
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
             .field("usual_ca_bundle", &self.usual_ca_bundle)
-            .field("files", &self.files)
+            .field("config_file", &self.config_file)
+            .field("credentials_file", &self.credentials_file)
             .field("home", &self.home)
             .field("ignores_endpoints", &self.ignores_endpoints)
             .field("cli_cache", &self.cli_cache)
@@ -165,17 +163,14 @@ fn ignores_endpoints(environment: &Environment) -> bool {
     environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true)
 }
 
-/// Returns the file that a variable names, with `~` and `$NAME` replaced as by the AWS CLI, else the usual one.
-fn file(environment: &Environment, variable: &str, usual: Option<PathBuf>) -> Option<FilePath> {
-    let Some(path) = environment.path(variable) else {
-        return usual.map(|path| FilePath { path, is_named: false });
-    };
+/// Returns the file that a variable names, with `~` and `$NAME` replaced as by the AWS CLI.
+fn file(environment: &Environment, variable: &str) -> Option<PathBuf> {
+    let path = environment.path(variable)?;
     let path = path.to_str().map_or_else(|| path.clone(), |text| expand_variables(text).into());
-    let path = match (path.strip_prefix("~"), &environment.folders.home) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        (_, _) => path,
-    };
-    Some(FilePath { path, is_named: true })
+    match (path.strip_prefix("~"), &environment.folders.home) {
+        (Ok(rest), Some(home)) => Some(home.join(rest)),
+        (_, _) => Some(path),
+    }
 }
 
 /// Replaces `$NAME` and `${NAME}`; what is not set stays as it is.

@@ -13,7 +13,7 @@ use http::Uri;
 use thiserror::Error;
 use toml::de::DeValue;
 
-use crate::aws::is_region;
+use crate::region::is_region;
 
 use super::Color;
 

@@ -1,7 +1,9 @@
 //! A configuration as the settings of the layers below.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::aws::files::{FilePath, FilePaths};
 use crate::aws::{self, AskCode, Aws, MfaPrompt};
 use crate::config::{AwsSettings, Config};
 use crate::names::cache::Scope;
@@ -33,9 +35,24 @@ fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
         ignores_endpoints: config.ignores_endpoints,
         ca_bundle: config.ca_bundle.clone(),
         usual_ca_bundle: config.usual_ca_bundle.clone(),
-        files: config.files.clone(),
+        files: file_paths(config),
         home: config.home.clone(),
         cli_cache: config.cli_cache.clone(),
+    }
+}
+
+/// Returns where AWS's files are: where a variable says, else in the home folder.
+fn file_paths(config: &AwsSettings) -> FilePaths {
+    let find = |named: &Option<PathBuf>, name: &str| match named {
+        Some(path) => Some(FilePath { path: path.clone(), is_named: true }),
+        None => {
+            let home = config.home.as_ref()?;
+            Some(FilePath { path: home.join(".aws").join(name), is_named: false })
+        }
+    };
+    FilePaths {
+        config: find(&config.config_file, "config"),
+        credentials: find(&config.credentials_file, "credentials"),
     }
 }
 
