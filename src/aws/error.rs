@@ -7,7 +7,10 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use thiserror::Error;
 
+use crate::transport::{ConnectError, ProxySettingError};
+
 use super::files::FileProblem;
+use super::http::{ConnectTimeout, RequestError, find};
 use super::mfa_prompt::NoCode;
 use super::source::{KeyOwner, LoginKind, SourceError};
 
@@ -23,6 +26,9 @@ pub enum ApiError {
     /// What the run needs may be in a file, or a part of one, that cannot be read: correct it.
     #[error(transparent)]
     File(#[from] FileProblem),
+    /// A variable with a proxy cannot be read: correct it.
+    #[error(transparent)]
+    Proxy(#[from] ProxySettingError),
     /// The CA bundle cannot be used.
     #[error("cannot use the CA bundle `{}`: {cause}", file.display())]
     Bundle {
@@ -115,6 +121,16 @@ pub enum ApiError {
         /// The API operation.
         operation: &'static str,
     },
+    /// No connection was open in time: check the network and the proxy.
+    #[error("cannot reach the endpoint for {operation}, {place}: {cause}")]
+    NoConnection {
+        /// The API operation.
+        operation: &'static str,
+        /// The endpoint's URL, and the proxy.
+        place: String,
+        /// The time limit, in words.
+        cause: String,
+    },
     /// The endpoint's certificate is not trusted: if the issuer is yours, add it to `AWS_CA_BUNDLE`.
     #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
     Certificate {
@@ -124,10 +140,12 @@ pub enum ApiError {
         cause: String,
     },
     /// The endpoint could not be reached.
-    #[error("cannot reach the endpoint for {operation}: {cause}")]
+    #[error("cannot reach the endpoint for {operation}{}: {cause}", place.as_ref().map(|place| format!(", {place}")).unwrap_or_default())]
     Network {
         /// The API operation.
         operation: &'static str,
+        /// The endpoint's URL, and the proxy.
+        place: Option<String>,
         /// The network error.
         cause: String,
     },
@@ -172,15 +190,32 @@ impl ApiError {
                 status: service.raw().status().as_u16(),
             },
             SdkError::TimeoutError(_) => Self::Timeout { operation },
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout { operation },
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::late(operation, error),
             SdkError::ConstructionFailure(_)
             | SdkError::DispatchFailure(_)
             | SdkError::ResponseError(_)
             | _ => match certificate_error(error) {
                 Some(refusal) => Self::Certificate { operation, cause: refusal.to_string() },
-                None => Self::Network { operation, cause: chain(error) },
+                None => Self::network(operation, error),
             },
         }
+    }
+
+    /// Converts a time-out of the HTTP client.
+    fn late(operation: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        match (find::<RequestError>(error), find::<ConnectTimeout>(error)) {
+            (Some(request), Some(cause)) => {
+                Self::NoConnection { operation, place: request.place.clone(), cause: cause.to_string() }
+            }
+            (_, _) => Self::Timeout { operation },
+        }
+    }
+
+    /// Converts an error of a request that got no answer.
+    fn network(operation: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let place = find::<RequestError>(error).map(|request| request.place.clone());
+        let cause = find::<ConnectError>(error).map_or_else(|| chain(error), ToString::to_string);
+        Self::Network { operation, place, cause }
     }
 
     /// Returns true if the error has this AWS error code.
@@ -216,6 +251,7 @@ impl ApiError {
             Self::NoRegion
             | Self::Settings(_)
             | Self::File(_)
+            | Self::Proxy(_)
             | Self::Bundle { .. }
             | Self::NotARegion { .. }
             | Self::NoServices { .. } => Meaning::Settings,
@@ -227,7 +263,10 @@ impl ApiError {
             | Self::NoCode { .. }
             | Self::Rejected { .. } => Meaning::Credentials,
             // The certificate may be that of a captive portal, so a retry may succeed.
-            Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
+            Self::Timeout { .. }
+            | Self::NoConnection { .. }
+            | Self::Certificate { .. }
+            | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),
         }
     }

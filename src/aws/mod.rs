@@ -5,8 +5,6 @@
 //! user has logged in again.
 
 mod assume;
-#[cfg(test)]
-mod botocore;
 mod bundle;
 mod capped;
 mod credentials;
@@ -17,6 +15,7 @@ mod error;
 pub mod files;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
+mod http;
 mod mfa_prompt;
 mod query;
 mod role;
@@ -36,9 +35,6 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -48,7 +44,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::Mutex;
 
 use crate::region::is_region;
-use crate::transport::{Bundle, Roots, Signer, StreamHosts};
+use crate::transport::{Connector, Proxies, Roots, Signer, StreamHosts};
 
 use self::assume::AssumeContext;
 use self::endpoint::Endpoints;
@@ -99,6 +95,8 @@ pub struct AwsOptions {
     pub ca_bundle: Option<PathBuf>,
     /// The PEM file that is used if neither names one (`REQUESTS_CA_BUNDLE`).
     pub usual_ca_bundle: Option<PathBuf>,
+    /// The proxies of API calls and the websocket.
+    pub proxies: Arc<Proxies>,
     /// Where AWS's files are.
     pub files: FilePaths,
     /// The user's home folder, for `~`.
@@ -113,6 +111,7 @@ pub struct Aws {
     options: AwsOptions,
     variables: CredentialVariables,
     roots: Arc<Roots>,
+    connector: Connector,
     http: SharedHttpClient,
     mfa_prompt: MfaPrompt,
     /// Whether credentials have been resolved before. Only the first time may ask for a code: later, ssh uses the
@@ -148,11 +147,12 @@ impl Aws {
         }
         let profile = named_profile(&files, options.profile.as_deref())?;
         let bundle = bundle::choose(&options, &profile)?;
-        let http = http_client(bundle.as_ref());
-        let variables = CredentialVariables::from_process();
         let roots = Arc::new(Roots::new(bundle));
+        let connector = Connector::new(roots.clone(), options.proxies.clone());
+        let http = http::client(connector.clone());
+        let variables = CredentialVariables::from_process();
         let (mfa_prompt, has_resolved, assumed) = Default::default();
-        Ok(Self { options, variables, roots, http, mfa_prompt, has_resolved, assumed })
+        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, assumed })
     }
 
     /// Sets the prompt for MFA codes.
@@ -169,6 +169,11 @@ impl Aws {
     /// Returns the trusted roots for stream connections.
     pub fn roots(&self) -> Arc<Roots> {
         self.roots.clone()
+    }
+
+    /// Returns what opens stream connections, as those of the API calls.
+    pub fn connector(&self) -> Connector {
+        self.connector.clone()
     }
 
     /// Resolves only the region.
@@ -387,19 +392,5 @@ async fn stream_hosts(endpoints: &Endpoints, region: &str) -> StreamHosts {
     StreamHosts { region: region.to_owned(), suffixes, configured }
 }
 
-/// Creates the HTTP client. It reads proxies from the environment, by the same rules as the websocket.
-fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
-    let mut trust = TrustStore::default();
-    if let Some(bundle) = bundle {
-        trust.add_pem_certificate(bundle.pem());
-    }
-    let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector =
-            Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
-    });
-    capped::capped(client)
-}
+#[cfg(test)]
+mod botocore;

@@ -1,5 +1,6 @@
 //! The settings of the control plane, and the rank of its endpoints.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub struct AwsSettings {
     pub ca_bundle: Option<PathBuf>,
     /// The same where neither that variable nor the AWS profile names one (`REQUESTS_CA_BUNDLE`).
     pub usual_ca_bundle: Option<PathBuf>,
+    /// The variables with proxies that are set. They may hold a password.
+    pub proxies: Vec<(&'static str, OsString)>,
     /// The file that replaces `~/.aws/config` (`AWS_CONFIG_FILE`).
     pub config_file: Option<PathBuf>,
     /// The file that replaces `~/.aws/credentials` (`AWS_SHARED_CREDENTIALS_FILE`).
@@ -66,6 +69,7 @@ impl AwsSettings {
             endpoints: Endpoints::of_services(environment)?,
             ca_bundle: environment.path("AWS_CA_BUNDLE"),
             usual_ca_bundle: environment.path("REQUESTS_CA_BUNDLE"),
+            proxies: environment.proxies(),
             config_file: file(environment, "AWS_CONFIG_FILE"),
             credentials_file: file(environment, "AWS_SHARED_CREDENTIALS_FILE"),
             ignores_endpoints: ignores_endpoints(environment),
@@ -137,6 +141,7 @@ impl fmt::Debug for AwsSettings {
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
             .field("usual_ca_bundle", &self.usual_ca_bundle)
+            .field("proxies", &self.proxies.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("config_file", &self.config_file)
             .field("credentials_file", &self.credentials_file)
             .field("home", &self.home)

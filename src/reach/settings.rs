@@ -1,13 +1,15 @@
 //! A configuration as the settings of the layers below.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aws::files::{FilePath, FilePaths};
-use crate::aws::{self, AskCode, Aws, MfaPrompt};
+use crate::aws::{self, ApiError, AskCode, Aws, MfaPrompt};
 use crate::config::{AwsSettings, Config};
 use crate::names::cache::Scope;
 use crate::session;
+use crate::transport::Proxies;
 
 use super::ReachError;
 
@@ -16,11 +18,12 @@ use super::ReachError;
 /// # Errors
 /// The settings cannot be used.
 pub fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
-    let aws = Aws::new(aws_settings(&config.aws))?;
+    let proxies = Proxies::new(&config.aws.proxies).map_err(ApiError::from)?;
+    let aws = Aws::new(aws_settings(&config.aws, proxies))?;
     Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code)))
 }
 
-fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
+fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
     aws::AwsOptions {
         profile: config.profile.clone(),
         profile_overrides_keys: config.profile_overrides_keys,
@@ -35,6 +38,7 @@ fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
         ignores_endpoints: config.ignores_endpoints,
         ca_bundle: config.ca_bundle.clone(),
         usual_ca_bundle: config.usual_ca_bundle.clone(),
+        proxies: Arc::new(proxies),
         files: file_paths(config),
         home: config.home.clone(),
         cli_cache: config.cli_cache.clone(),

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -58,15 +56,6 @@ impl Bundle {
             roots.add(certificate.clone())?;
         }
         if roots.is_empty() { Err(BundleError::Empty) } else { Ok(Self { certificates }) }
-    }
-
-    /// Returns the certificates as PEM.
-    pub fn pem(&self) -> String {
-        let framed = |certificate: &CertificateDer<'_>| {
-            let body = BASE64_STANDARD.encode(certificate);
-            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
-        };
-        self.certificates.iter().map(framed).collect()
     }
 }
 
@@ -137,6 +126,9 @@ impl Roots {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     #[test]

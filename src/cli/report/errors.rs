@@ -225,6 +225,7 @@ fn of_api(error: &ApiError) -> Report {
             Report::new(ExitKind::Configuration, whole)
                 .hint("set `--region`, `AWS_REGION`, or `region` in the AWS profile or the config file")
         }
+        Meaning::Settings if matches!(error, ApiError::Proxy(_)) => Report::new(ExitKind::Usage, whole),
         Meaning::Settings => of_aws_settings(error, whole),
         Meaning::Credentials => Report::new(ExitKind::Credentials, whole).hint(credentials_hint(error)),
         Meaning::AccessDenied if is_explicit_deny(error) => {
@@ -276,7 +277,7 @@ fn of_transient(error: &ApiError, whole: String) -> Report {
     if matches!(error, ApiError::Certificate { .. }) {
         return Report::new(ExitKind::Failure, whole).hint(CERTIFICATE);
     }
-    let timed_out = matches!(error, ApiError::Timeout { .. });
+    let timed_out = matches!(error, ApiError::Timeout { .. } | ApiError::NoConnection { .. });
     Report::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole).hint(NETWORK)
 }
 
@@ -358,7 +359,6 @@ fn of_dial(error: &DialError) -> Report {
         DialError::Certificate { .. } => Report::new(ExitKind::Failure, whole).hint(CERTIFICATE),
         DialError::Timeout(_) => Report::new(ExitKind::TimedOut, whole),
         DialError::Connect { .. }
-        | DialError::Proxy(_)
         | DialError::Tls(_)
         | DialError::Sign(_)
         | DialError::Refused { .. }
@@ -410,12 +410,14 @@ pub(in crate::cli) fn credentials_hint(error: &ApiError) -> String {
         ApiError::NoRegion
         | ApiError::Settings(_)
         | ApiError::File(_)
+        | ApiError::Proxy(_)
         | ApiError::Bundle { .. }
         | ApiError::NotARegion { .. }
         | ApiError::NoServices { .. }
         | ApiError::NoCredentials(_)
         | ApiError::Service { .. }
         | ApiError::Timeout { .. }
+        | ApiError::NoConnection { .. }
         | ApiError::Certificate { .. }
         | ApiError::Network { .. } => {
             "log in again (`aws sso login`, `aws configure`), or use another `--profile`".to_owned()
