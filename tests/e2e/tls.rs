@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use fumidai::sim::{SimConfig, TlsIdentity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::net::TcpListener;
 
 use crate::bench::Bench;
 use crate::services::echo;
@@ -117,6 +118,17 @@ async fn a_proxy_that_refuses_is_told_with_what_it_wants_and_without_the_passwor
     assert!(finished.stderr.contains("HTTPS_PROXY"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("wr0ng"), "{}", finished.stderr);
     assert_eq!(proxy.requests().len(), 1, "a login that is refused is not tried again");
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_nothing_is_a_time_out_with_its_address() {
+    let (bench, bundle) = bench().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://me:s3cret@{}", silent.local_addr().unwrap());
+    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("ALL_PROXY", &url);
+    let finished = connect.without("NO_PROXY").finish().await.exits(16);
+    let place = format!("through proxy {}: no connection within ", url.replace("me:s3cret@", ""));
+    assert!(finished.cause().contains(&place), "{}", finished.stderr);
 }
 
 #[tokio::test]
