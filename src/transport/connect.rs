@@ -1,12 +1,15 @@
 //! Opens the connections of the API calls and the websocket: TCP, the proxy's tunnel, TLS.
 
 use std::error::Error;
+use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::SocksV5;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -156,13 +159,30 @@ async fn socks_destinations(proxy: &Proxy, url: &Uri) -> Result<Vec<String>, Con
 }
 
 async fn socks_to(proxy: &Proxy, authority: String) -> Result<Box<dyn Io>, ConnectError> {
-    let mut socks = SocksV5::new(proxy.url(), http_connector());
+    let mut socks = SocksV5::new(proxy.url(), Given(Some(tcp(proxy.url()).await?)));
     if let Some(login) = &proxy.login {
         socks = socks.with_auth(login.user.clone(), login.password.clone());
     }
     let to = Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
     let stream = socks.call(to.map_err(|error| network(&error))?).await.map_err(|error| network(&error))?;
     Ok(Box::new(stream.into_inner()))
+}
+
+/// Gives an open connection to what speaks SOCKS over it.
+struct Given(Option<Box<dyn Io>>);
+
+impl Service<Uri> for Given {
+    type Response = TokioIo<Box<dyn Io>>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<Box<dyn Io>>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
 }
 
 /// Asks an HTTP proxy for a tunnel to the host of `url`.
