@@ -7,10 +7,10 @@ use std::str::FromStr;
 use crate::names::Destination;
 
 /// The body of a target: it panics if the input shows a fault.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, FuzzTarget); 8] = [
     ("frames", frames),
     ("handshake", crate::channel::fuzz::handshake),
     ("mux", crate::mux::fuzz::mux),

@@ -95,7 +95,7 @@ fn the_readmes_ssh_config_is_the_contributed_one() {
 }
 
 #[test]
-fn every_link_leads_to_a_file_and_a_heading() {
+fn every_link_has_its_file_and_heading() {
     for paper in papers() {
         let text = prose(&fs::read_to_string(&paper).expect("a paper"));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -9,7 +9,7 @@ use super::files::{AwsFiles, Profile};
 
 /// The endpoints of the user's settings; `None` leaves it to the SDK's rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Endpoints {
+pub(super) struct ServiceEndpoints {
     pub ssm: Option<String>,
     pub ec2: Option<String>,
     pub ecs: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Endpoints {
     pub streams: Option<String>,
 }
 
-impl Endpoints {
+impl ServiceEndpoints {
     /// Combines the options with the profile's `services` and `endpoint_url`.
     ///
     /// # Errors

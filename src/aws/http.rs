@@ -259,7 +259,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::transport::tests::{Asked, LittleProxy, identity};
+    use crate::transport::tests::{LittleProxy, ProxyRequest, identity};
     use crate::transport::{Bundle, Proxies, Roots};
 
     /// Sends a request with a proxy for all hosts; returns the body.
@@ -292,7 +292,7 @@ mod tests {
         let proxy = LittleProxy::start(Some("me:s3cret"), None).await;
         let variable = format!("http://me:s3cret@127.0.0.1:{}", proxy.port);
         assert_eq!(get(&variable, "http://ssm.example/path").await.expect("an answer"), b"from proxy");
-        let asked = Asked { to: "http://ssm.example/path".to_owned(), is_allowed: true };
+        let asked = ProxyRequest { to: "http://ssm.example/path".to_owned(), is_allowed: true };
         assert_eq!(proxy.asked(), [asked]);
     }
 
@@ -303,7 +303,7 @@ mod tests {
             let variable = format!("{scheme}://me:s3cret@127.0.0.1:{}", proxy.port);
             let body = get(&variable, &format!("http://{host}/")).await.expect("an answer");
             assert_eq!(body, b"from far end");
-            let by_name = Asked { to: format!("{host}:80"), is_allowed: true };
+            let by_name = ProxyRequest { to: format!("{host}:80"), is_allowed: true };
             assert_eq!(proxy.asked() == [by_name], scheme == "socks5h", "{:?}", proxy.asked());
         }
     }

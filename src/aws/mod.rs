@@ -47,7 +47,7 @@ use crate::region::is_region;
 use crate::transport::{Connector, Proxies, Roots, Signer, StreamHosts};
 
 use self::assume::AssumeContext;
-use self::endpoint::Endpoints;
+use self::endpoint::ServiceEndpoints;
 use self::files::{AwsFiles, FilePaths, Profile};
 use self::source::{CredentialSource, KeyOwner, Setting};
 
@@ -55,7 +55,7 @@ pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
-pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, Started, Stream, Token};
+pub use self::ssm::{ManagedNode, NodeFilter, SessionRequest, StartedSession, StreamAddress, Token};
 pub use self::sts::{Caller, CredentialsSource, Place};
 pub use self::variables::CredentialVariables;
 
@@ -127,7 +127,7 @@ pub struct Access {
     client: aws_sdk_ssm::Client,
     config: SdkConfig,
     http: SharedHttpClient,
-    endpoints: Endpoints,
+    endpoints: ServiceEndpoints,
     /// The EC2 endpoint by the SDK's rules, or why there is none.
     ec2_endpoint: Result<String, ApiError>,
     signer: Signer,
@@ -189,7 +189,7 @@ impl Aws {
         let files = AwsFiles::read(&self.options.files);
         let profile = named_profile(&files, self.options.profile.as_deref())?;
         let region = self.find_region(&files).await?;
-        let endpoints = Endpoints::new(&self.options, &files, self.profile_name(), &profile)?;
+        let endpoints = ServiceEndpoints::new(&self.options, &files, self.profile_name(), &profile)?;
         let config = self.load(&profile, &region).await;
         let source = self.find_source(&files)?;
         let owner = source.owner();
@@ -263,7 +263,7 @@ impl Aws {
         files: &AwsFiles,
         source: CredentialSource,
         config: &SdkConfig,
-        endpoints: &Endpoints,
+        endpoints: &ServiceEndpoints,
     ) -> Result<Credentials, ApiError> {
         let may_ask = !self.has_resolved.swap(true, Ordering::Relaxed);
         let mut assumed = self.assumed.lock().await;
@@ -383,7 +383,7 @@ fn sdk_files(profile: &Profile) -> EnvConfigFiles {
 }
 
 /// Returns the hosts that a stream URL may name.
-async fn stream_hosts(endpoints: &Endpoints, region: &str) -> StreamHosts {
+async fn stream_hosts(endpoints: &ServiceEndpoints, region: &str) -> StreamHosts {
     let mut suffixes = Vec::new();
     for dual_stack in [false, true] {
         suffixes.extend(endpoint::suffix(region, dual_stack).await);

@@ -46,26 +46,26 @@ impl fmt::Debug for Token {
 
 /// The URL of a session's stream, and the token that opens it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Stream {
+pub struct StreamAddress {
     /// The URL: opaque; its query must not be logged.
     pub url: String,
     /// The token that opens it.
     pub token: Token,
 }
 
-impl fmt::Debug for Stream {
+impl fmt::Debug for StreamAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stream(..)")
+        f.write_str("StreamAddress(..)")
     }
 }
 
 /// A session that has been started.
 #[derive(Clone, Debug)]
-pub struct Started {
+pub struct StartedSession {
     /// The session's id.
     pub session_id: String,
     /// The session's stream.
-    pub stream: Stream,
+    pub stream: StreamAddress,
 }
 
 /// Maximum page size of DescribeInstanceInformation (SSM API reference).
@@ -142,7 +142,7 @@ impl Access {
     ///
     /// # Errors
     /// [`ApiError`]. A session that was started without a stream has been terminated.
-    pub async fn start_session(&self, request: &SessionRequest) -> Result<Started, ApiError> {
+    pub async fn start_session(&self, request: &SessionRequest) -> Result<StartedSession, ApiError> {
         const OPERATION: &str = "StartSession";
         let parameters = (!request.parameters.is_empty()).then(|| request.parameters.clone());
         let call = self.client.start_session().target(&request.target).document_name(&request.document);
@@ -151,7 +151,7 @@ impl Access {
         let answer = call.send().await.map_err(|error| self.failed(OPERATION, &error))?;
         let session_id = answer.session_id.unwrap_or_default();
         match stream(answer.stream_url, answer.token_value) {
-            Some(stream) if !session_id.is_empty() => return Ok(Started { session_id, stream }),
+            Some(stream) if !session_id.is_empty() => return Ok(StartedSession { session_id, stream }),
             Some(_) | None if !session_id.is_empty() => self.terminate_session(&session_id).await?,
             Some(_) | None => {}
         }
@@ -172,7 +172,7 @@ impl Access {
         &self,
         session_id: &str,
         known_url: &str,
-    ) -> Result<Option<Stream>, ApiError> {
+    ) -> Result<Option<StreamAddress>, ApiError> {
         let call = self.client.resume_session().session_id(session_id).customize().config_override(once());
         let answer = call.send().await.map_err(|error| self.failed("ResumeSession", &error))?;
         let url = answer.stream_url.filter(|url| !url.is_empty()).unwrap_or_else(|| known_url.to_owned());
@@ -211,7 +211,7 @@ fn once() -> Builder {
     aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled())
 }
 
-fn stream(url: Option<String>, token: Option<String>) -> Option<Stream> {
+fn stream(url: Option<String>, token: Option<String>) -> Option<StreamAddress> {
     let token = token.filter(|token| !token.is_empty())?;
-    Some(Stream { url: url?, token: Token::new(token) })
+    Some(StreamAddress { url: url?, token: Token::new(token) })
 }

@@ -155,11 +155,11 @@ pub struct SshConfigArgs {
 
 impl SshConfigArgs {
     /// Returns what is to be done.
-    pub(super) fn action(&self) -> ssh_config::Action {
+    pub(super) fn action(&self) -> ssh_config::SshConfigAction {
         match (self.install, self.uninstall) {
-            (true, _) => ssh_config::Action::Install,
-            (false, true) => ssh_config::Action::Uninstall,
-            (false, false) => ssh_config::Action::Print,
+            (true, _) => ssh_config::SshConfigAction::Install,
+            (false, true) => ssh_config::SshConfigAction::Uninstall,
+            (false, false) => ssh_config::SshConfigAction::Print,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
+use super::report::{Report, UsageError};
 use super::runtime::{self, Context};
 use super::stdout;
 
@@ -51,7 +51,7 @@ impl Subject {
             return Ok(Self::Route(Box::new(Route::new(name, args.port, config)?)));
         }
         if args.port.is_some() {
-            return Err(Report::new(ExitKind::Usage, format!("forward `{name}` has a port of its own")));
+            return Err(UsageError::PortOfForward { name: name.clone() }.into());
         }
         Ok(Self::Forward(name.clone(), Box::new(plan_named(name, config)?)))
     }

@@ -18,7 +18,7 @@ use crate::session::Interrupts;
 
 use super::args::ListArgs;
 use super::prompt::ask_code;
-use super::report::ExitKind;
+use super::report::{ExitKind, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
 use super::stdout;
@@ -42,12 +42,12 @@ fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
     let rows: Vec<ListedMachine> = rows.collect();
     if verbosity != Verbosity::Quiet {
         if let Some(error) = &listing.missing {
-            print_note(&format!("the list is incomplete: {error}"));
+            print_note(&notes::of_incomplete_list(error));
         }
         if rows.is_empty() {
-            print_note(&nothing(seen, &listing.region));
+            print_note(&notes::of_empty_list(seen, &listing.region));
         } else if listing.age > Duration::ZERO && stderr().is_terminal() {
-            print_note(&format!("cached {} s ago; use `--no-cache` to ask AWS", listing.age.as_secs()));
+            print_note(&notes::of_cached_list(listing.age));
         }
     }
     if args.json {
@@ -59,13 +59,6 @@ fn show(listing: Listing, args: &ListArgs, verbosity: Verbosity) -> ExitCode {
     }
     let widest = if stdout().is_terminal() { WIDEST_CELL } else { usize::MAX };
     stdout::print(&table(&rows, widest))
-}
-
-fn nothing(seen: usize, region: &str) -> String {
-    match seen {
-        0 => format!("no machines in {region}; try another `--region` or `--profile`"),
-        _ => format!("none of the {seen} machines in {region} passes the filters"),
-    }
 }
 
 /// Lays out columns, two spaces apart; the last one is not padded.

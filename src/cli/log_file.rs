@@ -80,7 +80,7 @@ fn is_full(file: &File) -> bool {
 /// Puts the full file aside, unless another run has just done so or is at it, and opens the one to go on with.
 fn rotate(full: &File, path: &Path) -> io::Result<File> {
     full.try_lock()?;
-    // A link is somebody's way to another file, perhaps a device: only a file of our own is renamed.
+    // A link may point to a file or device of another program: only a regular file is renamed.
     let is_still_there = fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() >= ROTATE_AT);
     let renamed = if is_still_there { fs::rename(path, aside(path)) } else { Ok(()) };
     let fresh = renamed.and_then(|()| open(path));

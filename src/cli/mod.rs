@@ -33,7 +33,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
 
 use args::{Command, CommandLine};
-use report::{ExitKind, Report};
+use report::{ExitKind, LocalError, Report};
 
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -77,12 +77,12 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
     };
     match descriptor {
         Ok(descriptor) => dispatch(&command, config, &environment, descriptor),
-        Err(report) => report.print(),
+        Err(error) => Report::from(error).print(),
     }
 }
 
 /// Takes the descriptor that the caller opened for `--ready-fd`.
-fn ready_descriptor(command: &Command) -> Result<Option<File>, Report> {
+fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError> {
     match command {
         Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
         Command::Connect(_)
@@ -98,7 +98,7 @@ fn dispatch(
     command: &Command,
     config: Config,
     environment: &Environment,
-    descriptor: Option<File>,
+    descriptor: Option<(i32, File)>,
 ) -> ExitCode {
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::session::{Interrupt, Interrupts};
 
-use super::report::{ExitKind, Report};
+use super::report::{ExitKind, LocalError, Report};
 
 /// Sessions end side by side within two seconds, a session that is just being started a little later.
 const LEAVE: Duration = Duration::from_millis(2500);
@@ -79,12 +79,10 @@ pub(super) fn run(
     interrupts: fn() -> io::Result<Interrupts>,
     command: impl AsyncFnOnce(&Context) -> Result<ExitCode, Report>,
 ) -> Result<ExitCode, Report> {
-    let failed = |error: io::Error| Report::new(ExitKind::Failure, format!("cannot start: {error}"));
-    check_descriptors()
-        .map_err(|error| failed(error).hint("allow more open files: `ulimit -n 1024`, or close some"))?;
+    check_descriptors().map_err(LocalError::Descriptors)?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     // One event is a round of the `LocalSet`, up to 61 tasks: signals and sockets are looked at after each.
-    let runtime = runtime.enable_all().event_interval(1).build().map_err(failed)?;
+    let runtime = runtime.enable_all().event_interval(1).build().map_err(LocalError::Runtime)?;
     let result = LocalSet::new().block_on(&runtime, supervise(interrupts, command));
     // A thread may be blocked in a read of the terminal.
     runtime.shutdown_background();
@@ -111,8 +109,7 @@ async fn supervise(
     interrupts: fn() -> io::Result<Interrupts>,
     command: impl AsyncFnOnce(&Context) -> Result<ExitCode, Report>,
 ) -> Result<ExitCode, Report> {
-    let failed = |error| Report::new(ExitKind::Failure, format!("cannot install signal handlers: {error}"));
-    let mut interrupts = interrupts().map_err(failed)?;
+    let mut interrupts = interrupts().map_err(LocalError::Signals)?;
     let context = Context::default();
     let result = tokio::select! {
         result = command(&context) => result,

@@ -1,4 +1,4 @@
-//! The command `ssh-config`: prints the ssh_config that leads ssh through fumidai, or installs it.
+//! The command `ssh-config`: prints the ssh_config with which ssh uses fumidai, or installs it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use std::process::ExitCode;
 use crate::config::ssh_config::{Program, ssh_config};
 use crate::config::{Config, Environment, Verbosity};
 
-use super::report::{ExitKind, Report};
-use super::ssh_files::{Change, InstallError, SshFiles};
+#[cfg(unix)]
+use super::report::notes;
+use super::report::{ExitKind, LocalError, Report, UsageError};
+use super::ssh_files::{Change, SshFiles};
 use super::{stderr, stdout};
 
 /// What is to be done with the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum SshConfigAction {
     /// Print it.
     Print,
     /// Write it beside the user's ssh_config, and have that include it.
@@ -24,52 +26,46 @@ pub(super) enum Action {
 
 /// Runs the command. `whole_path` writes the program's path even if its name finds it here.
 pub(super) fn run(
-    action: Action,
+    action: SshConfigAction,
     whole_path: bool,
     mut config: Config,
     environment: &Environment,
 ) -> ExitCode {
     // ssh is started elsewhere.
     config.file_by_flag = config.file_by_flag.map(|file| std::path::absolute(&file).unwrap_or(file));
-    if let (Some(file), false) = (&config.file_by_flag, action == Action::Uninstall)
+    if let (Some(file), false) = (&config.file_by_flag, action == SshConfigAction::Uninstall)
         && word_of(file).is_none()
     {
-        let cause = format!("an ssh_config cannot hold the path `{}`", file.display());
-        return Report::new(ExitKind::Failure, cause)
-            .hint("rename that file, or set `FUMIDAI_CONFIG`")
-            .print();
+        return Report::from(LocalError::ConfigPath { file: file.clone() }).print();
     }
     let text = || {
         refuse_flags(&config)?;
         Ok(ssh_config(&config, &program(whole_path, environment)?))
     };
     let result = match action {
-        Action::Print => text().map(|text| stdout::print(&text)),
-        Action::Install => text().and_then(|text| install(&text, config.log.verbosity, environment)),
-        Action::Uninstall => uninstall(config.log.verbosity, environment),
+        SshConfigAction::Print => text().map(|text| stdout::print(&text)),
+        SshConfigAction::Install => text().and_then(|text| install(&text, config.log.verbosity, environment)),
+        SshConfigAction::Uninstall => uninstall(config.log.verbosity, environment),
     };
     result.unwrap_or_else(|report| report.print())
 }
 
 /// Refuses flags that cannot be written for every host.
-fn refuse_flags(config: &Config) -> Result<(), Report> {
+fn refuse_flags(config: &Config) -> Result<(), UsageError> {
     if !config.via.is_empty() {
-        let report = Report::new(ExitKind::Usage, "`--via` cannot be written for every host");
-        return Err(report.hint("write `via` for the hosts of the config file that need it"));
+        return Err(UsageError::ViaForEveryHost);
     }
     let is_secret = |(flag, value): &(String, String)| flag == "--endpoint-url" && value.contains('@');
     if config.given_flags().iter().any(is_secret) {
-        let report =
-            Report::new(ExitKind::Usage, "a password of `--endpoint-url` must not be in an ssh_config");
-        return Err(report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file"));
+        return Err(UsageError::PasswordForEveryHost);
     }
     Ok(())
 }
 
 fn install(text: &str, verbosity: Verbosity, environment: &Environment) -> Result<ExitCode, Report> {
     let files = ssh_files(environment)?;
-    let changes = files.install(text).map_err(of_install)?;
-    tell(&changes, "everything is in place already", verbosity);
+    let changes = files.install(text)?;
+    print_changes(&changes, "already installed", verbosity);
     if let Some(warning) = other_home(environment) {
         tracing::warn!("{warning}");
         if verbosity != Verbosity::Quiet {
@@ -85,11 +81,8 @@ fn other_home(environment: &Environment) -> Option<String> {
     let home = environment.folders.home.as_ref()?;
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
     let same = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let (home, own) = (home.display(), (same(home) != same(&user.dir)).then_some(user.dir)?);
-    Some(format!(
-        "`HOME` is `{home}`, but ssh reads `{}`: use `ssh -F {home}/.ssh/config`",
-        own.join(".ssh/config").display()
-    ))
+    let own = (same(home) != same(&user.dir)).then_some(user.dir)?;
+    Some(notes::of_other_home(home, &own.join(".ssh/config")))
 }
 
 #[cfg(not(unix))]
@@ -98,12 +91,12 @@ fn other_home(_environment: &Environment) -> Option<String> {
 }
 
 fn uninstall(verbosity: Verbosity, environment: &Environment) -> Result<ExitCode, Report> {
-    let changes = ssh_files(environment)?.uninstall().map_err(of_install)?;
-    tell(&changes, "there is nothing to take away", verbosity);
+    let changes = ssh_files(environment)?.uninstall()?;
+    print_changes(&changes, "nothing to uninstall", verbosity);
     Ok(ExitKind::Done.into())
 }
 
-fn tell(changes: &[Change], nothing: &str, verbosity: Verbosity) {
+fn print_changes(changes: &[Change], nothing: &str, verbosity: Verbosity) {
     for change in changes {
         tracing::info!("{change}");
     }
@@ -118,35 +111,18 @@ fn tell(changes: &[Change], nothing: &str, verbosity: Verbosity) {
 
 fn ssh_files(environment: &Environment) -> Result<SshFiles, Report> {
     let home = environment.folders.home.as_ref();
-    let home =
-        home.ok_or_else(|| Report::new(ExitKind::Failure, "there is no home folder to install into"))?;
-    Ok(SshFiles::of_home(home))
+    Ok(SshFiles::of_home(home.ok_or(LocalError::NoHome)?))
 }
 
-fn of_install(error: InstallError) -> Report {
-    let report = Report::new(ExitKind::Failure, error.to_string());
-    match error {
-        InstallError::NotOurs { .. } => report.hint("move that file away, or remove it, and try again"),
-        InstallError::Path { .. } => report.hint("`fumidai ssh-config` prints the text, to be put anywhere"),
-        InstallError::NotAFile { .. } => {
-            report.hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text")
-        }
-        InstallError::Io { .. } => report,
-    }
-}
-
-/// Finds how ssh should call this program: by its name where that finds this very file, else by its path.
+/// Returns how ssh runs this program: by name if `PATH` has this very file, else by path.
 fn program(whole_path: bool, environment: &Environment) -> Result<Program, Report> {
-    let unknown = |error: io::Error| {
-        Report::new(ExitKind::Failure, format!("cannot tell where this program is: {error}"))
-    };
-    let path = std::env::current_exe().map_err(unknown)?;
+    let path = std::env::current_exe().map_err(LocalError::OwnPath)?;
     let ssh = ssh_version();
     if !cfg!(windows) && !whole_path && is_found_by_name(&path, environment) {
         return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false, ssh });
     }
-    let text =
-        word_of(&path).ok_or_else(|| unknown(io::Error::other("an ssh_config cannot hold its path")))?;
+    let text = word_of(&path)
+        .ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
     Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows), ssh })
 }
 

@@ -34,9 +34,9 @@ pub(super) enum Change {
     Copied(PathBuf),
     /// The user's file includes ours now.
     Included(PathBuf),
-    /// The user's file includes ours no more.
+    /// The user's file no longer includes ours.
     Excluded(PathBuf),
-    /// A file is gone.
+    /// A file was removed.
     Removed(PathBuf),
 }
 
@@ -44,9 +44,9 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Written(path) => write!(f, "wrote `{}`", path.display()),
-            Self::Copied(path) => write!(f, "kept a copy of what was there in `{}`", path.display()),
+            Self::Copied(path) => write!(f, "copied the previous file to `{}`", path.display()),
             Self::Included(path) => write!(f, "put an Include line at the top of `{}`", path.display()),
-            Self::Excluded(path) => write!(f, "took the Include line out of `{}`", path.display()),
+            Self::Excluded(path) => write!(f, "removed the Include line from `{}`", path.display()),
             Self::Removed(path) => write!(f, "removed `{}`", path.display()),
         }
     }
@@ -137,7 +137,7 @@ impl SshFiles {
         Ok(changes)
     }
 
-    /// The file that is edited: where a link leads to, if the user keeps the real one elsewhere.
+    /// The file that is edited: the target of the link, if the user keeps the file elsewhere.
     fn config(&self) -> Result<PathBuf, InstallError> {
         let config = self.folder.join("config");
         match config.canonicalize() {
@@ -179,13 +179,13 @@ impl SshFiles {
         }
     }
 
-    /// The whole path: `~` would be the home folder of the password file, which ssh asks and nobody else.
+    /// The whole path: `~` would be the home folder of the password file, which only ssh reads.
     fn include_line(&self) -> Result<String, InstallError> {
         let file = self.folder.join(OURS);
         let text =
             file.to_str().filter(|text| !text.contains(|c: char| c.is_control() || "\"*?[]".contains(c)));
         let Some(text) = text else { return Err(InstallError::Path { file }) };
-        // To ssh a backslash is no separator.
+        // ssh does not treat a backslash as a separator.
         let text = if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() };
         Ok(if text.contains(' ') { format!("Include \"{text}\"") } else { format!("Include {text}") })
     }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::escape::escape;
 
+use super::report::notes;
+
 /// Bytes that wait for the reader; further lines are dropped.
 const QUEUE: usize = 256 * 1024;
 
@@ -148,9 +150,7 @@ impl Queue {
         }
         let dropped = std::mem::take(&mut state.dropped);
         if dropped > 0 {
-            state.put(
-                format!("fumidai: {dropped} lines were dropped: standard error was not read\n").as_bytes(),
-            );
+            state.put(format!("fumidai: {}\n", notes::of_dropped_lines(dropped)).as_bytes());
         }
         state.put(line);
         self.changed.notify_all();

@@ -51,7 +51,7 @@ pub enum ValueError {
     #[error("must be a whole number of bytes from {} to {}", PAYLOADS.start(), PAYLOADS.end())]
     NotAPayload,
     /// A text that cannot be a region's name.
-    #[error("must be a region such as `eu-central-1`, not `{0}`")]
+    #[error("must be a region such as `eu-central-1`")]
     NotARegion(String),
     /// Not the URL of an API.
     #[error("must be a URL such as `https://host:port`")]

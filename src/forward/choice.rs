@@ -1,6 +1,6 @@
 //! Which session of a pool a new connection takes.
 
-use crate::session::Status;
+use crate::session::SessionStatus;
 
 /// Sessions that carry one connection each are opened up to this number.
 const MOST_SINGLES: usize = 8;
@@ -15,7 +15,7 @@ pub(super) enum Choice {
 
 /// Chooses among the sessions that take connections. They are spread over `sessions`; one more is opened if all of these
 /// make no progress.
-pub(super) fn choose(open: &[(usize, Status)], sessions: usize) -> Choice {
+pub(super) fn choose(open: &[(usize, SessionStatus)], sessions: usize) -> Choice {
     let able = open.iter().filter(|(_, status)| !status.is_stalled && !status.is_full);
     // A session whose link is down comes last.
     let least = able.min_by_key(|(_, status)| (status.was_up && !status.is_up, status.live));
@@ -36,12 +36,12 @@ pub(super) fn choose(open: &[(usize, Status)], sessions: usize) -> Choice {
 mod tests {
     use super::*;
 
-    fn up(live: usize) -> Status {
-        Status { is_up: true, was_up: true, live, ..Status::default() }
+    fn up(live: usize) -> SessionStatus {
+        SessionStatus { is_up: true, was_up: true, live, ..SessionStatus::default() }
     }
 
-    fn choice(sessions: &[Status], spread: usize) -> Choice {
-        let placed: Vec<(usize, Status)> = sessions.iter().copied().enumerate().collect();
+    fn choice(sessions: &[SessionStatus], spread: usize) -> Choice {
+        let placed: Vec<(usize, SessionStatus)> = sessions.iter().copied().enumerate().collect();
         choose(&placed, spread)
     }
 
@@ -56,21 +56,21 @@ mod tests {
 
     #[test]
     fn a_session_whose_link_is_down_comes_last() {
-        let down = Status { is_up: false, ..up(0) };
+        let down = SessionStatus { is_up: false, ..up(0) };
         assert_eq!(choice(&[down, up(9)], 2), Choice::Existing(1));
         assert_eq!(choice(&[down], 1), Choice::Existing(0));
     }
 
     #[test]
     fn one_more_session_is_opened_beside_those_without_progress() {
-        let stalled = |live| Status { is_stalled: true, ..up(live) };
+        let stalled = |live| SessionStatus { is_stalled: true, ..up(live) };
         assert_eq!(choice(&[stalled(1)], 1), Choice::New);
         assert_eq!(choice(&[stalled(3), stalled(2)], 1), Choice::Existing(1));
     }
 
     #[test]
     fn sessions_of_one_connection_each_are_opened_up_to_eight() {
-        let full = Status { is_full: true, ..up(1) };
+        let full = SessionStatus { is_full: true, ..up(1) };
         assert_eq!(choice(&[full; 7], 1), Choice::New);
         assert_eq!(choice(&[full; 8], 1), Choice::Existing(0));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::session::{FAREWELL, Local, Peer, Policy, RelayEnd, Way, close, relay};
+use crate::session::{FAREWELL, LocalStream, Peer, RelayEnd, RelayPolicy, Way, close, relay};
 
 use super::Traffic;
 
@@ -33,18 +33,18 @@ impl Linger {
 }
 
 /// The connection. Nothing is read of it before there is a stream to the destination.
-pub(super) struct Connection<S> {
+pub(super) struct ClientConnection<S> {
     socket: S,
     /// The client's address.
     pub(super) from: String,
-    answer: Option<Answer>,
+    answer: Option<ProxyAnswer>,
     /// The system tells whether the client has closed.
     is_seen: bool,
 }
 
 /// What a client that asked a proxy is answered, since a reset would explain nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct ProxyAnswer {
     /// It is connected.
     pub accepted: Bytes,
     /// The destination refused.
@@ -62,9 +62,9 @@ pub enum Unopened {
     Failed,
 }
 
-impl<S: Local> Connection<S> {
+impl<S: LocalStream> ClientConnection<S> {
     /// Takes a socket whose client has connected from an address.
-    pub(super) fn new(socket: S, from: String, answer: Option<Answer>) -> Self {
+    pub(super) fn new(socket: S, from: String, answer: Option<ProxyAnswer>) -> Self {
         // Until it ends in order, its client sees a reset, even at the end of the process.
         socket.reset_on_drop(true);
         let is_seen = matches!(socket.peer(), Peer::Open | Peer::Closed);
@@ -100,7 +100,7 @@ impl<S: Local> Connection<S> {
             Way::Up => add(&traffic.sent, bytes),
             Way::Down => add(&traffic.received, bytes),
         };
-        let policy = Policy {
+        let policy = RelayPolicy {
             linger,
             delivered: Box::pin(ready(())),
             farewell: FAREWELL,
@@ -112,7 +112,7 @@ impl<S: Local> Connection<S> {
         Some(relay(self.socket, remote, policy).await)
     }
 
-    /// Turns the client away: in words if it has asked a proxy, and by a reset if not.
+    /// Turns the client away: with the proxy's error reply, or by a reset.
     pub(super) async fn reject(mut self, why: Unopened) {
         let Some(answer) = &self.answer else { return };
         let words = match why {

@@ -44,13 +44,13 @@ impl fmt::Display for Bind {
     }
 }
 
-/// Why it cannot be listened on.
+/// Why an address cannot be listened on.
 #[derive(Debug, Error)]
 #[error("cannot listen on {bind}: {source}")]
 pub struct BindError {
-    /// Where.
+    /// The address.
     pub bind: Bind,
-    /// The system's words.
+    /// The system's error.
     pub source: io::Error,
 }
 

@@ -1,13 +1,14 @@
 //! Forwards: local sockets whose connections are carried by sessions to a destination behind an agent.
 //!
 //! [`Pool`] owns the sessions to one destination: opened at the first connection, replaced when they are lost, more than
-//! one where one is not enough. [`Pools`] keeps those of a SOCKS listener apart, and a [`Dialer`] has connections made by
+//! one where one is not enough. [`Pools`] keeps those of a SOCKS listener apart, and a [`HopDialer`] has connections made by
 //! a hop. [`Listener`] accepts connections. Everything runs on one thread, below a `LocalSet`.
 
 mod choice;
 mod connection;
-mod dialer;
+
 mod half_closed;
+mod hop_dialer;
 mod listener;
 mod peer;
 pub mod plan;
@@ -25,10 +26,10 @@ use crate::reach::ReachError;
 use self::half_closed::HalfClosed;
 
 pub use self::connection::{Linger, Unopened};
-pub use self::dialer::{Dial, Dialer};
+pub use self::hop_dialer::{DialHop, HopDialer};
 pub use self::listener::{Bind, BindError, Listener};
 pub use self::pool::{Pool, PoolSettings, Prepare};
-pub use self::pools::{Pools, Sink};
+pub use self::pools::{Pools, Upstream};
 pub use self::proxy::Asked;
 
 /// What happens to the connections of a forward.

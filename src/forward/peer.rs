@@ -19,11 +19,11 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use crate::session::Local;
+use crate::session::LocalStream;
 #[cfg(target_os = "linux")]
 use crate::session::Peer;
 
-impl Local for TcpStream {
+impl LocalStream for TcpStream {
     fn reset_on_drop(&self, reset: bool) {
         // If the option cannot be set, the socket is closed in order, which is all that is left to do.
         let _ = match reset {
@@ -52,7 +52,7 @@ fn tcp_peer(client: SocketAddr, ours: SocketAddr) -> Peer {
 }
 
 #[cfg(unix)]
-impl Local for UnixStream {
+impl LocalStream for UnixStream {
     #[cfg(target_os = "linux")]
     fn peer(&self) -> Peer {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -84,7 +84,7 @@ mod tests {
     }
 
     /// A client sends its end of file a moment before the kernel takes the socket from it.
-    async fn becomes(socket: &impl Local, peer: Peer) {
+    async fn becomes(socket: &impl LocalStream, peer: Peer) {
         while socket.peer() != peer {
             tokio::task::yield_now().await;
         }

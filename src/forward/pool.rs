@@ -14,12 +14,12 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 use crate::reach::{HoldOff, ReachError, SessionEnd};
 use crate::session::{
-    self, Handle, Local, Notice, Outcome, Ran, RelayEnd, Released, Request, Session, SessionError, Settings,
-    Status, Stream, StreamError, StreamOptions, Streams,
+    self, EarlyEnd, Handle, LocalStream, Notice, Outcome, Ran, RelayEnd, Released, Request, Session,
+    SessionError, SessionOptions, SessionStatus, Stream, StreamError, StreamOptions, Streams,
 };
 
 use super::choice::{Choice, choose};
-use super::connection::{Connection, Unopened};
+use super::connection::{ClientConnection, Unopened};
 use super::{ForwardEvent, Traffic};
 
 /// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
@@ -41,7 +41,7 @@ pub struct PoolSettings {
     /// What to start.
     pub prepare: Prepare,
     /// How sessions are opened and kept.
-    pub settings: Settings,
+    pub settings: SessionOptions,
     /// How long the destination may be silent after the end of file of a client that may have closed.
     pub unseen_linger: Duration,
     /// Sessions are kept from ending for want of input while a connection is open.
@@ -95,7 +95,7 @@ struct Entry {
     number: u64,
     began: Instant,
     handle: Handle,
-    status: watch::Sender<Status>,
+    status: watch::Sender<SessionStatus>,
     leave: CancellationToken,
 }
 
@@ -119,11 +119,15 @@ impl Pool {
     }
 
     /// Serves a connection that was accepted at that time, in a task.
-    pub(super) fn take<S: Local + 'static>(self: &Rc<Self>, connection: Connection<S>, accepted: Instant) {
+    pub(super) fn take<S: LocalStream + 'static>(
+        self: &Rc<Self>,
+        connection: ClientConnection<S>,
+        accepted: Instant,
+    ) {
         self.connections.spawn_local(self.clone().carry(connection, accepted));
     }
 
-    async fn carry<S: Local>(self: Rc<Self>, connection: Connection<S>, accepted: Instant) {
+    async fn carry<S: LocalStream>(self: Rc<Self>, connection: ClientConnection<S>, accepted: Instant) {
         let from = connection.from.clone();
         match self.open_stream(&connection, accepted).await {
             Ok(stream) => {
@@ -155,9 +159,9 @@ impl Pool {
     }
 
     /// Opens a stream in a session that can carry it.
-    async fn open_stream<S: Local>(
+    async fn open_stream<S: LocalStream>(
         self: &Rc<Self>,
-        connection: &Connection<S>,
+        connection: &ClientConnection<S>,
         accepted: Instant,
     ) -> Result<Stream, StreamError> {
         let (name, confirm) = (connection.from.clone(), connection.is_to_be_answered());
@@ -258,7 +262,7 @@ impl Pool {
     fn choose(&self) -> Choice {
         let entries = self.entries.borrow();
         let open = entries.iter().enumerate().map(|(at, entry)| (at, *entry.status.borrow(), &entry.leave));
-        let open: Vec<(usize, Status)> = open
+        let open: Vec<(usize, SessionStatus)> = open
             .filter(|(_, status, leave)| !status.is_retired && !status.is_ending && !leave.is_cancelled())
             .map(|(at, status, _)| (at, status))
             .collect();
@@ -270,7 +274,7 @@ impl Pool {
         let number = self.next.get();
         self.next.set(number + 1);
         let (began, leave) = (clock::now(), self.leave.child_token());
-        let status = watch::Sender::new(Status::default());
+        let status = watch::Sender::new(SessionStatus::default());
         let (handle, streams) = Streams::new(began, self.stream_options(), status.clone(), leave.clone());
         self.tasks.spawn_local(self.clone().follow(status.subscribe()));
         let entry = Entry { number, began, handle: handle.clone(), status, leave };
@@ -285,7 +289,7 @@ impl Pool {
     }
 
     /// Passes changes of a session's status on.
-    async fn follow(self: Rc<Self>, mut status: watch::Receiver<Status>) {
+    async fn follow(self: Rc<Self>, mut status: watch::Receiver<SessionStatus>) {
         while status.changed().await.is_ok() {
             self.has_worked.set(self.has_worked.get() || status.borrow().was_up);
             let idle_since = self.idle_since.get().unwrap_or_else(clock::now);
@@ -301,7 +305,7 @@ impl Pool {
         number: u64,
         streams: Streams,
         leave: CancellationToken,
-        status: watch::Sender<Status>,
+        status: watch::Sender<SessionStatus>,
     ) {
         let started = Cell::default();
         let (mut result, streams) = self.run(&leave, streams, &started).await;
@@ -320,7 +324,7 @@ impl Pool {
         let error = match result {
             Err(error) => Some(error),
             Ok(_) if broken > 0 && !has_left => {
-                let reason = "it was closed, with connections open".to_owned();
+                let reason = EarlyEnd::OpenConnections;
                 Some(self.session_error(SessionError::Ended { reason, suspected_size: None }))
             }
             Ok(_) => None,
@@ -394,7 +398,7 @@ impl Pool {
         mut streams: Streams,
         started: &Cell<Option<Instant>>,
     ) -> (Result<Outcome, ReachError>, Option<Streams>) {
-        let settings = Settings { began: clock::now(), ..self.settings.settings.clone() };
+        let settings = SessionOptions { began: clock::now(), ..self.settings.settings.clone() };
         let give_up_at = settings.began + settings.connect_timeout;
         // Another session may fail during the pause, which makes it longer.
         while let Some(at) = self.pause_until(give_up_at) {
@@ -423,7 +427,12 @@ impl Pool {
     }
 
     /// Resolves the target, and runs a session.
-    async fn attempt(&self, leave: &CancellationToken, settings: &Settings, streams: Streams) -> Attempt {
+    async fn attempt(
+        &self,
+        leave: &CancellationToken,
+        settings: &SessionOptions,
+        streams: Streams,
+    ) -> Attempt {
         let request = tokio::select! {
             prepared = (self.settings.prepare)() => match prepared {
                 Ok(request) => request,
@@ -462,7 +471,7 @@ impl Pool {
         StreamOptions {
             linger: settings.linger,
             open_timeout: Some(settings.connect_timeout),
-            patience: Some(StreamOptions::PATIENCE),
+            ack_timeout: Some(StreamOptions::ACK_TIMEOUT),
             unread_limit: StreamOptions::UNREAD_LIMIT,
             hold: *hold,
             idle_limit: *idle_limit,

@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 
-use super::connection::{Connection, Unopened};
+use super::connection::{ClientConnection, Unopened};
 use super::listener::{Accepted, Listener};
 use super::proxy::{self, Asked};
-use super::{Dialer, Pool, Traffic};
+use super::{HopDialer, Pool, Traffic};
 
 /// Makes the pool of a destination.
 type Make = Box<dyn Fn(&Asked) -> Rc<Pool>>;
@@ -25,14 +25,14 @@ pub struct Pools {
     make: Make,
     most: usize,
     /// How long a local client waits for its turn.
-    patience: Duration,
+    open_timeout: Duration,
     pools: RefCell<HashMap<Asked, Rc<Pool>>>,
 }
 
 impl Pools {
     /// Keeps at most `most` destinations at once; the one that has been idle for longest is closed for another.
-    pub fn new(make: Make, most: usize, patience: Duration) -> Rc<Self> {
-        Rc::new(Self { make, most, patience, pools: RefCell::default() })
+    pub fn new(make: Make, most: usize, open_timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { make, most, open_timeout, pools: RefCell::default() })
     }
 
     /// Reads where the local client wants to go, and gives its connection to the pool for that.
@@ -42,8 +42,8 @@ impl Pools {
             Err(error) => return proxy::turn_away(socket, &from, &error).await,
         };
         let accepted = clock::now();
-        let connection = Connection::new(socket, from, Some(answer));
-        match timeout_at((accepted + self.patience).into(), self.pool_of(&asked)).await {
+        let connection = ClientConnection::new(socket, from, Some(answer));
+        match timeout_at((accepted + self.open_timeout).into(), self.pool_of(&asked)).await {
             Ok(pool) => pool.take(connection, accepted),
             Err(_) => {
                 tracing::info!(?asked, "no destination became idle in time");
@@ -82,16 +82,16 @@ impl Pools {
 
 /// What serves the connections of a listener.
 #[derive(Clone)]
-pub enum Sink {
+pub enum Upstream {
     /// The sessions to one destination.
     Pool(Rc<Pool>),
     /// A proxy: the sessions to the destination that each client asks for.
     Pools(Rc<Pools>),
     /// A hop, which makes a connection for each.
-    Hop(Dialer),
+    Hop(HopDialer),
 }
 
-impl Sink {
+impl Upstream {
     /// Takes a listener's connections until `leave` is cancelled.
     pub async fn serve(
         self,
@@ -108,11 +108,11 @@ impl Sink {
             let now = clock::now();
             match (&self, accepted) {
                 (Self::Pool(pool), Accepted::Tcp(socket)) => {
-                    pool.take(Connection::new(socket, from, None), now)
+                    pool.take(ClientConnection::new(socket, from, None), now)
                 }
                 #[cfg(unix)]
                 (Self::Pool(pool), Accepted::Unix(socket)) => {
-                    pool.take(Connection::new(socket, from, None), now)
+                    pool.take(ClientConnection::new(socket, from, None), now)
                 }
                 (Self::Pools(pools), Accepted::Tcp(socket)) => {
                     spawn(&tasks, &leave, pools.clone().serve(socket, from));

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::session::close;
 
-use super::connection::Answer;
+use super::connection::ProxyAnswer;
 
 /// The first byte of a SOCKS5 client.
 const SOCKS5: u8 = 5;
@@ -40,11 +40,11 @@ const LONGEST_NAME: usize = 255;
 /// No method of HTTP is longer (UPDATEREDIRECTREF).
 const LONGEST_METHOD: usize = 17;
 /// A client that has connected asks within this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request that is longer was not made for a proxy.
 const LONGEST_REQUEST: usize = 8 << 10;
 
-/// Where a client wants to go.
+/// The destination that a client requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// A name or an address, without brackets.
@@ -53,11 +53,11 @@ pub struct Asked {
     pub port: u16,
 }
 
-/// Why a client was turned away.
+/// Why a client was refused.
 #[derive(Debug, Error)]
 pub enum ProxyError {
-    /// It did not ask in time.
-    #[error("no request within {} s", PATIENCE.as_secs())]
+    /// It sent no request in time.
+    #[error("no request within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
     /// Its SOCKS5 request is not valid, or offers no way to do without a password.
     #[error(transparent)]
@@ -117,7 +117,7 @@ impl fmt::Display for Foreign {
 
 /// Reads what the client asks for; returns its destination and the answers that it understands. A client that is turned
 /// away has received the refusal of its protocol, if that has one.
-pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let request = async {
         let mut first = [0];
         let length = socket.peek(&mut first).await?;
@@ -128,7 +128,7 @@ pub(super) async fn read_request(socket: &mut TcpStream) -> Result<(Asked, Answe
             _ => connect(socket).await,
         }
     };
-    timeout(PATIENCE, request).await.unwrap_or(Err(ProxyError::Timeout))
+    timeout(REQUEST_TIMEOUT, request).await.unwrap_or(Err(ProxyError::Timeout))
 }
 
 /// Closes the connection of a client that was turned away, behind what it was answered.
@@ -138,7 +138,7 @@ pub(super) async fn turn_away(socket: TcpStream, from: &str, error: &ProxyError)
 }
 
 /// SOCKS4, whose clients send an address, and SOCKS4a, whose clients may send a name behind an address that is not one.
-async fn socks4(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+async fn socks4(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let reply = |code: u8| Bytes::copy_from_slice(&[0, code, 0, 0, 0, 0, 0, 0]);
     let asked = socks4_request(socket).await?;
     let Some(asked) = asked else {
@@ -147,7 +147,7 @@ async fn socks4(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
         return Err(ProxyError::Unsupported(Protocol::Socks4));
     };
     let (refused, failed) = (reply(SOCKS4_REJECTED), reply(SOCKS4_REJECTED));
-    Ok((asked, Answer { accepted: reply(SOCKS4_GRANTED), refused, failed }))
+    Ok((asked, ProxyAnswer { accepted: reply(SOCKS4_GRANTED), refused, failed }))
 }
 
 /// Returns `None` for a request that is read and not served.
@@ -178,7 +178,7 @@ async fn string(socket: &mut TcpStream) -> io::Result<Option<String>> {
     }
 }
 
-async fn socks5(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+async fn socks5(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let opened = Socks5ServerProtocol::accept_no_auth(socket).await?;
     let (request, command, address) = opened.read_command().await?;
     let asked = match address {
@@ -195,23 +195,23 @@ async fn socks5(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
     Err(ProxyError::Unsupported(Protocol::Socks5))
 }
 
-fn socks5_answer() -> Answer {
+fn socks5_answer() -> ProxyAnswer {
     let reply = |code: u8| Bytes::copy_from_slice(&[SOCKS5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
-    Answer {
+    ProxyAnswer {
         accepted: reply(ReplyError::Succeeded.as_u8()),
         refused: reply(ReplyError::ConnectionRefused.as_u8()),
         failed: reply(ReplyError::GeneralFailure.as_u8()),
     }
 }
 
-async fn connect(socket: &mut TcpStream) -> Result<(Asked, Answer), ProxyError> {
+async fn connect(socket: &mut TcpStream) -> Result<(Asked, ProxyAnswer), ProxyError> {
     let head = head(socket).await?;
     let Some(asked) = asked_by(&head) else {
         // The client may have closed.
         let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nAllow: CONNECT\r\n\r\n").await;
         return Err(ProxyError::Unsupported(Protocol::Http));
     };
-    let answer = Answer {
+    let answer = ProxyAnswer {
         accepted: Bytes::from_static(b"HTTP/1.1 200 Connection established\r\n\r\n"),
         refused: Bytes::from_static(b"HTTP/1.1 502 Connection refused\r\n\r\n"),
         failed: Bytes::from_static(b"HTTP/1.1 504 Not connected\r\n\r\n"),
@@ -274,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    async fn asked_with(words: &[u8]) -> (Result<(Asked, Answer), ProxyError>, Vec<u8>) {
+    async fn asked_with(words: &[u8]) -> (Result<(Asked, ProxyAnswer), ProxyError>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut socket, _) = listener.accept().await.unwrap();

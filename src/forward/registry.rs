@@ -20,8 +20,8 @@ use crate::session::OnNotice;
 
 use super::plan::{ForwardTo, PlannedForward};
 use super::{
-    Asked, Dial, Dialer, ForwardEvent, Linger, Listener, Pool, PoolSettings, Pools, Prepare, Sink, Traffic,
-    Unopened,
+    Asked, DialHop, ForwardEvent, HopDialer, Linger, Listener, Pool, PoolSettings, Pools, Prepare, Traffic,
+    Unopened, Upstream,
 };
 
 /// A session of a proxy without connections ends after this time, so that another destination can have one.
@@ -125,10 +125,10 @@ impl Registry {
     }
 
     /// Accepts a listener's connections until the end.
-    pub fn serve(&self, listener: Listener, sink: Sink) {
+    pub fn serve(&self, listener: Listener, upstream: Upstream) {
         let (leave, tasks) = (self.options.leave.clone(), self.options.tasks.clone());
         let traffic = self.traffic.clone();
-        let work = async move { sink.serve(&listener, &traffic, leave, tasks).await };
+        let work = async move { upstream.serve(&listener, &traffic, leave, tasks).await };
         self.options.tasks.spawn_local(work);
     }
 
@@ -141,14 +141,14 @@ impl Registry {
     ///
     /// # Errors
     /// The AWS settings or the ssh_config cannot be used.
-    pub async fn sink(&self, planned: &PlannedForward) -> Result<Sink, ReachError> {
+    pub async fn upstream(&self, planned: &PlannedForward) -> Result<Upstream, ReachError> {
         let aws = self.aws(&planned.route.config)?;
         if !planned.route.hops.is_empty() {
-            return Ok(Sink::Hop(self.hop_dialer(planned, aws).await?));
+            return Ok(Upstream::Hop(self.hop_dialer(planned, aws).await?));
         }
         Ok(match &planned.to {
-            ForwardTo::Port(remote) => Sink::Pool(self.pool(planned, remote, aws)),
-            ForwardTo::Proxy => Sink::Pools(self.proxy_pools(planned, aws)),
+            ForwardTo::Port(remote) => Upstream::Pool(self.pool(planned, remote, aws)),
+            ForwardTo::Proxy => Upstream::Pools(self.proxy_pools(planned, aws)),
         })
     }
 
@@ -173,11 +173,11 @@ impl Registry {
         Pools::new(Box::new(make), self.options.max_destinations, timeout)
     }
 
-    async fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Result<Dialer, ReachError> {
+    async fn hop_dialer(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Result<HopDialer, ReachError> {
         let pool = self.hop_pool(planned, aws);
         pool.check_settings().await?;
         let (planned_again, observer) = (planned.clone(), self.options.observer.clone());
-        let dial: Dial = Rc::new(move |asked, from| {
+        let dial: DialHop = Rc::new(move |asked, from| {
             let (pool, planned, observer) = (pool.clone(), planned_again.clone(), observer.clone());
             Box::pin(async move {
                 let dialed = pool.dial(&asked.host, asked.port).await;
@@ -196,7 +196,7 @@ impl Registry {
             ForwardTo::Proxy => None,
         };
         let linger = Linger::new(planned.route.config.session.linger);
-        Ok(Dialer { dial, to, linger, traffic: self.traffic.clone() })
+        Ok(HopDialer { dial, to, linger, traffic: self.traffic.clone() })
     }
 
     fn hop_pool(&self, planned: &PlannedForward, aws: Rc<Aws>) -> Rc<HopPool> {

@@ -26,7 +26,7 @@ const MAX_MESSAGE: usize = 256 * 1024;
 const CERTIFICATE_SUFFIX: &[u8] = b"-cert-v01@openssh.com";
 
 /// An open connection to an agent.
-pub(super) struct Agent {
+pub(super) struct SshAgent {
     stream: Box<dyn AgentStream>,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum AgentError {
     Timeout,
 }
 
-impl Agent {
+impl SshAgent {
     #[cfg(unix)]
     pub async fn connect(socket: &Path) -> Result<Self, AgentError> {
         let stream = tokio::net::UnixStream::connect(socket).await?;
@@ -171,7 +171,7 @@ pub(super) mod tests {
     use super::*;
 
     /// An agent that answers one request.
-    pub fn answering(answer: Vec<u8>) -> Agent {
+    pub fn answering(answer: Vec<u8>) -> SshAgent {
         let (ours, mut theirs) = tokio::io::duplex(1024);
         tokio::spawn(async move {
             let length = theirs.read_u32().await.unwrap();
@@ -181,7 +181,7 @@ pub(super) mod tests {
             put(&mut message, &answer);
             theirs.write_all(&message).await.unwrap();
         });
-        Agent { stream: Box::new(ours) }
+        SshAgent { stream: Box::new(ours) }
     }
 
     #[tokio::test]

@@ -11,8 +11,8 @@ use russh::keys::HashAlg;
 use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
 
-use super::agent::{Agent, AgentError, AgentKey, Public};
-use super::candidate::{Candidate, gather};
+use super::agent::{AgentError, AgentKey, Public, SshAgent};
+use super::candidate::{KeyCandidate, gather};
 use super::error::{HopStep, JumpError, KeyProblem, LoginFailure};
 use super::handler::{ClientHandler, Shared};
 use super::pausable_timer::{Elapsed, PausableTimer};
@@ -31,7 +31,7 @@ pub(super) struct Login<'a> {
     settings: &'a HopSettings,
     prompter: Option<&'a dyn Prompter>,
     timer: &'a PausableTimer,
-    agent: Option<Agent>,
+    agent: Option<SshAgent>,
     /// The methods that the server accepts; `None` before its first answer.
     offered: Option<MethodSet>,
     partial_successes: usize,
@@ -91,7 +91,7 @@ impl<'a> Login<'a> {
         Err(self.failure())
     }
 
-    async fn candidates(&mut self) -> Vec<Candidate> {
+    async fn candidates(&mut self) -> Vec<KeyCandidate> {
         if !self.settings.methods.public_key {
             return Vec::new();
         }
@@ -103,7 +103,7 @@ impl<'a> Login<'a> {
     async fn agent_keys(&mut self) -> Vec<AgentKey> {
         let Some(socket) = &self.settings.agent else { return Vec::new() };
         let keys = async {
-            let mut agent = Agent::connect(socket).await?;
+            let mut agent = SshAgent::connect(socket).await?;
             if let Some(binding) = self.handle.agent_session_binding()
                 && let Err(error) = agent.bind(binding).await
             {
@@ -137,7 +137,7 @@ impl<'a> Login<'a> {
     }
 
     /// Offers the keys in order. A key that gave a partial success is not offered again.
-    async fn public_key(&mut self, candidates: &mut Vec<Candidate>) -> Result<Step, JumpError> {
+    async fn public_key(&mut self, candidates: &mut Vec<KeyCandidate>) -> Result<Step, JumpError> {
         let mut next = 0;
         while next < candidates.len() && self.is_offered(MethodKind::PublicKey) {
             let Some(candidate) = candidates.get(next) else { break };
@@ -153,7 +153,7 @@ impl<'a> Login<'a> {
         Ok(Step::Refused)
     }
 
-    async fn offer(&mut self, candidate: &Candidate) -> Result<Step, JumpError> {
+    async fn offer(&mut self, candidate: &KeyCandidate) -> Result<Step, JumpError> {
         let hash = match self.hash_for(candidate).await? {
             Ok(hash) => hash,
             Err(problem) => {
@@ -193,7 +193,7 @@ impl<'a> Login<'a> {
     /// Returns the hash for an RSA signature, `None` for other keys, or why the key must not be offered.
     async fn hash_for(
         &mut self,
-        candidate: &Candidate,
+        candidate: &KeyCandidate,
     ) -> Result<Result<Option<HashAlg>, KeyProblem>, JumpError> {
         let settings = self.settings;
         let is_allowed = |hash| settings.pubkey_accepted_algorithms.has(&candidate.offered_algorithm(hash));

@@ -16,7 +16,7 @@ use super::identity::{Identity, Private, read_certificate};
 use super::settings::HopSettings;
 
 /// A key or certificate to offer, and the location of its private half.
-pub(super) struct Candidate {
+pub(super) struct KeyCandidate {
     pub public: Public,
     pub holder: Holder,
 }
@@ -30,7 +30,7 @@ pub(super) enum Holder {
     File(PathBuf, Zeroizing<String>),
 }
 
-impl Candidate {
+impl KeyCandidate {
     /// Describes the key for messages: `key ssh-ed25519 SHA256:… (ssh-agent)`.
     pub fn describe(&self) -> String {
         let (what, key) = match &self.public {
@@ -81,15 +81,15 @@ pub(super) fn gather(
     settings: &HopSettings,
     agent: Vec<AgentKey>,
     problems: &mut Vec<KeyProblem>,
-) -> Vec<Candidate> {
+) -> Vec<KeyCandidate> {
     let identities = read_identities(&settings.identity_files, problems);
     let certificates = read_certificates(&settings.certificate_files, problems);
     let mut candidates = named_certificates(&identities, certificates, &agent);
     let is_named = |key: &AgentKey| {
         identities.iter().any(|identity| identity.public.key_data() == key.public.key_data())
     };
-    let is_offered = |candidates: &[Candidate], key: &AgentKey| {
-        let same = |candidate: &&Candidate| candidate.key_data() == key.public.key_data();
+    let is_offered = |candidates: &[KeyCandidate], key: &AgentKey| {
+        let same = |candidate: &&KeyCandidate| candidate.key_data() == key.public.key_data();
         candidates.iter().filter(same).any(|candidate| is_same_kind(&candidate.public, &key.public))
     };
     let in_agent: Vec<KeyData> = agent.iter().filter_map(plain_key).collect();
@@ -97,7 +97,7 @@ pub(super) fn gather(
     let others = if settings.identities_only { Vec::new() } else { others };
     for key in named.into_iter().chain(others) {
         if !is_offered(&candidates, &key) {
-            candidates.push(Candidate { public: key.public, holder: Holder::Agent(key.blob) });
+            candidates.push(KeyCandidate { public: key.public, holder: Holder::Agent(key.blob) });
         }
     }
     for identity in identities {
@@ -105,7 +105,7 @@ pub(super) fn gather(
             continue;
         }
         match identity.private {
-            Private::Text(text) => candidates.push(Candidate {
+            Private::Text(text) => candidates.push(KeyCandidate {
                 public: Public::Key(identity.public),
                 holder: Holder::File(identity.file, text),
             }),
@@ -132,15 +132,15 @@ fn is_same_kind(one: &Public, other: &Public) -> bool {
 }
 
 /// Returns the certificates whose private half is in the agent or in a file.
-fn named_certificates(identities: &[Identity], named: Vec<Public>, agent: &[AgentKey]) -> Vec<Candidate> {
+fn named_certificates(identities: &[Identity], named: Vec<Public>, agent: &[AgentKey]) -> Vec<KeyCandidate> {
     let beside = identities.iter().filter_map(|identity| identity.certificate.clone());
     let certificates = named.into_iter().chain(beside.map(Public::Certificate));
-    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut candidates: Vec<KeyCandidate> = Vec::new();
     for public in certificates {
         if let Some(holder) = holder_of(public.key_data(), identities, agent)
             && !candidates.iter().any(|candidate| is_same_kind(&candidate.public, &public))
         {
-            candidates.push(Candidate { public, holder });
+            candidates.push(KeyCandidate { public, holder });
         }
     }
     candidates

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::settings::Local;
+use super::settings::LocalUser;
 
 /// The values of the tokens of ssh_config(5).
 pub(super) struct Tokens<'a> {
-    pub local: &'a Local<'a>,
+    pub local: &'a LocalUser<'a>,
     /// `%n`: the host name as typed.
     pub name: &'a str,
     /// `%h`
@@ -86,7 +86,7 @@ mod tests {
 
     fn expand(text: &str) -> Option<String> {
         let variable = |name: &str| (name == "PLACE").then(|| "/place".to_owned());
-        let local = Local {
+        let local = LocalUser {
             home: Path::new("/home/me"),
             user: "me",
             agent: None,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::known_hosts::KnownHosts;
-use super::{Local, openssh};
+use super::{LocalUser, openssh};
 
 /// Reads a file for two names; a line without a key for the name changes nothing.
 pub(crate) fn known_hosts(data: &[u8]) {
@@ -19,7 +19,7 @@ pub(crate) fn known_hosts(data: &[u8]) {
 /// Parses the output.
 pub(crate) fn ssh_settings(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let local = Local {
+    let local = LocalUser {
         home: Path::new("/home/u"),
         user: "u",
         agent: None,

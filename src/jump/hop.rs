@@ -34,11 +34,11 @@ const WAITING_PACKETS: usize = 8;
 /// The originator that OpenSSH sends for a connection from its standard input.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 65535);
 
-/// How long [`Hop::disconnect`] waits for a peer that has stopped reading.
+/// How long [`SshConnection::disconnect`] waits for a peer that has stopped reading.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A logged-in ssh connection to a hop. Its streams outlive it: dropping the last of them closes the connection.
-pub struct Hop {
+pub struct SshConnection {
     name: String,
     handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
@@ -52,7 +52,11 @@ pub struct Hop {
 ///
 /// # Errors
 /// The host key is not accepted, authentication fails, a step times out, or the stream fails.
-pub async fn connect<S>(stream: S, settings: &HopSettings, prompter: &dyn Prompter) -> Result<Hop, JumpError>
+pub async fn connect<S>(
+    stream: S,
+    settings: &HopSettings,
+    prompter: &dyn Prompter,
+) -> Result<SshConnection, JumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -71,10 +75,16 @@ where
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
     guard.disarm();
     let handle = Arc::new(handle);
-    Ok(Hop { name: settings.name.clone(), handle, shared, abort, connect_timeout: settings.connect_timeout })
+    Ok(SshConnection {
+        name: settings.name.clone(),
+        handle,
+        shared,
+        abort,
+        connect_timeout: settings.connect_timeout,
+    })
 }
 
-impl Hop {
+impl SshConnection {
     /// Opens a TCP connection from the hop to `host`, which the hop resolves.
     ///
     /// # Errors
@@ -142,9 +152,9 @@ impl Hop {
     }
 }
 
-impl std::fmt::Debug for Hop {
+impl std::fmt::Debug for SshConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hop").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SshConnection").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -237,13 +247,13 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{Local, NoPrompter};
+    use crate::jump::{LocalUser, NoPrompter};
 
     fn assert_send(_: &impl Send) {}
 
     #[test]
     fn futures_can_be_spawned() {
-        let local = Local {
+        let local = LocalUser {
             home: Path::new("/home/me"),
             user: "me",
             agent: None,
@@ -252,7 +262,7 @@ mod tests {
         };
         let settings = HopSettings::new("me", "app", 22, &local);
         assert_send(&connect(tokio::io::duplex(1).0, &settings, &NoPrompter));
-        let _ = |hop: &Hop| {
+        let _ = |hop: &SshConnection| {
             assert_send(&hop.open("app", 22));
             assert_send(&hop.ended());
         };

@@ -278,12 +278,12 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{Local, NoPrompter};
+    use crate::jump::{LocalUser, NoPrompter};
 
     const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
 
     fn settings() -> HopSettings {
-        let local = Local {
+        let local = LocalUser {
             home: Path::new("/nowhere"),
             user: "me",
             agent: None,

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::expand::Tokens;
 use super::host_key;
-use super::settings::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
+use super::settings::{Allowed, HopSettings, LocalUser, Methods, StrictHostKeys};
 
 /// The longest name of a file in bytes (`NAME_MAX`).
 const LONGEST_NAME: usize = 255;
@@ -71,7 +71,7 @@ pub enum OpenSshError {
 pub async fn settings(
     program: &Path,
     hop: HopName<'_>,
-    local: &Local<'_>,
+    local: &LocalUser<'_>,
 ) -> Result<HopSettings, OpenSshError> {
     let mut command = Command::new(program);
     command.arg("-G");
@@ -96,7 +96,7 @@ pub async fn settings(
 ///
 /// # Errors
 /// A required value is missing or cannot be parsed.
-pub fn parse(text: &str, name: &str, local: &Local<'_>) -> Result<HopSettings, OpenSshError> {
+pub fn parse(text: &str, name: &str, local: &LocalUser<'_>) -> Result<HopSettings, OpenSshError> {
     let printed = Printed { text, name };
     let (user, host) = (printed.required("user")?, printed.required("hostname")?);
     let port = printed.required("port")?.parse().map_err(|_| printed.unusable("port"))?;
@@ -316,7 +316,7 @@ mod tests {
 
     fn try_read(text: &str, name: &str) -> Result<HopSettings, OpenSshError> {
         let variable = |name: &str| (name == "FOO").then(|| "/foo.sock".to_owned());
-        let local = Local {
+        let local = LocalUser {
             home: Path::new("/home/me"),
             user: "me",
             agent: Some(Path::new("/default.sock")),

@@ -101,7 +101,7 @@ pub struct Methods {
 
 /// The local user's environment, as an input.
 #[derive(Clone, Copy)]
-pub struct Local<'a> {
+pub struct LocalUser<'a> {
     /// The user's home folder.
     pub home: &'a Path,
     /// The local user name.
@@ -128,7 +128,7 @@ impl Allowed {
 
 impl HopSettings {
     /// Returns OpenSSH's defaults.
-    pub fn new(user: &str, host: &str, port: u16, local: &Local<'_>) -> Self {
+    pub fn new(user: &str, host: &str, port: u16, local: &LocalUser<'_>) -> Self {
         let folder = local.home.join(".ssh");
         Self {
             name: host.to_owned(),

@@ -9,8 +9,8 @@ use russh::keys::{HashAlg, PrivateKey};
 use russh::{SendError, Signer};
 use thiserror::Error;
 
-use super::agent::{Agent, put, take};
-use super::candidate::{Candidate, Holder};
+use super::agent::{SshAgent, put, take};
+use super::candidate::{Holder, KeyCandidate};
 use super::error::KeyProblem;
 use super::identity::unlock;
 use super::pausable_timer::PausableTimer;
@@ -22,8 +22,8 @@ const RSA_SHA2_512: u32 = 4;
 
 /// Signs for one candidate.
 pub(super) struct KeySigner<'a> {
-    pub candidate: &'a Candidate,
-    pub agent: Option<&'a mut Agent>,
+    pub candidate: &'a KeyCandidate,
+    pub agent: Option<&'a mut SshAgent>,
     /// `None` in batch mode.
     pub prompter: Option<&'a dyn Prompter>,
     pub timer: &'a PausableTimer,
@@ -132,7 +132,7 @@ mod tests {
             put(&mut answer, &signature);
             let mut agent = answering(answer);
             let public = Public::Key(key.parse::<PublicKey>().unwrap());
-            let candidate = Candidate { public, holder: Holder::Agent(Vec::new()) };
+            let candidate = KeyCandidate { public, holder: Holder::Agent(Vec::new()) };
             let timer = PausableTimer::default();
             let mut signer =
                 KeySigner { candidate: &candidate, agent: Some(&mut agent), prompter: None, timer: &timer };

@@ -41,7 +41,7 @@ pub enum LookupError {
 
 /// All visible machines.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub struct PartialInventory {
     /// The machines.
     pub inventory: Inventory,
     /// The error of the service that did not answer, so that its machines are missing.
@@ -76,10 +76,10 @@ pub async fn find(access: &Access, name: &Name) -> Result<Target, LookupError> {
 ///
 /// # Errors
 /// [`LookupError`]. A call that only one service denies is not an error.
-pub async fn list(access: &Access) -> Result<Listing, LookupError> {
+pub async fn list(access: &Access) -> Result<PartialInventory, LookupError> {
     let answers = query(access, &[Vec::new()], &[NodeQuery::All]).await?;
     let inventory = Inventory::merge(answers.instances, answers.nodes);
-    Ok(Listing { inventory, unseen: answers.unseen })
+    Ok(PartialInventory { inventory, unseen: answers.unseen })
 }
 
 async fn find_container(access: &Access, name: &ContainerName) -> Result<Target, LookupError> {

@@ -1,7 +1,7 @@
 //! Targets of sessions: parses a typed name, and resolves it to a target.
 //!
 //! A [`Destination`] is the parsed form of `[USER@]NAME[--REGION]`. A [`Target`] is what StartSession takes. An id is
-//! already a target. Any other [`Name`] is [`resolve`]d against an [`Inventory`], or selects a container of [`ecs`]
+//! already a target. Any other [`Name`] is [resolved](resolve()) against an [`Inventory`], or selects a container of [`ecs`]
 //! tasks; these parts are pure. Only [`lookup`] calls AWS.
 //!
 //! The service decides whether an id exists. Ids keep their case and may have any length, since AWS has used several

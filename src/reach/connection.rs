@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::route::Machine;
-use crate::session::{Policy, RelayEnd, Stdio, Stream, Way, relay};
+use crate::session::{RelayEnd, RelayPolicy, Stdio, Stream, Way, relay};
 
 use super::hop_connection::HopConnection;
 use super::session_task::SessionTask;
@@ -78,7 +78,7 @@ impl Path {
     async fn relay(&self, stream: Box<dyn ByteStream>) -> Result<Relayed, ReachError> {
         let stdio = Stdio::open().map_err(|error| failed("standard input or output", error))?;
         let received = Cell::new(0_usize);
-        let policy = Policy {
+        let policy = RelayPolicy {
             linger: self.linger(),
             delivered: Box::pin(self.delivered()),
             farewell: Duration::ZERO,

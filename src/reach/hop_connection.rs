@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::jump::{Hop, HopStream, JumpError};
+use crate::jump::{HopStream, JumpError, SshConnection};
 
 use super::ReachError;
 use super::session_task::SessionTask;
@@ -16,12 +16,12 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// The hops, nearest first. Dropping it ends the session.
 pub struct HopConnection {
-    hops: Vec<Hop>,
+    hops: Vec<SshConnection>,
     session: SessionTask,
 }
 
 impl HopConnection {
-    pub(super) fn new(hops: Vec<Hop>, session: SessionTask) -> Self {
+    pub(super) fn new(hops: Vec<SshConnection>, session: SessionTask) -> Self {
         Self { hops, session }
     }
 
@@ -51,12 +51,12 @@ impl HopConnection {
 
     /// Returns true if a stream that is not read holds up all others.
     pub fn is_stalled(&self) -> bool {
-        self.hops.iter().filter_map(Hop::stalled_for).any(|time| time >= STALL)
+        self.hops.iter().filter_map(SshConnection::stalled_for).any(|time| time >= STALL)
     }
 
     /// Returns the error of the first hop that is lost; the hops behind it are lost with it.
     pub fn lost(&self) -> Option<JumpError> {
-        self.hops.iter().find_map(Hop::lost)
+        self.hops.iter().find_map(SshConnection::lost)
     }
 
     /// Returns true if nothing can be opened any more.
@@ -78,7 +78,7 @@ impl HopConnection {
         self.session.close().await
     }
 
-    fn last(&self) -> &Hop {
+    fn last(&self) -> &SshConnection {
         self.hops.last().expect("there is at least one hop")
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::clock;
 use crate::config::{Environment, process_variable};
 use crate::jump::openssh::{self, HopName, OpenSshError};
-use crate::jump::{AskpassSettings, HopSettings, Local};
+use crate::jump::{AskpassSettings, HopSettings, LocalUser};
 use crate::names::split_user;
 use crate::route::{Machine, Route};
 
@@ -24,7 +24,7 @@ pub(super) async fn hop_settings(
     let user = environment.text("USER").ok().flatten();
     let user = user.or(environment.text("LOGNAME").ok().flatten()).unwrap_or_default();
     let agent = environment.path("SSH_AUTH_SOCK");
-    let local = Local {
+    let local = LocalUser {
         home: environment.folders.home.as_deref().unwrap_or(Path::new("/")),
         user,
         agent: agent.as_deref(),

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::aws::Aws;
 use crate::config::Environment;
 use crate::escape::escape;
-use crate::jump::{self, Askpass, Hop, HopSettings, JumpError};
+use crate::jump::{self, Askpass, HopSettings, JumpError, SshConnection};
 use crate::names::Target;
 use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
@@ -68,7 +68,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Opens nothing yet. Whoever ends the process waits for `tasks`, so that no session is left open.
+    /// Opens nothing yet. The end of the process must wait for `tasks`, so that no session is left open.
     pub fn new(
         aws: Rc<Aws>,
         route: Route,
@@ -181,13 +181,13 @@ impl Reach {
         &self,
         stream: impl ByteStream + 'static,
         first: usize,
-    ) -> Result<Vec<Hop>, ReachError> {
+    ) -> Result<Vec<SshConnection>, ReachError> {
         let login = self.login(first).await?;
         let mut hops = vec![jump::connect(stream, login, &self.prompter).await?];
         for number in first + 1..self.route.hops.len() {
             let (login, address) = (self.login(number).await?, self.address(number).await?);
             let next = self.log_in_from(&hops, &address, login).await;
-            let lost = || hops.iter().find_map(Hop::lost);
+            let lost = || hops.iter().find_map(SshConnection::lost);
             hops.push(match next {
                 Ok(hop) => hop,
                 Err(error) => return Err(lost().unwrap_or(error).into()),
@@ -196,7 +196,12 @@ impl Reach {
         Ok(hops)
     }
 
-    async fn log_in_from(&self, hops: &[Hop], address: &str, login: &HopSettings) -> Result<Hop, JumpError> {
+    async fn log_in_from(
+        &self,
+        hops: &[SshConnection],
+        address: &str,
+        login: &HopSettings,
+    ) -> Result<SshConnection, JumpError> {
         let last = hops.last().expect("the first hop is logged in to");
         let stream = last.open(address, login.port).await?;
         jump::connect(stream, login, &self.prompter).await

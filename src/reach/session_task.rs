@@ -14,7 +14,8 @@ use crate::jump::JumpError;
 use crate::names::Target;
 use crate::route::Document;
 use crate::session::{
-    self, OnNotice, Outcome, Request, Session, SessionError, Settings, Stream, StreamError, StreamOptions,
+    self, EarlyEnd, OnNotice, Outcome, Request, Session, SessionError, SessionOptions, Stream, StreamError,
+    StreamOptions,
 };
 
 use super::{ReachError, SessionEnd};
@@ -26,7 +27,7 @@ const STDIO_UNREAD_LIMIT: usize = 8 << 20;
 pub(super) struct OneStream {
     pub aws: Rc<Aws>,
     pub request: SessionRequest,
-    pub settings: Settings,
+    pub settings: SessionOptions,
     pub on_notice: OnNotice,
     /// An ssh login to a hop follows. Otherwise the program at standard input and output decides how long it waits.
     pub is_for_hop: bool,
@@ -39,7 +40,7 @@ impl OneStream {
             linger: self.settings.linger,
             // The driver limits the start, and does not count the time of a question to the user.
             open_timeout: None,
-            patience: hop.then_some(StreamOptions::PATIENCE),
+            ack_timeout: hop.then_some(StreamOptions::ACK_TIMEOUT),
             unread_limit: if hop { StreamOptions::UNREAD_LIMIT } else { STDIO_UNREAD_LIMIT },
             hold: false,
             idle_limit: None,
@@ -84,7 +85,8 @@ impl SessionTask {
     async fn cause_of_no_stream(self, error: StreamError) -> ReachError {
         let end = self.end.clone();
         let closed = self.close().await;
-        let error = SessionError::Ended { reason: error.to_string(), suspected_size: None };
+        let error =
+            SessionError::Ended { reason: EarlyEnd::Message(error.to_string()), suspected_size: None };
         closed.err().unwrap_or_else(|| end.error(error))
     }
 

@@ -61,9 +61,9 @@ fn file_paths(config: &AwsSettings) -> FilePaths {
 }
 
 /// Returns the settings of a session; `linger` is the command's default.
-pub fn session_settings(config: &Config, began: Instant, linger: Duration) -> session::Settings {
+pub fn session_settings(config: &Config, began: Instant, linger: Duration) -> session::SessionOptions {
     let Config { session: config, cache_dir, .. } = config;
-    session::Settings {
+    session::SessionOptions {
         began,
         connect_timeout: config.connect_timeout,
         resume_window: config.resume_window,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::aws::{Stream, Token};
+use crate::aws::{StreamAddress, Token};
 use crate::transport::Websocket;
 
 use super::link_error::LinkError;
@@ -18,11 +18,11 @@ pub(super) type Attempt<A> = Pin<Box<dyn Future<Output = Result<Opened<A>, LinkE
 pub(super) struct Opened<A> {
     pub websocket: Websocket,
     pub token: Token,
-    pub source: Source<A>,
+    pub source: StreamSource<A>,
 }
 
 /// What a websocket was opened with: the next one is asked for with the same, or with what follows from it.
-pub(super) struct Source<A> {
+pub(super) struct StreamSource<A> {
     pub access: Rc<A>,
     pub url: String,
 }
@@ -36,12 +36,12 @@ pub(super) struct Opener<C, D> {
 
 impl<C: ControlPlane, D: Dial<C::Access>> Opener<C, D> {
     /// Opens the stream of a session that has just been started.
-    pub(super) fn first(&self, access: Rc<C::Access>, stream: Stream) -> Attempt<C::Access> {
+    pub(super) fn first(&self, access: Rc<C::Access>, stream: StreamAddress) -> Attempt<C::Access> {
         Box::pin(open(access, self.dialer.clone(), stream))
     }
 
     /// After `delay`, asks for a new stream with fresh credentials and opens it.
-    pub(super) fn again(&self, known: &Source<C::Access>, delay: Duration) -> Attempt<C::Access> {
+    pub(super) fn again(&self, known: &StreamSource<C::Access>, delay: Duration) -> Attempt<C::Access> {
         let (control, dialer) = (self.control.clone(), self.dialer.clone());
         let (session_id, url) = (self.session_id.clone(), known.url.clone());
         Box::pin(async move {
@@ -53,8 +53,12 @@ impl<C: ControlPlane, D: Dial<C::Access>> Opener<C, D> {
     }
 }
 
-async fn open<A, D: Dial<A>>(access: Rc<A>, dialer: D, stream: Stream) -> Result<Opened<A>, LinkError> {
-    let Stream { url, token } = stream;
+async fn open<A, D: Dial<A>>(
+    access: Rc<A>,
+    dialer: D,
+    stream: StreamAddress,
+) -> Result<Opened<A>, LinkError> {
+    let StreamAddress { url, token } = stream;
     let websocket = dialer.dial(&access, &url).await?;
-    Ok(Opened { websocket, token, source: Source { access, url } })
+    Ok(Opened { websocket, token, source: StreamSource { access, url } })
 }

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::task::coop::consume_budget;
 use tokio::time::sleep_until;
 
-use crate::aws::Started;
+use crate::aws::StartedSession;
 use crate::channel::{self, AgentVersion, Channel, ChannelEvent, LARGEST_PAYLOAD, Mode, Now, Pace};
 use crate::transport::WebsocketEvent;
 
 use super::attempt::{Opened, Opener};
 use super::clock::Clock;
-use super::end::{LinkState, LocalEnd};
+use super::end::{LinkState, LocalSide};
 use super::ending::{Circumstances, Closing};
 use super::leave::Leaving;
 use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
 use super::link_error::LinkError;
-use super::liveness::Verdict;
+use super::liveness::LinkVerdict;
 use super::path_cache::PathCache;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{Notice, OnNotice, Outcome, SessionError, Settings, Step, random};
+use super::{LossCause, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const SLEEP_CHECK: Duration = Duration::from_secs(5);
 pub(super) struct Parts<C, D, E> {
     pub control: Rc<C>,
     pub dialer: D,
-    pub settings: Rc<Settings>,
+    pub settings: Rc<SessionOptions>,
     pub on_notice: OnNotice,
     pub path: PathCache,
     pub read_wall: fn() -> SystemTime,
@@ -40,7 +40,7 @@ pub(super) struct Parts<C, D, E> {
 /// One session between its start and its end.
 pub(super) struct Driver<C: ControlPlane, D, E> {
     session_id: Rc<str>,
-    settings: Rc<Settings>,
+    settings: Rc<SessionOptions>,
     on_notice: OnNotice,
     path: PathCache,
     clock: Clock,
@@ -66,12 +66,12 @@ enum Wake<A, L> {
     Local(L),
 }
 
-impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
+impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
     /// Begins to open the stream of a session that has been started; data must be able to flow by `deadline`.
     pub(super) fn new(
         parts: Parts<C, D, E>,
         access: Rc<C::Access>,
-        started: Started,
+        started: StartedSession,
         deadline: Instant,
     ) -> Self {
         let Parts { control, dialer, settings, on_notice, path, read_wall, end } = parts;
@@ -211,7 +211,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
             }
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
-                let cause = format!("every connection is lost at a message of {size} bytes");
+                let cause = LossCause::MessageSize(size);
                 return Err(SessionError::Lost { cause, suspected_size: Some(size), credentials: None });
             }
         }
@@ -245,9 +245,9 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     fn check_link(&mut self, now: Now) -> Result<(), SessionError> {
         let verdict = self.link.judge(now.instant, self.end.takes_more(), &self.channel);
         let failed = match verdict {
-            Verdict::Fine => None,
-            Verdict::Ping => self.link.ping().err(),
-            Verdict::Dead(why) => Some(LinkError::Lost(why.to_owned())),
+            LinkVerdict::Fine => None,
+            LinkVerdict::Ping => self.link.ping().err(),
+            LinkVerdict::Dead(why) => Some(LinkError::Lost(why.to_owned())),
         };
         failed.map_or(Ok(()), |error| self.lost(now, error))
     }
@@ -255,15 +255,14 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
     /// An agent that acknowledges nothing may not exist any more although the service answers: a fresh link shows
     /// whether the session is over. This cannot go on for longer than a link may be lost.
     fn check_agent(&mut self, now: Now) -> Result<(), SessionError> {
-        let stall = self.end.patience().zip(self.channel.stalled_since());
-        let Some((patience, since)) = stall else { return Ok(()) };
-        if !self.link.is_agent_silent(now.instant, since, patience) {
+        let stall = self.end.ack_timeout().zip(self.channel.stalled_since());
+        let Some((timeout, since)) = stall else { return Ok(()) };
+        if !self.link.is_agent_silent(now.instant, since, timeout) {
             return Ok(());
         }
-        let window = self.settings.resume_window.max(patience);
+        let window = self.settings.resume_window.max(timeout);
         if now.instant >= since + window {
-            let seconds = window.as_secs();
-            return Err(SessionError::lost(format!("the agent has acknowledged nothing for {seconds} s")));
+            return Err(SessionError::lost(LossCause::Unacknowledged(window)));
         }
         self.lost(now, LinkError::Lost("the agent acknowledges nothing".to_owned()))
     }
@@ -293,9 +292,9 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalEnd> Driver<C, D, E> {
         if self.link.outage(now.instant).is_none_or(|outage| outage < window) {
             return Ok(());
         }
-        let (seconds, last) = (window.as_secs(), self.link.take_last_error().unwrap_or_default());
+        let last = self.link.take_last_error().unwrap_or_default();
         let credentials = self.link.take_ended_credentials().map(Box::new);
-        let cause = format!("not resumed within {seconds} s: {last}");
+        let cause = LossCause::NotResumed { window, last };
         Err(SessionError::Lost { cause, suspected_size: None, credentials })
     }
 

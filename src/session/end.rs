@@ -23,7 +23,7 @@ pub(crate) struct LinkState {
 }
 
 /// One kind of local end.
-pub(crate) trait LocalEnd {
+pub(crate) trait LocalSide {
     /// What happens here.
     type Event;
 
@@ -75,7 +75,7 @@ pub(crate) trait LocalEnd {
 
     /// How long an agent may acknowledge and say nothing before the link is opened anew, to see whether the session is
     /// still there; `None` leaves that to the user of the end.
-    fn patience(&self) -> Option<Duration>;
+    fn ack_timeout(&self) -> Option<Duration>;
 
     /// Forgets what was received and not handed on.
     fn forget(&mut self);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Outcome, SessionError};
+use super::{EarlyEnd, Outcome, SessionError};
 
 /// The close message may overtake the last data: read for so long after the last message.
 const GRACE: Duration = Duration::from_millis(150);
@@ -65,18 +65,18 @@ impl Closing {
         if died || forbidden || unknown || text.contains("Unable to connect to specified port") {
             return Err(SessionError::RemotePort(text));
         }
-        let ended = |reason: String| SessionError::Ended { reason, suspected_size: self.suspected_size };
+        let ended = |reason| SessionError::Ended { reason, suspected_size: self.suspected_size };
         if !text.is_empty() {
-            return Err(ended(text));
+            return Err(ended(EarlyEnd::Message(text)));
         }
         if !was.connected {
-            return Err(ended("it was closed before data could flow".to_owned()));
+            return Err(ended(EarlyEnd::BeforeData));
         }
         if was.gap {
-            return Err(ended("it was closed while received data was still incomplete".to_owned()));
+            return Err(ended(EarlyEnd::Incomplete));
         }
         if self.suspected_size.is_some() {
-            return Err(ended("it was closed in the middle of a transfer".to_owned()));
+            return Err(ended(EarlyEnd::MidTransfer));
         }
         Ok(Outcome::Done)
     }
@@ -129,7 +129,9 @@ mod tests {
     #[test]
     fn any_other_close_message_is_an_early_end() {
         let text = "Your session timed out due to inactivity and has been terminated.";
-        assert!(matches!(verdict(text, OPEN), Err(SessionError::Ended { reason, .. }) if reason == text));
+        assert!(
+            matches!(verdict(text, OPEN), Err(SessionError::Ended { reason, .. }) if reason == EarlyEnd::Message(text.to_owned()))
+        );
     }
 
     #[test]

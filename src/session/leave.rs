@@ -10,7 +10,7 @@ use crate::channel::{Channel, ChannelEvent, Now};
 use crate::transport::{Websocket, WebsocketEvent};
 
 use super::clock::Clock;
-use super::end::LocalEnd;
+use super::end::LocalSide;
 use super::link::{Remains, send_all};
 use super::service::ControlPlane;
 
@@ -48,7 +48,7 @@ pub(super) struct Leaving<'a, E> {
     ended: bool,
 }
 
-impl<'a, E: LocalEnd> Leaving<'a, E> {
+impl<'a, E: LocalSide> Leaving<'a, E> {
     pub(super) fn new(clock: Clock, channel: Channel, end: &'a mut E, hurried: bool) -> Self {
         Self { clock, channel, websocket: None, end, hurried, flagged: false, ended: false }
     }

@@ -8,14 +8,14 @@ use std::mem::replace;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::aws::{ApiError, Stream};
+use crate::aws::{ApiError, StreamAddress};
 use crate::channel::{Channel, Now, Transmit};
 use crate::transport::{Lost, Websocket, WebsocketEvent};
 
-use super::attempt::{Attempt, Opened, Opener, Source};
+use super::attempt::{Attempt, Opened, Opener, StreamSource};
 use super::ending::Closing;
 use super::link_error::LinkError;
-use super::liveness::{Liveness, Verdict};
+use super::liveness::{LinkVerdict, Liveness};
 use super::outage::{Next, Outage};
 use super::pause::Pause;
 use super::random;
@@ -33,7 +33,7 @@ pub(super) struct Link<C: ControlPlane, D> {
     keepalive: Duration,
     resume_window: Duration,
     /// What the latest websocket was opened with.
-    source: Source<C::Access>,
+    source: StreamSource<C::Access>,
     outage: Outage,
     resume_rate: ResumeRate,
     resumed_at: Option<Instant>,
@@ -117,10 +117,10 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         now: Instant,
         opener: Opener<C, D>,
         access: Rc<C::Access>,
-        stream: Stream,
+        stream: StreamAddress,
         upkeep: Upkeep,
     ) -> Self {
-        let source = Source { access: access.clone(), url: stream.url.clone() };
+        let source = StreamSource { access: access.clone(), url: stream.url.clone() };
         Self {
             state: State::Opening(opener.first(access, stream)),
             opener,
@@ -257,17 +257,17 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
     }
 
     /// Judges whether an open link is alive; while the caller does not read, nothing is concluded.
-    pub(super) fn judge(&mut self, now: Instant, reads: bool, channel: &Channel) -> Verdict {
-        let State::Up(up) = &mut self.state else { return Verdict::Fine };
+    pub(super) fn judge(&mut self, now: Instant, reads: bool, channel: &Channel) -> LinkVerdict {
+        let State::Up(up) = &mut self.state else { return LinkVerdict::Fine };
         if !reads {
             up.liveness.suspend(now);
         }
         up.liveness.judge(now, channel.is_waiting(), channel.round_trip_time())
     }
 
-    /// Returns true if the agent has neither acknowledged nor sent anything since `since`, for `patience`.
-    pub(super) fn is_agent_silent(&self, now: Instant, since: Instant, patience: Duration) -> bool {
-        matches!(&self.state, State::Up(up) if now >= since.max(up.heard_at) + patience)
+    /// Returns true if the agent has neither acknowledged nor sent anything since `since`, for `ack_timeout`.
+    pub(super) fn is_agent_silent(&self, now: Instant, since: Instant, ack_timeout: Duration) -> bool {
+        matches!(&self.state, State::Up(up) if now >= since.max(up.heard_at) + ack_timeout)
     }
 
     /// Acts on the end of a sleep: an attempt is begun anew. Returns true if an open websocket has to be given up.

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::aws::{ApiError, Meaning};
 use crate::transport::{DialError, HostError};
 
-use super::SessionError;
+use super::{LossCause, SessionError};
 
 /// Why an attempt to open a websocket failed, or an open one was lost.
 #[derive(Debug, Error)]
@@ -44,16 +44,16 @@ impl LinkError {
         match self {
             Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
             Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
-                SessionError::Lost { cause: error.to_string(), suspected_size: suspect(), credentials: None }
-            }
-            Self::Gone => {
-                let cause = "it has ended meanwhile".to_owned();
+                let cause = LossCause::Link(error.to_string());
                 SessionError::Lost { cause, suspected_size: suspect(), credentials: None }
             }
-            Self::Api(error) => SessionError::lost(error.to_string()),
+            Self::Gone => {
+                SessionError::Lost { cause: LossCause::Ended, suspected_size: suspect(), credentials: None }
+            }
+            Self::Api(error) => SessionError::lost(LossCause::Link(error.to_string())),
             Self::Host(error) => SessionError::Host(error),
             Self::Dial(error) => SessionError::Dial(error),
-            Self::Lost(cause) => SessionError::lost(cause),
+            Self::Lost(cause) => SessionError::lost(LossCause::Link(cause)),
         }
     }
 }

@@ -15,7 +15,7 @@ const MISSED: u32 = 2;
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum LinkVerdict {
     Fine,
     Ping,
     Dead(&'static str),
@@ -57,28 +57,28 @@ impl Liveness {
     }
 
     /// Judges; `waiting` is true if an answer of the agent is due.
-    pub(crate) fn judge(&mut self, now: Instant, waiting: bool, round_trip: Duration) -> Verdict {
+    pub(crate) fn judge(&mut self, now: Instant, waiting: bool, round_trip: Duration) -> LinkVerdict {
         if !waiting {
             self.end_silence();
         } else if self.silent_since.is_none() {
             self.silent_since = Some(now);
         }
         if self.fatal_at.is_some_and(|at| now >= at) {
-            return Verdict::Dead("nothing arrives although answers are due");
+            return LinkVerdict::Dead("nothing arrives although answers are due");
         }
         if self.fatal_at.is_none() && self.silent_since.is_some_and(|since| now >= since + SILENCE) {
             self.fatal_at = Some(now + PATIENCE.max(round_trip * 4));
-            return Verdict::Ping;
+            return LinkVerdict::Ping;
         }
         if now < self.next_ping {
-            return Verdict::Fine;
+            return LinkVerdict::Fine;
         }
         if self.unanswered >= MISSED {
-            return Verdict::Dead("two pings were not answered");
+            return LinkVerdict::Dead("two pings were not answered");
         }
         self.unanswered += 1;
         self.next_ping = now + self.keepalive;
-        Verdict::Ping
+        LinkVerdict::Ping
     }
 
     /// When to judge again.
@@ -104,23 +104,23 @@ mod tests {
     #[test]
     fn two_unanswered_pings_mean_a_dead_link() {
         let (mut link, at) = liveness();
-        assert_eq!(link.judge(at(0), false, RTT), Verdict::Fine);
+        assert_eq!(link.judge(at(0), false, RTT), LinkVerdict::Fine);
         assert_eq!(link.deadline(), at(20));
-        assert_eq!(link.judge(at(20), false, RTT), Verdict::Ping);
+        assert_eq!(link.judge(at(20), false, RTT), LinkVerdict::Ping);
         link.heard();
-        assert_eq!(link.judge(at(40), false, RTT), Verdict::Ping);
-        assert_eq!(link.judge(at(60), false, RTT), Verdict::Ping);
-        assert!(matches!(link.judge(at(80), false, RTT), Verdict::Dead(_)));
+        assert_eq!(link.judge(at(40), false, RTT), LinkVerdict::Ping);
+        assert_eq!(link.judge(at(60), false, RTT), LinkVerdict::Ping);
+        assert!(matches!(link.judge(at(80), false, RTT), LinkVerdict::Dead(_)));
     }
 
     #[test]
     fn silence_causes_a_ping_and_is_then_fatal() {
         let (mut link, at) = liveness();
-        assert_eq!(link.judge(at(1), true, RTT), Verdict::Fine);
+        assert_eq!(link.judge(at(1), true, RTT), LinkVerdict::Fine);
         assert_eq!(link.deadline(), at(4));
-        assert_eq!(link.judge(at(4), true, RTT), Verdict::Ping);
-        assert_eq!(link.judge(at(5), true, RTT), Verdict::Fine);
-        assert!(matches!(link.judge(at(9), true, RTT), Verdict::Dead(_)));
+        assert_eq!(link.judge(at(4), true, RTT), LinkVerdict::Ping);
+        assert_eq!(link.judge(at(5), true, RTT), LinkVerdict::Fine);
+        assert!(matches!(link.judge(at(9), true, RTT), LinkVerdict::Dead(_)));
     }
 
     #[test]
@@ -129,17 +129,17 @@ mod tests {
         link.judge(at(1), true, RTT);
         link.judge(at(4), true, RTT);
         link.heard();
-        assert_eq!(link.judge(at(9), true, RTT), Verdict::Fine);
+        assert_eq!(link.judge(at(9), true, RTT), LinkVerdict::Fine);
         assert_eq!(link.deadline(), at(12));
     }
 
     #[test]
-    fn a_slow_path_gets_more_patience() {
+    fn a_slow_path_gets_more_time() {
         let (mut link, at) = liveness();
         link.judge(at(1), true, Duration::from_secs(3));
         link.judge(at(4), true, Duration::from_secs(3));
-        assert_eq!(link.judge(at(15), true, Duration::from_secs(3)), Verdict::Fine);
-        assert!(matches!(link.judge(at(16), true, Duration::from_secs(3)), Verdict::Dead(_)));
+        assert_eq!(link.judge(at(15), true, Duration::from_secs(3)), LinkVerdict::Fine);
+        assert!(matches!(link.judge(at(16), true, Duration::from_secs(3)), LinkVerdict::Dead(_)));
     }
 
     #[test]
@@ -149,6 +149,6 @@ mod tests {
         for second in 2..200 {
             link.suspend(at(second));
         }
-        assert_eq!(link.judge(at(200), true, RTT), Verdict::Fine);
+        assert_eq!(link.judge(at(200), true, RTT), LinkVerdict::Fine);
     }
 }

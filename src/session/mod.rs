@@ -1,6 +1,6 @@
 //! THE DRIVER: everything that blocks, waits or draws a random number for a session is here.
 //!
-//! [`open`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession on,
+//! [`open()`] starts a session that hands out byte streams, and leaves nothing behind: from the answer of StartSession on,
 //! every way out ends the session at the service. The loop is in `driver`, which owns the channel and the `link`; the link
 //! decides by values without I/O (`liveness`, `outage`, `ending`). The service is reached through the traits of `service`,
 //! this side through `end`: the tests have their own of each. `relay` joins a stream to a local end.
@@ -9,6 +9,7 @@ mod attempt;
 mod clock;
 mod driver;
 mod end;
+mod end_reason;
 mod ending;
 #[cfg(unix)]
 mod ignored;
@@ -41,18 +42,19 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
+pub use self::end_reason::{EarlyEnd, LossCause};
 pub(crate) use self::open::{Ran, Session, open, run};
-pub(crate) use self::relay::{FAREWELL, Local, Peer, Policy, RelayEnd, Way, close, relay};
+pub(crate) use self::relay::{FAREWELL, LocalStream, Peer, RelayEnd, RelayPolicy, Way, close, relay};
 pub use self::signals::Interrupt;
 pub(crate) use self::signals::Interrupts;
 pub(crate) use self::stdio::Stdio;
 pub(crate) use self::streams::{
-    Handle, Released, Request, Status, Stream, StreamError, StreamOptions, Streams,
+    Handle, Released, Request, SessionStatus, Stream, StreamError, StreamOptions, Streams,
 };
 
 /// How a session is opened and kept.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SessionOptions {
     /// When the run began: a name may have been looked up before the session is started.
     pub began: Instant,
     /// From there until data can flow.
@@ -74,7 +76,7 @@ pub struct Settings {
 /// How a session ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The peer closed it, or everything was said.
+    /// The peer closed it, or both directions have ended.
     Done,
     /// The user of the session does not want it any more.
     Left,
@@ -89,7 +91,7 @@ pub enum Step {
     Open,
     /// The agent's first message.
     HandshakeRequest,
-    /// The agent's word that data can flow.
+    /// The agent's message that completes the handshake.
     HandshakeComplete,
 }
 
@@ -107,7 +109,7 @@ impl std::fmt::Display for Step {
 /// Why a session failed.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// The control plane said no, or could not be asked.
+    /// The control plane refused the call, or cannot be reached.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The service gave a stream URL that must not be dialled.
@@ -130,7 +132,7 @@ pub enum SessionError {
     #[error("session lost: {cause}")]
     Lost {
         /// Why it cannot be resumed.
-        cause: String,
+        cause: LossCause,
         /// The message size that may be to blame.
         suspected_size: Option<usize>,
         /// Why there were no usable credentials to resume it with.
@@ -142,15 +144,15 @@ pub enum SessionError {
     /// The far side ended the session before its time.
     #[error("the session was ended by the far side: {reason}")]
     Ended {
-        /// In its words, untrusted, or in ours.
-        reason: String,
+        /// The reason.
+        reason: EarlyEnd,
         /// The message size that may be to blame.
         suspected_size: Option<usize>,
     },
     /// We refused what the agent asked for in the handshake.
     #[error("{0}")]
     Refused(Refusal),
-    /// The agent speaks something else than smux in a multiplexed session.
+    /// The agent sends something other than smux in a multiplexed session.
     #[error("the agent's multiplexing is not understood: {0}")]
     Mux(HeaderError),
     /// The session's document opens a shell.
@@ -169,21 +171,19 @@ impl From<channel::ChannelError> for SessionError {
             channel::ChannelError::HandshakeCompleteTimeout => timed_out(Step::HandshakeComplete),
             channel::ChannelError::Refused(refusal) => Self::Refused(refusal),
             channel::ChannelError::NotAPort => Self::NotAPort,
-            channel::ChannelError::Gap { missing } => {
-                Self::lost(format!("message {missing} of the agent did not arrive for 120 s"))
-            }
+            channel::ChannelError::Gap { missing } => Self::lost(LossCause::Gap { missing }),
         }
     }
 }
 
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
-    fn lost(cause: String) -> Self {
+    fn lost(cause: LossCause) -> Self {
         Self::Lost { cause, suspected_size: None, credentials: None }
     }
 }
 
-/// What happens during a session that a user who watches wants to know.
+/// An event of a session that the user is notified of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The administrator's message for all users who connect, untrusted.

@@ -10,8 +10,8 @@ use crate::aws::{Aws, SessionRequest};
 use crate::clock;
 
 use super::start::{Start, start};
-use super::streams::{Handle, Status, StreamOptions, Streams};
-use super::{OnNotice, Outcome, SessionError, Settings};
+use super::streams::{Handle, SessionStatus, StreamOptions, Streams};
+use super::{OnNotice, Outcome, SessionError, SessionOptions};
 
 /// How a session is opened and run.
 pub struct Session {
@@ -20,7 +20,7 @@ pub struct Session {
     /// What to start.
     pub request: SessionRequest,
     /// How the session is opened and kept.
-    pub settings: Settings,
+    pub settings: SessionOptions,
     /// Receives what happens on the way.
     pub on_notice: OnNotice,
     /// Ends the session when it is cancelled.
@@ -33,7 +33,7 @@ pub fn open(
     session: Session,
     options: StreamOptions,
 ) -> (Handle, impl Future<Output = Result<Outcome, SessionError>>) {
-    let status = watch::Sender::new(Status::default());
+    let status = watch::Sender::new(SessionStatus::default());
     let refused = status.subscribe();
     let (handle, streams) = Streams::new(clock::now(), options, status, session.leave.clone());
     let work = async move {

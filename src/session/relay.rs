@@ -18,14 +18,14 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::clock;
 
-use self::direction::{Direction, Passed, Step};
+use self::direction::{Direction, DirectionState, Passed};
 use self::peer_watch::PeerWatch;
 
 /// How long a local client may take to close its side after the end of the remote one.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The local side of a relay.
-pub(crate) trait Local: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait LocalStream: AsyncRead + AsyncWrite + Unpin {
     /// Decides what the peer sees when this is dropped, at the latest at the end of the process: a reset, as far as
     /// there is one, or an end in order.
     fn reset_on_drop(&self, _reset: bool) {}
@@ -54,7 +54,7 @@ pub(crate) enum Peer {
 }
 
 /// What a relay allows its ends.
-pub(crate) struct Policy<'a> {
+pub(crate) struct RelayPolicy<'a> {
     /// How long the remote end may be silent after the local end of file; `None` if it ends by itself.
     pub linger: Option<Duration>,
     /// That silence counts from when this resolves. It is polled from the local end of file on.
@@ -95,9 +95,9 @@ pub(crate) enum RelayEnd {
 }
 
 /// Passes on what both ends send until both have ended, or one has failed or been silent for too long.
-pub(crate) async fn relay<L, R>(local: L, remote: R, policy: Policy<'_>) -> RelayEnd
+pub(crate) async fn relay<L, R>(local: L, remote: R, policy: RelayPolicy<'_>) -> RelayEnd
 where
-    L: Local,
+    L: LocalStream,
     R: AsyncRead + AsyncWrite + Unpin,
 {
     local.reset_on_drop(true);
@@ -109,8 +109,8 @@ where
 
 /// Ends a local connection in order. It reads to the end of file first: closing a socket that has unread data in it
 /// would take back what the local client has not read yet.
-pub(crate) async fn close<L: Local>(mut local: L) {
-    let mut input = Direction::new(Step::Discarding);
+pub(crate) async fn close<L: LocalStream>(mut local: L) {
+    let mut input = Direction::new(DirectionState::Discarding);
     let drain = async {
         local.shutdown().await?;
         poll_fn(|cx| input.poll(cx, &mut local, &mut tokio::io::sink(), |_| {})).await;
@@ -126,7 +126,7 @@ struct Relay<'a, L, R> {
     remote: R,
     up: Direction,
     down: Direction,
-    policy: Policy<'a>,
+    policy: RelayPolicy<'a>,
     is_delivered: bool,
     /// When something last happened, as far as a time limit depends on it.
     moved_at: Instant,
@@ -136,13 +136,13 @@ struct Relay<'a, L, R> {
     deaf: Option<io::Error>,
 }
 
-impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
-    fn new(local: L, remote: R, policy: Policy<'a>) -> Self {
+impl<'a, L: LocalStream, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
+    fn new(local: L, remote: R, policy: RelayPolicy<'a>) -> Self {
         Self {
             local,
             remote,
-            up: Direction::new(Step::Reading),
-            down: Direction::new(Step::Reading),
+            up: Direction::new(DirectionState::Reading),
+            down: Direction::new(DirectionState::Reading),
             policy,
             is_delivered: false,
             moved_at: clock::now(),
@@ -166,7 +166,7 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
 
     /// Ready when what the remote end sends has no reader, although nothing has failed.
     fn poll_unneeded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.up.step != Step::Ended {
+        if self.up.step != DirectionState::Ended {
             return Poll::Pending;
         }
         let is_dismissed = self.policy.dismissed.as_mut().poll(cx).is_ready();
@@ -202,12 +202,16 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
 
     fn after_up(&mut self, passed: Passed) -> Option<RelayEnd> {
         match passed {
-            Passed::End if self.down.step == Step::Ended => Some(RelayEnd::Finished),
+            Passed::End if self.down.step == DirectionState::Ended => Some(RelayEnd::Finished),
             Passed::End => self.deaf.take().map(RelayEnd::LocalWrite),
             Passed::ReadFailed(error) => Some(RelayEnd::LocalRead(error)),
             // What the remote end has sent is still delivered.
             Passed::WriteFailed(_) => {
-                self.up.step = if self.down.step == Step::Ended { Step::Discarding } else { Step::Stopped };
+                self.up.step = if self.down.step == DirectionState::Ended {
+                    DirectionState::Discarding
+                } else {
+                    DirectionState::Stopped
+                };
                 None
             }
         }
@@ -216,18 +220,18 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
     fn after_down(&mut self, passed: Passed) -> Option<RelayEnd> {
         match passed {
             Passed::End => {
-                if self.up.step == Step::Stopped {
-                    self.up.step = Step::Discarding;
+                if self.up.step == DirectionState::Stopped {
+                    self.up.step = DirectionState::Discarding;
                 }
-                (self.up.step == Step::Ended).then_some(RelayEnd::Finished)
+                (self.up.step == DirectionState::Ended).then_some(RelayEnd::Finished)
             }
             Passed::ReadFailed(error) => Some(RelayEnd::Remote(error)),
             Passed::WriteFailed(error) => {
-                let is_last = matches!(self.up.step, Step::Ended | Step::Stopped);
+                let is_last = matches!(self.up.step, DirectionState::Ended | DirectionState::Stopped);
                 if is_last || self.policy.needs_reader {
                     return Some(RelayEnd::LocalWrite(error));
                 }
-                self.down.step = Step::Discarding;
+                self.down.step = DirectionState::Discarding;
                 self.deaf = Some(error);
                 None
             }
@@ -237,14 +241,16 @@ impl<'a, L: Local, R: AsyncRead + AsyncWrite + Unpin> Relay<'a, L, R> {
     /// How long nothing may move now.
     fn limit(&self) -> Option<Duration> {
         match (self.up.step, self.down.step) {
-            (Step::Reading | Step::Discarding, Step::Ended) => Some(self.policy.farewell),
-            (Step::Ended | Step::Stopped, Step::Reading) => self.policy.linger,
+            (DirectionState::Reading | DirectionState::Discarding, DirectionState::Ended) => {
+                Some(self.policy.farewell)
+            }
+            (DirectionState::Ended | DirectionState::Stopped, DirectionState::Reading) => self.policy.linger,
             _ => None,
         }
     }
 
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
-        if self.up.step == Step::Ended && !self.is_delivered {
+        if self.up.step == DirectionState::Ended && !self.is_delivered {
             ready!(self.policy.delivered.as_mut().poll(cx));
             (self.is_delivered, self.moved_at) = (true, clock::now());
         }

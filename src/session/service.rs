@@ -2,7 +2,7 @@
 //!
 //! Both are traits, since the tests of the driver play the service in memory.
 
-use crate::aws::{Access, ApiError, Aws, Stream};
+use crate::aws::{Access, ApiError, Aws, StreamAddress};
 use crate::clock;
 use crate::transport::{Dialer, Websocket};
 
@@ -22,7 +22,7 @@ pub(crate) trait ControlPlane: 'static {
         access: &Self::Access,
         session_id: &str,
         known_url: &str,
-    ) -> Result<Option<Stream>, ApiError>;
+    ) -> Result<Option<StreamAddress>, ApiError>;
 
     /// Ends the session; one that has ended already is not an error.
     async fn terminate_session(&self, access: &Self::Access, session_id: &str) -> Result<(), ApiError>;
@@ -46,7 +46,7 @@ impl ControlPlane for Aws {
         access: &Access,
         session_id: &str,
         known_url: &str,
-    ) -> Result<Option<Stream>, ApiError> {
+    ) -> Result<Option<StreamAddress>, ApiError> {
         access.resume_session(session_id, known_url).await
     }
 

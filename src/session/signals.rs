@@ -9,7 +9,7 @@ use std::io;
 pub enum Interrupt {
     /// A signal, by its number.
     Signal(u8),
-    /// Nobody reads our standard output.
+    /// The reader of standard output has closed it.
     ReaderGone,
 }
 
@@ -89,7 +89,7 @@ mod unix {
     }
 
     impl Interrupts {
-        /// Starts to listen, as somebody between two programs: a vanished reader of standard output ends us, and the
+        /// Starts to listen, as a program in a pipe: if the reader of standard output exits, the session ends, and the
         /// terminal's stop key does not stop us.
         ///
         /// # Errors

@@ -12,10 +12,10 @@ use crate::clock;
 use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
-use super::end::LocalEnd;
+use super::end::LocalSide;
 use super::leave::{LEAVE, end_session};
 use super::path_cache::PathCache;
-use super::{OnNotice, Outcome, SessionError, Settings, Step, random};
+use super::{OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -28,7 +28,7 @@ const LATE_END: Duration = Duration::from_millis(600);
 /// A session that has been started and is not driven yet.
 pub(super) struct Started {
     access: Rc<Access>,
-    started: aws::Started,
+    started: aws::StartedSession,
     /// When data must flow.
     deadline: Instant,
 }
@@ -36,10 +36,10 @@ pub(super) struct Started {
 impl Started {
     /// Runs the session until it is over, and ends it at the service on every way out. Returns the local end unless there
     /// was a panic.
-    pub async fn run<E: LocalEnd>(
+    pub async fn run<E: LocalSide>(
         self,
         aws: Rc<Aws>,
-        settings: Rc<Settings>,
+        settings: Rc<SessionOptions>,
         on_notice: OnNotice,
         end: E,
     ) -> (Result<Outcome, SessionError>, Option<E>) {
@@ -81,7 +81,7 @@ pub(super) enum Start {
 pub(super) async fn start(
     aws: &Aws,
     request: &SessionRequest,
-    settings: &Settings,
+    settings: &SessionOptions,
     left: impl Future<Output = ()>,
 ) -> Result<Start, SessionError> {
     let deadline = settings.began + settings.connect_timeout;
@@ -114,7 +114,7 @@ pub(super) async fn start(
     result
 }
 
-async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::Started, ApiError> {
+async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::StartedSession, ApiError> {
     let mut attempt = 1;
     loop {
         match access.start_session(request).await {

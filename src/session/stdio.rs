@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::relay::Local;
+use super::relay::LocalStream;
 
 /// Standard input and output.
 pub(crate) struct Stdio {
@@ -28,7 +28,7 @@ impl Stdio {
     }
 }
 
-impl Local for Stdio {}
+impl LocalStream for Stdio {}
 
 impl AsyncRead for Stdio {
     /// The peer of a socket may reset it when it has nothing more to send: for us its input has ended.
@@ -78,7 +78,7 @@ mod platform {
 
     pub(super) struct Source {
         end: SourceEnd,
-        _flags: Flags,
+        _flags: StatusFlags,
     }
 
     enum SourceEnd {
@@ -90,7 +90,7 @@ mod platform {
 
     pub(super) struct Sink {
         end: SinkEnd,
-        _flags: Flags,
+        _flags: StatusFlags,
     }
 
     enum SinkEnd {
@@ -104,12 +104,12 @@ mod platform {
     pub(super) fn open() -> io::Result<(Source, Sink)> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
-        let flags = (Flags::keep(&input)?, Flags::keep(&output)?);
+        let flags = (StatusFlags::keep(&input)?, StatusFlags::keep(&output)?);
         Ok((Source::new(input, flags.0)?, Sink::new(output, flags.1)?))
     }
 
     impl Source {
-        fn new(fd: OwnedFd, flags: Flags) -> io::Result<Self> {
+        fn new(fd: OwnedFd, flags: StatusFlags) -> io::Result<Self> {
             let kind = kind(&fd)?;
             let end = if io::stdin().is_terminal() {
                 SourceEnd::Terminal(ThreadSource::new(io::stdin())?)
@@ -142,7 +142,7 @@ mod platform {
     }
 
     impl Sink {
-        fn new(fd: OwnedFd, flags: Flags) -> io::Result<Self> {
+        fn new(fd: OwnedFd, flags: StatusFlags) -> io::Result<Self> {
             let kind = kind(&fd)?;
             let end = if io::stdout().is_terminal() {
                 SinkEnd::Terminal(ThreadSink::new(io::stdout())?)
@@ -174,12 +174,12 @@ mod platform {
     }
 
     /// A descriptor's flags as they were: put back at the end, for the processes that share them.
-    pub(super) struct Flags {
+    pub(super) struct StatusFlags {
         fd: OwnedFd,
         flags: OFlags,
     }
 
-    impl Flags {
+    impl StatusFlags {
         fn keep(fd: &OwnedFd) -> io::Result<Self> {
             let fd = fd.try_clone()?;
             let flags = fcntl_getfl(&fd)?;
@@ -187,7 +187,7 @@ mod platform {
         }
     }
 
-    impl Drop for Flags {
+    impl Drop for StatusFlags {
         fn drop(&mut self) {
             let _ = fcntl_setfl(&self.fd, self.flags);
         }

@@ -1,6 +1,6 @@
 //! The simulator's listener: TCP or TLS, and HTTP by hyper.
 //!
-//! Each request is an API call ([`api`](crate::sim::api)) or the upgrade of a data channel ([`gateway`]). The faults that
+//! Each request is an API call (`api`) or the upgrade of a data channel ([`gateway`]). The faults that
 //! cut a connection at a byte are below hyper, in [`FaultStream`].
 
 use std::io;

@@ -272,7 +272,7 @@ fn network(error: &dyn Error) -> ConnectError {
 mod tests {
     use std::ffi::OsString;
 
-    use super::super::tests::{Asked, LittleProxy, identity};
+    use super::super::tests::{LittleProxy, ProxyRequest, identity};
     use super::super::tls::Bundle;
     use super::*;
 
@@ -302,7 +302,9 @@ mod tests {
             let text = exchange(&connector, "localhost", 7).await.expect(scheme);
             assert_eq!(text, "echo\n", "{scheme}");
             let asked = proxy.asked();
-            let [Asked { to, is_allowed: true }] = asked.as_slice() else { panic!("{scheme}: {asked:?}") };
+            let [ProxyRequest { to, is_allowed: true }] = asked.as_slice() else {
+                panic!("{scheme}: {asked:?}")
+            };
             let (host, port) = to.rsplit_once(':').expect("a host and a port");
             let is_name = host.parse::<std::net::IpAddr>().is_err();
             assert_eq!((port, is_name), ("7", scheme != "socks5"), "{scheme}: {to}");

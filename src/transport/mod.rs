@@ -13,7 +13,11 @@ mod websocket;
 pub use self::connect::{ConnectError, Connector, Io};
 pub use self::dial::{DialError, Dialer, Signer};
 pub use self::host::{HostError, StreamHosts};
+#[cfg(test)]
+pub use self::proxy::ProxyProblem;
 pub use self::proxy::{Proxies, Proxy, ProxySettingError};
+#[cfg(test)]
+pub use self::tls::TlsError;
 pub use self::tls::{Bundle, Roots};
 pub use self::websocket::{Lost, Websocket, WebsocketEvent};
 

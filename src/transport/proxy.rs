@@ -71,12 +71,12 @@ pub struct Proxy {
     pub(super) kind: ProxyKind,
     pub(super) host: String,
     port: u16,
-    pub(super) login: Option<Login>,
+    pub(super) login: Option<ProxyLogin>,
 }
 
 /// A user's name and password.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Login {
+pub(super) struct ProxyLogin {
     pub user: String,
     pub password: String,
 }
@@ -117,7 +117,7 @@ impl Proxy {
 
     /// Returns the value of the header that logs in to an HTTP proxy.
     pub fn authorization(&self) -> Option<HeaderValue> {
-        let Login { user, password } = self.login.as_ref()?;
+        let ProxyLogin { user, password } = self.login.as_ref()?;
         let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
         let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 is printable");
         value.set_sensitive(true);
@@ -167,7 +167,7 @@ impl ProxyKind {
     }
 }
 
-impl Login {
+impl ProxyLogin {
     /// Splits `USER:PASSWORD`.
     fn parse(text: &str) -> Self {
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
@@ -196,7 +196,7 @@ fn parse(value: &OsStr) -> Result<Proxy, ProxyProblem> {
     let kind = ProxyKind::of_scheme(scheme).ok_or(ProxyProblem::Scheme)?;
     // A password may have a raw `@`: the last one ends it.
     let (login, place) = match rest.rsplit_once('@') {
-        Some((login, place)) => (Some(Login::parse(login)), place),
+        Some((login, place)) => (Some(ProxyLogin::parse(login)), place),
         None => (None, rest),
     };
     let (host, port) = host_and_port(place).ok_or(ProxyProblem::NotAUrl)?;
@@ -270,7 +270,8 @@ mod tests {
             ("socks5h://proxy", "socks5h://proxy:1080", None),
         ] {
             let proxy = parsed(text).expect(text);
-            let login = login.map(|(user, password)| Login { user: user.into(), password: password.into() });
+            let login =
+                login.map(|(user, password)| ProxyLogin { user: user.into(), password: password.into() });
             assert_eq!((proxy.to_string().as_str(), proxy.url().port_u16()), (url, Some(proxy.port)));
             assert!(proxy.login == login, "{text}");
         }

@@ -16,7 +16,7 @@ use super::connect::Io;
 
 /// What a proxy was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ProxyRequest {
     /// The host and port, or the URL of a request that is not CONNECT.
     pub to: String,
     /// Whether the login was right.
@@ -27,7 +27,7 @@ pub struct Asked {
 pub struct LittleProxy {
     /// The port on which it listens.
     pub port: u16,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
 impl LittleProxy {
@@ -55,7 +55,7 @@ impl LittleProxy {
     }
 
     /// Returns what was asked for.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ProxyRequest> {
         self.asked.lock().expect("no panic").clone()
     }
 }
@@ -71,7 +71,7 @@ pub fn identity(host: &str) -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
-type Kept = Arc<Mutex<Vec<Asked>>>;
+type Kept = Arc<Mutex<Vec<ProxyRequest>>>;
 
 /// How a proxy and what is behind it are played.
 #[derive(Clone, Default)]
@@ -121,7 +121,7 @@ async fn http(
     let is_allowed = sent.map(|(_, value)| value) == expected.as_deref();
     let mut words = head.split(' ');
     let (method, to) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
-    kept.lock().expect("no panic").push(Asked { to: to.clone(), is_allowed });
+    kept.lock().expect("no panic").push(ProxyRequest { to: to.clone(), is_allowed });
     if !is_allowed {
         let asks = "Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n";
         return answer(client, "407 No", asks, "").await.map(|()| None);
@@ -167,7 +167,7 @@ async fn socks(client: &mut Client, login: Option<String>, kept: &Kept) -> io::R
         _ => field(client).await?,
     };
     let to = format!("{host}:{}", client.read_u16().await?);
-    kept.lock().expect("no panic").push(Asked { to: to.clone(), is_allowed });
+    kept.lock().expect("no panic").push(ProxyRequest { to: to.clone(), is_allowed });
     client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
     Ok(port_of(&to))
 }

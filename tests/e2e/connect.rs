@@ -81,7 +81,7 @@ async fn input_from_dev_null_still_gets_what_the_peer_says() {
 }
 
 #[tokio::test]
-async fn a_terminate_by_the_service_is_told() {
+async fn a_terminate_by_the_service_is_reported() {
     let bench = Bench::new().port(PORT, echo().await).start().await;
     let mut connect = bench.connect(PORT, &[]).start();
     connect.round_trip(b"hello").await;

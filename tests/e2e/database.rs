@@ -126,7 +126,7 @@ async fn a_port_that_ssh_forwards_works_too() {
     let bench = Bench::new().sshd().start().await;
     let socket = bench.path("ssh.sock");
     let spec = format!("{}:127.0.0.1:{}", socket.display(), database.address.port());
-    // A socket, since ssh tells a port that it has picked to nobody else; the client wants a port of ours.
+    // A socket: ssh does not report the port that it has picked, and the client needs a port.
     let ssh = bench.ssh(["-N", "-o", "ExitOnForwardFailure=yes", "-L", &spec, HOST]).start();
     until("ssh listens", || socket.exists()).await;
     let port = crate::mariadb::lead_to(socket).await.port();

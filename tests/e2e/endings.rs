@@ -44,7 +44,7 @@ async fn what_waits_for_a_slow_reader_is_written_after_the_end() {
     let mut connect = bench.connect(PORT, &[]).start();
     connect.hear(1).await;
     let session = bench.session();
-    // Nobody reads now, so that what arrives waits; all of it has been sent once the agent has ended.
+    // The test does not read now, so that what arrives waits; all of it has been sent once the agent has ended.
     bench
         .see("the end", |event| matches!(event, SimEvent::Ended { session: ended, .. } if *ended == session))
         .await;
@@ -119,7 +119,7 @@ async fn a_session_that_answers_without_a_token_is_ended_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_path_that_has_come_to_refuse_a_size_is_told() {
+async fn a_path_that_has_come_to_refuse_a_size_is_reported() {
     let bench = Bench::new().port(PORT, echo().await).start().await;
     let mut connect = bench.connect(PORT, &[]).start();
     let learned = bench.path("home/fumidai/path.json");
@@ -175,7 +175,7 @@ async fn one_socket_as_both_ends_keeps_its_flags() {
     bench.connect(PORT, &options).stdin(OwnedFd::from(theirs)).finish_into(output).await.exits(0).silent();
     assert!(
         !fcntl_getfl(&kept).unwrap().contains(OFlags::NONBLOCK),
-        "the flag belongs to whoever shares the socket"
+        "every process that shares the socket has the flag"
     );
     assert_eq!(bench.simulator.sessions()[0].target, ONLINE_TARGET);
     bench.settle().await;

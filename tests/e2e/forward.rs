@@ -43,7 +43,7 @@ async fn a_line_is_said_for_each_listener() {
         .collect();
     let finished = forward.end().await;
     assert_eq!(finished.stderr, expected);
-    assert_eq!(bench.started(), 0, "nobody has connected");
+    assert_eq!(bench.started(), 0, "no client has connected");
 }
 
 #[tokio::test]
@@ -149,8 +149,8 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     let finished = bench.forward_command(["--json", "-L", "0:7", "-L", &spec]).finish().await.exits(1);
     assert!(finished.cause().starts_with(&format!("cannot listen on {taken}: Address already in use")));
     assert!(finished.stderr.ends_with("hint: use another port, or port 0 for a free one\n"));
-    let told: serde_json::Value = serde_json::from_str(finished.text()).unwrap();
-    assert_eq!((&told["event"], &told["exit"]), (&"failed".into(), &1.into()));
+    let event: serde_json::Value = serde_json::from_str(finished.text()).unwrap();
+    assert_eq!((&event["event"], &event["exit"]), (&"failed".into(), &1.into()));
 }
 
 #[tokio::test]
@@ -277,26 +277,26 @@ async fn a_command_is_asked_to_end_when_we_are() {
     let bench = bench().await;
     let command = format!(
         "trap 'sleep 0.2; echo ended > {}; exit 0' TERM; echo up; while :; do sleep 0.05; done",
-        bench.path("told").display()
+        bench.path("ending").display()
     );
     let mut running = bench.forward_command(["-L", "0:7", "--exec", &command]).stdin(Stdio::null()).start();
     assert_eq!(running.hear(3).await, b"up\n");
     running.signal(Signal::TERM);
     running.finish().await.exits(143);
-    assert_eq!(fs::read_to_string(bench.path("told")).unwrap(), "ended\n");
+    assert_eq!(fs::read_to_string(bench.path("ending")).unwrap(), "ended\n");
 }
 
 #[tokio::test]
-async fn the_service_manager_is_told() {
+async fn the_service_manager_is_notified() {
     let bench = bench().await;
     let path = bench.path("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_nonblocking(true).unwrap();
     let socket = tokio::net::UnixDatagram::from_std(socket).unwrap();
     let forward = Forward::start(bench.forward_command(["-L", "0:7"]).env("NOTIFY_SOCKET", &path), 1).await;
-    let mut told = [0; 100];
-    let length = timeout(PATIENCE, socket.recv(&mut told)).await.expect("a word in time").unwrap();
-    assert_eq!(String::from_utf8_lossy(&told[..length]).trim_end(), "READY=1");
+    let mut received = [0; 100];
+    let length = timeout(PATIENCE, socket.recv(&mut received)).await.expect("a message in time").unwrap();
+    assert_eq!(String::from_utf8_lossy(&received[..length]).trim_end(), "READY=1");
     round_trip(&mut forward.dial().await, b"hello").await;
     forward.end().await;
     bench.settle().await;

@@ -208,7 +208,7 @@ async fn connections_wait_while_an_agent_comes_back() {
 }
 
 #[tokio::test]
-async fn connections_do_not_wait_for_an_agent_for_ever() {
+async fn connections_do_not_wait_for_an_agent_without_limit() {
     let bench = bench().await;
     let mut forward = bench.forward(&["-v", "-L", "0:7", "--connect-timeout", "2"]).await;
     talk(&bench, &forward).await;
@@ -229,12 +229,12 @@ async fn connections_do_not_wait_for_an_agent_for_ever() {
 }
 
 #[tokio::test]
-async fn an_agent_that_dies_in_silence_does_not_hold_up_new_connections() {
+async fn an_agent_that_dies_without_a_message_does_not_hold_up_new_connections() {
     let bench = bench().await;
     let forward = bench.forward(TO_ECHO).await;
     let mut client = talking(&forward).await;
     bench.simulator.lose_agent(&bench.session(), AgentLoss::Silent);
-    client.write_all(b"nobody hears").await.unwrap();
+    client.write_all(b"not received").await.unwrap();
     loop {
         let mut stream = forward.dial().await;
         if timeout(Duration::from_millis(500), round_trip(&mut stream, b"hello")).await.is_ok() {
@@ -247,7 +247,7 @@ async fn an_agent_that_dies_in_silence_does_not_hold_up_new_connections() {
 }
 
 #[tokio::test]
-async fn an_idle_session_that_is_ended_is_opened_again_in_silence() {
+async fn an_idle_session_that_is_ended_is_opened_again_without_a_message() {
     let bench = bench().await;
     let forward = bench.forward(&["-v", "-L", "0:7"]).await;
     for (ended, output) in [TIMED_OUT, "", "Session terminated by its owner"].iter().enumerate() {
@@ -265,7 +265,7 @@ async fn an_idle_session_that_is_ended_is_opened_again_in_silence() {
 }
 
 #[tokio::test]
-async fn an_idle_session_with_a_connection_is_told_of_with_the_way_to_hold_it() {
+async fn an_idle_session_with_a_connection_is_reported_with_a_hint_to_hold_it() {
     let bench = bench().await;
     bench.simulator.change_faults(|faults| faults.idle_timeout = Some(Duration::from_secs(1)));
     let mut forward = bench.forward(TO_ECHO).await;

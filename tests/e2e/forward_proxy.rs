@@ -41,10 +41,10 @@ async fn web(page: Vec<u8>) -> SocketAddr {
 
 /// Hosts that only the far side knows, each with a page, an echo and a port that refuses.
 async fn bench(page: &[u8]) -> Bench {
-    let (web, echo, nobody) = (web(page.to_vec()).await, echo().await, closed_port().await);
+    let (web, echo, closed) = (web(page.to_vec()).await, echo().await, closed_port().await);
     let map = |config: &mut SimConfig| {
         for host in HOSTS {
-            for (port, service) in [(HTTP, web), (ECHO, echo), (CLOSED, nobody)] {
+            for (port, service) in [(HTTP, web), (ECHO, echo), (CLOSED, closed)] {
                 config.hosts.insert((host.to_owned(), port), service);
             }
         }

@@ -38,7 +38,7 @@ async fn deaf() -> SocketAddr {
     .await
 }
 
-/// Sends bulk to whoever says `b`, and echoes what others say.
+/// Sends bulk to a client that sends `b`, and echoes the bytes of others.
 async fn bulk_or_echo(data: Vec<u8>) -> SocketAddr {
     let data = std::sync::Arc::new(data);
     serve(move |mut stream| {
@@ -61,7 +61,7 @@ async fn bulk_or_echo(data: Vec<u8>) -> SocketAddr {
     .await
 }
 
-/// Takes nothing from whoever says `d`, and echoes what others say.
+/// Reads nothing from a client that sends `d`, and echoes the bytes of others.
 async fn deaf_or_echo() -> SocketAddr {
     serve(|mut stream| async move {
         let mut first = [0];

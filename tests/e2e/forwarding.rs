@@ -57,7 +57,7 @@ impl Forward {
         let lines = BufReader::new(running.stdout.take().unwrap()).lines();
         let mut forward = Self { running, lines, local: Vec::new() };
         for _ in 0..listeners {
-            let line = forward.told().await;
+            let line = forward.event().await;
             assert_eq!(line["event"], "listening", "{line}");
             forward.local.push(line["local"].as_str().unwrap().to_owned());
         }
@@ -65,15 +65,15 @@ impl Forward {
     }
 
     /// The next line for programs.
-    pub async fn told(&mut self) -> Value {
+    pub async fn event(&mut self) -> Value {
         let line = timeout(PATIENCE, self.lines.next_line()).await.expect("it tells in time").unwrap();
         let line = line.unwrap_or_else(|| panic!("it has ended: {}", self.running.said()));
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// The cause of the next failure that programs are told of.
+    /// The cause of the next failure in the JSON lines.
     pub async fn failure(&mut self) -> String {
-        let line = self.told().await;
+        let line = self.event().await;
         assert_eq!(line["event"], "failed", "{line}");
         line["cause"].as_str().unwrap().to_owned()
     }
@@ -94,7 +94,7 @@ impl Forward {
         said.lines().filter(|line| !line.starts_with("fumidai: listening on ")).collect()
     }
 
-    /// Waits until its log, which `-v` leads to standard error, has said something so many times.
+    /// Waits until its log, which `-v` writes to standard error, has a text so many times.
     pub async fn logs(&self, text: &str, times: usize) {
         until(text, || self.running.said().matches(text).count() >= times).await;
     }

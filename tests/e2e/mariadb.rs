@@ -1,4 +1,4 @@
-//! A real MariaDB server with its data in a folder of the test's. It listens on a socket alone, since it cannot be told to
+//! A real MariaDB server with its data in a folder of the test's. It listens on a socket alone, since it has no option to
 //! take a free port; the port is ours, and leads there.
 
 use std::fs::File;

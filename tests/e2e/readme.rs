@@ -168,7 +168,7 @@ async fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-/// Asks the database, as soon as somebody listens there.
+/// Asks the database, as soon as the port is listening.
 async fn ask(local: SocketAddr) {
     let talk = async {
         loop {

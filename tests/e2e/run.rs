@@ -18,7 +18,7 @@ use tokio::time::timeout;
 /// Nothing takes longer unless it is broken, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until something is so that tells nobody when it becomes so.
+/// Waits until a condition holds that sends no event.
 pub async fn until(what: &str, is_so: impl Fn() -> bool) {
     let wait = async {
         while !is_so() {

@@ -1,4 +1,4 @@
-//! What must not be seen: tokens, keys and payload, wherever somebody else could read them.
+//! Secrets: tokens, keys and payload are not where other users could read them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ async fn bench() -> Bench {
     Bench::new().port(ECHO, echo().await).configure(with_token).start().await
 }
 
-/// Checks a text that somebody else could read.
+/// Checks a text that other users could read.
 fn check(what: &str, text: &str, token: &str) {
     for secret in [SECRET_KEY, SESSION_TOKEN, PAYLOAD, token] {
         assert!(!text.contains(secret), "{what} shows `{secret}`");

@@ -7,7 +7,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use fumidai::jump::{Hop, HopSettings, JumpError, Local, NoPrompter, Prompter, StrictHostKeys, connect};
+use fumidai::jump::{
+    HopSettings, JumpError, LocalUser, NoPrompter, Prompter, SshConnection, StrictHostKeys, connect,
+};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -81,7 +83,7 @@ impl Sshd {
     }
 
     pub fn settings(&self) -> HopSettings {
-        let local = Local {
+        let local = LocalUser {
             home: self.folder.path(),
             user: "local-user",
             agent: None,
@@ -96,7 +98,7 @@ impl Sshd {
         settings
     }
 
-    pub async fn connect(&self, settings: &HopSettings) -> Result<Hop, JumpError> {
+    pub async fn connect(&self, settings: &HopSettings) -> Result<SshConnection, JumpError> {
         self.connect_asking(settings, &NoPrompter).await
     }
 
@@ -104,7 +106,7 @@ impl Sshd {
         &self,
         settings: &HopSettings,
         prompter: &dyn Prompter,
-    ) -> Result<Hop, JumpError> {
+    ) -> Result<SshConnection, JumpError> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         connect(stream, settings, prompter).await

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use fumidai::jump::openssh::{self, HopName, OpenSshError};
-use fumidai::jump::{Allowed, HopSettings, Local, Methods, StrictHostKeys};
+use fumidai::jump::{Allowed, HopSettings, LocalUser, Methods, StrictHostKeys};
 
 use crate::openssh::script;
 use crate::tools::tool;
@@ -24,7 +24,7 @@ async fn ask(hop: HopName<'_>) -> Result<HopSettings, OpenSshError> {
     std::fs::write(&config, text).unwrap();
     let program = folder.path().join("ssh");
     script(&program, &format!("exec {} -F {} \"$@\"", tool("ssh").display(), config.display()));
-    let local = Local {
+    let local = LocalUser {
         home: Path::new("/home/me"),
         user: "me",
         agent: Some(Path::new("/agent.sock")),
@@ -85,7 +85,12 @@ async fn an_error_of_ssh_is_returned() {
 }
 
 async fn openssh_at(program: &str) -> Result<HopSettings, OpenSshError> {
-    let local =
-        Local { home: Path::new("/"), user: "me", agent: None, clock: SystemTime::now, variable: &|_| None };
+    let local = LocalUser {
+        home: Path::new("/"),
+        user: "me",
+        agent: None,
+        clock: SystemTime::now,
+        variable: &|_| None,
+    };
     openssh::settings(Path::new(program), HopName { name: "x", user: None, port: None }, &local).await
 }

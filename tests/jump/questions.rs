@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use fumidai::jump::{
-    AnswerFuture, HopSettings, JumpError, Local, LoginFailure, PromptError, Prompter, Question, Secret,
+    AnswerFuture, HopSettings, JumpError, LocalUser, LoginFailure, PromptError, Prompter, Question, Secret,
     StrictHostKeys, connect,
 };
 use russh::keys::ssh_key::private::Ed25519Keypair;
@@ -110,8 +110,13 @@ async fn login_to(server: Server, method: MethodKind, prompter: &ScriptedPrompte
         ..Config::default()
     };
     let server = tokio::spawn(run_stream(Arc::new(config), theirs, server));
-    let local =
-        Local { home: folder.path(), user: "me", agent: None, clock: SystemTime::now, variable: &|_| None };
+    let local = LocalUser {
+        home: folder.path(),
+        user: "me",
+        agent: None,
+        clock: SystemTime::now,
+        variable: &|_| None,
+    };
     let mut settings = HopSettings::new("bob", "app", 22, &local);
     settings.user_known_hosts = vec![folder.path().join("known_hosts")];
     settings.strict = StrictHostKeys::Yes;

@@ -1,7 +1,7 @@
 //! Bytes through hops: none lost, none changed, and EOF distinguished from a cut.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use fumidai::jump::{Ending, Hop, HopStep, JumpError, NoPrompter, connect};
+use fumidai::jump::{Ending, HopStep, JumpError, NoPrompter, SshConnection, connect};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,7 +46,7 @@ fn digest(bytes: &[u8]) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-async fn echoes(hop: &Hop) {
+async fn echoes(hop: &SshConnection) {
     let mut stream = hop.open("127.0.0.1", echo().await).await.unwrap();
     stream.write_all(b"hello").await.unwrap();
     let mut received = [0; 5];

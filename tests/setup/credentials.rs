@@ -37,7 +37,7 @@ fn alone(home: &Home, stub: &Stub, words: &str) -> Output {
     command.args(["-c", ALONE, FUMIDAI]).args(words.split_whitespace()).output().unwrap()
 }
 
-/// On a terminal, where somebody types `answer` after so many seconds.
+/// On a terminal, on which `answer` is typed after so many seconds.
 fn answered(home: &Home, stub: &Stub, answer: &str, delay: &str, words: &str) -> Output {
     let mut command = home.command("python3");
     with_endpoints(&mut command, stub);
@@ -95,7 +95,7 @@ fn the_time_that_a_human_takes_does_not_count() {
 }
 
 #[test]
-fn a_wrong_code_is_told() {
+fn a_wrong_code_is_reported() {
     let (home, stub) = (home(), Stub::start());
     let output = answered(&home, &stub, "654321\n", "0", "connect i-0123 --profile admin");
     assert_eq!(output.status.code(), Some(10), "{}", stdout(&output));
@@ -265,7 +265,7 @@ impl Drop for Moto {
     }
 }
 
-/// The hint's own words, run: the AWS CLI asks, moto assumes, and fumidai needs nobody.
+/// Runs the command of the hint: the AWS CLI asks for the code, moto returns credentials, and fumidai asks no more.
 #[test]
 fn the_command_of_the_hint_is_the_cure() {
     let (home, stub) = (home(), Stub::start());

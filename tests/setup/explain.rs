@@ -47,7 +47,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn a_chain_is_told_for_people_and_for_programs() {
+fn a_chain_is_explained_for_people_and_for_programs() {
     let (home, stub) = (home(), Stub::start());
     let text = stdout(&explain(&home, Some(&stub), "db"));
     for line in [
@@ -61,17 +61,17 @@ fn a_chain_is_told_for_people_and_for_programs() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
-    let told = json(&explain(&home, Some(&stub), "appserver 3306 --json"));
-    let first = &told["session"]["documents"][0];
+    let explained = json(&explain(&home, Some(&stub), "appserver 3306 --json"));
+    let first = &explained["session"]["documents"][0];
     assert_eq!(first["name"], "AWS-StartPortForwardingSessionToRemoteHost");
     assert_eq!(
         (&first["parameters"]["host"], &first["parameters"]["portNumber"]),
         (&"10.0.0.115".into(), &"3306".into())
     );
-    assert_eq!(told["session"]["target"], "i-0123456789abcdef0");
-    let told = json(&explain(&home, Some(&stub), "10.0.0.9 --via bastion --region eu-west-1 --json"));
+    assert_eq!(explained["session"]["target"], "i-0123456789abcdef0");
+    let explained = json(&explain(&home, Some(&stub), "10.0.0.9 --via bastion --region eu-west-1 --json"));
     assert_eq!(
-        (&told["hops"][0]["host"], &told["session"]["region"]),
+        (&explained["hops"][0]["host"], &explained["session"]["region"]),
         (&"bastion".into(), &"eu-west-1".into())
     );
     assert!(stub.requests("StartSession").is_empty() && stub.requests("DescribeInstances").is_empty());
@@ -96,12 +96,12 @@ fn a_policy_is_for_the_first_hop_and_its_documents() {
 #[test]
 fn without_credentials_an_id_is_explained_and_a_name_is_not() {
     let home = home();
-    let told = json(&explain(&home, None, "appserver --json"));
+    let explained = json(&explain(&home, None, "appserver --json"));
     assert_eq!(
-        (&told["session"]["region"], &told["session"]["caller"]),
+        (&explained["session"]["region"], &explained["session"]["caller"]),
         (&"ap-northeast-1".into(), &Value::Null)
     );
-    assert!(told["unknown"][0].as_str().is_some_and(|text| text.contains("no usable AWS credentials")));
+    assert!(explained["unknown"][0].as_str().is_some_and(|text| text.contains("no usable AWS credentials")));
     let policy = stdout(&explain(&home, None, "i-0456 --policy"));
     assert!(policy.contains("arn:aws:ec2:ap-northeast-1:*:instance/i-0456"), "{policy}");
     let output =

@@ -65,10 +65,7 @@ fn installed_it_works_before_the_users_own_lines_and_is_taken_away_whole() {
     }
     let again = end(&home.fumidai("ssh-config --install"));
     assert_eq!(again.0, Some(0));
-    assert!(
-        again.1.starts_with("fumidai: everything is in place already\nfumidai: warning: `HOME` is "),
-        "{again:?}"
-    );
+    assert!(again.1.starts_with("fumidai: already installed\nfumidai: warning: `HOME` is "), "{again:?}");
     assert_eq!(end(&home.fumidai("ssh-config --uninstall -q")), (Some(0), String::new()));
     assert_eq!(home.read(".ssh/config"), own);
     assert_eq!(fs::read_dir(home.path(".ssh")).unwrap().count(), 1);

@@ -15,7 +15,7 @@ while True:
     os.set_blocking(terminal, False)
     try:
         shown += os.read(terminal, 4096)
-    except OSError:  # nothing there yet, or nobody there any more
+    except OSError:  # not open yet, or closed already
         pass
     if ended:
         break

@@ -20,7 +20,7 @@ pub enum Value {
 }
 
 /// The options of a section by name, in lower case.
-pub type Options = BTreeMap<String, Value>;
+pub type SectionOptions = BTreeMap<String, Value>;
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum LineError {
 #[derive(Clone, Default)]
 pub struct Ini {
     /// The sections with their names as they stand between the brackets.
-    pub sections: Vec<(String, Options)>,
+    pub sections: Vec<(String, SectionOptions)>,
     /// The lines that could not be read.
     pub problems: Vec<LineProblem>,
 }
@@ -183,13 +183,13 @@ impl Parser {
 
     fn finish(self) -> Ini {
         let mut ini = Ini { sections: Vec::new(), problems: self.problems };
-        let mut defaults = Options::new();
+        let mut defaults = SectionOptions::new();
         for (name, options) in self.sections {
             let options = options.into_iter().map(|(option, lines)| {
                 let value = ini_value(&name, lines, &mut ini.problems);
                 (option, value)
             });
-            let options: Options = options.collect();
+            let options: SectionOptions = options.collect();
             if name == DEFAULTS { defaults = options } else { ini.sections.push((name, options)) }
         }
         for (_, options) in &mut ini.sections {

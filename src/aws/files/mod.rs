@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use self::ini::{Ini, LineError, LineProblem, Options, Value};
+use self::ini::{Ini, LineError, LineProblem, SectionOptions, Value};
 
 /// Where the files are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,8 +67,8 @@ pub enum FileProblem {
 #[derive(Clone, Default)]
 pub struct AwsFiles {
     profiles: BTreeMap<String, Profile>,
-    sso_sessions: BTreeMap<String, Options>,
-    services: BTreeMap<String, Options>,
+    sso_sessions: BTreeMap<String, SectionOptions>,
+    services: BTreeMap<String, SectionOptions>,
     problems: Vec<FileProblem>,
 }
 
@@ -86,13 +86,13 @@ pub struct Profile {
 pub struct Part {
     /// The file.
     pub file: PathBuf,
-    options: Options,
+    options: SectionOptions,
     /// The first of its lines that cannot be read.
     problem: Option<FileProblem>,
 }
 
 /// A section `[sso-session NAME]`.
-pub struct SsoSession<'a>(&'a Options);
+pub struct SsoSession<'a>(&'a SectionOptions);
 
 impl<'a> SsoSession<'a> {
     /// Returns a text.
@@ -160,7 +160,7 @@ impl AwsFiles {
         };
         let problems = ini.problems.iter().map(|problem| at_line(&path.path, problem));
         self.problems.extend(problems);
-        let part = |(name, options): (String, Options)| {
+        let part = |(name, options): (String, SectionOptions)| {
             let problem = ini.problems.iter().find(|problem| problem.section.as_ref() == Some(&name));
             let problem = problem.map(|problem| at_line(&path.path, problem));
             (name, Part { file: path.path.clone(), options, problem })
@@ -271,7 +271,7 @@ fn second_word(header: &str) -> Option<String> {
     (words.len() == 1).then_some(name)
 }
 
-fn text<'a>(options: &'a Options, key: &str) -> Option<&'a str> {
+fn text<'a>(options: &'a SectionOptions, key: &str) -> Option<&'a str> {
     options.get(key).and_then(as_text)
 }
 

@@ -6,19 +6,18 @@ mod ready;
 mod reporter;
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::config::{Config, Environment};
 use crate::forward::plan::{ForwardRequest, PlannedForward, plan};
 use crate::forward::registry::{Registry, RegistryOptions};
-use crate::forward::{BindError, Listener, Sink};
+use crate::forward::{Listener, Upstream};
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
 use super::prompt::ask_code;
-use super::report::{ExitKind, Report};
+use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
 
 pub(super) use self::ready::take as take_descriptor;
@@ -31,7 +30,7 @@ pub(super) fn forward(
     args: &ForwardArgs,
     config: &Config,
     environment: &Environment,
-    descriptor: Option<File>,
+    descriptor: Option<(i32, File)>,
 ) -> ExitCode {
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
@@ -63,7 +62,7 @@ fn request(args: &ForwardArgs) -> ForwardRequest<'_> {
 struct Command<'a> {
     args: &'a ForwardArgs,
     plan: Vec<PlannedForward>,
-    descriptor: Option<File>,
+    descriptor: Option<(i32, File)>,
     reporter: Rc<Reporter>,
 }
 
@@ -73,8 +72,8 @@ impl Command<'_> {
         let listeners = self.bind(&registry).await?;
         let ready = self.ready(&listeners);
         ready.listening.iter().for_each(|one| self.reporter.listening(one));
-        for (listener, sink) in listeners {
-            registry.serve(listener, sink);
+        for (listener, upstream) in listeners {
+            registry.serve(listener, upstream);
         }
         tokio::select! {
             failure = registry.fatal_failure() => Err(failure.into()),
@@ -96,22 +95,22 @@ impl Command<'_> {
         }
     }
 
-    async fn bind(&self, registry: &Registry) -> Result<Vec<(Listener, Sink)>, Report> {
+    async fn bind(&self, registry: &Registry) -> Result<Vec<(Listener, Upstream)>, Report> {
         let mut listeners = Vec::new();
         for planned in &self.plan {
-            let listener = Listener::bind(&planned.bind).await.map_err(|error| of_bind(&error))?;
+            let listener = Listener::bind(&planned.bind).await?;
             if listener.is_wide() {
-                let text = format!("warning: {} accepts connections from other machines", listener.name());
+                let text = notes::of_wide_listener(listener.name());
                 tracing::warn!("{text}");
                 self.reporter.say(&text);
             }
-            listeners.push((listener, registry.sink(planned).await?));
+            listeners.push((listener, registry.upstream(planned).await?));
         }
         Ok(listeners)
     }
 
-    fn ready(&mut self, listeners: &[(Listener, Sink)]) -> Ready {
-        let listening = |(planned, (listener, _)): (&PlannedForward, &(Listener, Sink))| Listening {
+    fn ready(&mut self, listeners: &[(Listener, Upstream)]) -> Ready {
+        let listening = |(planned, (listener, _)): (&PlannedForward, &(Listener, Upstream))| Listening {
             local: listener.name().to_owned(),
             remote: planned.remote(),
             target: planned.target().to_owned(),
@@ -136,16 +135,4 @@ impl Command<'_> {
         }
         ready::announce(ready, context).await
     }
-}
-
-fn of_bind(error: &BindError) -> Report {
-    let report = Report::new(ExitKind::Failure, error.to_string());
-    let kind = error.source.kind();
-    if kind == ErrorKind::AddrInUse {
-        return report.hint("use another port, or port 0 for a free one");
-    }
-    if kind == ErrorKind::PermissionDenied {
-        return report.hint("use a port from 1024 on: lower ones need root");
-    }
-    report
 }

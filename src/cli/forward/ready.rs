@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::escape::escape_json;
 
-use super::super::report::{ExitKind, Report};
+use super::super::report::{ExitKind, LocalError, Report};
 use super::super::runtime::Context;
 use super::reporter::Listening;
 
@@ -20,7 +20,7 @@ pub(super) struct Ready {
     /// Their TCP ports, if they have one.
     pub ports: Vec<Option<u16>>,
     /// `--ready-fd`
-    pub descriptor: Option<File>,
+    pub descriptor: Option<(i32, File)>,
     /// `--exec`
     pub exec: Option<String>,
 }
@@ -28,32 +28,28 @@ pub(super) struct Ready {
 /// Announces, then waits for the end of the command; without a command it never returns. Ctrl-C is the command's while it
 /// runs. At `leave` it gets SIGTERM, and the context's tasks wait for its end.
 pub(super) async fn announce(mut ready: Ready, context: &Context) -> Result<ExitCode, Report> {
-    if let Some(mut descriptor) = ready.descriptor.take() {
+    if let Some((fd, mut descriptor)) = ready.descriptor.take() {
         let lines: String = ready
             .listening
             .iter()
             .map(|one| format!("{}\n", escape_json(&one.to_json().to_string())))
             .collect();
-        let failed = |error| Report::new(ExitKind::Failure, format!("`--ready-fd`: {error}"));
+        let failed = |source| LocalError::ReadyFd { fd, source };
         descriptor.write_all(lines.as_bytes()).map_err(failed)?;
     }
     notify_service_manager();
     let Some(command) = &ready.exec else { return std::future::pending().await };
-    let failed =
-        |error: io::Error| Report::new(ExitKind::Failure, format!("cannot run `{command}`: {error}"));
+    let failed = |source| LocalError::Exec { command: command.clone(), source };
     let _keys = context.lend_keys();
     let child = spawn(command, &ready).map_err(failed)?;
     let attended = context.tasks.spawn_local(attend(child, context.leave.clone()));
     let status = attended.await.map_err(io::Error::from).flatten();
-    status.map(exit_of).map_err(failed)
+    Ok(exit_of(status.map_err(failed)?))
 }
 
-/// Takes the descriptor that the parent opened for us.
-pub(in crate::cli) fn take(fd: i32) -> Result<File, Report> {
-    take_writable(fd).map_err(|error| {
-        let report = Report::new(ExitKind::Failure, format!("`--ready-fd {fd}`: {error}"));
-        report.hint("the descriptor must be open for writing in this process")
-    })
+/// Takes over the descriptor that the parent process opened.
+pub(in crate::cli) fn take(fd: i32) -> Result<(i32, File), LocalError> {
+    take_writable(fd).map(|file| (fd, file)).map_err(|source| LocalError::ReadyFd { fd, source })
 }
 
 /// The copy that is returned is the only one: the parent may wait for its end. Nothing but `nix` closes a descriptor by its
@@ -108,7 +104,7 @@ fn take_writable(_fd: i32) -> io::Result<File> {
 #[cfg(target_os = "linux")]
 fn notify_service_manager() {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "cannot tell the service manager");
+        tracing::warn!(%error, "cannot notify the service manager");
     }
 }
 
@@ -155,12 +151,12 @@ fn ask_to_end(child: &Child) {
     use rustix::process::{Pid, Signal, kill_process};
 
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        // One that has just ended needs no telling.
+        // The command may have just ended.
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
-/// There is no way to ask: it ends when what it talks to is gone.
+/// Not possible here: the command ends when its connection is closed.
 #[cfg(not(unix))]
 fn ask_to_end(_child: &Child) {}
 

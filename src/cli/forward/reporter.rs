@@ -16,8 +16,8 @@ use crate::forward::{ForwardEvent, Traffic};
 use crate::session;
 
 use super::super::args::ForwardArgs;
-use super::super::connect::link_text;
-use super::super::report::{ExitKind, Report};
+use super::super::report::Report;
+use super::super::report::notes::{self, SurvivedFailure};
 use super::super::stderr::print_note;
 use super::json_lines::JsonLines;
 use super::live_terminal::LiveTerminal;
@@ -83,49 +83,27 @@ impl Reporter {
     /// Reports a listener.
     pub fn listening(&self, listening: &Listening) {
         let Listening { local, remote, target } = listening;
-        self.say(&format!("listening on {local}, forwarding to {remote} through {target}"));
+        self.say(&notes::of_listener(local, remote, target));
         self.program(listening.to_json());
     }
 
     /// Reports an event of a forward.
     pub fn event(&self, planned: &PlannedForward, event: &ForwardEvent) {
-        let remote = planned.remote();
-        match event {
-            ForwardEvent::Refused { from } => {
-                let target = planned.target();
-                let text =
-                    format!("connection from {from}: {remote} refused it, or {target} cannot reach it");
-                self.failed(&text, &Report::new(ExitKind::RemotePort, ""), &remote);
-            }
-            ForwardEvent::TimedOut { from, after } => {
-                let (target, after) = (planned.target(), after.as_secs());
-                let text = format!("connection from {from}: no session to {target} within {after} s");
-                self.failed(&text, &Report::new(ExitKind::TimedOut, ""), &remote);
-            }
-            ForwardEvent::SessionFailed { error, connections } => {
-                let report = Report::from(&**error);
-                let text = format!("{remote}: {}{}", report.cause(), reset(*connections));
-                self.failed(&text, &report, &remote);
-            }
-            ForwardEvent::DialFailed { from, to, error } => {
-                let report = Report::from(&**error);
-                let text = format!("connection from {from}: {}", report.cause());
-                self.failed(&text, &report, &format!("{}:{}", to.host, to.port));
-            }
-            ForwardEvent::NameFailed { error } => {
-                let report = Report::from(&**error);
-                self.failed(&format!("{}: {}", planned.target(), report.cause()), &report, &remote);
-            }
-            ForwardEvent::Session(note) => self.session(note),
+        if let ForwardEvent::Session(notice) = event {
+            self.session(notice);
+        }
+        if let Some(failure) = notes::of_forward(event, &planned.remote(), planned.target()) {
+            self.failed(&failure);
         }
     }
 
-    fn failed(&self, text: &str, report: &Report, remote: &str) {
-        tracing::info!("{text}");
-        self.say(text);
+    fn failed(&self, SurvivedFailure { report, remote }: &SurvivedFailure) {
+        let cause = report.cause();
+        tracing::info!("{cause}");
+        self.say(cause);
         report.hints().for_each(|hint| self.say(&format!("hint: {hint}")));
         let exit = report.exit().code();
-        self.program(json!({ "event": "failed", "remote": remote, "cause": text, "exit": exit }));
+        self.program(json!({ "event": "failed", "remote": remote, "cause": cause, "exit": exit }));
     }
 
     /// Reports to programs that the command ends; its caller prints the report for people.
@@ -135,8 +113,8 @@ impl Reporter {
     }
 
     /// Prints what happens to the link of a session, on a terminal only; the log has its own lines about it.
-    fn session(&self, note: &session::Notice) {
-        if let Some(text) = link_text(note).filter(|_| stderr().is_terminal()) {
+    fn session(&self, notice: &session::Notice) {
+        if let Some(text) = notes::of_link(notice).filter(|_| stderr().is_terminal()) {
             self.say(&text);
         }
     }
@@ -175,15 +153,6 @@ impl Reporter {
         if let Some(live) = &self.live {
             live.finish_and_clear();
         }
-    }
-}
-
-/// Words how many connections a lost session has reset.
-fn reset(connections: usize) -> String {
-    match connections {
-        0 => String::new(),
-        1 => "; 1 connection was reset".to_owned(),
-        many => format!("; {many} connections were reset"),
     }
 }
 

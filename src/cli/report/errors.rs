@@ -1,10 +1,13 @@
 //! Typed errors as what the user reads: the exit code, the cause, the hints. A hint is an imperative that can be typed.
 
+use std::io::ErrorKind;
+
 use crate::aws::files::FileProblem;
 use crate::aws::source::{KeyOwner, LoginKind};
 use crate::aws::{ApiError, Meaning, Place};
 use crate::channel::Refusal;
 use crate::config::{ConfigError, Distrust, ValueError};
+use crate::forward::BindError;
 use crate::forward::plan::PlanError;
 use crate::forward::registry::FatalFailure;
 use crate::jump::JumpError;
@@ -17,7 +20,8 @@ use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
-use super::{ExitKind, Report};
+use super::super::ssh_files::InstallError;
+use super::{ExitKind, LocalError, Report, UsageError};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
 const ELSEWHERE: &str =
@@ -81,7 +85,7 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
         }
         SessionError::RemotePort(text) => of_remote_port(text, to),
         SessionError::Ended { reason, suspected_size } => {
-            of_end(whole, reason, *suspected_size, to.is_forward)
+            of_end(whole, &reason.to_string(), *suspected_size, to.is_forward)
         }
         SessionError::Refused(Refusal::Encryption { .. }) => Report::new(ExitKind::Encryption, whole),
         SessionError::Refused(Refusal::IgnoresHost(_)) => {
@@ -388,7 +392,7 @@ fn candidate_line(candidate: &Candidate) -> String {
 }
 
 /// Returns the command that renews credentials, or what else is wrong.
-pub(in crate::cli) fn credentials_hint(error: &ApiError) -> String {
+pub(super) fn credentials_hint(error: &ApiError) -> String {
     match error {
         ApiError::NoLogin { profile, kind, .. } => login_hint(profile, *kind),
         ApiError::NoCode { profile, .. } => format!(
@@ -542,6 +546,71 @@ impl From<PlanError> for Report {
             }
             PlanError::Unknown { nearest: None, .. } => Self::new(ExitKind::Configuration, cause)
                 .hint("for a target, add what to forward: `-L PORT:HOST:HOSTPORT`"),
+        }
+    }
+}
+
+impl From<BindError> for Report {
+    fn from(error: BindError) -> Self {
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        let kind = error.source.kind();
+        if kind == ErrorKind::AddrInUse {
+            return report.hint("use another port, or port 0 for a free one");
+        }
+        if kind == ErrorKind::PermissionDenied {
+            return report.hint("use a port from 1024 on: lower ones need root");
+        }
+        report
+    }
+}
+
+impl From<InstallError> for Report {
+    fn from(error: InstallError) -> Self {
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        match error {
+            InstallError::NotOurs { .. } => report.hint("move that file away, or remove it, and try again"),
+            InstallError::Path { .. } => {
+                report.hint("run `fumidai ssh-config`, and put what it prints into a file that ssh reads")
+            }
+            InstallError::NotAFile { .. } => report
+                .hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text"),
+            InstallError::Io { .. } => report,
+        }
+    }
+}
+
+impl From<LocalError> for Report {
+    fn from(error: LocalError) -> Self {
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        match error {
+            LocalError::ReadyFd { .. } => {
+                report.hint("the descriptor must be open for writing in this process")
+            }
+            LocalError::Descriptors(_) => {
+                report.hint("allow more open files: `ulimit -n 1024`, or close some")
+            }
+            LocalError::ConfigPath { .. } => report.hint("rename that file, or set `FUMIDAI_CONFIG`"),
+            LocalError::Runtime(_)
+            | LocalError::Signals(_)
+            | LocalError::Stdout(_)
+            | LocalError::Exec { .. }
+            | LocalError::NoHome
+            | LocalError::OwnPath(_) => report,
+        }
+    }
+}
+
+impl From<UsageError> for Report {
+    fn from(error: UsageError) -> Self {
+        let report = Self::new(ExitKind::Usage, error.to_string());
+        match error {
+            UsageError::ViaForEveryHost => {
+                report.hint("write `via` for the hosts of the config file that need it")
+            }
+            UsageError::PasswordForEveryHost => {
+                report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file")
+            }
+            UsageError::PortOfForward { .. } => report,
         }
     }
 }

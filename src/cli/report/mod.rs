@@ -4,16 +4,22 @@
 //! that starts with `fumidai: `, then at most two hints. The cause also goes to the log, since ssh may have redirected
 //! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
+#[cfg(test)]
+mod documented;
 mod errors;
 mod exit_kind;
+mod local_error;
+pub(super) mod notes;
+mod usage_error;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use crate::escape::{cut, escape};
 
-pub(super) use self::errors::credentials_hint;
 pub use self::exit_kind::ExitKind;
+pub use self::local_error::LocalError;
+pub use self::usage_error::UsageError;
 
 use super::stderr::Stderr;
 
@@ -49,6 +55,12 @@ impl Report {
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Self {
         self.hints.push(text.into());
+        self
+    }
+
+    /// Rewrites the cause, such as to add the destination.
+    fn map_cause(mut self, rewrite: impl FnOnce(&str) -> String) -> Self {
+        self.cause = rewrite(&self.cause);
         self
     }
 

@@ -13,14 +13,14 @@ const LARGEST_BUFFER: usize = 64 << 10;
 
 /// The direction.
 pub(super) struct Direction {
-    pub step: Step,
+    pub step: DirectionState,
     buffer: Vec<u8>,
     /// The size that the buffer gets for the next read.
     size: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DirectionState {
     Reading,
     /// These bytes of the buffer are not written yet.
     Writing(usize, usize),
@@ -45,7 +45,7 @@ pub(super) enum Passed {
 }
 
 impl Direction {
-    pub fn new(step: Step) -> Self {
+    pub fn new(step: DirectionState) -> Self {
         Self { step, buffer: Vec::new(), size: SMALLEST_BUFFER }
     }
 
@@ -59,22 +59,27 @@ impl Direction {
     ) -> Poll<Passed> {
         loop {
             let stepped = match self.step {
-                Step::Reading | Step::Discarding => self.poll_fill(cx, from).map_err(Passed::ReadFailed),
-                Step::Writing(start, end) => {
+                DirectionState::Reading | DirectionState::Discarding => {
+                    self.poll_fill(cx, from).map_err(Passed::ReadFailed)
+                }
+                DirectionState::Writing(start, end) => {
                     self.poll_write(cx, to, start..end, &mut moved).map_err(Passed::WriteFailed)
                 }
-                Step::Flushing => {
-                    Pin::new(&mut *to).poll_flush(cx).map_ok(|()| Step::Reading).map_err(Passed::WriteFailed)
-                }
+                DirectionState::Flushing => Pin::new(&mut *to)
+                    .poll_flush(cx)
+                    .map_ok(|()| DirectionState::Reading)
+                    .map_err(Passed::WriteFailed),
                 // A sink that does not exist any more needs no end of file.
-                Step::Closing => Pin::new(&mut *to).poll_shutdown(cx).map(|_| Ok(Step::Ended)),
-                Step::Ended | Step::Stopped => return Poll::Pending,
+                DirectionState::Closing => {
+                    Pin::new(&mut *to).poll_shutdown(cx).map(|_| Ok(DirectionState::Ended))
+                }
+                DirectionState::Ended | DirectionState::Stopped => return Poll::Pending,
             };
             match ready!(stepped) {
                 Ok(step) => self.step = step,
                 Err(failed) => return Poll::Ready(failed),
             }
-            if self.step == Step::Ended {
+            if self.step == DirectionState::Ended {
                 return Poll::Ready(Passed::End);
             }
         }
@@ -84,7 +89,7 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         from: &mut A,
-    ) -> Poll<io::Result<Step>> {
+    ) -> Poll<io::Result<DirectionState>> {
         if self.buffer.len() != self.size {
             self.buffer = vec![0; self.size];
         }
@@ -97,9 +102,9 @@ impl Direction {
             _ => self.size,
         };
         Poll::Ready(Ok(match length {
-            0 => Step::Closing,
-            _ if self.step == Step::Discarding => Step::Discarding,
-            _ => Step::Writing(0, length),
+            0 => DirectionState::Closing,
+            _ if self.step == DirectionState::Discarding => DirectionState::Discarding,
+            _ => DirectionState::Writing(0, length),
         }))
     }
 
@@ -109,14 +114,14 @@ impl Direction {
         to: &mut B,
         rest: Range<usize>,
         moved: &mut impl FnMut(usize),
-    ) -> Poll<io::Result<Step>> {
+    ) -> Poll<io::Result<DirectionState>> {
         let length = ready!(Pin::new(to).poll_write(cx, &self.buffer[rest.clone()]))?;
         moved(length);
         let next = rest.start + length;
         Poll::Ready(match next {
             _ if next == rest.start => Err(io::ErrorKind::WriteZero.into()),
-            _ if next == rest.end => Ok(Step::Flushing),
-            _ => Ok(Step::Writing(next, rest.end)),
+            _ if next == rest.end => Ok(DirectionState::Flushing),
+            _ => Ok(DirectionState::Writing(next, rest.end)),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use super::{Local, Peer};
+use super::{LocalStream, Peer};
 
 /// A client that closes sends its end of file a moment before its socket loses its owner.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -22,7 +22,7 @@ pub(super) struct PeerWatch {
 
 impl PeerWatch {
     /// Ready when the client, whose end existed before, has closed.
-    pub fn poll_closed<L: Local>(&mut self, cx: &mut Context<'_>, local: &L) -> Poll<()> {
+    pub fn poll_closed<L: LocalStream>(&mut self, cx: &mut Context<'_>, local: &L) -> Poll<()> {
         loop {
             if let Some((_, timer)) = &mut self.pause {
                 ready!(timer.as_mut().poll(cx));

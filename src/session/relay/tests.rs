@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::*;
 
-impl Local for tokio::io::DuplexStream {}
+impl LocalStream for tokio::io::DuplexStream {}
 
 const LINGER: Duration = Duration::from_secs(30);
 /// What a pipe keeps.
@@ -20,8 +20,8 @@ const KEPT: usize = 1000;
 fn count_nothing(_: Way, _: usize) {}
 
 /// As for a local client whose remote end ends itself.
-fn policy<'a>() -> Policy<'a> {
-    Policy {
+fn policy<'a>() -> RelayPolicy<'a> {
+    RelayPolicy {
         linger: None,
         delivered: Box::pin(ready(())),
         farewell: FAREWELL,
@@ -32,17 +32,17 @@ fn policy<'a>() -> Policy<'a> {
     }
 }
 
-fn lingering<'a>() -> Policy<'a> {
-    Policy { linger: Some(LINGER), ..policy() }
+fn lingering<'a>() -> RelayPolicy<'a> {
+    RelayPolicy { linger: Some(LINGER), ..policy() }
 }
 
 /// As for standard input and output.
-fn of_stdio<'a>() -> Policy<'a> {
-    Policy { farewell: Duration::ZERO, needs_reader: true, ..policy() }
+fn of_stdio<'a>() -> RelayPolicy<'a> {
+    RelayPolicy { farewell: Duration::ZERO, needs_reader: true, ..policy() }
 }
 
 /// A relay between two pipes, and their other ends: the client's and the peer's.
-fn pair<'a>(policy: Policy<'a>) -> (DuplexStream, DuplexStream, impl Future<Output = RelayEnd> + 'a) {
+fn pair<'a>(policy: RelayPolicy<'a>) -> (DuplexStream, DuplexStream, impl Future<Output = RelayEnd> + 'a) {
     let ((client, local), (remote, peer)) = (duplex(KEPT), duplex(KEPT));
     (client, peer, relay(local, remote, policy))
 }
@@ -83,7 +83,7 @@ impl AsyncWrite for Failing {
     }
 }
 
-impl Local for Failing {}
+impl LocalStream for Failing {}
 
 #[tokio::test(start_paused = true)]
 async fn both_directions_are_exact_and_end_by_themselves() {
@@ -93,7 +93,7 @@ async fn both_directions_are_exact_and_end_by_themselves() {
         Way::Up => counted.borrow_mut().0 += bytes,
         Way::Down => counted.borrow_mut().1 += bytes,
     };
-    let (client, peer, relay) = pair(Policy { meter: &meter, ..policy() });
+    let (client, peer, relay) = pair(RelayPolicy { meter: &meter, ..policy() });
     let (mut client_reads, mut client_writes) = split(client);
     let (mut peer_reads, mut peer_writes) = split(peer);
     let up = async {
@@ -217,12 +217,12 @@ async fn a_silent_peer_has_the_linger_time_after_the_clients_end_of_file() {
 #[tokio::test(start_paused = true)]
 async fn the_linger_time_begins_when_everything_is_delivered() {
     let delivery = Box::pin(sleep(LINGER * 3));
-    let (mut client, _peer, relay) = pair(Policy { delivered: delivery, ..lingering() });
+    let (mut client, _peer, relay) = pair(RelayPolicy { delivered: delivery, ..lingering() });
     client.shutdown().await.unwrap();
     let began = clock::now();
     assert!(matches!(relay.await, RelayEnd::Finished));
     assert_eq!((clock::now() - began), LINGER * 4);
-    let (mut client, mut peer, relay) = pair(Policy { delivered: Box::pin(pending()), ..lingering() });
+    let (mut client, mut peer, relay) = pair(RelayPolicy { delivered: Box::pin(pending()), ..lingering() });
     client.shutdown().await.unwrap();
     peer.shutdown().await.unwrap();
     assert!(matches!(relay.await, RelayEnd::Finished), "an end of file needs no delivery");
@@ -326,7 +326,7 @@ impl AsyncWrite for Deaf {
     }
 }
 
-impl Local for Deaf {}
+impl LocalStream for Deaf {}
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_may_still_send() {
@@ -451,14 +451,14 @@ impl AsyncWrite for Known<'_> {
     }
 }
 
-impl Local for Known<'_> {
+impl LocalStream for Known<'_> {
     fn peer(&self) -> Peer {
         self.peer.get()
     }
 }
 
-fn watching<'a>() -> Policy<'a> {
-    Policy { watches_peer: true, ..policy() }
+fn watching<'a>() -> RelayPolicy<'a> {
+    RelayPolicy { watches_peer: true, ..policy() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -507,7 +507,7 @@ async fn a_client_of_which_nothing_is_known_has_the_linger_time() {
         let known = Cell::new(peer);
         client.shutdown().await.unwrap();
         let began = clock::now();
-        let policy = Policy { watches_peer, ..lingering() };
+        let policy = RelayPolicy { watches_peer, ..lingering() };
         assert!(matches!(relay(Known { pipe, peer: &known }, remote, policy).await, RelayEnd::Finished));
         assert_eq!(clock::now() - began, LINGER);
     }
@@ -515,7 +515,7 @@ async fn a_client_of_which_nothing_is_known_has_the_linger_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_half_closed_connection_can_be_dismissed_and_another_cannot() {
-    let (mut client, _peer, relay) = pair(Policy { dismissed: Box::pin(ready(())), ..lingering() });
+    let (mut client, _peer, relay) = pair(RelayPolicy { dismissed: Box::pin(ready(())), ..lingering() });
     let began = clock::now();
     let end_input = async {
         sleep(LINGER).await;

@@ -16,7 +16,7 @@ pub(super) enum Carrier {
 }
 
 /// What the agent does to a stream.
-pub(super) enum Event {
+pub(super) enum CarrierEvent {
     Data(u64, Bytes),
     Closed(u64),
     Refused(u64),
@@ -39,7 +39,7 @@ pub(super) struct Single {
     out: BytesMut,
     sent: u64,
     is_over: bool,
-    events: VecDeque<Event>,
+    events: VecDeque<CarrierEvent>,
 }
 
 impl Carrier {
@@ -163,7 +163,7 @@ impl Carrier {
             Self::Unknown => {}
             Self::Multiplexed(smux) => smux.mux.handle_data(bytes),
             Self::Single(single) => match single.stream {
-                Some(number) if !single.is_over => single.events.push_back(Event::Data(number, bytes)),
+                Some(number) if !single.is_over => single.events.push_back(CarrierEvent::Data(number, bytes)),
                 Some(_) => {}
                 None => single.early.extend_from_slice(&bytes),
             },
@@ -221,7 +221,7 @@ impl Carrier {
         fed
     }
 
-    pub(super) fn poll_event(&mut self) -> Option<Event> {
+    pub(super) fn poll_event(&mut self) -> Option<CarrierEvent> {
         match self {
             Self::Unknown => None,
             Self::Multiplexed(smux) => smux.poll_event(),
@@ -237,16 +237,16 @@ impl Smux {
         Some(stream)
     }
 
-    fn poll_event(&mut self) -> Option<Event> {
+    fn poll_event(&mut self) -> Option<CarrierEvent> {
         while let Some(event) = self.mux.poll_event() {
             let of = |stream: &StreamId| self.numbers.get(stream).copied();
             let event = match event {
-                MuxEvent::Data(stream, bytes) => of(&stream).map(|number| Event::Data(number, bytes)),
-                MuxEvent::Closed(stream) => of(&stream).map(Event::Closed),
-                MuxEvent::Refused(stream) => of(&stream).map(Event::Refused),
-                MuxEvent::Broken(error) => Some(Event::Broken(error)),
+                MuxEvent::Data(stream, bytes) => of(&stream).map(|number| CarrierEvent::Data(number, bytes)),
+                MuxEvent::Closed(stream) => of(&stream).map(CarrierEvent::Closed),
+                MuxEvent::Refused(stream) => of(&stream).map(CarrierEvent::Refused),
+                MuxEvent::Broken(error) => Some(CarrierEvent::Broken(error)),
             };
-            if let Some(Event::Closed(number) | Event::Refused(number)) = &event {
+            if let Some(CarrierEvent::Closed(number) | CarrierEvent::Refused(number)) = &event {
                 self.forget(*number);
             }
             if event.is_some() {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 
-use super::end::{LinkState, LocalEnd};
+use super::end::{LinkState, LocalSide};
 use super::{Outcome, SessionError};
 
 use self::slot::Phase;
@@ -37,7 +37,7 @@ pub struct StreamOptions {
     pub open_timeout: Option<Duration>,
     /// How long an agent may acknowledge nothing before the link is opened anew, to see whether the session still
     /// exists; `None` leaves that to the user of the stream.
-    pub patience: Option<Duration>,
+    pub ack_timeout: Option<Duration>,
     /// Received and unread bytes of one stream beyond which the websocket is not read.
     pub unread_limit: usize,
     /// Keeps the session from ending for want of input while a stream is open.
@@ -49,15 +49,15 @@ pub struct StreamOptions {
 }
 
 impl StreamOptions {
-    /// The usual `patience`.
-    pub const PATIENCE: Duration = Duration::from_secs(60);
+    /// The usual `ack_timeout`.
+    pub const ACK_TIMEOUT: Duration = Duration::from_secs(60);
     /// The usual `unread_limit` of one stream among several.
     pub const UNREAD_LIMIT: usize = 4 << 20;
 }
 
 /// What the opener of streams must know of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Status {
+pub(crate) struct SessionStatus {
     /// Data can flow now.
     pub is_up: bool,
     /// Data could flow once.
@@ -78,7 +78,7 @@ pub(crate) struct Status {
     pub is_ending: bool,
 }
 
-impl Status {
+impl SessionStatus {
     /// Returns whether nothing needs the session.
     pub(crate) fn is_unused(self) -> bool {
         self.live == 0 && !self.is_busy
@@ -137,7 +137,7 @@ impl Streams {
     pub(crate) fn new(
         now: Instant,
         options: StreamOptions,
-        status: watch::Sender<Status>,
+        status: watch::Sender<SessionStatus>,
         leave: CancellationToken,
     ) -> (Handle, Self) {
         status.send_modify(|status| status.is_retired |= options.is_single);
@@ -160,7 +160,7 @@ impl Drop for Streams {
     }
 }
 
-impl LocalEnd for Streams {
+impl LocalSide for Streams {
     type Event = Event;
 
     async fn next(&mut self, _room: usize) -> Event {
@@ -230,8 +230,8 @@ impl LocalEnd for Streams {
         self.shared.lock().may_send()
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.shared.lock().patience()
+    fn ack_timeout(&self) -> Option<Duration> {
+        self.shared.lock().ack_timeout()
     }
 
     fn forget(&mut self) {}

@@ -13,9 +13,9 @@ use crate::channel::{AgentVersion, Channel, Mode};
 
 use super::super::SessionError;
 use super::super::end::LinkState;
-use super::carrier::{Carrier, Event};
+use super::carrier::{Carrier, CarrierEvent};
 use super::slot::{Input, Phase, Slot};
-use super::{Released, Request, Status, StreamError, StreamOptions};
+use super::{Released, Request, SessionStatus, StreamError, StreamOptions};
 
 /// Agents that may end a silent session want a sign of life every 10 s.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(9);
@@ -30,7 +30,7 @@ const UNREAD_BY_ALL_LIMIT: usize = 8 << 20;
 /// Everything that the driver and the streams of a session share.
 pub(super) struct State {
     pub(super) options: StreamOptions,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) status: watch::Sender<SessionStatus>,
     pub(super) carrier: Carrier,
     pub(super) slots: BTreeMap<u64, Slot>,
     next_number: u64,
@@ -69,7 +69,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(now: Instant, options: StreamOptions, status: watch::Sender<Status>) -> Self {
+    pub(super) fn new(now: Instant, options: StreamOptions, status: watch::Sender<SessionStatus>) -> Self {
         Self {
             options,
             status,
@@ -248,10 +248,10 @@ impl State {
         self.carrier.receive(bytes);
         while let Some(event) = self.carrier.poll_event() {
             match event {
-                Event::Data(number, bytes) => self.data(number, bytes),
-                Event::Closed(number) => self.closed(number),
-                Event::Refused(number) => self.turned_away(number),
-                Event::Broken(error) => return Err(SessionError::Mux(error)),
+                CarrierEvent::Data(number, bytes) => self.data(number, bytes),
+                CarrierEvent::Closed(number) => self.closed(number),
+                CarrierEvent::Refused(number) => self.turned_away(number),
+                CarrierEvent::Broken(error) => return Err(SessionError::Mux(error)),
             }
         }
         Ok(())
@@ -362,8 +362,8 @@ impl State {
         self.slots.values().any(|slot| slot.is_carried() && slot.input == Input::Open)
     }
 
-    pub(super) fn patience(&self) -> Option<Duration> {
-        self.options.patience
+    pub(super) fn ack_timeout(&self) -> Option<Duration> {
+        self.options.ack_timeout
     }
 
     pub(super) fn live(&self) -> usize {

@@ -23,7 +23,7 @@ const UNREAD_LIMIT: usize = 4 << 20;
 const OPTIONS: StreamOptions = StreamOptions {
     linger: LINGER,
     open_timeout: Some(CONNECT_TIMEOUT),
-    patience: Some(Duration::from_secs(60)),
+    ack_timeout: Some(Duration::from_secs(60)),
     unread_limit: UNREAD_LIMIT,
     hold: false,
     idle_limit: None,
@@ -38,14 +38,14 @@ struct Bench {
     handle: Handle,
     session: Session,
     link: LinkState,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<SessionStatus>,
     /// The agent does not exist any more, and nothing shows it.
     is_deaf: bool,
 }
 
 impl Bench {
     fn new(options: StreamOptions, agent: &str, mode: Mode) -> Self {
-        let (status, seen) = (watch::Sender::new(Status::default()), Session::open());
+        let (status, seen) = (watch::Sender::new(SessionStatus::default()), Session::open());
         let (watched, now) = (status.subscribe(), start().instant);
         let (handle, mut streams) = Streams::new(now, options, status, CancellationToken::new());
         streams.connected(seen.now, mode, &AgentVersion::parse(agent)).unwrap();
@@ -496,7 +496,7 @@ fn what_the_destination_sends_first_waits_for_a_stream() {
 
 #[test]
 fn a_stream_that_waits_has_what_arrives_with_the_handshake() {
-    let (status, session) = (watch::Sender::new(Status::default()), Session::open());
+    let (status, session) = (watch::Sender::new(SessionStatus::default()), Session::open());
     let single = StreamOptions { is_single: true, ..OPTIONS };
     let (handle, mut streams) = Streams::new(session.now.instant, single, status, CancellationToken::new());
     let request = Request { name: String::new(), asked: session.now.instant, confirm: false };

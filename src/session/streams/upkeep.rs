@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::channel::Channel;
 
 use super::super::end::LinkState;
-use super::Status;
+use super::SessionStatus;
 use super::carrier::Carrier;
 use super::slot::Input;
 use super::state::{KEEP_ALIVE, State};
@@ -104,7 +104,7 @@ impl State {
     pub(super) fn publish(&self, now: Instant, live: usize, link: LinkState) {
         let is_full = !matches!(self.carrier, Carrier::Unknown) && !self.carrier.has_room();
         self.status.send_if_modified(|status| {
-            let fresh = Status {
+            let fresh = SessionStatus {
                 is_up: link.connected && link.is_up,
                 live: live + self.waiting.len(),
                 is_busy: self.is_busy,

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
-use crate::aws::Started;
+use crate::aws::StartedSession;
 use crate::clock;
 use crate::session::driver::{Driver, Parts};
 use crate::session::path_cache::PathCache;
-use crate::session::{Notice, Outcome, SessionError, Settings};
+use crate::session::{Notice, Outcome, SessionError, SessionOptions};
 
 use super::agent::Agent;
 use super::local::{Local, Reader, TestEnd};
@@ -43,7 +43,7 @@ pub(super) fn scenario(script: impl AsyncFnOnce(Bench)) {
 
 /// The bench.
 pub(super) struct Bench {
-    pub settings: Settings,
+    pub settings: SessionOptions,
     pub service: Service,
     pub agent: Agent,
     pub progress: Rc<Progress>,
@@ -56,7 +56,7 @@ impl Bench {
     fn new() -> Self {
         let progress = Progress::new();
         let agent = Agent::new(progress.clone());
-        let settings = Settings {
+        let settings = SessionOptions {
             began: clock::now(),
             connect_timeout: 45 * SECOND,
             resume_window: 15 * MINUTE,
@@ -89,7 +89,7 @@ impl Bench {
             read_wall: wall,
             end: TestEnd::new(self.local.clone(), self.progress.clone()),
         };
-        let started = Started { session_id: "alice-0123".to_owned(), stream: stream("token 0") };
+        let started = StartedSession { session_id: "alice-0123".to_owned(), stream: stream("token 0") };
         let deadline = clock::now() + self.settings.connect_timeout;
         let driver = Driver::new(parts, Rc::new(()), started, deadline);
         self.session = Some(tokio::task::spawn_local(async move { driver.run().await.0 }));

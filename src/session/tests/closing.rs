@@ -11,9 +11,9 @@ use super::agent::Fault;
 use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
 use super::local::Reader;
 
-fn reason(result: &Result<Outcome, SessionError>) -> &str {
+fn reason(result: &Result<Outcome, SessionError>) -> String {
     match result {
-        Err(SessionError::Ended { reason, .. }) => reason,
+        Err(SessionError::Ended { reason, .. }) => reason.to_string(),
         other => panic!("{other:?}"),
     }
 }

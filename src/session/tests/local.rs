@@ -9,7 +9,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use crate::channel::{AgentVersion, Channel, Mode, Now};
 use crate::clock;
-use crate::session::end::{LinkState, LocalEnd};
+use crate::session::end::{LinkState, LocalSide};
 use crate::session::{Outcome, SessionError};
 
 use super::progress::Progress;
@@ -38,7 +38,7 @@ pub(super) struct Local {
     /// Bytes that the reader has taken.
     pub written: Vec<u8>,
     pub connected: bool,
-    pub patience: Option<Duration>,
+    pub ack_timeout: Option<Duration>,
     pub leaves: bool,
     pub interrupted: bool,
     /// The turn of the loop that is interrupted.
@@ -55,7 +55,7 @@ impl Default for Local {
             reader: Reader::Every(Duration::ZERO),
             written: Vec::new(),
             connected: false,
-            patience: None,
+            ack_timeout: None,
             leaves: false,
             interrupted: false,
             interrupt_at: NEVER,
@@ -122,7 +122,7 @@ impl TestEnd {
     }
 }
 
-impl LocalEnd for TestEnd {
+impl LocalSide for TestEnd {
     type Event = Event;
 
     /// Every turn begins with a call, whether or not it is polled.
@@ -206,8 +206,8 @@ impl LocalEnd for TestEnd {
         !self.local.borrow().input_ended
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.local.borrow().patience
+    fn ack_timeout(&self) -> Option<Duration> {
+        self.local.borrow().ack_timeout
     }
 
     fn forget(&mut self) {

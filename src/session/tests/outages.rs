@@ -6,7 +6,7 @@ use tokio::time::{advance, sleep};
 
 use crate::channel::wire::SAFE_PAYLOAD;
 use crate::clock;
-use crate::session::{Notice, Outcome, SHORT_PAUSE, SessionError};
+use crate::session::{LossCause, Notice, Outcome, SHORT_PAUSE, SessionError};
 
 use super::agent::Fault;
 use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
@@ -38,9 +38,9 @@ async fn cut_for_a_time(bench: &mut Bench, script: impl FnOnce(&mut Scripts)) ->
     took
 }
 
-fn lost(result: &Result<Outcome, SessionError>) -> &str {
+fn lost(result: &Result<Outcome, SessionError>) -> String {
     match result {
-        Err(SessionError::Lost { cause, .. }) => cause,
+        Err(SessionError::Lost { cause, .. }) => cause.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -232,7 +232,7 @@ fn a_link_on_which_nothing_passes_is_given_up() {
 fn an_agent_that_acknowledges_nothing_gets_a_fresh_link_and_then_no_more_time() {
     scenario(async |mut bench: Bench| {
         bench.settings.resume_window = 3 * MINUTE;
-        bench.local(|local| local.patience = Some(30 * SECOND));
+        bench.local(|local| local.ack_timeout = Some(30 * SECOND));
         bench.connect().await;
         bench.agent.state.borrow_mut().fault = Fault::Deaf;
         bench.write(b"hello");
@@ -294,7 +294,7 @@ fn a_path_that_breaks_at_each_large_message_is_given_up() {
         let began = clock::now();
         match bench.end().await {
             Err(SessionError::Lost { cause, suspected_size: Some(size), .. }) => {
-                assert!(cause.contains("is lost at a message"), "{cause}");
+                assert_eq!(cause, LossCause::MessageSize(size));
                 assert!(size > SAFE_PAYLOAD, "{size}");
             }
             other => panic!("{other:?}"),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use tokio::io::duplex;
 
-use crate::aws::{ApiError, Stream, Token};
+use crate::aws::{ApiError, StreamAddress, Token};
 use crate::session::link_error::LinkError;
 use crate::session::service::{ControlPlane, Dial};
 use crate::transport::{DialError, Websocket};
@@ -97,8 +97,8 @@ pub(super) fn no_credentials() -> Answer {
     Answer::Fails(ApiError::NoCredentials("the token has expired".to_owned()))
 }
 
-pub(super) fn stream(token: &str) -> Stream {
-    Stream { url: "wss://stream.test/".to_owned(), token: Token::new(token.to_owned()) }
+pub(super) fn stream(token: &str) -> StreamAddress {
+    StreamAddress { url: "wss://stream.test/".to_owned(), token: Token::new(token.to_owned()) }
 }
 
 impl Service {
@@ -143,7 +143,7 @@ impl ControlPlane for Service {
         (): &(),
         _session_id: &str,
         _known_url: &str,
-    ) -> Result<Option<Stream>, ApiError> {
+    ) -> Result<Option<StreamAddress>, ApiError> {
         let exists = self.answer("resume", |scripts| &mut scripts.resume).await?;
         Ok(exists.then(|| stream(&format!("token {}", self.count("resume")))))
     }

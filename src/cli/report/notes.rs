@@ -1,0 +1,164 @@
+//! Events that do not end a command, as the lines that the user reads.
+
+#[cfg(any(unix, test))]
+use std::path::Path;
+use std::time::Duration;
+
+use crate::aws::ApiError;
+use crate::forward::ForwardEvent;
+use crate::session::{Notice, SHORT_PAUSE};
+
+use super::errors::credentials_hint;
+use super::{ExitKind, Report};
+
+/// Returns the note of `connect` about its session.
+pub fn of_connect(notice: &Notice, port: u16) -> Option<String> {
+    if *notice == Notice::FirstInputUnanswered {
+        return Some(format!("no answer from port {port} yet: it may not be listening"));
+    }
+    of_link(notice)
+}
+
+/// Returns the note of `connect` about a port that sent nothing until the end.
+pub fn of_silent_port(port: u16) -> String {
+    format!("port {port} has not sent a byte: it may not be listening")
+}
+
+/// Returns the note of `connect` if it is run in a terminal.
+pub fn of_connect_by_hand(word: &str) -> String {
+    format!("`connect` carries bytes for ssh; to log in, run `ssh {word}`")
+}
+
+/// Returns the note about the link of a session; `None` if the event is about the port, or not noticeable.
+pub fn of_link(notice: &Notice) -> Option<String> {
+    match notice {
+        Notice::CustomerMessage(text) => Some(text.clone()),
+        Notice::FirstInputUnanswered => None,
+        Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
+        Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
+        Notice::CredentialsEnded { error, left } => {
+            let (minutes, hint) = (left.as_secs().div_ceil(60), credentials_hint(error));
+            Some(format!("link lost, and {error}: {hint}; resuming is tried for another {minutes} min"))
+        }
+        Notice::Resumed(after) if *after < SHORT_PAUSE => None,
+        Notice::Resumed(after) => {
+            Some(format!("reconnected after {} s, nothing lost", after.as_secs_f64().ceil()))
+        }
+    }
+}
+
+/// A failure that `forward` survives.
+pub struct SurvivedFailure {
+    /// The note, the hints, and the exit code that a command would have ended with.
+    pub report: Report,
+    /// The destination.
+    pub remote: String,
+}
+
+/// Returns the failure that an event reports; `None` for the events of a link.
+pub fn of_forward(event: &ForwardEvent, remote: &str, target: &str) -> Option<SurvivedFailure> {
+    let failure = |report| Some(SurvivedFailure { report, remote: remote.to_owned() });
+    match event {
+        ForwardEvent::Refused { from } => failure(Report::new(
+            ExitKind::RemotePort,
+            format!("connection from {from}: {remote} refused it, or {target} cannot reach it"),
+        )),
+        ForwardEvent::TimedOut { from, after } => failure(Report::new(
+            ExitKind::TimedOut,
+            format!("connection from {from}: no session to {target} within {} s", after.as_secs()),
+        )),
+        ForwardEvent::SessionFailed { error, connections } => failure(
+            Report::from(&**error).map_cause(|cause| format!("{remote}: {cause}{}", reset(*connections))),
+        ),
+        ForwardEvent::DialFailed { from, to, error } => {
+            let report = Report::from(&**error).map_cause(|cause| format!("connection from {from}: {cause}"));
+            Some(SurvivedFailure { report, remote: format!("{}:{}", to.host, to.port) })
+        }
+        ForwardEvent::NameFailed { error } => {
+            failure(Report::from(&**error).map_cause(|cause| format!("{target}: {cause}")))
+        }
+        ForwardEvent::Session(_) => None,
+    }
+}
+
+/// Returns how many connections a lost session has reset.
+fn reset(connections: usize) -> String {
+    match connections {
+        0 => String::new(),
+        1 => "; 1 connection was reset".to_owned(),
+        many => format!("; {many} connections were reset"),
+    }
+}
+
+/// Returns the note of `forward` about a listener.
+pub fn of_listener(local: &str, remote: &str, target: &str) -> String {
+    format!("listening on {local}, forwarding to {remote} through {target}")
+}
+
+/// Returns the warning about a listener that is not bound to loopback.
+pub fn of_wide_listener(local: &str) -> String {
+    format!("warning: {local} accepts connections from other machines")
+}
+
+/// Returns the note about lines that standard error did not take.
+pub fn of_dropped_lines(lines: usize) -> String {
+    format!("{lines} lines were dropped: standard error was not read")
+}
+
+/// Returns the note of `list` if it prints no machine; `seen` is their number before the filters.
+pub fn of_empty_list(seen: usize, region: &str) -> String {
+    match seen {
+        0 => format!("no machines in {region}; try another `--region` or `--profile`"),
+        _ => format!("none of the {seen} machines in {region} passes the filters"),
+    }
+}
+
+/// Returns the note of `list` if one of the services did not answer.
+pub fn of_incomplete_list(missing: &ApiError) -> String {
+    format!("the list is incomplete: {missing}")
+}
+
+/// Returns the note of `list` about the age of its cache.
+pub fn of_cached_list(age: Duration) -> String {
+    format!("cached {} s ago; use `--no-cache` to ask AWS", age.as_secs())
+}
+
+/// Returns the warning of `ssh-config` if ssh reads another ssh_config than the one of `HOME`.
+#[cfg(any(unix, test))]
+pub fn of_other_home(home: &Path, config: &Path) -> String {
+    let (home, config) = (home.display(), config.display());
+    format!("`HOME` is `{home}`, but ssh reads `{config}`: use `ssh -F {home}/.ssh/config`")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aws::ApiError;
+    use crate::aws::source::LoginKind;
+
+    #[test]
+    fn only_a_pause_that_a_user_notices_is_told() {
+        assert_eq!(of_link(&Notice::Resumed(Duration::from_secs(2))), None);
+        let told = of_link(&Notice::Resumed(Duration::from_millis(3200)));
+        assert_eq!(told.as_deref(), Some("reconnected after 4 s, nothing lost"));
+    }
+
+    #[test]
+    fn ended_credentials_name_the_command_and_the_time_that_is_left() {
+        let error = ApiError::NoLogin {
+            profile: "prod".into(),
+            kind: LoginKind::Sso,
+            cause: "the token has expired".into(),
+        };
+        let text = of_link(&Notice::CredentialsEnded { error, left: Duration::from_secs(830) });
+        assert_eq!(
+            text.as_deref(),
+            Some(
+                "link lost, and no usable AWS credentials: the token has expired: run `aws sso login --profile prod`; \
+                 resuming is tried for another 14 min"
+            )
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! Why a session was lost, and why the far side ended one early: the causes inside `SessionError`.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a lost session cannot be resumed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum LossCause {
+    /// The resume window is over: check the network.
+    #[error("not resumed within {} s: {last}", window.as_secs())]
+    NotResumed {
+        /// The resume window.
+        window: Duration,
+        /// The last failure.
+        last: String,
+    },
+    /// ResumeSession returned no token: the service has ended the session.
+    #[error("it has ended meanwhile")]
+    Ended,
+    /// A message of the agent is missing, so later ones cannot be delivered.
+    #[error("message {missing} of the agent did not arrive for 120 s")]
+    Gap {
+        /// The sequence number of the missing message.
+        missing: i64,
+    },
+    /// The agent acknowledges nothing, also on a new link.
+    #[error("the agent has acknowledged nothing for {} s", .0.as_secs())]
+    Unacknowledged(Duration),
+    /// Each link was lost when a message of this size was sent.
+    #[error("every connection is lost at a message of {0} bytes")]
+    MessageSize(usize),
+    /// The failure of the link or of ResumeSession.
+    #[error("{0}")]
+    Link(String),
+}
+
+/// Why the far side ended a session early.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EarlyEnd {
+    /// The service or the agent sent a reason: untrusted text.
+    #[error("{0}")]
+    Message(String),
+    /// The handshake was not complete.
+    #[error("it was closed before data could flow")]
+    BeforeData,
+    /// A message that was sent before the end did not arrive.
+    #[error("it was closed while received data was still incomplete")]
+    Incomplete,
+    /// Connections of a forward were open.
+    #[error("it was closed with connections open")]
+    OpenConnections,
+    /// A large message was unacknowledged.
+    #[error("it was closed in the middle of a transfer")]
+    MidTransfer,
+}
