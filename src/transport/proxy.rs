@@ -244,6 +244,8 @@ fn escape(text: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parsed(text: &str) -> Result<Proxy, ProxyProblem> {
@@ -344,6 +346,21 @@ mod tests {
                 ["https://example.com/", "https://a.example.com/", "http://127.0.0.1/", "https://b.example/"];
             let direct = urls.map(|url| found.for_url(&Uri::from_static(url)).is_none());
             assert_eq!(direct, is_direct, "{no}");
+        }
+    }
+
+    /// URLs of all characters that a proxy may have.
+    const ANY: &str = r"(http|https|socks5h?)://[a-z:@\[\]0-9.%/?#~!$&'()*+,;=_-]{0,20}";
+
+    proptest! {
+        #[test]
+        fn what_is_read_has_a_url_that_reads_the_same(text in ANY) {
+            if let Ok(proxy) = parsed(&text) {
+                let url = proxy.url();
+                prop_assert_eq!(url.host(), Some(proxy.host.as_str()));
+                let again = parsed(&proxy.to_string()).expect("its own text");
+                prop_assert_eq!((again.kind, again.host, again.port), (proxy.kind, proxy.host, proxy.port));
+            }
         }
     }
 
