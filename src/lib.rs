@@ -3,7 +3,7 @@
 //!
 //! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
 //! `cli`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
-//! leaves `cache`, `clock` and `escape` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
+//! leaves `cache`, `clock`, `escape` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
 //! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
 //!
@@ -39,6 +39,7 @@ pub mod jump;
 mod mux;
 mod names;
 mod reach;
+mod region;
 #[doc(hidden)]
 pub mod route;
 mod session;

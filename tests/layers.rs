@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "cli",
     "forward",
     "reach",
@@ -25,13 +25,14 @@ const LAYERS: [&str; 16] = [
     "cache",
     "clock",
     "escape",
+    "region",
 ];
 
 /// Layers that import less than what is below them.
 const NARROW: [(&str, &[&str]); 9] = [
     ("bastion", &["bastion", "route", "config", "names", "aws", "clock"]),
     ("route", &["route", "config", "names", "aws"]),
-    ("config", &["config", "names", "clock"]),
+    ("config", &["config", "names", "clock", "region"]),
     ("jump", &["jump", "clock", "escape"]),
     ("names", &["names", "aws", "cache", "clock"]),
     ("channel", &["channel"]),

@@ -53,7 +53,7 @@ data "aws_iam_policy_document" "guardian_trust" {
 data "aws_iam_policy_document" "guardian" {
   statement {
     sid       = "Look"
-    actions   = ["ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ssm:DescribeSessions"]
+    actions   = ["ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ssm:DescribeSessions", "ssm:GetConnectionStatus"]
     resources = ["*"]
   }
   statement {

@@ -34,7 +34,7 @@ impl Access {
     /// [`ApiError`], after retries of throttling and server faults.
     pub async fn stack_status(&self, name: &str) -> Result<String, ApiError> {
         let parameters = vec![("StackName".to_owned(), name.to_owned())];
-        let answer: Described = self.cloudformation().await?.call("DescribeStacks", parameters).await?;
+        let answer: Described = self.cloudformation()?.call("DescribeStacks", parameters).await?;
         let stack = answer.result.stacks.member.into_iter().next();
         Ok(stack.map(|stack| stack.status).unwrap_or_default())
     }
@@ -42,12 +42,13 @@ impl Access {
     async fn change_stack(&self, action: &'static str, parameters: &[(&str, &str)]) -> Result<(), ApiError> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let parameters = parameters.iter().map(owned).collect();
-        let Changed {} = self.cloudformation().await?.call(action, parameters).await?;
+        let Changed {} = self.cloudformation()?.call(action, parameters).await?;
         Ok(())
     }
 
-    async fn cloudformation(&self) -> Result<QueryClient, ApiError> {
-        let service = self.other_service("cloudformation", "CLOUDFORMATION").await?;
+    fn cloudformation(&self) -> Result<QueryClient, ApiError> {
+        let service =
+            self.service("cloudformation", "cloudformation", self.endpoints.cloudformation.as_ref())?;
         Ok(QueryClient { version: "2010-05-15", service })
     }
 }

@@ -86,7 +86,8 @@ impl Access {
         loop {
             let mut parameters = fixed.clone();
             parameters.extend(token.take().map(|token| ("NextToken".to_owned(), token)));
-            let page: InstancesPage = client.call("DescribeInstances", parameters).await?;
+            let page = client.call("DescribeInstances", parameters).await;
+            let page: InstancesPage = page.map_err(|error| error.with_owner(&self.owner))?;
             let reservations = page.reservations.item.into_iter();
             instances.extend(reservations.flat_map(|one| one.instances.item).map(Instance::from));
             token = page.next_token.filter(|token| !token.is_empty());
@@ -118,7 +119,7 @@ impl Access {
     }
 
     pub(super) fn ec2(&self) -> Result<QueryClient, ApiError> {
-        let service = self.service("ec2", self.ec2_endpoint.clone()?);
+        let service = self.service("ec2", "ec2", self.endpoints.ec2.as_ref())?;
         Ok(QueryClient { version: "2016-11-15", service })
     }
 }

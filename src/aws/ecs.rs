@@ -47,7 +47,7 @@ impl Access {
         let mut pages = call.desired_status(DesiredStatus::Running).into_paginator().send();
         let mut arns = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| ApiError::from_sdk("ListTasks", &error))?;
+            let page = page.map_err(|error| self.failed("ListTasks", &error))?;
             arns.extend(page.task_arns.unwrap_or_default());
         }
         Ok(arns)
@@ -78,7 +78,7 @@ impl Access {
         let mut described = Vec::with_capacity(tasks.len());
         for batch in tasks.chunks(BATCH) {
             let call = client.describe_tasks().cluster(cluster).set_tasks(Some(batch.to_vec()));
-            let answer = call.send().await.map_err(|error| ApiError::from_sdk("DescribeTasks", &error))?;
+            let answer = call.send().await.map_err(|error| self.failed("DescribeTasks", &error))?;
             described.extend(answer.tasks.unwrap_or_default().into_iter().map(task));
         }
         Ok(described)
@@ -86,8 +86,8 @@ impl Access {
 
     fn ecs(&self) -> aws_sdk_ecs::Client {
         let mut client = aws_sdk_ecs::config::Builder::from(&self.config);
-        if let Some(url) = &self.ecs_endpoint {
-            client = client.endpoint_url(url);
+        if let Some(url) = &self.endpoints.ecs {
+            client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
         }
         aws_sdk_ecs::Client::from_conf(client.build())
     }

@@ -2,18 +2,80 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
-use aws_types::service_config::ServiceConfigKey;
 
-use super::ApiError;
+use super::AwsOptions;
+use super::error::ApiError;
+use super::files::{AwsFiles, Profile};
 
-/// Returns a service's endpoint from the environment or from the profile's `services` section.
-pub(super) fn setting(config: &SdkConfig, service: &'static str) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id(service)
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build();
-    config.service_config()?.load_config(key.ok()?)
+/// The endpoints of the user's settings; `None` leaves it to the SDK's rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ServiceEndpoints {
+    pub ssm: Option<String>,
+    pub ec2: Option<String>,
+    pub ecs: Option<String>,
+    pub sfn: Option<String>,
+    pub cloudformation: Option<String>,
+    /// STS, for the caller's identity.
+    pub sts: Option<String>,
+    /// STS, for assuming roles: an endpoint of one run or host is not for them.
+    pub roles: Option<String>,
+    /// The websocket's.
+    pub streams: Option<String>,
+}
+
+impl ServiceEndpoints {
+    /// Combines the options with the profile's `services` and `endpoint_url`.
+    ///
+    /// # Errors
+    /// [`ApiError::NoServices`] if the profile names a section that does not exist.
+    pub fn new(
+        options: &AwsOptions,
+        files: &AwsFiles,
+        name: &str,
+        profile: &Profile,
+    ) -> Result<Self, ApiError> {
+        if options.ignores_endpoints || profile.get("ignore_configured_endpoint_urls").is_some_and(is_true) {
+            return Ok(Self::of_options(options));
+        }
+        let services = profile.get("services");
+        let missing =
+            |services: &str| ApiError::NoServices { profile: name.to_owned(), services: services.to_owned() };
+        let of_profile = |service: &str| -> Result<Option<String>, ApiError> {
+            let own = services
+                .map(|services| files.service_endpoint(services, service).ok_or_else(|| missing(services)));
+            let url = own.transpose()?.flatten().or_else(|| profile.get("endpoint_url"));
+            Ok(url.filter(|url| !url.is_empty()).map(str::to_owned))
+        };
+        let given = Self::of_options(options);
+        Ok(Self {
+            ssm: given.ssm.or(of_profile("ssm")?),
+            ec2: given.ec2.or(of_profile("ec2")?),
+            ecs: given.ecs.or(of_profile("ecs")?),
+            sfn: given.sfn.or(of_profile("sfn")?),
+            cloudformation: given.cloudformation.or(of_profile("cloudformation")?),
+            sts: given.sts.or(of_profile("sts")?),
+            roles: given.roles.or(of_profile("sts")?),
+            streams: given.streams.or(of_profile("ssmmessages")?),
+        })
+    }
+
+    fn of_options(options: &AwsOptions) -> Self {
+        let any = || options.any_endpoint.clone();
+        Self {
+            ssm: options.ssm_endpoint.clone(),
+            ec2: options.ec2_endpoint.clone(),
+            ecs: options.ecs_endpoint.clone(),
+            sfn: options.sfn_endpoint.clone(),
+            cloudformation: options.cloudformation_endpoint.clone(),
+            sts: options.sts_endpoint.clone(),
+            roles: options.roles_endpoint.clone().or_else(any),
+            streams: options.stream_endpoint.clone().or_else(any),
+        }
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true")
 }
 
 /// Returns a region's DNS suffix: `amazonaws.com` for `https://ssm.eu-west-1.amazonaws.com`.
@@ -23,25 +85,25 @@ pub(super) async fn suffix(region: &str, dual_stack: bool) -> Option<String> {
     Some(host.strip_prefix(&format!("ssm.{region}."))?.to_owned())
 }
 
-/// Returns the endpoint of a service: the user's setting for `id`, else the one of the SDK's rules, with `label` as the first
-/// part of the host.
-///
-/// # Errors
-/// [`ApiError::Settings`] if the SDK has no endpoint for that region, or none with FIPS or dual stack as requested.
-pub(super) async fn of_service(
-    config: &SdkConfig,
-    region: &str,
-    id: &'static str,
-    label: &str,
-) -> Result<String, ApiError> {
-    if let Some(url) = setting(config, id).or_else(|| config.endpoint_url().map(str::to_owned)) {
-        return Ok(url);
-    }
-    let dual_stack = config.use_dual_stack().unwrap_or_default();
-    let url = of_ssm(region, dual_stack, config.use_fips().unwrap_or_default()).await?;
-    Ok(url.replacen("://ssm", &format!("://{label}"), 1))
-}
+/// Where services without an SDK client are by the SDK's rules.
+#[derive(Clone, Debug)]
+pub(super) struct UsualEndpoints(Result<String, ApiError>);
 
+impl UsualEndpoints {
+    /// Finds the rules of a region.
+    pub async fn new(config: &SdkConfig, region: &str) -> Self {
+        let dual_stack = config.use_dual_stack().unwrap_or_default();
+        Self(of_ssm(region, dual_stack, config.use_fips().unwrap_or_default()).await)
+    }
+
+    /// Returns the endpoint of the service with that first part of the host.
+    ///
+    /// # Errors
+    /// [`ApiError::Settings`] if the SDK has no endpoint for that region, or none with FIPS or dual stack as requested.
+    pub fn of(&self, label: &str) -> Result<String, ApiError> {
+        Ok(self.0.clone()?.replacen("://ssm", &format!("://{label}"), 1))
+    }
+}
 /// Returns the SSM endpoint. EC2 and Step Functions have the same rules under other names: FIPS, dual stack, partitions, and
 /// the exception of GovCloud.
 async fn of_ssm(region: &str, dual_stack: bool, fips: bool) -> Result<String, ApiError> {
@@ -81,12 +143,10 @@ mod tests {
         ];
         for (region, dual_stack, fips, url) in table {
             let config = SdkConfig::builder().use_dual_stack(dual_stack).use_fips(fips).build();
-            assert_eq!(of_service(&config, region, "EC2", "ec2").await.as_deref(), Ok(url), "{region}");
+            assert_eq!(UsualEndpoints::new(&config, region).await.of("ec2").as_deref(), Ok(url), "{region}");
         }
         let config = SdkConfig::builder().build();
-        let states = of_service(&config, "us-gov-west-1", "SFN", "states").await;
+        let states = UsualEndpoints::new(&config, "us-gov-west-1").await.of("states");
         assert_eq!(states.as_deref(), Ok("https://states.us-gov-west-1.amazonaws.com"));
-        let config = SdkConfig::builder().endpoint_url("http://mine").build();
-        assert_eq!(of_service(&config, "eu-west-1", "EC2", "ec2").await.as_deref(), Ok("http://mine"));
     }
 }

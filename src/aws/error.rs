@@ -1,11 +1,18 @@
 //! Errors of AWS and of the network, reduced to what a user or the resume policy can act on.
 
+use std::path::PathBuf;
+
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use thiserror::Error;
 
-use super::NoCode;
+use crate::transport::{ConnectError, ProxySettingError};
+
+use super::files::FileProblem;
+use super::http::{ConnectTimeout, RequestError, find};
+use super::mfa_prompt::NoCode;
+use super::source::{KeyOwner, LoginKind, SourceError};
 
 /// Why an AWS API call failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -16,17 +23,65 @@ pub enum ApiError {
     /// A file of the user's AWS configuration cannot be used.
     #[error("{0}")]
     Settings(String),
+    /// What the run needs may be in a file, or a part of one, that cannot be read: correct it.
+    #[error(transparent)]
+    File(#[from] FileProblem),
+    /// A variable with a proxy cannot be read: correct it.
+    #[error(transparent)]
+    Proxy(#[from] ProxySettingError),
+    /// The CA bundle cannot be used.
+    #[error("cannot use the CA bundle `{}`: {cause}", file.display())]
+    Bundle {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// The profile's region is not one.
+    #[error("profile `{profile}` has `region = {region}`, which is not a region such as `eu-central-1`")]
+    NotARegion {
+        /// The profile.
+        profile: String,
+        /// The value.
+        region: String,
+    },
+    /// The profile's `services` section does not exist.
+    #[error(
+        "profile `{profile}` has `services = {services}`, but there is no section `[services {services}]`"
+    )]
+    NoServices {
+        /// The profile.
+        profile: String,
+        /// The name of the section.
+        services: String,
+    },
     /// The profile does not exist: choose one that does.
     #[error("no profile named `{0}` in the AWS config files")]
     NoProfile(String),
     /// No credentials were found, or they cannot be loaded: log in.
     #[error("no usable AWS credentials: {0}")]
     NoCredentials(String),
-    /// The profile's SSO session has expired, or was never started: log in.
+    /// Nothing gives credentials: log in, or name a profile.
+    #[error(
+        "no usable AWS credentials: none in environment, profile `{profile}`, container or instance metadata{}",
+        half(*missing)
+    )]
+    NoneConfigured {
+        /// The profile.
+        profile: String,
+        /// The half of the profile's keys that is missing, if it has the other.
+        missing: Option<&'static str>,
+    },
+    /// What is configured for credentials is not complete.
+    #[error("no usable AWS credentials: {0}")]
+    Source(SourceError),
+    /// The profile's login has expired, or was never started: log in.
     #[error("no usable AWS credentials: {cause}")]
     NoLogin {
-        /// The profile for `aws sso login`.
+        /// The profile to log in for.
         profile: String,
+        /// How to log in.
+        kind: LoginKind,
         /// The SDK's error.
         cause: String,
     },
@@ -52,11 +107,29 @@ pub enum ApiError {
         /// The HTTP status.
         status: u16,
     },
+    /// AWS rejected the credentials.
+    #[error("{error}")]
+    Rejected {
+        /// Whose credentials they are.
+        owner: KeyOwner,
+        /// AWS's error.
+        error: Box<ApiError>,
+    },
     /// The call timed out.
     #[error("no answer to {operation} within 15 s")]
     Timeout {
         /// The API operation.
         operation: &'static str,
+    },
+    /// No connection was open in time: check the network and the proxy.
+    #[error("cannot reach the endpoint for {operation}, {place}: {cause}")]
+    NoConnection {
+        /// The API operation.
+        operation: &'static str,
+        /// The endpoint's URL, and the proxy.
+        place: String,
+        /// The time limit, in words.
+        cause: String,
     },
     /// The endpoint's certificate is not trusted: if the issuer is yours, add it to `AWS_CA_BUNDLE`.
     #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
@@ -67,10 +140,12 @@ pub enum ApiError {
         cause: String,
     },
     /// The endpoint could not be reached.
-    #[error("cannot reach the endpoint for {operation}: {cause}")]
+    #[error("cannot reach the endpoint for {operation}{}: {cause}", place.as_ref().map(|place| format!(", {place}")).unwrap_or_default())]
     Network {
         /// The API operation.
         operation: &'static str,
+        /// The endpoint's URL, and the proxy.
+        place: Option<String>,
         /// The network error.
         cause: String,
     },
@@ -95,6 +170,12 @@ pub enum Meaning {
     Other,
 }
 
+impl From<SourceError> for ApiError {
+    fn from(error: SourceError) -> Self {
+        if let SourceError::File(problem) = error { Self::File(problem) } else { Self::Source(error) }
+    }
+}
+
 impl ApiError {
     /// Converts the SDK's error for `operation`.
     pub(super) fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
@@ -109,20 +190,48 @@ impl ApiError {
                 status: service.raw().status().as_u16(),
             },
             SdkError::TimeoutError(_) => Self::Timeout { operation },
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout { operation },
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::late(operation, error),
             SdkError::ConstructionFailure(_)
             | SdkError::DispatchFailure(_)
             | SdkError::ResponseError(_)
             | _ => match certificate_error(error) {
                 Some(refusal) => Self::Certificate { operation, cause: refusal.to_string() },
-                None => Self::Network { operation, cause: chain(error) },
+                None => Self::network(operation, error),
             },
         }
     }
 
+    /// Converts a time-out of the HTTP client.
+    fn late(operation: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        match (find::<RequestError>(error), find::<ConnectTimeout>(error)) {
+            (Some(request), Some(cause)) => {
+                Self::NoConnection { operation, place: request.place.clone(), cause: cause.to_string() }
+            }
+            (_, _) => Self::Timeout { operation },
+        }
+    }
+
+    /// Converts an error of a request that got no answer.
+    fn network(operation: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let place = find::<RequestError>(error).map(|request| request.place.clone());
+        let cause = find::<ConnectError>(error).map_or_else(|| chain(error), ToString::to_string);
+        Self::Network { operation, place, cause }
+    }
+
     /// Returns true if the error has this AWS error code.
     pub fn has_code(&self, name: &str) -> bool {
+        if let Self::Rejected { error, .. } = self {
+            return error.has_code(name);
+        }
         matches!(self, Self::Service { code, .. } if code == name)
+    }
+
+    /// Adds whose credentials they are, if the error is about credentials.
+    pub(super) fn with_owner(self, owner: &KeyOwner) -> Self {
+        if matches!(self, Self::Service { .. }) && self.meaning() == Meaning::Credentials {
+            return Self::Rejected { owner: owner.clone(), error: Box::new(self) };
+        }
+        self
     }
 
     /// Returns true if the service answered this operation with the error.
@@ -139,12 +248,25 @@ impl ApiError {
     /// Returns the class of the error.
     pub fn meaning(&self) -> Meaning {
         match self {
-            Self::NoRegion | Self::Settings(_) => Meaning::Settings,
-            Self::NoCredentials(_) | Self::NoProfile(_) | Self::NoLogin { .. } | Self::NoCode { .. } => {
-                Meaning::Credentials
-            }
+            Self::NoRegion
+            | Self::Settings(_)
+            | Self::File(_)
+            | Self::Proxy(_)
+            | Self::Bundle { .. }
+            | Self::NotARegion { .. }
+            | Self::NoServices { .. } => Meaning::Settings,
+            Self::NoCredentials(_)
+            | Self::NoneConfigured { .. }
+            | Self::Source(_)
+            | Self::NoProfile(_)
+            | Self::NoLogin { .. }
+            | Self::NoCode { .. }
+            | Self::Rejected { .. } => Meaning::Credentials,
             // The certificate may be that of a captive portal, so a retry may succeed.
-            Self::Timeout { .. } | Self::Certificate { .. } | Self::Network { .. } => Meaning::Transient,
+            Self::Timeout { .. }
+            | Self::NoConnection { .. }
+            | Self::Certificate { .. }
+            | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),
         }
     }
@@ -201,6 +323,10 @@ fn meaning_of(code: &str, status: u16) -> Meaning {
         _ if status >= 500 || matches!(status, 403 | 408 | 429) => Meaning::Transient,
         _ => Meaning::Other,
     }
+}
+
+fn half(missing: Option<&str>) -> String {
+    missing.map(|key| format!(" (the profile has no `{key}`)")).unwrap_or_default()
 }
 
 /// Finds a rejected certificate in the error's chain of sources.

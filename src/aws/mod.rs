@@ -5,23 +5,30 @@
 //! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
 //! user has logged in again.
 
+mod assume;
+mod bundle;
 mod call;
 mod capped;
 mod cloudformation;
+mod credentials;
 mod ec2;
 mod ecs;
 mod endpoint;
 mod error;
+pub mod files;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
+mod http;
 mod json;
-mod mfa;
 mod mfa_prompt;
 mod network;
 mod query;
+mod role;
 mod sfn;
+pub mod source;
 mod ssm;
 mod sts;
+mod variables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,26 +36,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::imds::region::ImdsRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use aws_types::os_shim_internal::Env;
 use tokio::sync::Mutex;
 
-use crate::transport::{Bundle, Roots, Signer, StreamHosts};
+use crate::region::is_region;
+use crate::transport::{Connector, Proxies, Roots, Signer, StreamHosts};
 
+use self::assume::AssumeContext;
 use self::call::ServiceClient;
-use self::mfa::{AssumeContext, Roles};
+use self::endpoint::{ServiceEndpoints, UsualEndpoints};
+use self::files::{AwsFiles, FilePaths, Profile};
+use self::source::{CredentialSource, KeyOwner, Setting};
 
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
@@ -60,6 +68,7 @@ pub use self::ssm::{
     ActiveSession, ManagedNode, NodeFilter, SessionRequest, StartedSession, StreamAddress, Token,
 };
 pub use self::sts::{Caller, CredentialsSource, Place};
+pub use self::variables::CredentialVariables;
 
 /// Time limit for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,7 +77,7 @@ const ATTEMPTS: u32 = 4;
 /// The profile that is used if none is named.
 const DEFAULT_PROFILE: &str = "default";
 
-/// The user's choices. The SDK reads everything else from environment and profile.
+/// The user's choices; the profile and the SDK's defaults give the rest.
 #[derive(Clone, Debug, Default)]
 pub struct AwsOptions {
     /// The profile's name.
@@ -85,16 +94,28 @@ pub struct AwsOptions {
     pub ecs_endpoint: Option<String>,
     /// The endpoint of the Step Functions API.
     pub sfn_endpoint: Option<String>,
+    /// The endpoint of the CloudFormation API.
+    pub cloudformation_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
+    /// The endpoint of the STS API for assuming roles (`AWS_ENDPOINT_URL_STS`).
+    pub roles_endpoint: Option<String>,
     /// The endpoint of streams (`AWS_ENDPOINT_URL_SSMMESSAGES`): a host that stream URLs may name.
     pub stream_endpoint: Option<String>,
     /// The endpoint of all APIs without a separate setting.
     pub any_endpoint: Option<String>,
-    /// The endpoint of services that have no setting above.
-    pub other_endpoint: Option<String>,
-    /// A PEM file of additional root certificates.
+    /// Whether the endpoints of the profile are ignored (`AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`).
+    pub ignores_endpoints: bool,
+    /// A PEM file of additional root certificates (`AWS_CA_BUNDLE`); overrides that of the profile.
     pub ca_bundle: Option<PathBuf>,
+    /// The PEM file that is used if neither names one (`REQUESTS_CA_BUNDLE`).
+    pub usual_ca_bundle: Option<PathBuf>,
+    /// The proxies of API calls and the websocket.
+    pub proxies: Arc<Proxies>,
+    /// Where AWS's files are.
+    pub files: FilePaths,
+    /// The user's home folder, for `~`.
+    pub home: Option<PathBuf>,
     /// The folder of the AWS CLI's cache of role credentials.
     pub cli_cache: Option<PathBuf>,
 }
@@ -103,14 +124,16 @@ pub struct AwsOptions {
 #[derive(Debug)]
 pub struct Aws {
     options: AwsOptions,
+    variables: CredentialVariables,
     roots: Arc<Roots>,
+    connector: Connector,
     http: SharedHttpClient,
     mfa_prompt: MfaPrompt,
     /// Whether credentials have been resolved before. Only the first time may ask for a code: later, ssh uses the
     /// terminal.
     has_resolved: AtomicBool,
     /// The credentials of a role that was assumed with MFA, until they expire.
-    assumed: Mutex<Option<(Roles, Credentials)>>,
+    assumed: Mutex<Option<(CredentialSource, Credentials)>>,
 }
 
 /// Freshly resolved credentials, region and endpoints.
@@ -119,31 +142,31 @@ pub struct Access {
     client: aws_sdk_ssm::Client,
     config: SdkConfig,
     http: SharedHttpClient,
-    ec2_endpoint: Result<String, ApiError>,
-    sfn_endpoint: Result<String, ApiError>,
-    other_endpoint: Option<String>,
-    ecs_endpoint: Option<String>,
-    sts_endpoint: Option<String>,
+    endpoints: ServiceEndpoints,
+    usual_endpoints: UsualEndpoints,
     signer: Signer,
+    owner: KeyOwner,
     hosts: StreamHosts,
 }
 
 impl Aws {
-    /// Reads the CA bundle and creates the HTTP client. Sends nothing.
+    /// Reads AWS's files and the CA bundle, and creates the HTTP client. Sends nothing.
     ///
     /// # Errors
-    /// [`ApiError::Settings`] if the bundle cannot be read.
-    pub async fn new(mut options: AwsOptions) -> Result<Self, ApiError> {
-        if options.profile.is_none() && is_empty("AWS_PROFILE") {
-            options.profile = Some(DEFAULT_PROFILE.to_owned());
+    /// [`ApiError::NoProfile`], [`ApiError::File`] or [`ApiError::Bundle`].
+    pub fn new(options: AwsOptions) -> Result<Self, ApiError> {
+        let files = AwsFiles::read(&options.files);
+        for problem in files.problems() {
+            tracing::warn!("{problem}");
         }
-        let from_profile = profile_bundle(options.profile.as_deref()).await?;
-        let bundle = options.ca_bundle.clone().or(from_profile);
-        let bundle = bundle.map(|path| read_bundle(&path)).transpose()?;
-        let http = http_client(bundle.as_ref());
+        let profile = named_profile(&files, options.profile.as_deref())?;
+        let bundle = bundle::choose(&options, &profile)?;
         let roots = Arc::new(Roots::new(bundle));
+        let connector = Connector::new(roots.clone(), options.proxies.clone());
+        let http = http::client(connector.clone());
+        let variables = CredentialVariables::from_process();
         let (mfa_prompt, has_resolved, assumed) = Default::default();
-        Ok(Self { options, roots, http, mfa_prompt, has_resolved, assumed })
+        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, assumed })
     }
 
     /// Sets the prompt for MFA codes.
@@ -162,149 +185,156 @@ impl Aws {
         self.roots.clone()
     }
 
+    /// Returns what opens stream connections, as those of the API calls.
+    pub fn connector(&self) -> Connector {
+        self.connector.clone()
+    }
+
     /// Resolves only the region.
     pub async fn region(&self) -> Option<String> {
-        let config = self.load().await;
-        config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty())
+        self.find_region(&AwsFiles::read(&self.options.files)).await.ok()
     }
 
     /// Resolves region, endpoints and credentials.
     ///
     /// # Errors
-    /// [`ApiError::NoRegion`], or any error of the credentials.
+    /// [`ApiError::NoRegion`], or any error of the files or the credentials.
     pub async fn access(&self) -> Result<Access, ApiError> {
-        let config = self.load().await;
-        let region = config.region().map(|region| region.as_ref().to_owned());
-        let region = region.filter(|region| !region.is_empty()).ok_or(ApiError::NoRegion)?;
-        let credentials = self.credentials(&config).await?;
+        let files = AwsFiles::read(&self.options.files);
+        let profile = named_profile(&files, self.options.profile.as_deref())?;
+        let region = self.find_region(&files).await?;
+        let endpoints = ServiceEndpoints::new(&self.options, &files, self.profile_name(), &profile)?;
+        let config = self.load(&profile, &region).await;
+        let source = self.find_source(&files)?;
+        let owner = source.owner();
+        let resolved = self.credentials(&files, source, &config, &endpoints).await;
+        let credentials = resolved.map_err(|error| error.with_owner(&owner))?;
         let provider = SharedCredentialsProvider::new(credentials.clone());
         let config = config.into_builder().credentials_provider(provider).build();
-        let hosts = self.stream_hosts(&config, &region).await;
         let mut client = aws_sdk_ssm::config::Builder::from(&config);
-        if let Some(url) = &self.options.ssm_endpoint {
-            client = client.endpoint_url(url);
+        if let Some(url) = &endpoints.ssm {
+            client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
         }
-        let client = aws_sdk_ssm::Client::from_conf(client.build());
-        let ec2_endpoint = self.endpoint(&self.options.ec2_endpoint, &config, &region, "EC2", "ec2").await;
-        let sfn_endpoint = self.endpoint(&self.options.sfn_endpoint, &config, &region, "SFN", "states").await;
         Ok(Access {
-            client,
-            config,
+            client: aws_sdk_ssm::Client::from_conf(client.build()),
             http: self.http.clone(),
-            ec2_endpoint,
-            sfn_endpoint,
-            other_endpoint: self.options.other_endpoint.clone(),
-            ecs_endpoint: self.options.ecs_endpoint.clone(),
-            sts_endpoint: self.options.sts_endpoint.clone(),
+            usual_endpoints: UsualEndpoints::new(&config, &region).await,
+            hosts: stream_hosts(&endpoints, &region).await,
             signer: Signer { credentials, region },
-            hosts,
+            endpoints,
+            owner,
+            config,
         })
     }
 
-    async fn endpoint(
-        &self,
-        chosen: &Option<String>,
-        config: &SdkConfig,
-        region: &str,
-        id: &'static str,
-        label: &str,
-    ) -> Result<String, ApiError> {
-        match chosen {
-            Some(url) => Ok(url.clone()),
-            None => endpoint::of_service(config, region, id, label).await,
+    fn profile_name(&self) -> &str {
+        self.options.profile.as_deref().unwrap_or(DEFAULT_PROFILE)
+    }
+
+    /// Finds the region: of the options, else the profile's, else the instance's.
+    async fn find_region(&self, files: &AwsFiles) -> Result<String, ApiError> {
+        if let Some(region) = &self.options.region {
+            return Ok(region.clone());
+        }
+        let name = self.profile_name();
+        let profile = files.profile(name);
+        if let Some(problem) = profile.and_then(Profile::problem) {
+            return Err(problem.clone().into());
+        }
+        match profile.and_then(|profile| profile.get("region")).filter(|region| !region.is_empty()) {
+            Some(region) if is_region(region) => Ok(region.to_owned()),
+            Some(region) => Err(ApiError::NotARegion { profile: name.to_owned(), region: region.to_owned() }),
+            None => {
+                let of_instance = ImdsRegionProvider::builder().configure(&self.environment(None)).build();
+                let region = of_instance.region().await.map(|region| region.to_string());
+                region.ok_or_else(|| files.problem().map_or(ApiError::NoRegion, |one| one.clone().into()))
+            }
         }
     }
 
-    async fn load(&self) -> SdkConfig {
+    /// Loads the SDK's configuration: its variables, and the profile's settings without credentials.
+    async fn load(&self, profile: &Profile, region: &str) -> SdkConfig {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        let loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(self.http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(timeouts);
-        if let Some(profile) = &self.options.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = &self.options.region {
-            loader = loader.region(Region::new(region.clone()));
-        } else if is_empty("AWS_REGION") || is_empty("AWS_DEFAULT_REGION") {
-            loader = loader.region(region_without_variables(self.options.profile.as_deref()));
-        }
-        let config = loader.load().await;
-        match self.options.profile.as_ref().filter(|_| self.options.profile_overrides_keys) {
-            Some(profile) => with_profile_first(config, profile),
-            None => config,
-        }
+            .timeout_config(timeouts)
+            .no_credentials()
+            .profile_files(sdk_files(profile))
+            .profile_name(DEFAULT_PROFILE)
+            .region(Region::new(region.to_owned()));
+        loader.load().await
     }
 
-    /// Resolves the credentials with the SDK, or with [`Roles`] if a role requires MFA.
-    async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, ApiError> {
-        let may_ask = !self.has_resolved.swap(true, Ordering::Relaxed);
-        let profiles =
-            if self.uses_environment_keys() { None } else { profiles(self.options.profile.as_deref()).await };
-        let Some(profiles) = profiles else { return resolve_credentials(config).await };
-        let name = self.options.profile.as_deref().unwrap_or(profiles.selected_profile());
-        if let Some(roles) = Roles::with_mfa(&profiles, name) {
-            return self.assume(roles, &profiles, config, may_ask).await;
-        }
-        let resolved = resolve_credentials(config).await;
-        resolved.map_err(|error| match (error, mfa::sso_profile(&profiles, name)) {
-            (ApiError::NoCredentials(cause), Some(profile)) => {
-                ApiError::NoLogin { profile: profile.to_owned(), cause }
-            }
-            (error, _) => error,
-        })
+    fn find_source(&self, files: &AwsFiles) -> Result<CredentialSource, ApiError> {
+        let ignores_variables = self.options.profile_overrides_keys;
+        let setting = Setting { files, variables: &self.variables, ignores_variables };
+        Ok(CredentialSource::find(&setting, self.profile_name())?)
     }
 
-    async fn assume(
+    async fn credentials(
         &self,
-        roles: Roles,
-        profiles: &ProfileSet,
+        files: &AwsFiles,
+        source: CredentialSource,
         config: &SdkConfig,
-        may_ask: bool,
+        endpoints: &ServiceEndpoints,
     ) -> Result<Credentials, ApiError> {
+        let may_ask = !self.has_resolved.swap(true, Ordering::Relaxed);
         let mut assumed = self.assumed.lock().await;
         if let Some((_, known)) =
-            assumed.as_ref().filter(|(same, known)| *same == roles && mfa::is_fresh(known))
+            assumed.as_ref().filter(|(same, known)| *same == source && assume::is_fresh(known))
         {
             return Ok(known.clone());
         }
+        let environment = self.environment(Some(config));
+        let metadata = files.profile(self.profile_name());
+        let metadata = metadata.and_then(|profile| profile.get("ec2_metadata_service_endpoint"));
+        let base = credentials::resolve_base(&source, &environment, metadata);
         let context = AssumeContext {
-            profiles,
             config,
-            provider: provider_config(config),
-            sts_endpoint: endpoint::setting(config, "STS")
-                .or_else(|| config.endpoint_url().map(str::to_owned))
-                .or_else(|| self.options.any_endpoint.clone()),
+            sts_endpoint: endpoints.roles.clone(),
             cache: self.options.cli_cache.as_deref(),
             mfa_prompt: may_ask.then_some(&self.mfa_prompt),
         };
-        let credentials = roles.assume(&context).await?;
-        *assumed = Some((roles, credentials.clone()));
+        let resolved = assume::assume_all(&source.roles, &context, base).await;
+        let credentials = resolved.map_err(|error| or_problem(error, files))?;
+        if assume::needs_code(&source.roles) {
+            *assumed = Some((source, credentials.clone()));
+        }
         Ok(credentials)
     }
 
-    /// Returns true if access keys in the environment override the profile.
-    fn uses_environment_keys(&self) -> bool {
-        let is_set = |name| Env::real().get(name).is_ok_and(|value| !value.trim().is_empty());
-        !self.options.profile_overrides_keys && is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY")
-    }
-
-    /// Returns the hosts that a stream URL may name.
-    async fn stream_hosts(&self, config: &SdkConfig, region: &str) -> StreamHosts {
-        let mut suffixes = Vec::new();
-        for dual_stack in [false, true] {
-            suffixes.extend(endpoint::suffix(region, dual_stack).await);
-        }
-        let chosen = self.options.ssm_endpoint.clone();
-        let ssm = chosen
-            .or_else(|| endpoint::setting(config, "SSM"))
-            .or_else(|| config.endpoint_url().map(str::to_owned));
-        let streams =
-            self.options.stream_endpoint.clone().or_else(|| endpoint::setting(config, "SSMMESSAGES"));
-        let configured = ssm.into_iter().chain(streams).collect();
-        StreamHosts { region: region.to_owned(), suffixes, configured }
+    /// Returns the configuration that the SDK gives to its own providers. FIPS cannot be combined with an endpoint.
+    fn environment(&self, config: Option<&SdkConfig>) -> ProviderConfig {
+        let has_endpoint = self.options.any_endpoint.is_some()
+            || PROVIDER_ENDPOINTS.iter().any(|name| variables::variable(name).is_some());
+        let variants = config.filter(|_| !has_endpoint);
+        ProviderConfig::default()
+            .with_http_client(self.http.clone())
+            .with_region(config.and_then(|config| config.region().cloned()))
+            .with_use_fips(variants.and_then(SdkConfig::use_fips))
+            .with_use_dual_stack(variants.and_then(SdkConfig::use_dual_stack))
     }
 }
+
+/// The variables with endpoints of the services that the SDK's providers call.
+const PROVIDER_ENDPOINTS: [&str; 4] =
+    ["AWS_ENDPOINT_URL_SSO", "AWS_ENDPOINT_URL_SSO_OIDC", "AWS_ENDPOINT_URL_SIGNIN", "AWS_ENDPOINT_URL_STS"];
+
+/// Options of a profile that are not for the SDK: credentials, the region, and the endpoints.
+const NOT_FOR_THE_SDK: [&str; 11] = [
+    "aws_",
+    "credential_",
+    "endpoint_url",
+    "login_",
+    "mfa_",
+    "region",
+    "role_",
+    "services",
+    "source_profile",
+    "sso_",
+    "web_identity_",
+];
 
 impl Access {
     /// Returns the region of the calls.
@@ -322,131 +352,75 @@ impl Access {
         &self.signer
     }
 
-    /// Returns a client of a service that has no setting of its own; `id` is its name in `AWS_ENDPOINT_URL_…`.
-    async fn other_service(
+    /// Returns a client of a service: at the endpoint of the user's settings, else at the one whose host begins with `label`.
+    fn service(
         &self,
-        service: &'static str,
-        id: &'static str,
+        name: &'static str,
+        label: &str,
+        chosen: Option<&String>,
     ) -> Result<ServiceClient, ApiError> {
-        let endpoint = match &self.other_endpoint {
-            Some(url) => url.clone(),
-            None => endpoint::of_service(&self.config, self.region(), id, service).await?,
-        };
-        Ok(self.service(service, endpoint))
-    }
-
-    /// Returns a client of a service at an endpoint.
-    fn service(&self, service: &'static str, endpoint: String) -> ServiceClient {
-        ServiceClient {
-            service,
-            endpoint,
+        Ok(ServiceClient {
+            service: name,
+            endpoint: chosen.cloned().map_or_else(|| self.usual_endpoints.of(label), Ok)?,
             region: self.signer.region.clone(),
             credentials: self.signer.credentials.clone(),
             http: self.http.clone(),
-        }
+        })
     }
 
     /// Returns the hosts that a stream URL may name.
     pub fn stream_hosts(&self) -> &StreamHosts {
         &self.hosts
     }
-}
 
-/// Reads credentials only from the profile, and ignores access keys in the environment.
-fn with_profile_first(config: SdkConfig, profile: &str) -> SdkConfig {
-    let provider = ProfileFileCredentialsProvider::builder().configure(&provider_config(&config));
-    let provider = provider.profile_name(profile).build();
-    config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
-}
-
-/// Returns the configuration that the SDK gives to its own providers.
-fn provider_config(config: &SdkConfig) -> ProviderConfig {
-    let environment = ProviderConfig::default()
-        .with_region(config.region().cloned())
-        .with_use_fips(config.use_fips())
-        .with_use_dual_stack(config.use_dual_stack());
-    match config.http_client() {
-        Some(http) => environment.with_http_client(http),
-        None => environment,
+    /// Converts the SDK's error for `operation`, and adds whose credentials were rejected.
+    fn failed<E>(&self, operation: &'static str, error: &SdkError<E, HttpResponse>) -> ApiError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        ApiError::from_sdk(operation, error).with_owner(&self.owner)
     }
 }
 
-/// Creates the HTTP client. It reads proxies from the environment, by the same rules as the websocket.
-fn http_client(bundle: Option<&Bundle>) -> SharedHttpClient {
-    let mut trust = TrustStore::default();
-    if let Some(bundle) = bundle {
-        trust.add_pem_certificate(bundle.pem());
-    }
-    let tls = TlsContext::builder().with_trust_store(trust).build().expect("any trust store makes a context");
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector =
-            Connector::builder().proxy_config(ProxyConfig::from_env()).enable_tcp_nodelay(true);
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
-    });
-    capped::capped(client)
-}
-
-/// Returns true if a variable is set and empty. The SDK uses the empty value, the AWS CLI ignores it.
-fn is_empty(variable: &str) -> bool {
-    Env::real().get(variable).is_ok_and(|value| value.is_empty())
-}
-
-/// Returns the SDK's chain of regions without the environment, in which one is empty.
-fn region_without_variables(profile: Option<&str>) -> RegionProviderChain {
-    let mut of_profile = ProfileFileRegionProvider::builder();
-    if let Some(profile) = profile {
-        of_profile = of_profile.profile_name(profile);
-    }
-    RegionProviderChain::first_try(of_profile.build()).or_else(ImdsRegionProvider::builder().build())
-}
-
-async fn resolve_credentials(config: &SdkConfig) -> Result<Credentials, ApiError> {
-    let missing = || ApiError::NoCredentials("no provider is configured".to_owned());
-    let provider = config.credentials_provider().ok_or_else(missing)?;
-    let resolved = tokio::time::timeout(ATTEMPT_TIMEOUT, provider.provide_credentials()).await;
-    let resolved = resolved
-        .map_err(|_| ApiError::NoCredentials("the provider did not answer within 15 s".to_owned()))?;
-    resolved.map_err(|error| {
-        let whole = error::chain(&error);
-        if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
-            tracing::debug!(whole, "no credentials");
-            return ApiError::NoCredentials("none in environment, profile, container or metadata".to_owned());
+/// Returns the profile, empty if it is the default one and does not exist.
+fn named_profile(files: &AwsFiles, name: Option<&str>) -> Result<Profile, ApiError> {
+    match (files.profile(name.unwrap_or(DEFAULT_PROFILE)), name) {
+        (Some(profile), _) => Ok(profile.clone()),
+        (None, Some(name)) if name != DEFAULT_PROFILE => {
+            let missing = || ApiError::NoProfile(name.to_owned());
+            Err(files.problem().map_or_else(missing, |problem| problem.clone().into()))
         }
-        ApiError::NoCredentials(whole)
-    })
-}
-
-/// Reads the profile's `ca_bundle`, which the SDK ignores. A named profile must exist.
-async fn profile_bundle(profile: Option<&str>) -> Result<Option<PathBuf>, ApiError> {
-    let profiles = read_profiles(profile).await.map_err(|error| ApiError::Settings(error::chain(&error)))?;
-    match profile {
-        Some(name) if name != DEFAULT_PROFILE && profiles.get_profile(name).is_none() => {
-            Err(ApiError::NoProfile(name.to_owned()))
-        }
-        Some(_) | None => Ok(profiles.get("ca_bundle").map(PathBuf::from)),
+        (None, _) => Ok(Profile::default()),
     }
 }
 
-/// Reads the AWS config files; ignores errors, which [`profile_bundle`] has reported at the start.
-async fn profiles(profile: Option<&str>) -> Option<ProfileSet> {
-    read_profiles(profile).await.ok()
+/// If there are no credentials, a file that cannot be read is the likely reason.
+fn or_problem(error: ApiError, files: &AwsFiles) -> ApiError {
+    match (error, files.problem()) {
+        (ApiError::NoneConfigured { .. }, Some(problem)) => problem.clone().into(),
+        (error, _) => error,
+    }
 }
 
-async fn read_profiles(
-    profile: Option<&str>,
-) -> Result<ProfileSet, aws_config::profile::ProfileFileLoadError> {
-    use aws_types::os_shim_internal::Fs;
-    let files = aws_runtime::env_config::file::EnvConfigFiles::default();
-    let profile = profile.map(|name| name.to_owned().into());
-    aws_config::profile::load(&Fs::real(), &Env::real(), &files, profile).await
+/// Returns the profile's settings for the SDK as text in its own grammar, under the name of the default profile.
+fn sdk_files(profile: &Profile) -> EnvConfigFiles {
+    let is_for_sdk = |key: &str| !NOT_FOR_THE_SDK.iter().any(|prefix| key.starts_with(prefix));
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['\n', '#', ';']);
+    let settings = profile.settings().into_iter().filter(|(key, value)| is_for_sdk(key) && is_plain(value));
+    let lines: String = settings.map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let text = format!("[{DEFAULT_PROFILE}]\n{lines}");
+    EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build()
 }
 
-fn read_bundle(path: &std::path::Path) -> Result<Bundle, ApiError> {
-    let refused = |error: &dyn std::fmt::Display| {
-        ApiError::Settings(format!("cannot use the CA bundle `{}`: {error}", path.display()))
-    };
-    let pem = std::fs::read(path).map_err(|error| refused(&error))?;
-    Bundle::parse(pem).map_err(|error| refused(&error))
+/// Returns the hosts that a stream URL may name.
+async fn stream_hosts(endpoints: &ServiceEndpoints, region: &str) -> StreamHosts {
+    let mut suffixes = Vec::new();
+    for dual_stack in [false, true] {
+        suffixes.extend(endpoint::suffix(region, dual_stack).await);
+    }
+    let configured = endpoints.ssm.iter().chain(&endpoints.streams).cloned().collect();
+    StreamHosts { region: region.to_owned(), suffixes, configured }
 }
+
+#[cfg(test)]
+mod botocore;

@@ -17,6 +17,8 @@ pub struct NetworkInterface {
     pub subnet: String,
     /// The instance that it is attached to.
     pub instance: Option<String>,
+    /// Its number there; the first is 0.
+    pub device_index: u32,
     /// The ids of its security groups.
     pub groups: Vec<String>,
     /// Keys and values of its tags.
@@ -117,6 +119,8 @@ struct InterfaceItem {
 #[serde(rename_all = "camelCase")]
 struct AttachmentItem {
     instance_id: Option<String>,
+    #[serde(default)]
+    device_index: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,6 +150,11 @@ struct GroupItem {
 impl From<InterfaceItem> for NetworkInterface {
     fn from(item: InterfaceItem) -> Self {
         Self {
+            device_index: item
+                .attachment
+                .as_ref()
+                .map(|attachment| attachment.device_index)
+                .unwrap_or_default(),
             id: item.network_interface_id,
             vpc: item.vpc_id,
             subnet: item.subnet_id,
@@ -175,7 +184,7 @@ mod tests {
         let text = "<R><networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId>\
             <subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId>\
             <groupSet><item><groupId>sg-1</groupId><groupName>own</groupName></item></groupSet>\
-            <attachment><instanceId>i-1</instanceId></attachment>\
+            <attachment><instanceId>i-1</instanceId><deviceIndex>1</deviceIndex></attachment>\
             <tagSet><item><key>fumidai:guarded</key><value>true</value></item></tagSet>\
             </item></networkInterfaceSet></R>";
         let page: InterfacesPage = quick_xml::de::from_str(text).expect("valid");
@@ -188,6 +197,7 @@ mod tests {
                 vpc: "vpc-1".into(),
                 subnet: "subnet-1".into(),
                 instance: Some("i-1".into()),
+                device_index: 1,
                 groups: vec!["sg-1".into()],
                 tags: vec![("fumidai:guarded".into(), "true".into())],
             }]

@@ -106,7 +106,7 @@ impl Access {
     }
 
     fn sfn(&self) -> Result<JsonClient, ApiError> {
-        let service = self.service("states", self.sfn_endpoint.clone()?);
+        let service = self.service("states", "states", self.endpoints.sfn.as_ref())?;
         Ok(JsonClient { content_type: "application/x-amz-json-1.0", prefix: "AWSStepFunctions", service })
     }
 }

@@ -180,7 +180,7 @@ impl Access {
         let mut pages = call.into_paginator().send();
         let mut nodes = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| ApiError::from_sdk("DescribeInstanceInformation", &error))?;
+            let page = page.map_err(|error| self.failed("DescribeInstanceInformation", &error))?;
             nodes.extend(page.instance_information_list.unwrap_or_default().into_iter().filter_map(node));
         }
         Ok(nodes)
@@ -196,7 +196,7 @@ impl Access {
         let call = self.client.start_session().target(&request.target).document_name(&request.document);
         let call = call.set_parameters(parameters).set_reason(request.reason.clone());
         let call = call.customize().config_override(once());
-        let answer = call.send().await.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
+        let answer = call.send().await.map_err(|error| self.failed(OPERATION, &error))?;
         let session_id = answer.session_id.unwrap_or_default();
         match stream(answer.stream_url, answer.token_value) {
             Some(stream) if !session_id.is_empty() => return Ok(StartedSession { session_id, stream }),
@@ -222,7 +222,7 @@ impl Access {
         known_url: &str,
     ) -> Result<Option<StreamAddress>, ApiError> {
         let call = self.client.resume_session().session_id(session_id).customize().config_override(once());
-        let answer = call.send().await.map_err(|error| ApiError::from_sdk("ResumeSession", &error))?;
+        let answer = call.send().await.map_err(|error| self.failed("ResumeSession", &error))?;
         let url = answer.stream_url.filter(|url| !url.is_empty()).unwrap_or_else(|| known_url.to_owned());
         Ok(stream(Some(url), answer.token_value))
     }
@@ -235,7 +235,7 @@ impl Access {
         let call = self.client.terminate_session().session_id(session_id).customize().config_override(once());
         match call.send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(ApiError::from_sdk("TerminateSession", &error)),
+            Err(error) => Err(self.failed("TerminateSession", &error)),
         }
     }
 }

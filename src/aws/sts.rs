@@ -32,7 +32,7 @@ pub enum CredentialsSource {
 impl Aws {
     /// Returns where the credentials come from.
     pub fn credentials_source(&self) -> CredentialsSource {
-        if self.uses_environment_keys() {
+        if !self.options.profile_overrides_keys && self.variables.keys().is_some() {
             return CredentialsSource::Environment;
         }
         self.options.profile.clone().map_or(CredentialsSource::Chain, CredentialsSource::Profile)
@@ -77,11 +77,11 @@ impl Access {
     pub async fn caller(&self) -> Result<Caller, ApiError> {
         const OPERATION: &str = "GetCallerIdentity";
         let mut builder = aws_sdk_sts::config::Builder::from(&self.config);
-        if let Some(url) = &self.sts_endpoint {
-            builder = builder.endpoint_url(url);
+        if let Some(url) = &self.endpoints.sts {
+            builder = builder.endpoint_url(url).use_fips(false).use_dual_stack(false);
         }
         let answer = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity().send().await;
-        let answer = answer.map_err(|error| ApiError::from_sdk(OPERATION, &error))?;
+        let answer = answer.map_err(|error| self.failed(OPERATION, &error))?;
         match (answer.account, answer.arn) {
             (Some(account), Some(arn)) => Ok(Caller { account, arn }),
             (_, _) => Err(ApiError::Service {

@@ -142,14 +142,12 @@ pub(super) async fn find_interface(
     loan: &Loan,
     target: &Target,
 ) -> Result<NetworkInterface, StartError> {
-    let filters = match &loan.place {
-        LoanPlace::Target => vec![
-            Filter::new("attachment.instance-id", target.id()),
-            Filter::new("attachment.device-index", "0"),
-        ],
-        LoanPlace::Address(address) => vec![Filter::new(address_filter(address), address)],
+    let filter = match &loan.place {
+        LoanPlace::Target => Filter::new("attachment.instance-id", target.id()),
+        LoanPlace::Address(address) => Filter::new(address_filter(address), address),
     };
-    let found = access.describe_network_interfaces(&filters).await?.into_iter().next();
+    let found = access.describe_network_interfaces(&[filter]).await?;
+    let found = found.into_iter().min_by_key(|interface| interface.device_index);
     Ok(found.ok_or_else(|| LoanError::NoInterface {
         host: loan.host.clone(),
         place: match &loan.place {

@@ -23,7 +23,7 @@ mod task;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::sleep_until;
+use tokio::time::sleep;
 
 use crate::aws::{Access, Aws};
 use crate::clock;
@@ -42,7 +42,7 @@ use self::life::{Key, LifeInput};
 use self::loan::Loaned;
 
 /// Pause between two looks at a machine that is being started.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(1);
 
 /// What happens to a bastion, for notes and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,21 +203,14 @@ fn seconds_now() -> i64 {
     now.as_secs().try_into().unwrap_or(i64::MAX)
 }
 
-/// Waits for the next look; calls `each` every second until then.
-async fn pause(mut each: impl FnMut()) {
-    let end = clock::now() + POLL;
-    let mut next = clock::now() + Duration::from_secs(1);
-    while next < end {
-        sleep_until(next.into()).await;
-        each();
-        next += Duration::from_secs(1);
-    }
-    sleep_until(end.into()).await;
-    each();
-}
-
 /// Returns the time since a Unix time; one in the future is now.
 fn age(seconds: i64) -> Duration {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or_default());
     clock::wall().duration_since(then).unwrap_or_default()
+}
+
+/// Waits for the next look, and reports after it.
+async fn pause(report: impl FnOnce()) {
+    sleep(POLL).await;
+    report();
 }

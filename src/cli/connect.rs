@@ -32,7 +32,7 @@ async fn relay(route: Route, environment: Environment, context: &Context) -> Res
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
         print_note(&notes::of_connect_by_hand(&route.goal.word));
     }
-    let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
+    let aws = Rc::new(open_aws(&route.config, ask_code())?);
     let port = route.goal.port;
     let on_notice = on_notice(verbosity, port);
     let notes = Rc::new(LifeNotes::new(verbosity));

@@ -25,6 +25,7 @@ mod ssh_files;
 mod stderr;
 mod stdout;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings};
+use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
 
 use args::{Command, CommandLine};
 use report::{ExitKind, LocalError, Report};
@@ -137,7 +138,15 @@ fn print_usage(error: &clap::Error, environment: &Environment) -> ExitCode {
         .then(|| CommandLine::read([OsString::from("fumidai")]).err())
         .flatten();
     let _ = help.as_ref().unwrap_or(error).print();
-    if is_failure { ExitKind::Usage.into() } else { ExitKind::Done.into() }
+    if is_failure { usage_exit(error).into() } else { ExitKind::Done.into() }
+}
+
+/// A region that is not one is a wrong configuration, wherever it comes from.
+fn usage_exit(error: &clap::Error) -> ExitKind {
+    match error.source().and_then(|source| source.downcast_ref()) {
+        Some(ValueError::NotARegion(_)) => ExitKind::Configuration,
+        Some(_) | None => ExitKind::Usage,
+    }
 }
 
 /// Returns the command that was meant by a word that is not a command.
@@ -167,7 +176,7 @@ fn usage_hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
 fn log_usage(error: &clap::Error) {
     let word = error.get(ContextKind::InvalidArg).or_else(|| error.get(ContextKind::InvalidSubcommand));
     let word = word.map(ToString::to_string).unwrap_or_default();
-    tracing::error!(exit = ExitKind::Usage.code(), word, "usage: {}", error.kind());
+    tracing::error!(exit = usage_exit(error).code(), word, "usage: {}", error.kind());
 }
 
 /// Prevents that a crash writes tokens and keys to the disk.

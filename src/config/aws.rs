@@ -1,9 +1,10 @@
 //! The settings of the control plane, and the rank of its endpoints.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::environment::Environment;
+use super::environment::{Environment, process_variable};
 use super::error::ConfigError;
 use super::layers::{Layers, Source};
 use super::settings::Key;
@@ -24,6 +25,18 @@ pub struct AwsSettings {
     pub endpoints: Endpoints,
     /// Roots to trust beside the system's (`AWS_CA_BUNDLE`).
     pub ca_bundle: Option<PathBuf>,
+    /// The same where neither that variable nor the AWS profile names one (`REQUESTS_CA_BUNDLE`).
+    pub usual_ca_bundle: Option<PathBuf>,
+    /// The variables with proxies that are set. They may hold a password.
+    pub proxies: Vec<(&'static str, OsString)>,
+    /// The file that replaces `~/.aws/config` (`AWS_CONFIG_FILE`).
+    pub config_file: Option<PathBuf>,
+    /// The file that replaces `~/.aws/credentials` (`AWS_SHARED_CREDENTIALS_FILE`).
+    pub credentials_file: Option<PathBuf>,
+    /// The user's home folder, for `~` in paths of AWS's files.
+    pub home: Option<PathBuf>,
+    /// Whether the endpoints of the AWS profile are ignored (`AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`).
+    pub ignores_endpoints: bool,
     /// The folder where the AWS CLI caches the credentials of roles that it has assumed.
     pub cli_cache: Option<PathBuf>,
 }
@@ -39,6 +52,8 @@ pub struct Endpoints {
     pub ecs: Option<String>,
     /// `AWS_ENDPOINT_URL_SFN`: where the Step Functions API is.
     pub sfn: Option<String>,
+    /// `AWS_ENDPOINT_URL_CLOUDFORMATION`: where the CloudFormation API is.
+    pub cloudformation: Option<String>,
     /// `AWS_ENDPOINT_URL_STS`: where the STS API is.
     pub sts: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
@@ -48,6 +63,26 @@ pub struct Endpoints {
 }
 
 impl AwsSettings {
+    /// Reads the variables that are not settings of their own.
+    ///
+    /// # Errors
+    /// A variable has a value that is not valid.
+    pub(super) fn of_variables(environment: &Environment) -> Result<Self, ConfigError> {
+        let home = environment.folders.home.clone();
+        Ok(Self {
+            endpoints: Endpoints::of_services(environment)?,
+            ca_bundle: environment.path("AWS_CA_BUNDLE"),
+            usual_ca_bundle: environment.path("REQUESTS_CA_BUNDLE"),
+            proxies: environment.proxies(),
+            config_file: file(environment, "AWS_CONFIG_FILE"),
+            credentials_file: file(environment, "AWS_SHARED_CREDENTIALS_FILE"),
+            ignores_endpoints: ignores_endpoints(environment),
+            cli_cache: home.as_ref().map(|home| home.join(".aws/cli/cache")),
+            home,
+            ..Self::default()
+        })
+    }
+
     /// Returns the endpoint of the SSM API: the overriding one, else the service's variable, else the general one.
     pub fn ssm_endpoint(&self) -> Option<&str> {
         self.endpoint(&self.endpoints.ssm)
@@ -73,9 +108,9 @@ impl AwsSettings {
         self.endpoint(&self.endpoints.sts)
     }
 
-    /// Returns the endpoint of a service without a variable here: the overriding one, else the general one.
-    pub fn other_endpoint(&self) -> Option<&str> {
-        self.endpoint(&None)
+    /// Returns the endpoint of the CloudFormation API, by the same rank.
+    pub fn cloudformation_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.cloudformation)
     }
 
     /// Takes the settings that hold.
@@ -96,7 +131,7 @@ impl AwsSettings {
 impl Endpoints {
     /// Reads the variables of the services; `any` is a setting and is filled in later.
     pub(super) fn of_services(environment: &Environment) -> Result<Self, ConfigError> {
-        if environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true) {
+        if ignores_endpoints(environment) {
             return Ok(Self::default());
         }
         Ok(Self {
@@ -104,6 +139,7 @@ impl Endpoints {
             ec2: read(environment, "AWS_ENDPOINT_URL_EC2")?,
             ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
             sfn: read(environment, "AWS_ENDPOINT_URL_SFN")?,
+            cloudformation: read(environment, "AWS_ENDPOINT_URL_CLOUDFORMATION")?,
             sts: read(environment, "AWS_ENDPOINT_URL_STS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
             any: None,
@@ -120,6 +156,12 @@ impl fmt::Debug for AwsSettings {
             .field("endpoint_url", &redacted(&self.endpoint_url))
             .field("endpoints", &self.endpoints)
             .field("ca_bundle", &self.ca_bundle)
+            .field("usual_ca_bundle", &self.usual_ca_bundle)
+            .field("proxies", &self.proxies.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("config_file", &self.config_file)
+            .field("credentials_file", &self.credentials_file)
+            .field("home", &self.home)
+            .field("ignores_endpoints", &self.ignores_endpoints)
             .field("cli_cache", &self.cli_cache)
             .finish()
     }
@@ -132,11 +174,41 @@ impl fmt::Debug for Endpoints {
             .field("ec2", &redacted(&self.ec2))
             .field("ecs", &redacted(&self.ecs))
             .field("sfn", &redacted(&self.sfn))
+            .field("cloudformation", &redacted(&self.cloudformation))
             .field("sts", &redacted(&self.sts))
             .field("ssmmessages", &redacted(&self.ssmmessages))
             .field("any", &redacted(&self.any))
             .finish()
     }
+}
+
+fn ignores_endpoints(environment: &Environment) -> bool {
+    environment.switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some(true)
+}
+
+/// Returns the file that a variable names, with `~` and `$NAME` replaced as by the AWS CLI.
+fn file(environment: &Environment, variable: &str) -> Option<PathBuf> {
+    let path = environment.path(variable)?;
+    let path = path.to_str().map_or_else(|| path.clone(), |text| expand_variables(text).into());
+    match (path.strip_prefix("~"), &environment.folders.home) {
+        (Ok(rest), Some(home)) => Some(home.join(rest)),
+        (_, _) => Some(path),
+    }
+}
+
+/// Replaces `$NAME` and `${NAME}`; what is not set stays as it is.
+fn expand_variables(text: &str) -> String {
+    let Some((head, tail)) = text.split_once('$') else { return text.to_owned() };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (name, rest, whole) = match tail.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+        Some((name, rest)) => (name, rest, tail.len() - rest.len()),
+        None => {
+            let end = tail.find(|c| !is_name(c)).unwrap_or(tail.len());
+            (&tail[..end], &tail[end..], end)
+        }
+    };
+    let value = process_variable(name).unwrap_or_else(|| format!("${}", &tail[..whole]));
+    format!("{head}{value}{}", expand_variables(rest))
 }
 
 fn read(environment: &Environment, name: &'static str) -> Result<Option<String>, ConfigError> {

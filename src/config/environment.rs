@@ -11,11 +11,13 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// The variables beside those of the settings.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 25] = [
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_ECS",
+    "AWS_ENDPOINT_URL_SFN",
+    "AWS_ENDPOINT_URL_CLOUDFORMATION",
     "AWS_ENDPOINT_URL_SSM",
     "AWS_ENDPOINT_URL_SSMMESSAGES",
     "AWS_ENDPOINT_URL_STS",
@@ -26,6 +28,8 @@ const OTHERS: [&str; 21] = [
     "LOGNAME",
     "NO_COLOR",
     "PATH",
+    "REQUESTS_CA_BUNDLE",
+    "REQUEST_METHOD",
     "RUST_LOG",
     "SSH_ASKPASS",
     "SSH_ASKPASS_REQUIRE",
@@ -33,6 +37,18 @@ const OTHERS: [&str; 21] = [
     "TERM",
     "USER",
     "WAYLAND_DISPLAY",
+];
+
+/// The variables with proxies, also in lower case as `curl` reads them.
+const PROXIES: [&str; 8] = [
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
 ];
 
 /// The variables and folders of a run.
@@ -59,7 +75,7 @@ pub struct Folders {
 impl Environment {
     /// Reads the process's own environment.
     pub fn from_process() -> Self {
-        let names = Key::ALL.iter().flat_map(|key| key.row().variables).copied().chain(OTHERS);
+        let names = Key::ALL.iter().flat_map(|key| key.row().variables).copied().chain(OTHERS).chain(PROXIES);
         let folders = Folders {
             home: dirs::home_dir(),
             config: dirs::config_dir(),
@@ -104,6 +120,13 @@ impl Environment {
         }
     }
 
+    /// Returns the variables with proxies that are set. In a CGI script, `HTTP_PROXY` is a header of the script's client.
+    pub fn proxies(&self) -> Vec<(&'static str, OsString)> {
+        let is_header = |name: &str| name == "HTTP_PROXY" && self.is_set("REQUEST_METHOD");
+        let names = PROXIES.into_iter().filter(|name| !is_header(name));
+        names.filter_map(|name| Some((name, self.raw(name)?.to_owned()))).collect()
+    }
+
     /// Returns true if a variable is set and not empty.
     pub fn is_set(&self, name: &str) -> bool {
         self.raw(name).is_some()
@@ -129,6 +152,16 @@ mod tests {
         let environment = Environment::of([("A", "TRUE"), ("B", "false"), ("C", "1"), ("D", "")]);
         let found = ["A", "B", "C", "D", "E"].map(|name| environment.switch(name));
         assert_eq!(found, [Some(true), Some(false), None, None, None]);
+    }
+
+    #[test]
+    fn a_cgi_script_has_no_http_proxy() {
+        let all = [("HTTP_PROXY", "a"), ("https_proxy", "b"), ("NO_PROXY", ""), ("REQUEST_METHOD", "GET")];
+        let names = |environment: Environment| -> Vec<&str> {
+            environment.proxies().into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(Environment::of(all)), ["https_proxy"]);
+        assert_eq!(names(Environment::of(all.into_iter().take(3))), ["HTTP_PROXY", "https_proxy"]);
     }
 
     #[cfg(unix)]

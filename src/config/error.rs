@@ -41,7 +41,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A variable's value is not valid: correct or unset it.
-    #[error("`{name}` in the environment {source}")]
+    #[error("`{name}` in the environment {source}{}", shown(source))]
     Variable {
         /// The variable's name.
         name: &'static str,
@@ -59,4 +59,9 @@ pub enum Distrust {
     /// It belongs to the user of this id, who is neither root nor the user that runs fumidai.
     #[error("belongs to another user, with id {0}")]
     Owner(u32),
+}
+
+/// Returns the value, if it is not a secret: that of a region.
+fn shown(error: &ValueError) -> String {
+    if let ValueError::NotARegion(value) = error { format!(", not `{value}`") } else { String::new() }
 }

@@ -174,12 +174,7 @@ impl Config {
             start_by_flag: flags.start,
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
-            aws: AwsSettings {
-                endpoints: Endpoints::of_services(environment)?,
-                ca_bundle: environment.path("AWS_CA_BUNDLE"),
-                cli_cache: environment.folders.home.as_ref().map(|home| home.join(".aws/cli/cache")),
-                ..AwsSettings::default()
-            },
+            aws: AwsSettings::of_variables(environment)?,
             layers,
         };
         config.aws.choose(&config.layers);

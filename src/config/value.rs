@@ -13,6 +13,8 @@ use http::Uri;
 use thiserror::Error;
 use toml::de::DeValue;
 
+use crate::region::is_region;
+
 use super::Color;
 
 /// A longer duration is a typing error, and would overflow a deadline.
@@ -55,7 +57,7 @@ pub enum ValueError {
     NotAPayload,
     /// A text that cannot be a region's name.
     #[error("must be a region such as `eu-central-1`")]
-    NotARegion,
+    NotARegion(String),
     /// Not the URL of an API.
     #[error("must be a URL such as `https://host:port`")]
     NotAUrl,
@@ -220,15 +222,10 @@ pub fn payload(raw: Raw<'_>) -> Result<u32, ValueError> {
     bytes.filter(|_| !matches!(raw, Raw::String(_))).ok_or(ValueError::NotAPayload)
 }
 
-/// Reads a region's name, also one that only an emulator knows: it becomes part of a host name.
+/// Reads a region's name.
 pub fn region(raw: Raw<'_>) -> Result<String, ValueError> {
     let text = raw.text()?;
-    let is_label = !text.is_empty()
-        && text.len() <= 63
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if is_label { Ok(text.to_owned()) } else { Err(ValueError::NotARegion) }
+    if is_region(text) { Ok(text.to_owned()) } else { Err(ValueError::NotARegion(text.to_owned())) }
 }
 
 /// Reads an absolute `http` or `https` URL.
@@ -428,7 +425,7 @@ mod tests {
             assert_eq!(region(text.into()).as_deref(), Ok(text));
         }
         for text in ["", "eu.west", "a/b", "-a", "a-", "a@b", "é"] {
-            assert_eq!(region(text.into()), Err(ValueError::NotARegion), "{text}");
+            assert_eq!(region(text.into()), Err(ValueError::NotARegion(text.to_owned())), "{text}");
         }
     }
 

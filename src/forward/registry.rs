@@ -146,7 +146,7 @@ impl Registry {
     /// # Errors
     /// The AWS settings or the ssh_config cannot be used.
     pub async fn upstream(&self, planned: &PlannedForward) -> Result<Upstream, ReachError> {
-        let aws = self.aws(&planned.route.config).await?;
+        let aws = self.aws(&planned.route.config)?;
         if !planned.route.hops.is_empty() {
             return Ok(Upstream::Hop(self.hop_dialer(planned, aws).await?));
         }
@@ -220,11 +220,11 @@ impl Registry {
         pool
     }
 
-    async fn aws(&self, config: &Config) -> Result<Rc<Aws>, ReachError> {
+    fn aws(&self, config: &Config) -> Result<Rc<Aws>, ReachError> {
         if let Some(aws) = self.known_aws(config) {
             return Ok(aws);
         }
-        let aws = Rc::new(reach::open_aws(config, (self.options.ask_code)()).await?);
+        let aws = Rc::new(reach::open_aws(config, (self.options.ask_code)())?);
         self.clients.borrow_mut().push((config.aws.clone(), aws.clone()));
         Ok(aws)
     }

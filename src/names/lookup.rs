@@ -300,7 +300,8 @@ mod tests {
         ] {
             assert_eq!(combine(instances, nodes).err(), Some(LookupError::Api(timeout())));
         }
-        let network = || ApiError::Network { operation: "DescribeInstances", cause: "no route".into() };
+        let network =
+            || ApiError::Network { operation: "DescribeInstances", place: None, cause: "no route".into() };
         assert!(combine(Err(network()), Ok(Nodes::default())).is_ok());
         assert_eq!(combine(Err(network()), Err(ssm())).err(), Some(LookupError::Api(network())));
     }

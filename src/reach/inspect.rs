@@ -40,7 +40,7 @@ pub struct Listing {
 /// The entry's name cannot be resolved.
 pub async fn inspect(route: &Route, ask_code: AskCode) -> Result<Facts, ReachError> {
     let region = route.config.aws.region.clone();
-    let aws = match open_aws(&route.config, ask_code).await {
+    let aws = match open_aws(&route.config, ask_code) {
         Ok(aws) => aws,
         Err(error) => return facts_of_id(route, region, error),
     };
@@ -93,7 +93,7 @@ async fn ask(route: &Route, aws: &Aws, access: &Access) -> Result<Facts, ReachEr
 /// # Errors
 /// Neither EC2 nor SSM can be asked.
 pub async fn list(config: &Config, ask_code: AskCode, cached: bool) -> Result<Listing, ReachError> {
-    let aws = open_aws(config, ask_code).await?;
+    let aws = open_aws(config, ask_code)?;
     let access = aws.access().await?;
     let region = access.region().to_owned();
     let cache = MachineCache::new(cache_scope(config, &region, access.access_key_id()));

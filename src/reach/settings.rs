@@ -1,11 +1,15 @@
 //! A configuration as the settings of the layers below.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::aws::{self, AskCode, Aws, MfaPrompt};
+use crate::aws::files::{FilePath, FilePaths};
+use crate::aws::{self, ApiError, AskCode, Aws, MfaPrompt};
 use crate::config::{AwsSettings, Config};
 use crate::names::cache::Scope;
 use crate::session;
+use crate::transport::Proxies;
 
 use super::ReachError;
 
@@ -13,12 +17,13 @@ use super::ReachError;
 ///
 /// # Errors
 /// The settings cannot be used.
-pub async fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
-    let aws = Aws::new(aws_settings(&config.aws)).await?;
+pub fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
+    let proxies = Proxies::new(&config.aws.proxies).map_err(ApiError::from)?;
+    let aws = Aws::new(aws_settings(&config.aws, proxies))?;
     Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code)))
 }
 
-fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
+fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
     aws::AwsOptions {
         profile: config.profile.clone(),
         profile_overrides_keys: config.profile_overrides_keys,
@@ -29,10 +34,31 @@ fn aws_settings(config: &AwsSettings) -> aws::AwsOptions {
         sfn_endpoint: config.sfn_endpoint().map(str::to_owned),
         sts_endpoint: config.sts_endpoint().map(str::to_owned),
         stream_endpoint: config.endpoints.ssmmessages.clone(),
+        roles_endpoint: config.endpoints.sts.clone(),
         any_endpoint: config.endpoints.any.clone(),
-        other_endpoint: config.other_endpoint().map(str::to_owned),
+        cloudformation_endpoint: config.cloudformation_endpoint().map(str::to_owned),
+        ignores_endpoints: config.ignores_endpoints,
         ca_bundle: config.ca_bundle.clone(),
+        usual_ca_bundle: config.usual_ca_bundle.clone(),
+        proxies: Arc::new(proxies),
+        files: file_paths(config),
+        home: config.home.clone(),
         cli_cache: config.cli_cache.clone(),
+    }
+}
+
+/// Returns where AWS's files are: where a variable says, else in the home folder.
+fn file_paths(config: &AwsSettings) -> FilePaths {
+    let find = |named: &Option<PathBuf>, name: &str| match named {
+        Some(path) => Some(FilePath { path: path.clone(), is_named: true }),
+        None => {
+            let home = config.home.as_ref()?;
+            Some(FilePath { path: home.join(".aws").join(name), is_named: false })
+        }
+    };
+    FilePaths {
+        config: find(&config.config_file, "config"),
+        credentials: find(&config.credentials_file, "credentials"),
     }
 }
 

@@ -83,9 +83,7 @@ impl Outage {
                 self.forbidden += 1;
                 !self.established && self.forbidden >= EARLY_FORBIDDEN
             }
-            LinkError::Dial(DialError::Certificate { .. } | DialError::Tls(_) | DialError::Proxy(_)) => {
-                !self.established
-            }
+            LinkError::Dial(DialError::Certificate { .. } | DialError::Tls(_)) => !self.established,
             LinkError::Dial(
                 DialError::Connect { .. }
                 | DialError::Sign(_)

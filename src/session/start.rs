@@ -49,7 +49,7 @@ impl Started {
             let host = url.map(|url| url.host()).unwrap_or_default();
             let parts = Parts {
                 control: aws.clone(),
-                dialer: Dialer::new(aws.roots()),
+                dialer: Dialer::new(aws.connector()),
                 path: PathCache::new(settings.cache_dir.clone(), host),
                 settings,
                 on_notice,

@@ -1,31 +1,23 @@
 //! Opens a websocket to a stream URL: TCP or proxy, TLS, signed upgrade.
 //!
-//! Proxies are read from the environment by the same rules as for API calls (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
-//! `NO_PROXY`), and are used with CONNECT or SOCKS. The upgrade is signed with SigV4 for service `ssmmessages` over the
-//! empty payload, in headers, as in the official client from 1.2.764.0 on (docs/protocol.md).
+//! The connection is opened by the [`Connector`], as for API calls. The upgrade is signed with SigV4 for service
+//! `ssmmessages` over the empty payload, in headers, as in the official client from 1.2.764.0 on (docs/protocol.md).
 
-use std::error::Error;
-use std::sync::Arc;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tower_service::Service;
 
+use super::connect::{ConnectError, Connector, Io};
 use super::host::StreamUrl;
-use super::tls::{Roots, TlsError};
-use super::websocket::{Io, Websocket};
+use super::tls::TlsError;
+use super::websocket::Websocket;
 
 /// The time limit for TCP or the proxy's tunnel.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,9 +54,6 @@ pub enum DialError {
         /// The error of the system or the proxy.
         cause: String,
     },
-    /// The proxy's scheme is not supported: change the setting.
-    #[error("proxy `{0}` is neither http, socks5 nor socks5h")]
-    Proxy(String),
     /// TLS cannot be set up on this machine: correct its root certificates or the bundle.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -96,14 +85,13 @@ pub enum DialError {
 /// Opens websockets.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    roots: Arc<Roots>,
-    proxies: Arc<Matcher>,
+    connector: Connector,
 }
 
 impl Dialer {
-    /// Creates a dialer that trusts `roots`; reads the proxies from the environment now.
-    pub fn new(roots: Arc<Roots>) -> Self {
-        Self { roots, proxies: Arc::new(Matcher::from_env()) }
+    /// Creates a dialer that connects by `connector`.
+    pub fn new(connector: Connector) -> Self {
+        Self { connector }
     }
 
     /// Opens a websocket to `url`, which is sent unchanged.
@@ -125,31 +113,36 @@ impl Dialer {
         .await
     }
 
-    async fn connect(&self, url: &StreamUrl) -> Result<TcpStream, DialError> {
+    async fn connect(&self, url: &StreamUrl) -> Result<Box<dyn Io>, DialError> {
         let destination = http_uri(url)?;
-        let mut direct = HttpConnector::new();
-        direct.enforce_http(false);
-        direct.set_nodelay(true);
-        let stream = match self.proxies.intercept(&destination) {
-            None => direct.call(destination).await.map_err(|error| connect_error(url.host(), &error))?,
-            Some(proxy) => connect_through(&proxy, direct, destination).await?,
+        let host = match self.connector.proxy(&destination) {
+            Some(proxy) => format!("{} through proxy {proxy}", url.host()),
+            None => url.host(),
         };
-        Ok(stream.into_inner())
+        self.connector.connect(&destination).await.map_err(|error| dial_error(host, error))
     }
 
-    async fn encrypt(&self, url: &StreamUrl, tcp: TcpStream) -> Result<Box<dyn Io>, DialError> {
+    async fn encrypt(&self, url: &StreamUrl, tcp: Box<dyn Io>) -> Result<Box<dyn Io>, DialError> {
         if !url.is_encrypted() {
-            return Ok(Box::new(tcp));
+            return Ok(tcp);
         }
-        let host = url.host();
-        let failed = |cause: String| DialError::Certificate { host: host.clone(), cause };
-        let server = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(server).map_err(|error| failed(error.to_string()))?;
-        match self.roots.connector()?.connect(name, tcp).await {
-            Ok(stream) => Ok(Box::new(stream)),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(failed(error.to_string())),
-            Err(error) => Err(DialError::Connect { host, cause: error.to_string() }),
+        let stream = self.connector.encrypt(&url.host(), tcp).await;
+        stream.map_err(|error| dial_error(url.host(), error))
+    }
+}
+
+fn dial_error(host: String, error: ConnectError) -> DialError {
+    match error {
+        ConnectError::Setup(error) => DialError::Tls(error),
+        ConnectError::Tls(error) if error.kind() == io::ErrorKind::InvalidData => {
+            DialError::Certificate { host, cause: error.to_string() }
         }
+        ConnectError::Network(_)
+        | ConnectError::Login(_)
+        | ConnectError::Refused(_)
+        | ConnectError::NotHttp
+        | ConnectError::ProxyTls(_)
+        | ConnectError::Tls(_) => DialError::Connect { host, cause: error.to_string() },
     }
 }
 
@@ -159,46 +152,6 @@ async fn with_limit<T>(
     work: impl Future<Output = Result<T, DialError>>,
 ) -> Result<T, DialError> {
     tokio::time::timeout(limit, work).await.map_err(|_| DialError::Timeout(step))?
-}
-
-async fn connect_through(
-    proxy: &Intercept,
-    direct: HttpConnector,
-    destination: Uri,
-) -> Result<TokioIo<TcpStream>, DialError> {
-    let uri = proxy.uri().clone();
-    let host = format!(
-        "{} through proxy {}",
-        destination.host().unwrap_or_default(),
-        uri.host().unwrap_or_default()
-    );
-    match uri.scheme_str() {
-        Some("http") => {
-            let mut tunnel = Tunnel::new(uri.clone(), direct);
-            if let Some(credentials) = proxy.basic_auth() {
-                tunnel = tunnel.with_auth(credentials.clone());
-            }
-            tunnel.call(destination).await.map_err(|error| connect_error(host, &error))
-        }
-        Some("socks5" | "socks5h") => {
-            let mut socks = SocksV5::new(uri.clone(), direct).local_dns(uri.scheme_str() == Some("socks5"));
-            if let Some((user, password)) = proxy.raw_auth() {
-                socks = socks.with_auth(user.to_owned(), password.to_owned());
-            }
-            socks.call(destination).await.map_err(|error| connect_error(host, &error))
-        }
-        scheme => Err(DialError::Proxy(scheme.unwrap_or_default().to_owned())),
-    }
-}
-
-fn connect_error(host: String, error: &dyn Error) -> DialError {
-    let mut cause = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        cause = format!("{cause}: {inner}");
-        source = inner.source();
-    }
-    DialError::Connect { host, cause }
 }
 
 /// Returns the URL for proxies and connectors: `https` for `wss`, with an explicit port.

@@ -36,27 +36,43 @@ pub enum BundleError {
 /// The user's root certificates: at least one, and all of them usable.
 #[derive(Clone, Debug)]
 pub struct Bundle {
-    pem: Vec<u8>,
     certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Bundle {
-    /// Parses a PEM file.
+    /// Parses a PEM file, also one with a byte order mark or with OpenSSL's other names of a certificate.
     ///
     /// # Errors
     /// [`BundleError`] if any certificate in it cannot be used.
-    pub fn parse(pem: Vec<u8>) -> Result<Self, BundleError> {
-        let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>()?;
+    pub fn parse(pem: &[u8]) -> Result<Self, BundleError> {
+        let pem = String::from_utf8_lossy(pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem));
+        let pem = pem
+            .replace("TRUSTED CERTIFICATE--", "CERTIFICATE--")
+            .replace("X509 CERTIFICATE--", "CERTIFICATE--");
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+        let certificates = certificates.map(|one| one.map(without_trust)).collect::<Result<Vec<_>, _>>()?;
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
             roots.add(certificate.clone())?;
         }
-        if roots.is_empty() { Err(BundleError::Empty) } else { Ok(Self { pem, certificates }) }
+        if roots.is_empty() { Err(BundleError::Empty) } else { Ok(Self { certificates }) }
     }
+}
 
-    /// Returns the PEM file.
-    pub fn pem(&self) -> &[u8] {
-        &self.pem
+/// Removes OpenSSL's trust settings, which follow the certificate's own DER sequence.
+fn without_trust(certificate: CertificateDer<'static>) -> CertificateDer<'static> {
+    match sequence_length(&certificate) {
+        Some(length) if length < certificate.len() => certificate.as_ref()[..length].to_vec().into(),
+        Some(_) | None => certificate,
+    }
+}
+
+/// Returns the length of a DER sequence of at most 64 KiB, with its header.
+fn sequence_length(der: &[u8]) -> Option<usize> {
+    match *der {
+        [0x30, 0x81, length, ..] => Some(3 + usize::from(length)),
+        [0x30, 0x82, high, low, ..] => Some(4 + usize::from(u16::from_be_bytes([high, low]))),
+        _ => None,
     }
 }
 
@@ -110,6 +126,9 @@ impl Roots {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     #[test]
@@ -117,10 +136,22 @@ mod tests {
         let framed = |body: &str| {
             format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n").into_bytes()
         };
-        assert!(matches!(Bundle::parse(b"a host name\n".to_vec()), Err(BundleError::Empty)));
-        assert!(matches!(Bundle::parse(framed("AAAA")), Err(BundleError::Certificate(_))));
-        assert!(matches!(Bundle::parse(framed("no base64!")), Err(BundleError::Pem(_))));
+        assert!(matches!(Bundle::parse(b"a host name\n"), Err(BundleError::Empty)));
+        assert!(matches!(Bundle::parse(&framed("AAAA")), Err(BundleError::Certificate(_))));
+        assert!(matches!(Bundle::parse(&framed("no base64!")), Err(BundleError::Pem(_))));
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        assert_eq!(Bundle::parse(key.cert.pem().into_bytes()).unwrap().certificates.len(), 1);
+        assert_eq!(Bundle::parse(key.cert.pem().as_bytes()).unwrap().certificates, [key.cert.der().clone()]);
+    }
+
+    #[test]
+    fn a_bundle_may_have_a_byte_order_mark_and_trusted_certificates() {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        // What `openssl x509 -addtrust serverAuth` appends.
+        let trust = b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01";
+        let body = BASE64_STANDARD.encode([key.cert.der().as_ref(), trust].concat());
+        let pem = format!(
+            "\u{feff}-----BEGIN TRUSTED CERTIFICATE-----\n{body}\n-----END TRUSTED CERTIFICATE-----\n"
+        );
+        assert_eq!(Bundle::parse(pem.as_bytes()).unwrap().certificates, [key.cert.der().clone()]);
     }
 }

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::connect::Io;
 
 /// The largest message that is accepted; the agent's have 1,024 bytes of payload.
 const MESSAGE_LIMIT: usize = 1 << 20;
@@ -21,10 +22,6 @@ const BATCH: usize = 64 << 10;
 /// With this many unsent bytes nothing is read: the service sends what has to be answered, and does not read the answers.
 const OWED_LIMIT: usize = 1 << 20;
 const KEEPALIVE: &[u8] = b"keepalive";
-
-/// A byte stream below a websocket.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// The connection is closed; the text is for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

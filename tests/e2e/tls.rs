@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use fumidai::sim::{SimConfig, TlsIdentity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::net::TcpListener;
 
 use crate::bench::Bench;
 use crate::services::echo;
@@ -84,15 +85,64 @@ async fn api_and_websocket_go_through_the_proxy_with_its_password() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_told_without_the_password() {
+async fn api_and_websocket_go_through_a_socks_proxy() {
+    let (bench, bundle) = bench().await;
+    for (scheme, host) in [("socks5", "127.0.0.1"), ("socks5h", "localhost")] {
+        let proxy = Proxy::socks().await;
+        let url = format!("{scheme}://{}", proxy.address);
+        let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("ALL_PROXY", &url);
+        let finished = connect.without("NO_PROXY").input("through").finish().await.exits(0).silent();
+        assert_eq!(finished.text(), "through");
+        let requests = proxy.requests();
+        let target = (format!("{host}:{}", bench.simulator.address().port()), true);
+        let (named, count) = (requests.contains(&target), requests.len());
+        assert!(count >= 2 && (named || scheme == "socks5"), "{requests:?}");
+    }
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_told_with_what_it_wants_and_without_the_password() {
     let (bench, bundle) = bench().await;
     let proxy = Proxy::start("alice", "right").await;
     let url = format!("http://alice:wr0ng@{}", proxy.address);
     let connect = bench.connect(ECHO, &["-vvv"]).env("AWS_CA_BUNDLE", &bundle).env("HTTPS_PROXY", &url);
     let finished = connect.without("NO_PROXY").finish().await.exits(1);
+    let cause = format!(
+        "cannot reach the endpoint for StartSession, https://localhost:{} through proxy http://{}: \
+         the proxy asks for a login (HTTP 407, by Basic)",
+        bench.simulator.address().port(),
+        proxy.address
+    );
+    assert_eq!(finished.cause(), cause);
     assert!(finished.stderr.contains("HTTPS_PROXY"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("wr0ng"), "{}", finished.stderr);
-    assert!(!proxy.requests().is_empty());
+    assert_eq!(proxy.requests().len(), 1, "a login that is refused is not tried again");
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_nothing_is_a_time_out_with_its_address() {
+    let (bench, bundle) = bench().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://me:s3cret@{}", silent.local_addr().unwrap());
+    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("ALL_PROXY", &url);
+    let finished = connect.without("NO_PROXY").finish().await.exits(16);
+    let place = format!("through proxy {}: no connection within ", url.replace("me:s3cret@", ""));
+    assert!(finished.cause().contains(&place), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn a_proxy_variable_that_cannot_be_read_is_an_error_before_anything_is_sent() {
+    let (bench, bundle) = bench().await;
+    for value in
+        ["'http://127.0.0.1:1'", " http://127.0.0.1:1", "http://CORP\\alice:s3cret@127.0.0.1:1", "ftp://a"]
+    {
+        let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("https_proxy", value);
+        let finished = connect.without("NO_PROXY").finish().await.exits(2);
+        assert!(finished.cause().starts_with("`https_proxy` in the environment "), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("s3cret"), "{}", finished.stderr);
+    }
+    assert_eq!(bench.simulator.sessions().len(), 0);
 }
 
 #[tokio::test]

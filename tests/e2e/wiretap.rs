@@ -1,6 +1,6 @@
-//! What stands between fumidai and the service: a recorder of the API's words, and a proxy with a password.
+//! What stands between fumidai and the service: a recorder of the API's words, and proxies.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
@@ -56,7 +56,7 @@ async fn relay(client: TcpStream, service: SocketAddr, kept: &Mutex<Vec<u8>>) ->
     tokio::try_join!(tokio::io::copy(&mut from_client, &mut to_service), back).map(drop)
 }
 
-/// A CONNECT proxy that asks for a name and a password.
+/// A CONNECT proxy that asks for a name and a password, or a SOCKS proxy.
 pub struct Proxy {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -74,6 +74,19 @@ impl Proxy {
             let (kept, expected) = (kept.clone(), expected.clone());
             async move {
                 let _ = tunnel(client, &expected, &kept).await;
+            }
+        })
+        .await;
+        Self { address, requests }
+    }
+
+    pub async fn socks() -> Self {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = requests.clone();
+        let address = serve(move |client| {
+            let kept = kept.clone();
+            async move {
+                let _ = socks(client, &kept).await;
             }
         })
         .await;
@@ -103,10 +116,38 @@ async fn tunnel(client: TcpStream, expected: &str, kept: &Mutex<Vec<Request>>) -
     kept.lock().unwrap().push((target.clone(), is_allowed));
     if !is_allowed {
         return client
-            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+            .write_all(
+                b"HTTP/1.1 407 No\r\nproxy-authenticate: Basic realm=\"x\"\r\ncontent-length: 0\r\n\r\n",
+            )
             .await;
     }
     let mut service = TcpStream::connect(&target).await?;
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
     tokio::io::copy_bidirectional(&mut client, &mut service).await.map(drop)
+}
+
+/// Carries one connection by SOCKS 5, without a login.
+async fn socks(mut client: TcpStream, kept: &Mutex<Vec<Request>>) -> std::io::Result<()> {
+    read_field(&mut client, 1).await?;
+    client.write_all(&[5, 0]).await?;
+    let mut request = [0; 4];
+    client.read_exact(&mut request).await?;
+    let host = match request[3] {
+        1 => Ipv4Addr::from(client.read_u32().await?).to_string(),
+        4 => format!("[{}]", Ipv6Addr::from(client.read_u128().await?)),
+        _ => read_field(&mut client, 0).await?,
+    };
+    let target = format!("{host}:{}", client.read_u16().await?);
+    kept.lock().unwrap().push((target.clone(), true));
+    let mut service = TcpStream::connect(&target).await?;
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+    tokio::io::copy_bidirectional(&mut client, &mut service).await.map(drop)
+}
+
+/// Reads a field that begins with its length, behind `skip` bytes.
+async fn read_field(client: &mut TcpStream, skip: usize) -> std::io::Result<String> {
+    client.read_exact(&mut vec![0; skip]).await?;
+    let mut bytes = vec![0; client.read_u8().await?.into()];
+    client.read_exact(&mut bytes).await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

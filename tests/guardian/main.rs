@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+#[expect(clippy::disallowed_methods, reason = "a test's own setting")]
 fn python() -> Option<PathBuf> {
     let named = std::env::var_os("FUMIDAI_TEST_VENV").map(PathBuf::from);
     let venv =

@@ -159,7 +159,7 @@ class Lives(unittest.TestCase):
     def test_a_life_that_joins_late_starts_it_again_after_the_first_has_stopped_it(self):
         instance, _ = self.world.instance()
         first = self.world.start(instance)
-        self.world.run(100)
+        self.world.run(140)
         second = self.world.start(instance)
         self.world.finish(first)
         self.world.run(125)

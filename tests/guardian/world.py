@@ -244,6 +244,10 @@ class World:
         before = self.machines[instance].stop()
         return {"StoppingInstances": [{"InstanceId": instance, "PreviousState": {"Name": before}}]}
 
+    def do_get_connection_status(self, arguments):
+        machine = self.machines[arguments["Target"]]
+        return {"Target": arguments["Target"], "Status": "connected" if machine.connected() else "notconnected"}
+
     def do_list_executions(self, arguments):
         return listed_executions(self.client["stepfunctions"].list_executions(**lowered(arguments)))
 

@@ -15,7 +15,9 @@ fn status(world: &World, name: &str) -> Value {
 #[test]
 fn a_bastion_is_started_extended_and_stopped_by_hand() {
     let world = World::new();
-    world.configure("[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_after = '3h'\nstop_grace = '30m'\n");
+    world.configure(
+        "[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_after = '3h'\nstop_grace = '30m'\n",
+    );
     let plan = world.succeed(&["bastion", "start", "--dry-run", "bastion"]);
     assert_contains(&plan, &["would start a life of `fumidai-guardian`"]);
     assert_eq!(world.life_count(), 0);
@@ -34,7 +36,10 @@ fn a_bastion_is_started_extended_and_stopped_by_hand() {
     assert_eq!(code, 1, "{stderr}");
     assert_contains(&stderr, &["1 session of others is on `bastion`", "--force"]);
     assert_eq!(status(&world, "bastion")["sessions"].as_array().map(Vec::len), Some(1));
-    assert_contains(&world.succeed(&["bastion", "stop", "--force", "bastion"]), &["bastion is being stopped"]);
+    assert_contains(
+        &world.succeed(&["bastion", "stop", "--force", "bastion"]),
+        &["bastion is being stopped"],
+    );
     world.until_over();
     drop(client);
     assert_contains(&world.succeed(&["bastion", "stop", "bastion"]), &["is stopped already"]);
@@ -54,7 +59,10 @@ fn a_group_that_was_left_behind_is_taken_back() {
         "Action=ModifyNetworkInterfaceAttribute&NetworkInterfaceId={interface}&SecurityGroupId.1={own}&SecurityGroupId.2={group}"
     ));
     assert_eq!(status(&world, "app")["groups"][0]["is_left"], true);
-    assert_contains(&world.succeed(&["bastion", "status", "app"]), &["no life of the guardian takes it back"]);
+    assert_contains(
+        &world.succeed(&["bastion", "status", "app"]),
+        &["no life of the guardian takes it back"],
+    );
     assert_contains(&world.succeed(&["bastion", "status", "--fix", "--dry-run", "app"]), &["would take sg-"]);
     assert!(world.groups(&interface).contains(&group));
     assert_contains(&world.succeed(&["bastion", "status", "--fix", "app"]), &["took sg-"]);
@@ -69,7 +77,10 @@ fn setup_says_what_is_missing_and_does_it() {
     let (code, _) = world.refuse(&["bastion", "setup", "app"]);
     assert_eq!(code, 1, "the group lacks its tag");
     let text = String::from_utf8(world.run(&["bastion", "setup", "app"]).stdout).expect("UTF-8");
-    assert_contains(&text, &["fumidai-guardian is installed", "aws ec2 create-tags --resources", &group, "AmazonSSM"]);
+    assert_contains(
+        &text,
+        &["fumidai-guardian is installed", "aws ec2 create-tags --resources", &group, "AmazonSSM"],
+    );
     let (code, stderr) = world.refuse(&["bastion", "setup", "--apply", "app"]);
     assert_eq!(code, 2, "{stderr}");
     assert_contains(&stderr, &["nothing was changed"]);
@@ -88,8 +99,14 @@ fn explain_and_its_policy_know_the_life() {
     let world = World::new();
     world.configure(HOSTS);
     let text = world.succeed(&["explain", "app"]);
-    assert_contains(&text, &["started by the guardian fumidai-guardian", "at the latest 43200 s", "has SG_Maintenance"]);
+    assert_contains(
+        &text,
+        &["started by the guardian fumidai-guardian", "at the latest 43200 s", "has SG_Maintenance"],
+    );
     let policy = world.succeed(&["explain", "--policy", "app"]);
-    assert_contains(&policy, &["states:StartExecution", "stateMachine:fumidai-guardian", "ec2:DescribeSecurityGroups"]);
+    assert_contains(
+        &policy,
+        &["states:StartExecution", "stateMachine:fumidai-guardian", "ec2:DescribeSecurityGroups"],
+    );
     assert!(!policy.contains("ec2:StartInstances"), "{policy}");
 }

@@ -75,7 +75,8 @@ fn an_interface_without_room_is_an_error_and_keeps_its_groups() {
     world.configure(APP);
     let interface = world.interface(&world.server);
     let mut all: Vec<String> = (0..5).map(|number| world.group(&format!("g{number}"))).collect();
-    let ids: String = all.iter().enumerate().map(|(at, id)| format!("&SecurityGroupId.{}={id}", at + 1)).collect();
+    let ids: String =
+        all.iter().enumerate().map(|(at, id)| format!("&SecurityGroupId.{}={id}", at + 1)).collect();
     world.ec2(&format!("Action=ModifyNetworkInterfaceAttribute&NetworkInterfaceId={interface}{ids}"));
     all = world.groups(&interface);
     let group = world.group("SG_Maintenance");

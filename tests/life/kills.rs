@@ -4,6 +4,8 @@ use std::process::Stdio;
 
 use crate::world::World;
 
+type Condition = fn(&World) -> bool;
+
 #[test]
 fn a_client_that_is_killed_at_any_step_leaves_nothing_behind() {
     let world = World::new();
@@ -14,7 +16,7 @@ fn a_client_that_is_killed_at_any_step_leaves_nothing_behind() {
     let (group, interface) = (world.group("SG_Maintenance"), world.interface(&world.server));
     world.tag(&[&group]);
     let before = world.groups(&interface);
-    let steps: [(&str, fn(&World) -> bool); 5] = [
+    let steps: [(&str, Condition); 5] = [
         ("a life has begun", |world| !world.lives().is_empty()),
         ("the bastion boots", |world| world.state_of(&world.bastion) == "pending"),
         ("the bastion runs", |world| world.state_of(&world.bastion) == "running"),
@@ -23,7 +25,8 @@ fn a_client_that_is_killed_at_any_step_leaves_nothing_behind() {
     ];
     for (step, holds) in steps {
         let mut command = world.command(&["connect", "app"]);
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program runs");
+        let mut child =
+            command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program runs");
         world.until(step, holds);
         child.kill().expect("it is killed");
         child.wait().expect("it is gone");

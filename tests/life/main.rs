@@ -4,6 +4,7 @@
 //! packages that `tests/run --install` installs in `target/test-venv` (`FUMIDAI_TEST_VENV` names another folder).
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod commands;

@@ -13,8 +13,8 @@ fn ssh_config(world: &World, sshd: &Sshd) -> String {
     let program = env!("CARGO_BIN_EXE_fumidai");
     let printed = printed.replace("ProxyCommand fumidai", &format!("ProxyCommand {program}"));
     format!(
-        "{printed}\nHost *\n    User {}\n    IdentityFile {}\n    UserKnownHostsFile {}\n    HostKeyAlias {HOST_KEY_ALIAS}\n    \
-         StrictHostKeyChecking yes\n    BatchMode yes\n",
+        "Host *\n    User {}\n    IdentityFile {}\n    UserKnownHostsFile {}\n    HostKeyAlias {HOST_KEY_ALIAS}\n    \
+         StrictHostKeyChecking yes\n    BatchMode yes\n\n{printed}",
         sshd.user,
         sshd.identity.display(),
         sshd.known_hosts.display(),
@@ -39,7 +39,8 @@ async fn ssh_reaches_a_stopped_bastion_and_a_server_behind_it() {
     for host in ["bastion", "appserver"] {
         let mut ssh: Command = world.program(&tool("ssh"), &["-F"]);
         ssh.arg(&config).args([host, "echo", "hello"]);
-        let output = tokio::task::spawn_blocking(move || ssh.output().expect("ssh runs")).await.expect("no panic");
+        let output =
+            tokio::task::spawn_blocking(move || ssh.output().expect("ssh runs")).await.expect("no panic");
         assert_eq!(text(&output.stdout), "hello\n", "{host}: {}", text(&output.stderr));
     }
     tokio::task::spawn_blocking(move || {

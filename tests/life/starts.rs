@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::world::{World, assert_contains, text};
 
-const BASTION: &str = "[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_grace = '1m'\nreason = 'ticket 4711'\n";
+const BASTION: &str =
+    "[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_grace = '1m'\nreason = 'ticket 4711'\n";
 
 #[test]
 fn a_stopped_bastion_is_started_used_and_stopped() {
@@ -59,7 +60,10 @@ fn without_start_a_stopped_bastion_is_an_error_that_names_the_remedy() {
     for args in [&["connect", "bastion"][..], &["connect", "--no-start", "eager"]] {
         let (code, stderr) = world.refuse(args);
         assert_eq!(code, 14, "{stderr}");
-        assert_contains(&stderr, &["TargetNotConnected", "it is stopped", "fumidai bastion start", "start = true"]);
+        assert_contains(
+            &stderr,
+            &["TargetNotConnected", "it is stopped", "fumidai bastion start", "start = true"],
+        );
     }
     assert_eq!(world.life_count(), 0);
     world.reach(&["--start", "bastion"]);
@@ -91,12 +95,18 @@ fn an_agent_that_does_not_come_is_named_when_the_time_is_over() {
     let world = World::new();
     world.configure(BASTION);
     world.machine(json!({ "id": world.bastion, "agent_after": 100_000 }));
-    let output = world.command(&["connect", "--start-timeout", "8s", "-v", "bastion"]).output().expect("runs");
+    let output =
+        world.command(&["connect", "--start-timeout", "8s", "-v", "bastion"]).output().expect("runs");
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(21), "{stderr}");
     assert_contains(
         &stderr,
-        &["waiting for its agent", "could not be started within 8 s", "its agent is not connected", "AmazonSSM"],
+        &[
+            "waiting for its agent",
+            "could not be started within 8 s",
+            "its agent is not connected",
+            "AmazonSSM",
+        ],
     );
     world.until_over();
 }

@@ -100,7 +100,7 @@ impl World {
     }
 
     pub fn with(given: Given) -> Self {
-        let options = if given.options.is_empty() { vec!["--scale", "60"] } else { given.options };
+        let options = if given.options.is_empty() { vec!["--scale", "20"] } else { given.options };
         let cloud = Cloud::start(&options);
         let (bastion, server) = (run_instance(&cloud, "10.0.0.10"), run_instance(&cloud, "10.0.0.115"));
         let mut targets: Vec<SimTarget> =
@@ -114,13 +114,13 @@ impl World {
             ..SimConfig::default()
         };
         let simulator = Simulator::spawn(config).expect("the simulator starts");
-        let world =
-            Self { cloud, simulator, home: tempfile::tempdir().expect("a folder"), bastion, server };
+        let world = Self { cloud, simulator, home: tempfile::tempdir().expect("a folder"), bastion, server };
         world.use_simulator();
         world.machine(json!({ "id": world.bastion, "state": "stopped" }));
         world.machine(json!({ "id": world.server, "state": "running" }));
         let interface = |id: &str| world.interface(id);
-        let resources = [&world.bastion, &world.server, &interface(&world.bastion), &interface(&world.server)];
+        let resources =
+            [&world.bastion, &world.server, &interface(&world.bastion), &interface(&world.server)];
         world.tag(&resources.map(String::as_str));
         world
     }
@@ -150,7 +150,11 @@ impl World {
 
     /// Calls of this action fail.
     pub fn fault(&self, action: &str, code: &str, times: Option<u32>) {
-        let message = format!("User: alice is not authorized to perform: {action}");
+        let is_denial = !code.contains("Throttling") && !code.contains("Limit");
+        let message = match is_denial {
+            true => format!("User: alice is not authorized to perform: {action}"),
+            false => "Rate exceeded".to_owned(),
+        };
         let fault = json!({ "action": action, "code": code, "message": message, "times": times });
         self.control("POST", "/fumidai/fault", &fault);
     }
@@ -213,7 +217,8 @@ impl World {
 
     /// Makes a security group in the VPC of the instances.
     pub fn group(&self, name: &str) -> String {
-        let vpc = element(&self.ec2(&format!("Action=DescribeInstances&InstanceId.1={}", self.bastion)), "vpcId");
+        let vpc =
+            element(&self.ec2(&format!("Action=DescribeInstances&InstanceId.1={}", self.bastion)), "vpcId");
         self.group_in(name, &vpc)
     }
 
@@ -224,7 +229,10 @@ impl World {
 
     pub fn tag(&self, resources: &[&str]) {
         let ids = resources.iter().enumerate().map(|(at, id)| format!("&ResourceId.{}={id}", at + 1));
-        let form = format!("Action=CreateTags{}&Tag.1.Key=fumidai%3Aguarded&Tag.1.Value=true", ids.collect::<String>());
+        let form = format!(
+            "Action=CreateTags{}&Tag.1.Key=fumidai%3Aguarded&Tag.1.Value=true",
+            ids.collect::<String>()
+        );
         self.ec2(&form);
     }
 
@@ -310,7 +318,8 @@ impl World {
     /// Connects and stays, until the returned client is dropped.
     pub fn stay(&self, args: &[&str]) -> Client {
         let mut command = self.command(&[&["connect"], args].concat());
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program runs");
+        let mut child =
+            command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program runs");
         let mut banner = vec![0; BANNER.len()];
         child.stdout.as_mut().expect("piped").read_exact(&mut banner).expect("the greeter's banner");
         Client(child)
@@ -336,7 +345,8 @@ impl Drop for Client {
 }
 
 fn run_instance(cloud: &Cloud, address: &str) -> String {
-    let form = format!("Action=RunInstances&ImageId=ami-12c6146b&MinCount=1&MaxCount=1&PrivateIpAddress={address}");
+    let form =
+        format!("Action=RunInstances&ImageId=ami-12c6146b&MinCount=1&MaxCount=1&PrivateIpAddress={address}");
     element(&ec2(cloud, &form), "instanceId")
 }
 

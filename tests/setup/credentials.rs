@@ -143,7 +143,7 @@ fn without_a_terminal_the_command_to_run_is_named() {
 #[test]
 fn what_the_aws_cli_has_asked_for_is_used() {
     let (home, stub) = (home(), Stub::start());
-    // The name is botocore's for this profile; src/aws/mfa.rs has how it is made.
+    // The name is botocore's for this profile; src/aws/assume.rs has how it is made.
     let keys = r#"{"Credentials":{"AccessKeyId":"ASIACACHE","SecretAccessKey":"s","SessionToken":"t","Expiration":"2999-01-01T00:00:00Z"}}"#;
     home.write(&format!(".aws/cli/cache/{CACHE_KEY}.json"), keys);
     let (code, words) = end(&alone(&home, &stub, "connect i-0123 --profile admin"));

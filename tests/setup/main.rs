@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time")]
 
+mod aws_files;
 mod completion;
 mod credentials;
 mod explain;

@@ -98,6 +98,7 @@ fn answer(request: &Request) -> (&'static str, String) {
         ("AssumeRole", None | Some("424242")) => ("200 OK", assumed()),
         ("AssumeRole", Some(_)) => ("403 Forbidden", WRONG_CODE.to_owned()),
         ("StartSession", None) if request.body.contains("i-0fa4") => ("200 OK", FAR.to_owned()),
+        ("StartSession", None) if request.key.ends_with("EXPIRED") => ("400 Bad Request", EXPIRED.to_owned()),
         ("GetCallerIdentity", None) => ("200 OK", CALLER.to_owned()),
         ("TerminateSession", None) => ("200 OK", r#"{"SessionId":"s-1"}"#.to_owned()),
         (_, _) => {
@@ -108,6 +109,9 @@ fn answer(request: &Request) -> (&'static str, String) {
 
 /// A session whose stream is at a host that is not dialled: it is ended at once.
 const FAR: &str = r#"{"SessionId":"s-1","TokenValue":"t","StreamUrl":"wss://far.example/s-1"}"#;
+
+const EXPIRED: &str =
+    r#"{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}"#;
 
 const CALLER: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
     <GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/alice</Arn><UserId>AIDA1</UserId>\

@@ -47,7 +47,7 @@ impl Subject {
     /// Finds the machine that a word means. A command by hand starts it, whatever the config file says.
     async fn find(word: &str, config: &Config) -> Result<Self, Report> {
         let route = Route::new(word, None, config)?;
-        let aws = Rc::new(open_aws(&route.config, ask_code()).await?);
+        let aws = Rc::new(open_aws(&route.config, ask_code())?);
         let access = aws.access().await.map_err(ReachError::from)?;
         let target = find_machine(&aws, &access, &route).await?;
         let bastion = Bastion::new(aws, &route, on_life(config.log.verbosity));
@@ -71,7 +71,7 @@ fn on_life(verbosity: Verbosity) -> OnLife {
 
 /// Opens AWS without a machine.
 async fn open(config: &Config) -> Result<(Aws, Access), Report> {
-    let aws = open_aws(config, ask_code()).await?;
+    let aws = open_aws(config, ask_code())?;
     let access = aws.access().await.map_err(ReachError::from)?;
     Ok((aws, access))
 }

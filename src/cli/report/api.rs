@@ -1,5 +1,7 @@
 //! Errors of AWS's APIs in words, and what other reports have in common with them.
 
+use crate::aws::files::FileProblem;
+use crate::aws::source::{KeyOwner, LoginKind};
 use crate::aws::{ApiError, Meaning};
 
 use super::{ExitKind, Report};
@@ -20,8 +22,8 @@ pub(super) fn of_api(error: &ApiError) -> Report {
             Report::new(ExitKind::Configuration, whole)
                 .hint("set `--region`, `AWS_REGION`, or `region` in the AWS profile or the config file")
         }
-        Meaning::Settings => Report::new(ExitKind::Configuration, whole)
-            .hint("check `AWS_CA_BUNDLE`, and `ca_bundle` in the AWS profile"),
+        Meaning::Settings if matches!(error, ApiError::Proxy(_)) => Report::new(ExitKind::Usage, whole),
+        Meaning::Settings => of_aws_settings(error, whole),
         Meaning::Credentials => Report::new(ExitKind::Credentials, whole).hint(credentials_hint(error)),
         Meaning::AccessDenied if is_explicit_deny(error) => {
             Report::new(ExitKind::AccessDenied, whole).hint(EXPLICIT_DENY)
@@ -43,6 +45,28 @@ pub(super) fn of_api(error: &ApiError) -> Report {
     }
 }
 
+fn of_aws_settings(error: &ApiError, whole: String) -> Report {
+    let report = Report::new(ExitKind::Configuration, whole);
+    if let ApiError::File(problem) = error {
+        return report.hint(file_hint(problem));
+    }
+    if matches!(error, ApiError::Bundle { .. }) {
+        return report
+            .hint("check `AWS_CA_BUNDLE`, `ca_bundle` in the AWS profile, and `REQUESTS_CA_BUNDLE`");
+    }
+    report.hint("correct the profile with `aws configure`, or use another `--profile`")
+}
+
+fn file_hint(problem: &FileProblem) -> &'static str {
+    match problem {
+        FileProblem::Utf16 { .. } => "save the file as UTF-8",
+        FileProblem::Unreadable { .. } => {
+            "check its permissions, `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`"
+        }
+        FileProblem::Line { .. } => "correct that line",
+    }
+}
+
 fn of_transient(error: &ApiError, whole: String) -> Report {
     if matches!(error, ApiError::Service { .. }) {
         return Report::new(ExitKind::Failure, whole).hint("four attempts failed; try again later");
@@ -50,18 +74,14 @@ fn of_transient(error: &ApiError, whole: String) -> Report {
     if matches!(error, ApiError::Certificate { .. }) {
         return Report::new(ExitKind::Failure, whole).hint(CERTIFICATE);
     }
-    let timed_out = matches!(error, ApiError::Timeout { .. });
+    let timed_out = matches!(error, ApiError::Timeout { .. } | ApiError::NoConnection { .. });
     Report::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole).hint(NETWORK)
-}
-
-pub(super) fn is_explicit_deny(error: &ApiError) -> bool {
-    error.to_string().contains("explicit deny")
 }
 
 /// Returns the command that renews credentials, or what else is wrong.
 pub(super) fn credentials_hint(error: &ApiError) -> String {
     match error {
-        ApiError::NoLogin { profile, .. } => format!("run `aws sso login --profile {}`", shell_word(profile)),
+        ApiError::NoLogin { profile, kind, .. } => login_hint(profile, *kind),
         ApiError::NoCode { profile, .. } => format!(
             "run `aws sts get-caller-identity --profile {}` in a terminal: it asks for the code, and its cache is used",
             shell_word(profile)
@@ -70,14 +90,58 @@ pub(super) fn credentials_hint(error: &ApiError) -> String {
         error if is_wrong_clock(error) => {
             "set this machine's clock: it is wrong by more than 5 minutes".to_owned()
         }
+        ApiError::Rejected { owner, .. } => owner_hint(owner),
+        ApiError::Source(_) => {
+            "add what is missing, with `aws configure` for instance, or use another `--profile`".to_owned()
+        }
+        ApiError::NoneConfigured { .. } => {
+            "log in (`aws sso login`, `aws login`, `aws configure`), or name a profile by `--profile`"
+                .to_owned()
+        }
         ApiError::NoRegion
         | ApiError::Settings(_)
+        | ApiError::File(_)
+        | ApiError::Proxy(_)
+        | ApiError::Bundle { .. }
+        | ApiError::NotARegion { .. }
+        | ApiError::NoServices { .. }
         | ApiError::NoCredentials(_)
         | ApiError::Service { .. }
         | ApiError::Timeout { .. }
+        | ApiError::NoConnection { .. }
         | ApiError::Certificate { .. }
         | ApiError::Network { .. } => {
             "log in again (`aws sso login`, `aws configure`), or use another `--profile`".to_owned()
+        }
+    }
+}
+
+fn login_hint(profile: &str, kind: LoginKind) -> String {
+    let command = match kind {
+        LoginKind::Sso => "aws sso login",
+        LoginKind::Console => "aws login",
+    };
+    format!("run `{command} --profile {}`", shell_word(profile))
+}
+
+/// Says whose credentials AWS rejected, and how to renew them.
+fn owner_hint(owner: &KeyOwner) -> String {
+    match owner {
+        KeyOwner::Environment => {
+            "the keys are those of the environment: renew or unset `AWS_ACCESS_KEY_ID` and its companions"
+                .to_owned()
+        }
+        KeyOwner::Profile(profile) => {
+            format!("the keys are those of profile `{profile}`: renew them, or use another `--profile`")
+        }
+        KeyOwner::Process(profile) => {
+            format!(
+                "the keys are those of `credential_process` of profile `{profile}`: run it and log in again"
+            )
+        }
+        KeyOwner::Login(profile, kind) => login_hint(profile, *kind),
+        KeyOwner::Machine => {
+            "the credentials are those of this machine's role: check the role and the clock".to_owned()
         }
     }
 }
@@ -96,4 +160,8 @@ fn is_wrong_clock(error: &ApiError) -> bool {
 pub(super) fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:@+=".contains(c);
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+pub(super) fn is_explicit_deny(error: &ApiError) -> bool {
+    error.to_string().contains("explicit deny")
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use super::super::ssh_files::InstallError;
 use super::{ExitKind, LocalError, Report, UsageError, notes};
+use crate::aws::files::FileProblem;
+use crate::aws::files::ini::LineError;
+use crate::aws::source::SourceError;
 use crate::aws::{ApiError, Meaning, NoCode};
 use crate::bastion::{LifeEvent, LoanError, Person, StartError, Step};
 use crate::channel::{AgentVersion, ChannelError, Refusal};
@@ -27,7 +30,7 @@ use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{self, EarlyEnd, LossCause, Notice, SessionError};
-use crate::transport::{DialError, HostError, TlsError};
+use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
 /// Any number: `N` in the rows.
 const N: u16 = 777;
@@ -131,9 +134,20 @@ fn service_errors() -> Vec<ApiError> {
 fn api_errors() -> Vec<ApiError> {
     samples!(ApiError {
         ApiError::NoRegion => [ApiError::NoRegion],
-        ApiError::Settings(_) => [ApiError::Settings(text("cannot use the CA bundle `FILE`: …"))],
+        // The SDK's own words.
+        ApiError::Settings(_) => [],
+        ApiError::File(_) => file_problems().into_iter().map(ApiError::File),
+        ApiError::Proxy(_) => proxy_errors().into_iter().map(ApiError::Proxy),
+        ApiError::Bundle { .. } => [ApiError::Bundle { file: file(), cause: other() }],
+        ApiError::NotARegion { .. } => [ApiError::NotARegion { profile: text("NAME"), region: text("VALUE") }],
+        ApiError::NoServices { .. } => {
+            [ApiError::NoServices { profile: text("NAME"), services: text("SECTION") }]
+        }
         ApiError::NoProfile(_) => [ApiError::NoProfile(text("NAME"))],
         ApiError::NoCredentials(_) => [ApiError::NoCredentials(other())],
+        ApiError::NoneConfigured { .. } => [None, Some("KEY")]
+            .map(|missing| ApiError::NoneConfigured { profile: text("NAME"), missing }),
+        ApiError::Source(_) => source_errors().into_iter().map(ApiError::from),
         // The same cause as that of `NoCredentials`; only the hint differs.
         ApiError::NoLogin { .. } => [],
         ApiError::NoCode { .. } => samples!(NoCode {
@@ -143,9 +157,94 @@ fn api_errors() -> Vec<ApiError> {
         .into_iter()
         .map(|cause| ApiError::NoCode { profile: text("NAME"), serial: text("SERIAL"), cause }),
         ApiError::Service { .. } => service_errors(),
+        // The same cause as that of `Service`; only the hint differs.
+        ApiError::Rejected { .. } => [],
+        ApiError::NoConnection { .. } => [ApiError::NoConnection {
+            operation: "OPERATION",
+            place: text("URL"),
+            cause: format!("no connection within {N} s"),
+        }],
         ApiError::Timeout { .. } => [ApiError::Timeout { operation: "OPERATION" }],
         ApiError::Certificate { .. } => [ApiError::Certificate { operation: "OPERATION", cause: other() }],
-        ApiError::Network { .. } => [ApiError::Network { operation: "OPERATION", cause: other() }],
+        ApiError::Network { .. } => {
+            let network = |place: Option<&str>, cause| ApiError::Network {
+                operation: "OPERATION",
+                place: place.map(text),
+                cause,
+            };
+            let through = |error: ConnectError| network(Some("URL through proxy PROXY"), error.to_string());
+            let mut all = vec![network(None, other()), network(Some("URL"), other())];
+            all.extend(connect_errors().into_iter().map(through));
+            all
+        }
+    })
+}
+
+fn connect_errors() -> Vec<ConnectError> {
+    samples!(ConnectError {
+        // As without a proxy.
+        ConnectError::Network(_) => [],
+        ConnectError::Login(_) => [ConnectError::Login(vec![]), ConnectError::Login(vec![text("SCHEME")])],
+        ConnectError::Refused(_) => [ConnectError::Refused(N)],
+        ConnectError::NotHttp => [ConnectError::NotHttp],
+        ConnectError::ProxyTls(_) => [ConnectError::ProxyTls(other())],
+        // These have rows of their own.
+        ConnectError::Tls(_) => [],
+        ConnectError::Setup(_) => [],
+    })
+}
+
+fn file_problems() -> Vec<FileProblem> {
+    let lines = samples!(LineError {
+        LineError::NotUtf8 => [LineError::NotUtf8],
+        LineError::NoSection => [LineError::NoSection],
+        LineError::OpenHeader => [LineError::OpenHeader],
+        LineError::NoDelimiter => [LineError::NoDelimiter],
+        LineError::NoName => [LineError::NoName],
+    });
+    samples!(FileProblem {
+        FileProblem::Unreadable { .. } => [FileProblem::Unreadable { file: file(), cause: other() }],
+        FileProblem::Utf16 { .. } => [FileProblem::Utf16 { file: file() }],
+        FileProblem::Line { .. } => {
+            lines.iter().map(|cause| FileProblem::Line { file: file(), line: PLACE.0, cause: *cause })
+        }
+    })
+}
+
+fn proxy_errors() -> Vec<ProxySettingError> {
+    let problems = samples!(ProxyProblem {
+        ProxyProblem::NotAUrl => [ProxyProblem::NotAUrl],
+        ProxyProblem::Quotes => [ProxyProblem::Quotes],
+        ProxyProblem::Character(_) => [ProxyProblem::Character('C')],
+        ProxyProblem::Scheme => [ProxyProblem::Scheme],
+    });
+    problems.into_iter().map(|problem| ProxySettingError { name: "VARIABLE", problem }).collect()
+}
+
+fn source_errors() -> Vec<SourceError> {
+    use SourceError::*;
+    let (profile, source_profile) = (|| text("NAME"), || text("SOURCE"));
+    samples!(SourceError {
+        // These have rows of their own.
+        File(_) => [],
+        HalfEnvironment => [HalfEnvironment],
+        HalfKeys { .. } => [HalfKeys { profile: profile(), file: file(), missing: "KEY", present: "KEY" }],
+        NoSourceProfile { .. } => {
+            [NoSourceProfile { profile: profile(), source_profile: source_profile() }]
+        }
+        EmptySourceProfile { .. } => {
+            [EmptySourceProfile { profile: profile(), source_profile: source_profile() }]
+        }
+        Loop { .. } => [Loop { profile: profile(), source_profile: source_profile() }],
+        NoSource(_) => [NoSource(profile())],
+        TwoSources(_) => [TwoSources(profile())],
+        UnknownSource { .. } => [UnknownSource { profile: profile(), value: text("VALUE") }],
+        NoEnvironment(_) => [NoEnvironment(profile())],
+        NoSsoSession { .. } => [NoSsoSession { profile: profile(), session: text("SESSION") }],
+        NoSsoSetting { .. } => [NoSsoSetting { profile: profile(), key: "KEY" }],
+        SsoConflict { .. } => [SsoConflict { profile: profile(), key: "KEY" }],
+        NoRoleArn(_) => [NoRoleArn(profile())],
+        OpenQuote(_) => [OpenQuote(profile())],
     })
 }
 
@@ -193,7 +292,7 @@ fn value_errors() -> Vec<ValueError> {
         Zero => [Zero],
         TooLong => [TooLong],
         NotAPayload => [NotAPayload],
-        NotARegion => [NotARegion],
+        NotARegion(_) => [NotARegion(text("VALUE"))],
         NotAUrl => [NotAUrl],
         ReasonTooLong(_) => [ReasonTooLong(N.into())],
         NotAColor => [NotAColor],
@@ -341,7 +440,6 @@ fn dial_errors() -> Vec<DialError> {
     let host = || text("HOST");
     samples!(DialError {
         DialError::Connect { .. } => [DialError::Connect { host: host(), cause: other() }],
-        DialError::Proxy(_) => [DialError::Proxy(text("SCHEME"))],
         DialError::Tls(_) => samples!(TlsError {
             TlsError::NoRoots(_) => [TlsError::NoRoots(other())],
             TlsError::Config(_) => [TlsError::Config(rustls::Error::General(other()))],

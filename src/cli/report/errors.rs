@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use crate::aws::{ApiError, Meaning, Place};
 use crate::channel::Refusal;
-use crate::config::{ConfigError, Distrust};
+use crate::config::{ConfigError, Distrust, ValueError};
 use crate::forward::BindError;
 use crate::forward::plan::PlanError;
 use crate::forward::registry::FatalFailure;
@@ -302,7 +302,6 @@ fn of_dial(error: &DialError) -> Report {
         DialError::Certificate { .. } => Report::new(ExitKind::Failure, whole).hint(CERTIFICATE),
         DialError::Timeout(_) => Report::new(ExitKind::TimedOut, whole),
         DialError::Connect { .. }
-        | DialError::Proxy(_)
         | DialError::Tls(_)
         | DialError::Sign(_)
         | DialError::Refused { .. }
@@ -344,7 +343,10 @@ impl From<ConfigError> for Report {
     fn from(error: ConfigError) -> Self {
         let cause = error.to_string();
         match error {
-            ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {
+            // A region is a setting of AWS's files too, where the same text is a wrong configuration.
+            ConfigError::Unreadable { .. }
+            | ConfigError::Invalid { .. }
+            | ConfigError::Variable { source: ValueError::NotARegion(_), .. } => {
                 Self::new(ExitKind::Configuration, cause)
             }
             ConfigError::Untrusted { place, why: Distrust::Writable, .. } => {
@@ -503,7 +505,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::ValueError;
     use crate::names::Destination;
 
     #[test]
@@ -517,7 +518,7 @@ mod tests {
         let report = Report::from(file);
         assert_eq!(report.exit(), ExitKind::Configuration);
         assert_eq!(report.render(), "fumidai: c.toml:2:3: unknown key `x`\n");
-        let variable = ConfigError::Variable { name: "AWS_REGION", source: ValueError::NotARegion };
+        let variable = ConfigError::Variable { name: "AWS_ENDPOINT_URL", source: ValueError::NotAUrl };
         assert_eq!(Report::from(variable).exit(), ExitKind::Usage);
     }
 

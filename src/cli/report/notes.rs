@@ -167,6 +167,7 @@ mod tests {
 
     use super::*;
     use crate::aws::ApiError;
+    use crate::aws::source::LoginKind;
 
     #[test]
     fn only_a_pause_that_a_user_notices_is_told() {
@@ -177,7 +178,11 @@ mod tests {
 
     #[test]
     fn ended_credentials_name_the_command_and_the_time_that_is_left() {
-        let error = ApiError::NoLogin { profile: "prod".into(), cause: "the token has expired".into() };
+        let error = ApiError::NoLogin {
+            profile: "prod".into(),
+            kind: LoginKind::Sso,
+            cause: "the token has expired".into(),
+        };
         let text = of_link(&Notice::CredentialsEnded { error, left: Duration::from_secs(830) });
         assert_eq!(
             text.as_deref(),

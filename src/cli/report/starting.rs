@@ -56,7 +56,7 @@ fn of_life(report: Report, error: &str, cause: &str, host: &str) -> Report {
         "fumidai.NotAllowed" => report.hint("the guardian's template does not allow successors"),
         _ if is_denied => report
             .hint(format!("run `fumidai bastion setup {host}`: the guardian may only change what is tagged `fumidai:guarded = true`")),
-        _ if cause.contains("PerInterface") || cause.contains("exceeded limit") => {
+        _ if ["PerInterface", "exceeded limit", "maximum number"].iter().any(|text| cause.contains(text)) => {
             report.hint("take another group off the interface, or ask AWS for a higher limit of groups per interface")
         }
         _ => report.hint(format!("run `fumidai bastion status {host}`, and look at the execution in Step Functions")),
