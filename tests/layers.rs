@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 19] = [
     "cli",
+    "audit",
     "forward",
     "reach",
     "bastion",
@@ -25,11 +26,13 @@ const LAYERS: [&str; 17] = [
     "cache",
     "clock",
     "escape",
+    "private_file",
     "region",
 ];
 
 /// Layers that import less than what is below them.
-const NARROW: [(&str, &[&str]); 9] = [
+const NARROW: [(&str, &[&str]); 10] = [
+    ("audit", &["audit", "bastion", "session", "aws", "clock", "escape", "private_file"]),
     ("bastion", &["bastion", "route", "config", "names", "aws", "clock"]),
     ("route", &["route", "config", "names", "aws"]),
     ("config", &["config", "names", "clock", "region"]),

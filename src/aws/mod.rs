@@ -10,7 +10,9 @@ mod bundle;
 mod call;
 mod capped;
 mod cloudformation;
+mod cloudtrail;
 mod credentials;
+mod database;
 mod ec2;
 mod ecs;
 mod endpoint;
@@ -58,6 +60,8 @@ use self::endpoint::{ServiceEndpoints, UsualEndpoints};
 use self::files::{AwsFiles, FilePaths, Profile};
 use self::source::{CredentialSource, KeyOwner, Setting};
 
+pub use self::cloudtrail::TrailEvent;
+pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
@@ -96,6 +100,12 @@ pub struct AwsOptions {
     pub sfn_endpoint: Option<String>,
     /// The endpoint of the CloudFormation API.
     pub cloudformation_endpoint: Option<String>,
+    /// The endpoint of the CloudTrail API.
+    pub cloudtrail_endpoint: Option<String>,
+    /// The endpoint of the Redshift API.
+    pub redshift_endpoint: Option<String>,
+    /// The endpoint of the Redshift Serverless API.
+    pub redshift_serverless_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
     /// The endpoint of the STS API for assuming roles (`AWS_ENDPOINT_URL_STS`).

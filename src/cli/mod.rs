@@ -4,11 +4,14 @@
 //! return typed errors; only [`report`] prints errors. A command decides nothing about AWS, routes or sessions.
 
 mod args;
+mod audit;
 mod bastion;
+mod child;
 mod columns;
 mod completers;
 mod completion;
 mod connect;
+mod duration;
 mod explain;
 mod forward;
 mod life_notes;
@@ -17,13 +20,16 @@ mod log;
 mod log_file;
 mod man;
 mod prompt;
+mod recording;
 pub mod report;
 mod runtime;
+mod sessions;
 mod setting_flags;
 mod ssh_config;
 mod ssh_files;
 mod stderr;
 mod stdout;
+mod token;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -71,6 +77,9 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         | Command::Bastion(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::Audit(_)
+        | Command::Sessions(_)
+        | Command::Token(_)
         | Command::SshConfig(_) => {}
     }
     // Before the log or the config file can get its number.
@@ -93,6 +102,9 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
         | Command::Bastion(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::Audit(_)
+        | Command::Sessions(_)
+        | Command::Token(_)
         | Command::SshConfig(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(None),
@@ -111,6 +123,9 @@ fn dispatch(
         Command::Bastion(args) => bastion::run(&args.command, &config),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
+        Command::Sessions(args) => sessions::run(args, &config, environment),
+        Command::Token(args) => token::run(&args.command, &config),
+        Command::Audit(args) => audit::run(&args.command, &config, environment),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),

@@ -427,6 +427,7 @@ mod tests {
             local: LocalEnd::Tcp { bind: None, port: 13306 },
             remote: RemoteEnd { host: Some("db.example".into()), port: 3306 },
             hold: true,
+            client: crate::config::ClientSettings::default(),
         };
         assert_eq!(forwards["db"], expected);
         assert_eq!(forwards["self"].local, LocalEnd::Socket("~/s".into()));

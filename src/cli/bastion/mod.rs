@@ -5,7 +5,6 @@ mod status;
 
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::aws::{Access, Aws};
 use crate::bastion::{self, Bastion, BastionStatus, OnLife};
@@ -114,15 +113,6 @@ async fn extend(args: &ExtendArgs, config: &Config) -> Result<ExitCode, Report> 
     let end = subject.bastion.extend(&subject.access, &status, args.time).await;
     let end = status::time(end.map_err(ReachError::from)?);
     Ok(stdout::print(&format!("{host} is stopped at {end} at the latest\n")))
-}
-
-/// Returns a time in words.
-fn words(time: Duration) -> String {
-    match time.as_secs() {
-        seconds if seconds < 120 => format!("{seconds} s"),
-        seconds if seconds < 7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
 }
 
 /// Notes what could not be asked.

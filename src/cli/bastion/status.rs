@@ -17,9 +17,10 @@ use crate::route::Wish;
 
 use super::super::args::StatusArgs;
 use super::super::columns::columns;
+use super::super::duration::words;
 use super::super::report::Report;
 use super::super::stdout;
-use super::{Subject, note_unknown, words};
+use super::{Subject, note_unknown};
 
 const HEADER: [&str; 7] = ["NAME", "TARGET", "STATE", "SINCE", "STARTED BY", "ON IT", "STOPS"];
 
