@@ -38,5 +38,6 @@ mod ssh;
 mod sshd;
 mod stub;
 mod tls;
+mod tokens;
 mod tools;
 mod wiretap;

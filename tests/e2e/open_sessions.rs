@@ -6,39 +6,22 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 use crate::run::{Run, until};
 use crate::services::echo;
-use crate::stub::stub;
 
 const PORT: u16 = 7777;
 
-/// STS, which knows the caller whose sessions the simulator has.
-async fn sts() -> String {
-    let address = stub(|request| {
-        assert!(request.contains("Action=GetCallerIdentity"), "{request}");
-        let caller = "<Arn>arn:aws:sts::123456789012:assumed-role/simulated/alice@example.com</Arn>\
-             <UserId>x</UserId><Account>123456789012</Account>";
-        let namespace = "https://sts.amazonaws.com/doc/2011-06-15/";
-        let body = format!(
-            "<GetCallerIdentityResponse xmlns=\"{namespace}\"><GetCallerIdentityResult>{caller}\
-             </GetCallerIdentityResult></GetCallerIdentityResponse>"
-        );
-        (200, body)
-    });
-    format!("http://{}", address.await)
+fn sessions(bench: &Bench, args: &[&str]) -> Run {
+    bench.fumidai(["sessions"]).args(args)
 }
 
-fn sessions(bench: &Bench, sts: &str, args: &[&str]) -> Run {
-    bench.fumidai(["sessions"]).args(args).env("AWS_ENDPOINT_URL_STS", sts)
-}
-
-async fn listed(bench: &Bench, sts: &str) -> Vec<Value> {
-    let finished = sessions(bench, sts, &["--json"]).finish().await.exits(0);
+async fn listed(bench: &Bench) -> Vec<Value> {
+    let finished = sessions(bench, &["--json"]).finish().await.exits(0);
     serde_json::from_str(finished.text()).unwrap()
 }
 
 #[tokio::test]
 async fn a_session_that_was_left_behind_is_found_and_ended() {
-    let (bench, sts) = (Bench::new().port(PORT, echo().await).start().await, sts().await);
-    let none = sessions(&bench, &sts, &[]).finish().await.exits(0);
+    let bench = Bench::new().port(PORT, echo().await).start().await;
+    let none = sessions(&bench, &[]).finish().await.exits(0);
     assert!(none.stderr.contains("you have no open session in eu-central-1"), "{}", none.stderr);
     let mut killed = bench.connect(PORT, &["--reason", "patch day"]).start();
     killed.round_trip(b"x").await;
@@ -48,7 +31,7 @@ async fn a_session_that_was_left_behind_is_found_and_ended() {
     until("both are recorded", || lines().lines().count() == 2).await;
     killed.signal(Signal::KILL);
     killed.finish().await;
-    let found = listed(&bench, &sts).await;
+    let found = listed(&bench).await;
     let state = |pid: Option<u32>| {
         let held = |row: &&Value| row.get("pid").and_then(Value::as_u64) == pid.map(u64::from);
         found.iter().find(held).unwrap_or_else(|| panic!("{found:?}")).clone()
@@ -56,26 +39,26 @@ async fn a_session_that_was_left_behind_is_found_and_ended() {
     let (left, held) = (state(None), state(Some(living.id())));
     assert_eq!((&left["state"], &left["reason"]), (&json!("leaked"), &json!("patch day")));
     assert_eq!(held["state"], "held");
-    let table = sessions(&bench, &sts, &["list"]).finish().await.exits(0).silent();
+    let table = sessions(&bench, &["list"]).finish().await.exits(0).silent();
     assert!(table.text().starts_with("SESSION") && table.text().contains("leaked"), "{}", table.text());
-    let ended = sessions(&bench, &sts, &["end", "--leaked"]).finish().await.exits(0).silent();
+    let ended = sessions(&bench, &["end", "--leaked"]).finish().await.exits(0).silent();
     assert_eq!(ended.text(), format!("{} has ended\n", left["session"].as_str().unwrap()));
-    assert_eq!(listed(&bench, &sts).await.len(), 1);
-    let again = sessions(&bench, &sts, &["end", "--leaked"]).finish().await.exits(0);
+    assert_eq!(listed(&bench).await.len(), 1);
+    let again = sessions(&bench, &["end", "--leaked"]).finish().await.exits(0);
     assert!(again.stderr.contains("no session of this machine was left behind"), "{}", again.stderr);
     let id = held["session"].as_str().unwrap();
-    sessions(&bench, &sts, &["end", id]).finish().await.exits(0);
+    sessions(&bench, &["end", id]).finish().await.exits(0);
     living.finish().await;
     bench.settle().await;
 }
 
 #[tokio::test]
 async fn a_session_of_another_machine_is_not_taken_for_a_leak() {
-    let (bench, sts) = (Bench::new().port(PORT, echo().await).start().await, sts().await);
+    let bench = Bench::new().port(PORT, echo().await).start().await;
     let mut connect = bench.connect(PORT, &[]).env("XDG_STATE_HOME", bench.path("elsewhere")).start();
     connect.round_trip(b"x").await;
-    assert_eq!(listed(&bench, &sts).await[0]["state"], "elsewhere");
-    sessions(&bench, &sts, &["end", "--leaked"]).finish().await.exits(0);
+    assert_eq!(listed(&bench).await[0]["state"], "elsewhere");
+    sessions(&bench, &["end", "--leaked"]).finish().await.exits(0);
     connect.round_trip(b"y").await;
     connect.close_and_finish().await.exits(0);
     bench.settle().await;
