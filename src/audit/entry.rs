@@ -87,6 +87,9 @@ pub struct Entry {
     /// The access key that signed the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key: Option<String>,
+    /// The caller's ARN, if the process knew it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// The reason that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -120,10 +123,11 @@ impl Entry {
     /// Makes the entry of a fact about a session.
     pub fn of_fact(fact: &Fact) -> Self {
         match fact {
-            Fact::Started { session_id, request, access_key_id, region } => Self {
+            Fact::Started { session_id, request, access_key_id, caller, region } => Self {
                 event: EventKind::Started,
                 session: Some(session_id.clone()),
                 access_key: Some(access_key_id.clone()),
+                caller: caller.clone(),
                 region: Some(region.clone()),
                 ..Self::of_request(request)
             },

@@ -76,7 +76,7 @@ impl Page<'_> {
                 days.entry(day).or_default().entry(row.person()).or_default().push_str(&bar);
             }
         }
-        let mut text = "<h2>Timeline (UTC)</h2>\n".to_owned();
+        let mut text = format!("<h2>Timeline (UTC)</h2>\n{LEGEND}");
         if days.is_empty() {
             text += "<p>No sessions.</p>\n";
         }
@@ -129,13 +129,16 @@ impl Page<'_> {
     }
 }
 
+/// What the colours mean.
+const LEGEND: &str = "<p class=\"legend\"><span class=\"done\"></span> ended <span class=\"open\"></span> open \
+     <span class=\"bad\"></span> failed, not started, or without a recorded end <span class=\"event\"></span> other</p>\n";
 /// The scale above a day's lines.
 const HOURS: &str =
     "<div class=\"line\"><b></b><div class=\"hours\"><i>0</i><i>6</i><i>12</i><i>18</i><i>24</i></div></div>";
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 15] = [
     "Started", "Person", "Event", "Target", "To", "Via", "Reason", "Seconds", "Sent", "Received", "Resumes",
-    "End", "Session",
+    "End", "Session", "From", "Caller",
 ];
 
 /// Returns the sentence about the record's state.
@@ -206,7 +209,7 @@ fn fault(row: &Row) -> String {
 }
 
 fn line(row: &Row) -> String {
-    let start = &row.start;
+    let (start, trail) = (&row.start, row.trail.clone().unwrap_or_default());
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     let cells = [
@@ -223,6 +226,8 @@ fn line(row: &Row) -> String {
         number(start.resumes.map(u64::from)),
         row.state.word().to_owned(),
         start.session.clone().or(start.life.clone()).unwrap_or_default(),
+        optional(&trail.from),
+        trail.caller.clone().or(start.caller.clone()).unwrap_or_default(),
     ];
     let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", html(cell))).collect();
     let class = if row.is_failure() { " class=\"bad\"" } else { "" };

@@ -19,8 +19,16 @@ use super::{Access, ApiError, Token};
 
 /// The longest life that RDS and ElastiCache accept.
 const TOKEN_LIFE: Duration = Duration::from_secs(900);
-/// The parameter that is not signed.
-const SIGNATURE: &str = "X-Amz-Signature";
+/// The parameters that a signature adds.
+const SIGNATURE_ORDER: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+];
 
 /// A database that takes a token in the place of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,11 +238,11 @@ fn presign(
     Ok(format!("{host}/?{query}{}", signature(instructions.params())))
 }
 
-/// Writes the parameters of the signature in the AWS CLI's order: by name, the signature last.
+/// Writes the parameters of the signature in the AWS CLI's order, which a signature does not depend on.
 fn signature(parameters: &[(&str, std::borrow::Cow<'static, str>)]) -> String {
-    let mut parameters: Vec<_> = parameters.iter().collect();
-    parameters.sort_by_key(|(name, _)| (*name == SIGNATURE, *name));
-    parameters.iter().map(|(name, value)| format!("&{name}={}", encode(value))).collect()
+    let of = |name: &&str| parameters.iter().find(|(known, _)| known == name);
+    let found = SIGNATURE_ORDER.iter().filter_map(of);
+    found.map(|(name, value)| format!("&{name}={}", encode(value))).collect()
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ use self::call::ServiceClient;
 use self::endpoint::{ServiceEndpoints, UsualEndpoints};
 use self::files::{AwsFiles, FilePaths, Profile};
 use self::source::{CredentialSource, KeyOwner, Setting};
+use self::sts::KnownCaller;
 
 pub use self::cloudtrail::TrailEvent;
 pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
@@ -142,6 +143,8 @@ pub struct Aws {
     /// Whether credentials have been resolved before. Only the first time may ask for a code: later, ssh uses the
     /// terminal.
     has_resolved: AtomicBool,
+    /// The caller that a call of this process has asked for.
+    caller: KnownCaller,
     /// The credentials of a role that was assumed with MFA, until they expire.
     assumed: Mutex<Option<(CredentialSource, Credentials)>>,
 }
@@ -157,6 +160,7 @@ pub struct Access {
     signer: Signer,
     owner: KeyOwner,
     hosts: StreamHosts,
+    caller: KnownCaller,
 }
 
 impl Aws {
@@ -175,8 +179,8 @@ impl Aws {
         let connector = Connector::new(roots.clone(), options.proxies.clone());
         let http = http::client(connector.clone());
         let variables = CredentialVariables::from_process();
-        let (mfa_prompt, has_resolved, assumed) = Default::default();
-        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, assumed })
+        let (mfa_prompt, has_resolved, caller, assumed) = Default::default();
+        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, caller, assumed })
     }
 
     /// Sets the prompt for MFA codes.
@@ -231,6 +235,7 @@ impl Aws {
             usual_endpoints: UsualEndpoints::new(&config, &region).await,
             hosts: stream_hosts(&endpoints, &region).await,
             signer: Signer { credentials, region },
+            caller: self.caller.clone(),
             endpoints,
             owner,
             config,

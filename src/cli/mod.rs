@@ -120,7 +120,7 @@ fn dispatch(
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
-        Command::Bastion(args) => bastion::run(&args.command, &config),
+        Command::Bastion(args) => bastion::run(&args.command, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::Sessions(args) => sessions::run(args, &config, environment),

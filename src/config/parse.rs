@@ -489,7 +489,7 @@ mod tests {
             ),
             (
                 "[forwards.a]\nbanana = 'x'",
-                "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `profile`, `region`, \
+                "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `exec`, `token`, `db_user`, `profile`, `region`, \
                  `endpoint_url`, `reason`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `start_timeout`, `guardian`, `document`",
             ),
             (

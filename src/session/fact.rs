@@ -17,6 +17,8 @@ pub enum Fact {
         request: SessionRequest,
         /// The access key that signed the call.
         access_key_id: String,
+        /// The caller's ARN, if this process knows it.
+        caller: Option<String>,
         /// The region of the call.
         region: String,
     },

@@ -56,6 +56,7 @@ impl Started {
             session_id: self.started.session_id.clone(),
             request: request.clone(),
             access_key_id: self.access.access_key_id().to_owned(),
+            caller: self.access.known_caller(),
             region: self.access.region().to_owned(),
         }
     }

@@ -162,7 +162,8 @@ fn cells(row: &Row, has_trail: bool) -> Vec<String> {
     ];
     if has_trail {
         let trail = row.trail.clone().unwrap_or_default();
-        cells.extend([trail.from.unwrap_or_default(), trail.caller.unwrap_or_default()]);
+        let caller = trail.caller.or(start.caller.clone());
+        cells.extend([trail.from.unwrap_or_default(), caller.unwrap_or_default()]);
     }
     let why = start.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
     cells.push(optional(&start.reason) + &why);
