@@ -188,6 +188,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ecs:ListTasks",
             "ecs:DescribeTasks",
         ],
+        Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
         }

@@ -12,6 +12,7 @@ mod denials;
 mod groups;
 mod kills;
 mod pages;
+mod record;
 mod starts;
 mod tasks;
 mod world;
