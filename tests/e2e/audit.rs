@@ -237,9 +237,7 @@ async fn the_page_is_read_in_a_browser_and_loads_nothing() {
     for word in ["src=", "href=", "url(", "@import", "http://", "https://"] {
         assert!(!text.contains(word), "{word}");
     }
-    let Some(chromium) = chromium() else {
-        return eprintln!("no `chromium` on PATH: the page is not opened in a browser");
-    };
+    let Some(chromium) = chromium() else { return };
     let shown = browse(&bench, &chromium, "page.html").await;
     for part in [
         "<h2>Timeline (UTC)</h2>",
@@ -287,6 +285,7 @@ async fn browse(bench: &Bench, chromium: &Path, page: &str) -> Shown {
     Shown { text, loaded }
 }
 
+/// Finds the browser; without one, only the page's text is checked.
 fn chromium() -> Option<PathBuf> {
     let path = search_path();
     path.split(':').map(|folder| PathBuf::from(folder).join("chromium")).find(|path| path.is_file())
