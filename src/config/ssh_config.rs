@@ -68,13 +68,10 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
         let window =
             config.for_host(name).map_or(config.session.resume_window, |found| found.2.session.resume_window);
         let _ = write!(text, "\n# [hosts.{name}]\n");
-        push_block(
-            &mut text,
-            &format!("Host {name}"),
-            &format!("{command} connect {name} %p"),
-            &own_lines(name, host),
-            window,
-        );
+        let mut lines = own_lines(name, host);
+        lines.extend(start_lines(config, host));
+        let command = format!("{command} connect {name} %p");
+        push_block(&mut text, &format!("Host {name}"), &command, &lines, window);
     }
     text.push_str(
         "\n# Several ssh to one host can share a session, which saves the set-up of all but the first. In ~/.ssh/config,\n\
@@ -127,6 +124,29 @@ fn own_lines(name: &str, host: &Host) -> Vec<String> {
     lines
 }
 
+/// ssh must wait as long as the first machine of the way to a host may take to start, whatever else the user has set.
+fn start_lines(config: &Config, host: &Host) -> Vec<String> {
+    let first = first_machine(config, host);
+    if !first.start && first.task.is_none() {
+        return Vec::new();
+    }
+    let session = config.for_hop(Some(first), Some(host)).session;
+    let (start, connect) = (session.start_timeout.as_secs(), session.connect_timeout.as_secs());
+    vec![
+        format!(
+            "# `{}` may have to be started first (start_timeout {start} s, connect_timeout {connect} s).",
+            first.name
+        ),
+        format!("ConnectTimeout {}", start + connect),
+    ]
+}
+
+/// Follows the first hops, which are no circle.
+fn first_machine<'a>(config: &'a Config, host: &'a Host) -> &'a Host {
+    let hop = host.hops().first().and_then(|word| super::cycles::named(&config.hosts, word));
+    hop.map_or(host, |(_, hop)| first_machine(config, hop))
+}
+
 fn push_block(text: &mut String, header: &str, command: &str, own: &[String], window: Duration) {
     let count = ALIVE_COUNT.max(window.as_secs().div_ceil(ALIVE_INTERVAL));
     let _ = writeln!(text, "{header}");
@@ -176,6 +196,23 @@ mod tests {
 
     fn on_path() -> Program {
         Program { path: "fumidai".into(), is_without_shell: false, ssh: (9, 2) }
+    }
+
+    #[test]
+    fn ssh_waits_for_a_bastion_that_is_started() {
+        let text = text_of(
+            "[defaults]\nstart_timeout = '10m'\n[hosts.bastion]\ntarget = 'i-0123'\nstart = true\n\
+             [hosts.app]\naddress = '10.0.0.1'\nvia = 'me@bastion'\nconnect_timeout = 60\n[hosts.plain]\n",
+            &on_path(),
+        );
+        for block in [
+            "Host bastion\n    HostKeyAlias i-0123\n    # `bastion` may",
+            "Host app\n    HostKeyAlias app\n    # `bastion` may",
+        ] {
+            assert!(text.contains(block), "{text}");
+        }
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("ConnectTimeout")).collect();
+        assert_eq!(lines, ["    ConnectTimeout 660", "    ConnectTimeout 645"]);
     }
 
     #[test]

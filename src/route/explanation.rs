@@ -291,6 +291,10 @@ fn steps(route: &Route, facts: &Facts) -> Vec<String> {
     }
     let first = route.hops.first().map_or(&route.goal, |hop| &hop.machine);
     let name = route.entry.name();
+    if first.host().is_some_and(|host| host.task.is_some()) {
+        steps.push(format!("`{}` is a Fargate task: {}", first.label(), facts.target.id()));
+        return steps;
+    }
     if first.named_host.is_some() {
         steps.push(format!("`{}` is {}: `{name}`", first.label(), of_file(first)));
     }

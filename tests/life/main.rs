@@ -12,6 +12,7 @@ mod denials;
 mod groups;
 mod kills;
 mod pages;
+mod patterns;
 mod starts;
 mod tasks;
 mod world;

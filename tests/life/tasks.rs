@@ -38,6 +38,17 @@ fn a_task_runs_while_it_is_used_and_is_shared() {
 }
 
 #[test]
+fn a_task_is_a_hop_as_any_other() {
+    let world = world();
+    world.configure(&format!(
+        "{}[hosts.app]\naddress = '10.0.0.115'\nvia = 'box'\nroute = 'remote-host'\n",
+        TASK.replace("subnet-0abc", &world.subnet())
+    ));
+    world.reach(&["app"]);
+    world.until("no life runs", |world| world.lives().is_empty());
+}
+
+#[test]
 fn a_task_that_may_not_be_started_is_not_there() {
     let world = world();
     let (code, stderr) = world.refuse(&["connect", "--no-start", "box"]);
