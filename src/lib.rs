@@ -2,7 +2,7 @@
 //! that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
 //! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
-//! `cli`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
+//! `cli`, `doctor`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
 //! leaves `cache`, `clock`, `escape` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
 //! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
@@ -29,6 +29,7 @@ pub mod cli;
 mod clock;
 #[doc(hidden)]
 pub mod config;
+mod doctor;
 mod escape;
 mod forward;
 #[cfg(feature = "sim")]

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "cli",
+    "doctor",
     "forward",
     "reach",
     "bastion",

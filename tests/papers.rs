@@ -200,6 +200,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ec2:StartInstances",
             "ec2:StopInstances",
             "ssm:DescribeSessions",
+            "ssm:GetConnectionStatus",
             "states:ListExecutions",
         ],
         _ => {

@@ -59,6 +59,21 @@ impl ServiceEndpoints {
         })
     }
 
+    /// Returns the chosen endpoint of the service whose usual host begins with `label`.
+    pub fn of(&self, label: &str) -> Option<&String> {
+        let chosen = match label {
+            "ssm" => &self.ssm,
+            "ssmmessages" => &self.streams,
+            "ec2" => &self.ec2,
+            "ecs" => &self.ecs,
+            "states" => &self.sfn,
+            "cloudformation" => &self.cloudformation,
+            "sts" => &self.sts,
+            _ => &None,
+        };
+        chosen.as_ref()
+    }
+
     fn of_options(options: &AwsOptions) -> Self {
         let any = || options.any_endpoint.clone();
         Self {

@@ -33,7 +33,7 @@ mod variables;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -227,6 +227,21 @@ impl Aws {
         })
     }
 
+    /// Returns the URLs of services, by the first part of their hosts, without credentials.
+    ///
+    /// # Errors
+    /// [`ApiError::NoRegion`], or any error of the files.
+    pub async fn service_urls(&self, services: &[&str]) -> Result<Vec<String>, ApiError> {
+        let files = AwsFiles::read(&self.options.files);
+        let profile = named_profile(&files, self.options.profile.as_deref())?;
+        let region = self.find_region(&files).await?;
+        let endpoints = ServiceEndpoints::new(&self.options, &files, self.profile_name(), &profile)?;
+        let config = self.load(&profile, &region).await;
+        let usual = UsualEndpoints::new(&config, &region).await;
+        let url = |service: &&str| endpoints.of(service).cloned().map_or_else(|| usual.of(service), Ok);
+        services.iter().map(url).collect()
+    }
+
     fn profile_name(&self) -> &str {
         self.options.profile.as_deref().unwrap_or(DEFAULT_PROFILE)
     }
@@ -345,6 +360,11 @@ impl Access {
     /// Returns the id of the signing key. Caches are kept for each key, since another key may see other instances.
     pub fn access_key_id(&self) -> &str {
         self.signer.credentials.access_key_id()
+    }
+
+    /// Returns when the credentials expire.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        self.signer.credentials.expiry()
     }
 
     /// Returns the signer for websocket upgrades.

@@ -91,6 +91,8 @@ pub struct ManagedNode {
     pub agent_version: Option<String>,
     /// The ping status: `Online`, `ConnectionLost` or `Inactive`.
     pub ping: Option<String>,
+    /// The time of the last ping, in Unix seconds.
+    pub last_ping: Option<i64>,
 }
 
 /// Restricts the machines that SSM returns.
@@ -98,6 +100,8 @@ pub struct ManagedNode {
 pub enum NodeFilter {
     /// Only machines that were registered by hybrid activation, `mi-…`.
     Activated,
+    /// Only the machine with that id.
+    Id(String),
     /// Only machines with that tag.
     Tag {
         /// The tag's key.
@@ -111,6 +115,7 @@ impl NodeFilter {
     fn key_and_value(&self) -> (String, &str) {
         match self {
             Self::Activated => ("ResourceType".to_owned(), "ManagedInstance"),
+            Self::Id(id) => ("InstanceIds".to_owned(), id),
             Self::Tag { key, value } => (format!("tag:{key}"), value),
         }
     }
@@ -139,8 +144,20 @@ impl Access {
     /// # Errors
     /// [`ApiError`], after retries of throttling and server faults.
     pub async fn active_sessions(&self, target: &str) -> Result<Vec<ActiveSession>, ApiError> {
+        self.active_by(SessionFilterKey::TargetId, target).await
+    }
+
+    /// Lists the sessions of a caller that have not ended.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn active_sessions_of(&self, owner: &str) -> Result<Vec<ActiveSession>, ApiError> {
+        self.active_by(SessionFilterKey::Owner, owner).await
+    }
+
+    async fn active_by(&self, key: SessionFilterKey, value: &str) -> Result<Vec<ActiveSession>, ApiError> {
         const OPERATION: &str = "DescribeSessions";
-        let filter = SessionFilter::builder().key(SessionFilterKey::TargetId).value(target).build();
+        let filter = SessionFilter::builder().key(key).value(value).build();
         let filter = filter.map_err(|error| ApiError::Settings(error.to_string()))?;
         let call = self.client.describe_sessions().state(SessionState::Active).filters(filter);
         let mut pages = call.into_paginator().send();
@@ -251,6 +268,7 @@ fn node(item: InstanceInformation) -> Option<ManagedNode> {
         address: filled(item.ip_address),
         platform: filled(Some(platform.join(" "))).or(system),
         agent_version: filled(item.agent_version),
+        last_ping: item.last_ping_date_time.map(|time| time.secs()),
         ping: item.ping_status.map(|status| status.as_str().to_owned()),
     })
 }

@@ -105,7 +105,12 @@ impl Bastion {
         Ok(())
     }
 
-    fn lender<'a>(&'a self, access: &'a Access, guardian: &'a Guardian<'a>, target: &'a Target) -> Lender<'a> {
+    fn lender<'a>(
+        &'a self,
+        access: &'a Access,
+        guardian: &'a Guardian<'a>,
+        target: &'a Target,
+    ) -> Lender<'a> {
         Lender { access, guardian, wish: &self.wish, target, on_life: &self.on_life }
     }
 
@@ -174,4 +179,3 @@ fn age(seconds: i64) -> Duration {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or_default());
     clock::wall().duration_since(then).unwrap_or_default()
 }
-

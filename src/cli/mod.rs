@@ -9,6 +9,7 @@ mod columns;
 mod completers;
 mod completion;
 mod connect;
+mod doctor;
 mod explain;
 mod forward;
 mod life_notes;
@@ -69,6 +70,7 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         Command::Connect(_)
         | Command::Forward(_)
         | Command::Bastion(_)
+        | Command::Doctor(_)
         | Command::List(_)
         | Command::Explain(_)
         | Command::SshConfig(_) => {}
@@ -77,7 +79,13 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
     let descriptor = ready_descriptor(&command);
     let config = match configure(flags, &environment) {
         Ok(config) => config,
-        Err(error) => return Report::from(error).print(),
+        Err(error) => {
+            let report = Report::from(error);
+            if let Command::Doctor(args) = &command {
+                return doctor::broken_config(&report, args.json);
+            }
+            return report.print();
+        }
     };
     match descriptor {
         Ok(descriptor) => dispatch(&command, config, &environment, descriptor),
@@ -91,6 +99,7 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
         Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
         Command::Connect(_)
         | Command::Bastion(_)
+        | Command::Doctor(_)
         | Command::List(_)
         | Command::Explain(_)
         | Command::SshConfig(_)
@@ -109,6 +118,7 @@ fn dispatch(
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
         Command::Bastion(args) => bastion::run(&args.command, &config),
+        Command::Doctor(args) => doctor::doctor(args, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),

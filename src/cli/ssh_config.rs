@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::ssh_config::{Program, ssh_config};
 use crate::config::{Config, Environment, Verbosity};
+use crate::doctor::parse_version;
 
 #[cfg(unix)]
 use super::report::notes;
@@ -131,15 +132,6 @@ fn ssh_version() -> (u32, u32) {
     let output = std::process::Command::new("ssh").arg("-V").stdin(std::process::Stdio::null()).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
     text.ok().and_then(|text| parse_version(&text)).unwrap_or_default()
-}
-
-/// Parses `OpenSSH_9.2p1 …` and `OpenSSH_for_Windows_8.1p1, …`.
-fn parse_version(text: &str) -> Option<(u32, u32)> {
-    let version = text.trim_start().strip_prefix("OpenSSH_")?;
-    let version = version.strip_prefix("for_Windows_").unwrap_or(version);
-    let (major, rest) = version.split_once('.')?;
-    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Returns a path as a line of an ssh_config can hold it.

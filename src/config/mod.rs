@@ -67,6 +67,8 @@ pub struct Config {
     pub via: Vec<String>,
     /// `--start` or `--no-start`, which override `start` of a host.
     pub start_by_flag: Option<bool>,
+    /// The config file that was read.
+    pub file: Option<PathBuf>,
     /// The config file that was named by flag.
     pub file_by_flag: Option<PathBuf>,
     layers: Layers,
@@ -172,6 +174,7 @@ impl Config {
             forwards: file.tables.forwards,
             via: flags.via,
             start_by_flag: flags.start,
+            file: file.path,
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
             aws: AwsSettings::of_variables(environment)?,

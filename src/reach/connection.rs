@@ -4,8 +4,11 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::route::Machine;
 use crate::session::{RelayEnd, RelayPolicy, Stdio, Stream, Way, relay};
 
@@ -39,6 +42,20 @@ pub enum Relayed {
     ReaderGone,
 }
 
+/// What is at the port says this first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// Bytes.
+    Bytes {
+        /// The first ones.
+        first: Vec<u8>,
+        /// The time until they came.
+        after: Duration,
+    },
+    /// Nothing.
+    Silence,
+}
+
 impl Connection {
     pub(super) fn of_session(stream: Stream, session: SessionTask) -> Self {
         Self { stream: Box::new(stream), path: Path::Session(session) }
@@ -54,6 +71,23 @@ impl Connection {
             Ok(stream) => Ok(Self { stream: Box::new(stream), path: Path::Hops(hops, linger) }),
             Err(error) => Err(hops.close(true).await.err().unwrap_or(error.into())),
         }
+    }
+
+    /// Waits for the first bytes of what is at the port, and ends the session.
+    ///
+    /// # Errors
+    /// What the stream goes through.
+    pub async fn greeting(self, limit: Duration) -> Result<Greeting, ReachError> {
+        let Self { mut stream, path } = self;
+        let began = clock::now();
+        let mut first = Vec::new();
+        let read = timeout(limit, stream.read_buf(&mut first)).await;
+        let after = clock::now().saturating_duration_since(began);
+        let closed = path.close(true).await;
+        if matches!(read, Ok(Ok(1..))) {
+            return Ok(Greeting::Bytes { first, after });
+        }
+        closed.map(|()| Greeting::Silence)
     }
 
     /// Relays standard input and output until both sides have ended, and then ends the session. `closing` is cancelled

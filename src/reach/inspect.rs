@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::aws::{Access, ApiError, AskCode, Aws};
+use crate::bastion;
 use crate::cache::Cached;
 use crate::clock;
 use crate::config::Config;
 use crate::names::cache::MachineCache;
 use crate::names::{ListedMachine, Name, lookup};
-use crate::bastion;
-use crate::route::{Route, Wish};
 use crate::route::explanation::Facts;
+use crate::route::{Route, Wish};
 
 use super::ReachError;
 use super::entry::find_machine;

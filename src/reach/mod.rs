@@ -34,7 +34,7 @@ use crate::names::Target;
 use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
 
-pub use self::connection::{Connection, Relayed};
+pub use self::connection::{Connection, Greeting, Relayed};
 pub use self::entry::{find_entry, find_machine};
 pub use self::error::{ReachError, SessionEnd, StoppedTarget};
 pub use self::hold_off::HoldOff;

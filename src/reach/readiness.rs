@@ -83,7 +83,8 @@ impl Readiness {
             return Err(error);
         }
         let last = self.last.take().map(|(target, _)| target);
-        let target = if let ReachError::Stopped(stopped) = &error { Some(stopped.target.clone()) } else { last };
+        let target =
+            if let ReachError::Stopped(stopped) = &error { Some(stopped.target.clone()) } else { last };
         let is_instance = target.as_ref().is_some_and(|target| target.kind() == TargetKind::Instance);
         if !is_instance && self.bastion.wish().task.is_none() {
             return Err(error);

@@ -9,6 +9,7 @@
 
 mod commands;
 mod denials;
+mod doctor;
 mod groups;
 mod kills;
 mod pages;

@@ -5,6 +5,7 @@
 //! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
 mod api;
+pub(super) mod diagnosis;
 #[cfg(test)]
 mod documented;
 mod errors;
