@@ -19,9 +19,7 @@ use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
 use super::super::ssh_files::InstallError;
-use super::api::{
-    CERTIFICATE, ELSEWHERE, INSTANCE_PROFILE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word,
-};
+use super::api::{CERTIFICATE, ELSEWHERE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word};
 use super::{ExitKind, LocalError, Report, UsageError, starting};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
@@ -162,9 +160,12 @@ fn not_connected(whole: String, to: &SessionEnd) -> Report {
             );
     }
     let doubt = to.target.as_ref().and_then(Target::unusual_form);
-    report
-        .hint(format!("check that the machine runs, and that its agent is online{place}"))
-        .hint(doubt.unwrap_or_else(|| INSTANCE_PROFILE.to_owned()))
+    report.hint(format!("check that the machine runs, and that its agent is online{place}")).hint(
+        doubt.unwrap_or_else(|| {
+            let subject = shell_word(&to.subject);
+            format!("run `fumidai doctor {subject}`: it finds out which of the many causes it is")
+        }),
+    )
 }
 
 /// ` in REGION of account ACCOUNT (profile PROFILE)`, as far as it is known.
