@@ -54,6 +54,12 @@ impl Chain {
         self.findings.extend(findings);
     }
 
+    /// Returns true if AWS's settings are wrong, so that no call can be made.
+    fn lacks_region(&self) -> bool {
+        let is_settings = |finding: &Finding| finding.component == Component::Credentials;
+        self.is_broken && self.findings.iter().any(is_settings)
+    }
+
     fn skip(&mut self, components: &[Component]) {
         let skipped = |component: &Component| Finding::new(*component, "", Outcome::Skipped);
         self.findings.extend(components.iter().map(skipped));
@@ -83,6 +89,10 @@ pub async fn examine(
     let config = subject.route.as_ref().map_or(config, |route| &route.config);
     let wish = subject.route.as_ref().map_or_else(|| Wish::of_guardian(config), Wish::of);
     chain.add(network::check(&aws, &wish).await);
+    if chain.lacks_region() {
+        chain.skip(&[Component::Machine, Component::Session]);
+        return chain.findings;
+    }
     let access = match access::check(&aws).await {
         (findings, Some(access)) => {
             chain.add(findings);
