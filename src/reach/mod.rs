@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
@@ -155,6 +156,11 @@ impl Reach {
         let opened = SessionTask::open(session, &self.tasks, end).await?;
         self.readiness.opened().await?;
         Ok(opened)
+    }
+
+    /// Runs a task that the end of the process waits for.
+    fn spawn<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.tasks.spawn_local(work)
     }
 
     /// Returns whether a session without streams has to end, so that the machine is stopped.
