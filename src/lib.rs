@@ -2,8 +2,8 @@
 //! that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
 //! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
-//! `cli`, `doctor`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
-//! leaves `cache`, `clock`, `escape` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
+//! `cli`, `doctor`, `audit`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel`
+//! and `mux`. The leaves `cache`, `clock`, `escape`, `private_file` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
 //! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
 //!
@@ -17,9 +17,10 @@
 //! bytes down: relay ◄─ ChannelEvent::Data ◄─ inbound: digest, order, dedupe, ack ◄─ handle_frame(now) ◄─ transport ◄─ SSM ◄─ agent
 //! time:       poll_timeout() = (deadline, why) ─► handle_timeout(now)
 //! cut:        transport error ─► Channel.detach ─► resume policy ─► aws.resume_session ─► dial ─► Channel.attach ─► replay unacknowledged, same sequence numbers
-//! end:        Outcome | typed error ─► cli::report ─► exit code
+//! end:        Outcome | typed error ─► audit ─► cli::report ─► exit code
 //! ```
 
+mod audit;
 mod aws;
 mod bastion;
 mod cache;
@@ -39,6 +40,7 @@ pub mod fuzz;
 pub mod jump;
 mod mux;
 mod names;
+mod private_file;
 mod reach;
 mod region;
 #[doc(hidden)]

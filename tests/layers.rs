@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 20] = [
     "cli",
     "doctor",
+    "audit",
     "forward",
     "reach",
     "bastion",
@@ -26,11 +27,13 @@ const LAYERS: [&str; 18] = [
     "cache",
     "clock",
     "escape",
+    "private_file",
     "region",
 ];
 
 /// Layers that import less than what is below them.
-const NARROW: [(&str, &[&str]); 9] = [
+const NARROW: [(&str, &[&str]); 10] = [
+    ("audit", &["audit", "bastion", "session", "aws", "clock", "escape", "private_file"]),
     ("bastion", &["bastion", "route", "config", "names", "aws", "clock"]),
     ("route", &["route", "config", "names", "aws"]),
     ("config", &["config", "names", "clock", "region"]),

@@ -10,7 +10,9 @@ mod bundle;
 mod call;
 mod capped;
 mod cloudformation;
+mod cloudtrail;
 mod credentials;
+mod database;
 mod ec2;
 mod ecs;
 mod endpoint;
@@ -57,7 +59,10 @@ use self::call::ServiceClient;
 use self::endpoint::{ServiceEndpoints, UsualEndpoints};
 use self::files::{AwsFiles, FilePaths, Profile};
 use self::source::{CredentialSource, KeyOwner, Setting};
+use self::sts::KnownCaller;
 
+pub use self::cloudtrail::TrailEvent;
+pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
@@ -96,6 +101,12 @@ pub struct AwsOptions {
     pub sfn_endpoint: Option<String>,
     /// The endpoint of the CloudFormation API.
     pub cloudformation_endpoint: Option<String>,
+    /// The endpoint of the CloudTrail API.
+    pub cloudtrail_endpoint: Option<String>,
+    /// The endpoint of the Redshift API.
+    pub redshift_endpoint: Option<String>,
+    /// The endpoint of the Redshift Serverless API.
+    pub redshift_serverless_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
     /// The endpoint of the STS API for assuming roles (`AWS_ENDPOINT_URL_STS`).
@@ -132,6 +143,8 @@ pub struct Aws {
     /// Whether credentials have been resolved before. Only the first time may ask for a code: later, ssh uses the
     /// terminal.
     has_resolved: AtomicBool,
+    /// The caller that a call of this process has asked for.
+    caller: KnownCaller,
     /// The credentials of a role that was assumed with MFA, until they expire.
     assumed: Mutex<Option<(CredentialSource, Credentials)>>,
 }
@@ -147,6 +160,7 @@ pub struct Access {
     signer: Signer,
     owner: KeyOwner,
     hosts: StreamHosts,
+    caller: KnownCaller,
 }
 
 impl Aws {
@@ -165,8 +179,8 @@ impl Aws {
         let connector = Connector::new(roots.clone(), options.proxies.clone());
         let http = http::client(connector.clone());
         let variables = CredentialVariables::from_process();
-        let (mfa_prompt, has_resolved, assumed) = Default::default();
-        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, assumed })
+        let (mfa_prompt, has_resolved, caller, assumed) = Default::default();
+        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, caller, assumed })
     }
 
     /// Sets the prompt for MFA codes.
@@ -221,6 +235,7 @@ impl Aws {
             usual_endpoints: UsualEndpoints::new(&config, &region).await,
             hosts: stream_hosts(&endpoints, &region).await,
             signer: Signer { credentials, region },
+            caller: self.caller.clone(),
             endpoints,
             owner,
             config,

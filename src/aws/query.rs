@@ -46,7 +46,7 @@ fn form(action: &str, version: &str, parameters: &Parameters) -> String {
 }
 
 /// Percent-encodes all characters except RFC 3986's unreserved ones.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     use std::fmt::Write;
 
     let mut encoded = String::with_capacity(text.len());

@@ -10,7 +10,7 @@ use aws_sdk_ssm::types::{
 };
 use aws_smithy_types::retry::RetryConfig;
 
-use super::{Access, ApiError};
+use super::{Access, ApiError, Caller};
 
 /// The parameters of StartSession.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,18 +144,22 @@ impl Access {
     /// # Errors
     /// [`ApiError`], after retries of throttling and server faults.
     pub async fn active_sessions(&self, target: &str) -> Result<Vec<ActiveSession>, ApiError> {
-        self.active_by(SessionFilterKey::TargetId, target).await
+        self.sessions_where(SessionFilterKey::TargetId, target).await
     }
 
     /// Lists the sessions of a caller that have not ended.
     ///
     /// # Errors
     /// [`ApiError`], after retries of throttling and server faults.
-    pub async fn active_sessions_of(&self, owner: &str) -> Result<Vec<ActiveSession>, ApiError> {
-        self.active_by(SessionFilterKey::Owner, owner).await
+    pub async fn own_sessions(&self, caller: &Caller) -> Result<Vec<ActiveSession>, ApiError> {
+        self.sessions_where(SessionFilterKey::Owner, &caller.arn).await
     }
 
-    async fn active_by(&self, key: SessionFilterKey, value: &str) -> Result<Vec<ActiveSession>, ApiError> {
+    async fn sessions_where(
+        &self,
+        key: SessionFilterKey,
+        value: &str,
+    ) -> Result<Vec<ActiveSession>, ApiError> {
         const OPERATION: &str = "DescribeSessions";
         let filter = SessionFilter::builder().key(key).value(value).build();
         let filter = filter.map_err(|error| ApiError::Settings(error.to_string()))?;

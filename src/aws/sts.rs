@@ -1,5 +1,6 @@
 //! STS: the caller's identity.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Access, ApiError, Aws};
@@ -69,7 +70,28 @@ pub struct Caller {
     pub arn: String,
 }
 
+/// The ARN of the caller, and the access key that it is of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownCaller(Arc<Mutex<Option<(String, String)>>>);
+
+impl KnownCaller {
+    fn remember(&self, access_key_id: &str, arn: &str) {
+        let known = Some((access_key_id.to_owned(), arn.to_owned()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn of(&self, access_key_id: &str) -> Option<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(key, _)| key == access_key_id).map(|(_, arn)| arn.clone())
+    }
+}
+
 impl Access {
+    /// Returns the caller's ARN if this process has asked for it before. Asks nothing.
+    pub fn known_caller(&self) -> Option<String> {
+        self.caller.of(self.access_key_id())
+    }
+
     /// Returns the caller's identity. Needs no permission.
     ///
     /// # Errors
@@ -83,7 +105,10 @@ impl Access {
         let answer = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity().send().await;
         let answer = answer.map_err(|error| self.failed(OPERATION, &error))?;
         match (answer.account, answer.arn) {
-            (Some(account), Some(arn)) => Ok(Caller { account, arn }),
+            (Some(account), Some(arn)) => {
+                self.caller.remember(self.access_key_id(), &arn);
+                Ok(Caller { account, arn })
+            }
             (_, _) => Err(ApiError::Service {
                 operation: OPERATION,
                 code: "IncompleteAnswer".to_owned(),

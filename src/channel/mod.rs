@@ -99,6 +99,8 @@ pub struct Channel {
     /// Messages that are sent without waiting for the pacer: handshake response, flags.
     urgent: VecDeque<(PayloadType, Bytes)>,
     buffer: BytesMut,
+    /// All bytes that the caller has written.
+    written: u64,
     /// Bytes that the caller holds until there is room.
     backlog: usize,
     first_input: Option<i64>,
@@ -132,6 +134,7 @@ impl Channel {
             recent_acks: VecDeque::new(),
             urgent: VecDeque::new(),
             buffer: BytesMut::new(),
+            written: 0,
             backlog: 0,
             first_input: None,
             terminate: None,
@@ -219,6 +222,7 @@ impl Channel {
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.capacity());
         self.buffer.extend_from_slice(&bytes[..taken]);
+        self.written = self.written.saturating_add(taken.try_into().unwrap_or(u64::MAX));
         taken
     }
 
@@ -230,6 +234,11 @@ impl Channel {
     /// Records how many bytes the caller holds until there is [`Self::send_room`]. Bulk data starts payload discovery.
     pub fn set_backlog(&mut self, bytes: usize) {
         self.backlog = bytes;
+    }
+
+    /// Returns how many bytes were written.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// Returns how many of the written bytes have arrived without a gap.

@@ -13,7 +13,10 @@ use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Flags, Key, ValueError, Verbosity, value};
 
+use super::audit::args::AuditArgs;
+use super::sessions::SessionsArgs;
 use super::setting_flags::{self, SettingFlags};
+use super::token::TokenArgs;
 use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
@@ -50,6 +53,12 @@ pub enum Command {
     List(ListArgs),
     /// Explain what TARGET means, how it is reached, and what must be allowed for that; nothing is started
     Explain(ExplainArgs),
+    /// Print a password for a database that logs in by IAM
+    Token(TokenArgs),
+    /// List my open sessions, and end those that were left behind
+    Sessions(SessionsArgs),
+    /// Show the record of sessions, check it, make a page of it
+    Audit(AuditArgs),
     /// Print the ssh_config that leads ssh through fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
@@ -118,9 +127,10 @@ pub struct ForwardArgs {
     /// When ready, write the listeners to this file descriptor as JSON lines, and close it
     #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(3..))]
     pub ready_fd: Option<i32>,
-    /// When ready, run this by the shell, and end with its exit status
-    #[arg(long, value_name = "COMMAND")]
-    pub exec: Option<String>,
+    /// When ready, run this by the shell, and end with its exit status; without COMMAND, `exec` of the forward in the
+    /// config file
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1)]
+    pub exec: Option<Option<String>>,
 }
 
 /// The arguments of `bastion`.
@@ -605,7 +615,7 @@ mod tests {
             (
                 "fumidai man conect",
                 ErrorKind::ValueValidation,
-                "connect, forward, bastion, doctor, list, explain, ssh-config",
+                "connect, forward, bastion, doctor, list, explain, token, sessions, audit, ssh-config",
             ),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
@@ -687,13 +697,16 @@ mod tests {
                 "doctor",
                 "list",
                 "explain",
+                "token",
+                "sessions",
+                "audit",
                 "ssh-config",
                 "completions",
                 "man"
             ]
         );
         let (_, help) = refuse("fumidai --help");
-        assert!(!help.contains("audit"));
+        assert!(!help.contains("shell TARGET"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::session::{Interrupts, OnNotice};
 use super::args::ConnectArgs;
 use super::life_notes::LifeNotes;
 use super::prompt::ask_code;
+use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
@@ -23,20 +24,28 @@ pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environ
         Ok(route) => route,
         Err(error) => return Report::from(error).print(),
     };
-    let run = async |context: &Context| relay(route, environment.clone(), context).await;
-    runtime::finish(runtime::run(Interrupts::listen, run))
+    let is_visible = stderr().is_terminal() && config.log.verbosity != Verbosity::Quiet;
+    let recording = Recording::start(environment, is_visible);
+    let run = async |context: &Context| relay(route, environment.clone(), &recording, context).await;
+    let result = runtime::run(Interrupts::listen, run);
+    recording.finish();
+    runtime::finish(result)
 }
 
-async fn relay(route: Route, environment: Environment, context: &Context) -> Result<ExitCode, Report> {
+async fn relay(
+    route: Route,
+    environment: Environment,
+    recording: &Rc<Recording>,
+    context: &Context,
+) -> Result<ExitCode, Report> {
     let verbosity = route.config.log.verbosity;
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
         print_note(&notes::of_connect_by_hand(&route.goal.word));
     }
     let aws = Rc::new(open_aws(&route.config, ask_code())?);
     let port = route.goal.port;
-    let on_notice = on_notice(verbosity, port);
-    let notes = Rc::new(LifeNotes::new(verbosity));
-    let on_life: OnLife = Rc::new(move |event| notes.show(event));
+    let on_notice = on_notice(verbosity, port, recording.clone(), Way::of_route(&route));
+    let on_life = on_life(verbosity, recording.clone());
     let reach = Reach::new(aws, route, environment, on_notice, on_life, context.tasks.clone());
     let exit = match reach.connect().await?.relay_stdio(&context.closing).await? {
         Relayed::Finished { received: 0 } => {
@@ -58,10 +67,19 @@ fn note_silence(port: u16, verbosity: Verbosity) {
     }
 }
 
+fn on_life(verbosity: Verbosity, recording: Rc<Recording>) -> OnLife {
+    let notes = LifeNotes::new(verbosity);
+    Rc::new(move |event| {
+        recording.life(event);
+        notes.show(event);
+    })
+}
+
 /// Prints notes on a terminal; the log has its own lines about the same events.
-fn on_notice(verbosity: Verbosity, port: u16) -> OnNotice {
+fn on_notice(verbosity: Verbosity, port: u16, recording: Rc<Recording>, way: Way) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
     Rc::new(move |notice| {
+        recording.session(&way, notice);
         if let Some(text) = notes::of_connect(notice, port).filter(|_| is_visible) {
             print_note(&text);
         }

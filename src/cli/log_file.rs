@@ -3,12 +3,14 @@
 //! Several runs share one file. Each line is one `O_APPEND` write, so lines never mix, and only the run that holds the
 //! file's lock puts it aside. Any failure ends the log for this run in silence.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::private_file::open;
 
 /// Two files of this size hold months of failures, and no disk notices them.
 const ROTATE_AT: u64 = 1 << 20;
@@ -92,52 +94,6 @@ fn aside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        folder_builder().create(folder)?;
-    }
-    options().open(path)
-}
-
-#[cfg(unix)]
-fn folder_builder() -> DirBuilder {
-    use std::os::unix::fs::DirBuilderExt;
-
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder
-}
-
-#[cfg(not(unix))]
-fn folder_builder() -> DirBuilder {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    builder
-}
-
-/// Non-blocking, so that a named pipe without a reader fails instead of holding up the session.
-#[cfg(unix)]
-fn options() -> OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    options
-}
-
-#[cfg(not(unix))]
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    // A lock needs the right to read or to write anywhere, which appending alone is not.
-    options.read(true).append(true).create(true);
-    options
 }
 
 #[cfg(test)]

@@ -4,12 +4,15 @@
 //! return typed errors; only [`report`] prints errors. A command decides nothing about AWS, routes or sessions.
 
 mod args;
+mod audit;
 mod bastion;
+mod child;
 mod columns;
 mod completers;
 mod completion;
 mod connect;
 mod doctor;
+mod duration;
 mod explain;
 mod forward;
 mod life_notes;
@@ -18,13 +21,16 @@ mod log;
 mod log_file;
 mod man;
 mod prompt;
+mod recording;
 pub mod report;
 mod runtime;
+mod sessions;
 mod setting_flags;
 mod ssh_config;
 mod ssh_files;
 mod stderr;
 mod stdout;
+mod token;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -73,6 +79,9 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         | Command::Doctor(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::Audit(_)
+        | Command::Sessions(_)
+        | Command::Token(_)
         | Command::SshConfig(_) => {}
     }
     // Before the log or the config file can get its number.
@@ -102,6 +111,9 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
         | Command::Doctor(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::Audit(_)
+        | Command::Sessions(_)
+        | Command::Token(_)
         | Command::SshConfig(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(None),
@@ -117,10 +129,13 @@ fn dispatch(
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
-        Command::Bastion(args) => bastion::run(&args.command, &config),
+        Command::Bastion(args) => bastion::run(&args.command, &config, environment),
         Command::Doctor(args) => doctor::doctor(args, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
+        Command::Sessions(args) => sessions::run(args, &config, environment),
+        Command::Token(args) => token::run(&args.command, &config),
+        Command::Audit(args) => audit::run(&args.command, &config, environment),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),

@@ -54,6 +54,12 @@ pub struct Endpoints {
     pub sfn: Option<String>,
     /// `AWS_ENDPOINT_URL_CLOUDFORMATION`: where the CloudFormation API is.
     pub cloudformation: Option<String>,
+    /// `AWS_ENDPOINT_URL_CLOUDTRAIL`: where the CloudTrail API is.
+    pub cloudtrail: Option<String>,
+    /// `AWS_ENDPOINT_URL_REDSHIFT`: where the Redshift API is.
+    pub redshift: Option<String>,
+    /// `AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS`: where the Redshift Serverless API is.
+    pub redshift_serverless: Option<String>,
     /// `AWS_ENDPOINT_URL_STS`: where the STS API is.
     pub sts: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
@@ -113,6 +119,21 @@ impl AwsSettings {
         self.endpoint(&self.endpoints.cloudformation)
     }
 
+    /// Returns the endpoint of the CloudTrail API, by the same rank.
+    pub fn cloudtrail_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.cloudtrail)
+    }
+
+    /// Returns the endpoint of the Redshift API, by the same rank.
+    pub fn redshift_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.redshift)
+    }
+
+    /// Returns the endpoint of the Redshift Serverless API, by the same rank.
+    pub fn redshift_serverless_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.redshift_serverless)
+    }
+
     /// Takes the settings that hold.
     pub(super) fn choose(&mut self, layers: &Layers) {
         let settings = layers.settings();
@@ -140,6 +161,9 @@ impl Endpoints {
             ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
             sfn: read(environment, "AWS_ENDPOINT_URL_SFN")?,
             cloudformation: read(environment, "AWS_ENDPOINT_URL_CLOUDFORMATION")?,
+            cloudtrail: read(environment, "AWS_ENDPOINT_URL_CLOUDTRAIL")?,
+            redshift: read(environment, "AWS_ENDPOINT_URL_REDSHIFT")?,
+            redshift_serverless: read(environment, "AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS")?,
             sts: read(environment, "AWS_ENDPOINT_URL_STS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
             any: None,
@@ -175,6 +199,9 @@ impl fmt::Debug for Endpoints {
             .field("ecs", &redacted(&self.ecs))
             .field("sfn", &redacted(&self.sfn))
             .field("cloudformation", &redacted(&self.cloudformation))
+            .field("cloudtrail", &redacted(&self.cloudtrail))
+            .field("redshift", &redacted(&self.redshift))
+            .field("redshift_serverless", &redacted(&self.redshift_serverless))
             .field("sts", &redacted(&self.sts))
             .field("ssmmessages", &redacted(&self.ssmmessages))
             .field("any", &redacted(&self.any))

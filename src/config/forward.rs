@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use super::exec::{ClientSettings, ExecTemplate, TokenKind};
 use super::settings::Settings;
 use super::table::TableKey;
 use super::value::{self, Raw, ValueError};
@@ -23,6 +24,8 @@ pub struct Forward {
     pub remote: RemoteEnd,
     /// The service does not end the session for lack of input while a connection is open.
     pub hold: bool,
+    /// How a client of the destination logs in.
+    pub client: ClientSettings,
 }
 
 /// Where a forward listens.
@@ -49,7 +52,7 @@ pub struct RemoteEnd {
 }
 
 /// The keys of `[forwards.NAME]` beside the settings.
-pub const FORWARD_KEYS: [ForwardKey; 4] = [
+pub const FORWARD_KEYS: [ForwardKey; 7] = [
     ForwardKey {
         name: "target",
         set: |draft, raw| value::text(raw).map(|target| draft.target = Some(target)),
@@ -78,6 +81,27 @@ pub const FORWARD_KEYS: [ForwardKey; 4] = [
         values: "`true`: the service does not end a session with open connections for lack of input, as `--hold`",
         default: "`false`",
     },
+    ForwardKey {
+        name: "exec",
+        set: |draft, raw| ExecTemplate::parse(raw).map(|exec| draft.client.exec = Some(exec)),
+        takes_list: false,
+        values: "the command of `--exec`, with [placeholders](databases.md#a-command-for-each-database)",
+        default: "none",
+    },
+    ForwardKey {
+        name: "token",
+        set: |draft, raw| TokenKind::parse(raw).map(|token| draft.client.token = Some(token)),
+        takes_list: false,
+        values: "`rds`: sign an IAM authentication token for `remote` and `db_user`",
+        default: "none",
+    },
+    ForwardKey {
+        name: "db_user",
+        set: |draft, raw| value::text(raw).map(|user| draft.client.db_user = Some(user)),
+        takes_list: false,
+        values: "the database user; the `user` of a host is for ssh",
+        default: "none",
+    },
 ];
 
 /// A key of `[forwards.NAME]` that is not a setting.
@@ -91,11 +115,15 @@ pub struct Draft {
     local: Option<LocalEnd>,
     remote: Option<RemoteEnd>,
     hold: bool,
+    client: ClientSettings,
 }
 
 impl Draft {
     /// Returns the forward, or the key that is missing.
     pub(super) fn finish(self, name: &str) -> Result<Forward, &'static str> {
+        if let Some(missing) = self.client.missing() {
+            return Err(missing);
+        }
         Ok(Forward {
             name: name.to_owned(),
             settings: self.settings,
@@ -103,6 +131,7 @@ impl Draft {
             local: self.local.ok_or("local")?,
             remote: self.remote.ok_or("remote")?,
             hold: self.hold,
+            client: self.client,
         })
     }
 }

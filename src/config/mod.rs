@@ -7,6 +7,7 @@ mod aws;
 mod cycles;
 mod environment;
 mod error;
+mod exec;
 mod file;
 mod forward;
 #[cfg(feature = "sim")]
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
+pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
 pub use layers::{ResolvedSetting, Source};

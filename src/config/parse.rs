@@ -427,6 +427,7 @@ mod tests {
             local: LocalEnd::Tcp { bind: None, port: 13306 },
             remote: RemoteEnd { host: Some("db.example".into()), port: 3306 },
             hold: true,
+            client: crate::config::ClientSettings::default(),
         };
         assert_eq!(forwards["db"], expected);
         assert_eq!(forwards["self"].local, LocalEnd::Socket("~/s".into()));
@@ -488,7 +489,7 @@ mod tests {
             ),
             (
                 "[forwards.a]\nbanana = 'x'",
-                "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `profile`, `region`, \
+                "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `exec`, `token`, `db_user`, `profile`, `region`, \
                  `endpoint_url`, `reason`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `start_timeout`, `guardian`, `document`",
             ),
             (

@@ -108,6 +108,14 @@ pub enum ValueError {
     /// Not a destination.
     #[error("must be `[HOST:]PORT`")]
     NotARemoteEnd,
+    /// Not a token that is known.
+    #[error("must be `rds`")]
+    NotAToken,
+    /// A placeholder that is not known, or a single brace.
+    #[error(
+        "has an unknown placeholder `{{{0}}}`: known are `{{host}}`, `{{port}}`, `{{local_host}}`, `{{local_port}}`, `{{db_user}}` and `{{token}}`; a brace is `{{{{` or `}}}}`"
+    )]
+    NotAPlaceholder(String),
     /// A path that depends on the working directory.
     #[error("must start with `/` or `~/`")]
     NotAbsolute,

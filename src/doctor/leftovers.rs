@@ -21,7 +21,7 @@ pub(super) async fn check(access: &Access, wish: &Wish, target: Option<&Target>)
 async fn sessions(access: &Access) -> Finding {
     let ask = async {
         let caller = access.caller().await?;
-        access.active_sessions_of(&caller.arn).await
+        access.own_sessions(&caller).await
     };
     let outcome = match timeout(DEADLINE, ask).await {
         Ok(Ok(open)) if open.is_empty() => Outcome::Good("no session of yours is open".to_owned()),

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::config::{Config, Forward, LocalEnd, LocalForward, RemoteEnd};
+use crate::config::{ClientSettings, Config, Forward, LocalEnd, LocalForward, RemoteEnd};
 use crate::names::Name;
 use crate::route::{Document, Machine, Route, RouteError};
 
@@ -36,6 +36,8 @@ pub struct PlannedForward {
     pub document: Option<String>,
     /// Sessions are kept from being idle.
     pub hold: bool,
+    /// How a client of the destination logs in.
+    pub client: ClientSettings,
 }
 
 /// The destination of a listener's connections.
@@ -161,6 +163,7 @@ fn of_target(
         route: route.clone(),
         document: document.clone(),
         hold: request.hold,
+        client: ClientSettings::default(),
     };
     let to_port = |spec: &LocalForward| ForwardTo::Port(own_port(&spec.remote, &route));
     let local = request.local.iter().map(|spec| planned(&spec.local, to_port(spec)));
@@ -170,7 +173,7 @@ fn of_target(
 
 fn of_name(request: &ForwardRequest<'_>, name: &str, config: &Config) -> Result<PlannedForward, PlanError> {
     let Some(forward) = config.forwards.get(name) else { return Err(unknown(name, config)) };
-    let Forward { target, local, remote, hold, .. } = forward;
+    let Forward { target, local, remote, hold, client, .. } = forward;
     let config = config.for_forward(forward);
     let route = Route::new(target, None, &config)?;
     Ok(PlannedForward {
@@ -178,6 +181,7 @@ fn of_name(request: &ForwardRequest<'_>, name: &str, config: &Config) -> Result<
         to: ForwardTo::Port(own_port(remote, &route)),
         document: config.forward_document().map(str::to_owned),
         hold: *hold || request.hold,
+        client: client.clone(),
         route,
     })
 }

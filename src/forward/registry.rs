@@ -221,7 +221,11 @@ impl Registry {
         pool
     }
 
-    fn aws(&self, config: &Config) -> Result<Rc<Aws>, ReachError> {
+    /// Returns the clients of AWS for these settings.
+    ///
+    /// # Errors
+    /// The AWS settings cannot be used.
+    pub fn aws(&self, config: &Config) -> Result<Rc<Aws>, ReachError> {
         if let Some(aws) = self.known_aws(config) {
             return Ok(aws);
         }

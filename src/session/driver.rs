@@ -14,6 +14,7 @@ use super::attempt::{Opened, Opener};
 use super::clock::Clock;
 use super::end::{LinkState, LocalSide};
 use super::ending::{Circumstances, Closing};
+use super::fact::Tally;
 use super::leave::Leaving;
 use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
 use super::link_error::LinkError;
@@ -33,6 +34,7 @@ pub(super) struct Parts<C, D, E> {
     pub settings: Rc<SessionOptions>,
     pub on_notice: OnNotice,
     pub path: PathCache,
+    pub tally: Rc<Tally>,
     pub read_wall: fn() -> SystemTime,
     pub end: E,
 }
@@ -43,6 +45,7 @@ pub(super) struct Driver<C: ControlPlane, D, E> {
     settings: Rc<SessionOptions>,
     on_notice: OnNotice,
     path: PathCache,
+    tally: Rc<Tally>,
     clock: Clock,
     wakes: Wakes,
     channel: Channel,
@@ -74,7 +77,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
         started: StartedSession,
         deadline: Instant,
     ) -> Self {
-        let Parts { control, dialer, settings, on_notice, path, read_wall, end } = parts;
+        let Parts { control, dialer, settings, on_notice, path, tally, read_wall, end } = parts;
         let clock = Clock::start(read_wall);
         let now = clock.now();
         let channel_settings = channel::ChannelSettings {
@@ -91,6 +94,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             settings,
             on_notice,
             path,
+            tally,
             clock,
             wakes: Wakes::default(),
             channel: Channel::new(now, channel_settings, Box::new(random::fill)),
@@ -190,6 +194,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
     fn opened(&mut self, now: Now, opened: Opened<C::Access>) {
         if let Some(outage) = self.link.opened(now, opened, &mut self.channel) {
             tracing::info!(session_id = &*self.session_id, ?outage, "resumed");
+            self.tally.resumed();
             (self.on_notice)(&Notice::Resumed(outage));
         }
     }
@@ -307,6 +312,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
         if !self.is_closing() {
             self.feed(now)?;
         }
+        self.tally.sent(self.channel.written());
         self.transmit(now)
     }
 
@@ -345,6 +351,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             }
             ChannelEvent::Data(bytes) => {
                 self.port_answered = true;
+                self.tally.received(bytes.len());
                 self.end.receive(now, bytes)?;
             }
             ChannelEvent::PortRefused => self.end.refused(),

@@ -11,6 +11,7 @@ mod driver;
 mod end;
 mod end_reason;
 mod ending;
+mod fact;
 #[cfg(unix)]
 mod ignored;
 mod leave;
@@ -43,6 +44,7 @@ use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
 pub use self::end_reason::{EarlyEnd, LossCause};
+pub use self::fact::{Amounts, Fact};
 pub(crate) use self::open::{Ran, Session, open, run};
 pub(crate) use self::relay::{FAREWELL, LocalStream, Peer, RelayEnd, RelayPolicy, Way, close, relay};
 pub use self::signals::Interrupt;
@@ -183,7 +185,7 @@ impl SessionError {
     }
 }
 
-/// An event of a session that the user is notified of.
+/// An event of a session: for the user, or for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The administrator's message for all users who connect, untrusted.
@@ -203,6 +205,8 @@ pub enum Notice {
     },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
+    /// A fact for a record.
+    Recorded(Fact),
 }
 
 /// A shorter loss of the link is not noticed by a user, and is not reported as [`Notice::Interrupted`].

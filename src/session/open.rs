@@ -11,7 +11,7 @@ use crate::clock;
 
 use super::start::{Start, start};
 use super::streams::{Handle, SessionStatus, StreamOptions, Streams};
-use super::{OnNotice, Outcome, SessionError, SessionOptions};
+use super::{Fact, Notice, OnNotice, Outcome, SessionError, SessionOptions};
 
 /// How a session is opened and run.
 pub struct Session {
@@ -66,9 +66,14 @@ pub enum Ran {
 pub async fn run(session: Session, streams: Streams) -> Ran {
     let Session { aws, request, settings, on_notice, leave } = session;
     match start(&aws, &request, &settings, leave.cancelled()).await {
-        Err(error) => Ran::NotStarted(error, streams),
+        Err(error) => {
+            let why = error.to_string();
+            on_notice(&Notice::Recorded(Fact::NotStarted { request, why }));
+            Ran::NotStarted(error, streams)
+        }
         Ok(Start::Left) => Ran::Ended(Ok(Outcome::Done), Some(streams)),
         Ok(Start::Started(started)) => {
+            on_notice(&Notice::Recorded(started.fact(&request)));
             let (result, streams) = started.run(aws, Rc::new(settings), on_notice, streams).await;
             Ran::Ended(result, streams)
         }

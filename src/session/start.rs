@@ -13,9 +13,10 @@ use crate::transport::Dialer;
 
 use super::driver::{Driver, Parts};
 use super::end::LocalSide;
+use super::fact::{Fact, Tally};
 use super::leave::{LEAVE, end_session};
 use super::path_cache::PathCache;
-use super::{OnNotice, Outcome, SessionError, SessionOptions, Step, random};
+use super::{Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -43,6 +44,31 @@ impl Started {
         on_notice: OnNotice,
         end: E,
     ) -> (Result<Outcome, SessionError>, Option<E>) {
+        let (session_id, tally) = (self.started.session_id.clone(), Rc::new(Tally::default()));
+        let (result, end) = self.drive(aws, settings, on_notice.clone(), tally.clone(), end).await;
+        on_notice(&Notice::Recorded(tally.ended(&session_id, &result)));
+        (result, end)
+    }
+
+    /// Makes the fact of the start.
+    pub fn fact(&self, request: &SessionRequest) -> Fact {
+        Fact::Started {
+            session_id: self.started.session_id.clone(),
+            request: request.clone(),
+            access_key_id: self.access.access_key_id().to_owned(),
+            caller: self.access.known_caller(),
+            region: self.access.region().to_owned(),
+        }
+    }
+
+    async fn drive<E: LocalSide>(
+        self,
+        aws: Rc<Aws>,
+        settings: Rc<SessionOptions>,
+        on_notice: OnNotice,
+        tally: Rc<Tally>,
+        end: E,
+    ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
         let run = async {
             let url = self.access.stream_hosts().check(&self.started.stream.url);
@@ -51,6 +77,7 @@ impl Started {
                 control: aws.clone(),
                 dialer: Dialer::new(aws.connector()),
                 path: PathCache::new(settings.cache_dir.clone(), host),
+                tally,
                 settings,
                 on_notice,
                 read_wall: clock::wall,

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
+mod audit;
 mod bench;
 mod connect;
 mod cuts;
@@ -22,6 +23,7 @@ mod forward_streams;
 mod forwarding;
 mod hostile;
 mod mariadb;
+mod open_sessions;
 mod processes;
 mod programs;
 mod readme;
@@ -34,6 +36,8 @@ mod services;
 mod signals;
 mod ssh;
 mod sshd;
+mod stub;
 mod tls;
+mod tokens;
 mod tools;
 mod wiretap;

@@ -5,11 +5,10 @@ mod status;
 
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::aws::{Access, Aws};
 use crate::bastion::{self, Bastion, BastionStatus, OnLife};
-use crate::config::{Config, Verbosity};
+use crate::config::{Config, Environment, Verbosity};
 use crate::names::Target;
 use crate::reach::{ReachError, find_machine, open_aws};
 use crate::route::{Route, Wish};
@@ -18,21 +17,25 @@ use crate::session::Interrupts;
 use super::args::{BastionCommand, ExtendArgs, OneBastion, StopArgs};
 use super::life_notes::LifeNotes;
 use super::prompt::ask_code;
+use super::recording::Recording;
 use super::report::{ExitKind, Report};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
 use super::stdout;
 
 /// Runs one of the commands.
-pub(super) fn run(command: &BastionCommand, config: &Config) -> ExitCode {
-    runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| match command {
-        BastionCommand::Setup(args) => setup::setup(args, config).await,
-        BastionCommand::Teardown(args) => setup::teardown(args, config).await,
-        BastionCommand::Start(args) => start(args, config).await,
-        BastionCommand::Stop(args) => stop(args, config).await,
-        BastionCommand::Extend(args) => extend(args, config).await,
-        BastionCommand::Status(args) => status::status(args, config).await,
-    }))
+pub(super) fn run(command: &BastionCommand, config: &Config, environment: &Environment) -> ExitCode {
+    let recording = Recording::start(environment, config.log.verbosity != Verbosity::Quiet);
+    let result = runtime::run(Interrupts::signals, async |_: &Context| match command {
+        BastionCommand::Setup(args) => setup::setup(args, config, &recording).await,
+        BastionCommand::Teardown(args) => setup::teardown(args, config, &recording).await,
+        BastionCommand::Start(args) => start(args, config, &recording).await,
+        BastionCommand::Stop(args) => stop(args, config, &recording).await,
+        BastionCommand::Extend(args) => extend(args, config, &recording).await,
+        BastionCommand::Status(args) => status::status(args, config, &recording).await,
+    });
+    recording.finish();
+    runtime::finish(result)
 }
 
 /// One bastion, and the way to AWS.
@@ -45,12 +48,12 @@ struct Subject {
 
 impl Subject {
     /// Finds the machine that a word means. A command by hand starts it, whatever the config file says.
-    async fn find(word: &str, config: &Config) -> Result<Self, Report> {
+    async fn find(word: &str, config: &Config, recording: &Rc<Recording>) -> Result<Self, Report> {
         let route = Route::new(word, None, config)?;
         let aws = Rc::new(open_aws(&route.config, ask_code())?);
         let access = aws.access().await.map_err(ReachError::from)?;
         let target = find_machine(&aws, &access, &route).await?;
-        let bastion = Bastion::new(aws, &route, on_life(config.log.verbosity));
+        let bastion = Bastion::new(aws, &route, on_life(config.log.verbosity, recording.clone()));
         Ok(Self { bastion, access, target })
     }
 
@@ -64,9 +67,12 @@ impl Subject {
     }
 }
 
-fn on_life(verbosity: Verbosity) -> OnLife {
+fn on_life(verbosity: Verbosity, recording: Rc<Recording>) -> OnLife {
     let notes = LifeNotes::new(verbosity);
-    Rc::new(move |event| notes.show(event))
+    Rc::new(move |event| {
+        recording.life(event);
+        notes.show(event);
+    })
 }
 
 /// Opens AWS without a machine.
@@ -76,8 +82,8 @@ async fn open(config: &Config) -> Result<(Aws, Access), Report> {
     Ok((aws, access))
 }
 
-async fn start(args: &OneBastion, config: &Config) -> Result<ExitCode, Report> {
-    let subject = Subject::find(&args.name, config).await?;
+async fn start(args: &OneBastion, config: &Config, recording: &Rc<Recording>) -> Result<ExitCode, Report> {
+    let subject = Subject::find(&args.name, config, recording).await?;
     let host = &subject.wish().host;
     if args.dry_run {
         return Ok(stdout::print(&status::plan_of_start(&subject.status().await?, subject.wish())));
@@ -91,8 +97,8 @@ async fn start(args: &OneBastion, config: &Config) -> Result<ExitCode, Report> {
     Ok(stdout::print(&format!("{host} {state}{end}\n")))
 }
 
-async fn stop(args: &StopArgs, config: &Config) -> Result<ExitCode, Report> {
-    let subject = Subject::find(&args.bastion.name, config).await?;
+async fn stop(args: &StopArgs, config: &Config, recording: &Rc<Recording>) -> Result<ExitCode, Report> {
+    let subject = Subject::find(&args.bastion.name, config, recording).await?;
     let (host, status) = (&subject.wish().host, subject.status().await?);
     if status.is_stopped() {
         return Ok(stdout::print(&format!("{host} is stopped already\n")));
@@ -105,8 +111,8 @@ async fn stop(args: &StopArgs, config: &Config) -> Result<ExitCode, Report> {
     Ok(stdout::print(&format!("{host} is being stopped\n")))
 }
 
-async fn extend(args: &ExtendArgs, config: &Config) -> Result<ExitCode, Report> {
-    let subject = Subject::find(&args.bastion.name, config).await?;
+async fn extend(args: &ExtendArgs, config: &Config, recording: &Rc<Recording>) -> Result<ExitCode, Report> {
+    let subject = Subject::find(&args.bastion.name, config, recording).await?;
     let (host, status) = (&subject.wish().host, subject.status().await?);
     if args.bastion.dry_run {
         return Ok(stdout::print(&status::plan_of_extension(&status, args.time)));
@@ -114,15 +120,6 @@ async fn extend(args: &ExtendArgs, config: &Config) -> Result<ExitCode, Report> 
     let end = subject.bastion.extend(&subject.access, &status, args.time).await;
     let end = status::time(end.map_err(ReachError::from)?);
     Ok(stdout::print(&format!("{host} is stopped at {end} at the latest\n")))
-}
-
-/// Returns a time in words.
-fn words(time: Duration) -> String {
-    match time.as_secs() {
-        seconds if seconds < 120 => format!("{seconds} s"),
-        seconds if seconds < 7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
 }
 
 /// Notes what could not be asked.

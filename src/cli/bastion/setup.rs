@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use crate::aws::Access;
 use crate::bastion::{self, STACK, Setup, SetupInstance, TEMPLATE};
@@ -12,6 +13,7 @@ use crate::route::Wish;
 
 use super::super::args::{Change, SetupArgs, TeardownArgs};
 use super::super::prompt;
+use super::super::recording::Recording;
 use super::super::report::{Report, UsageError};
 use super::super::stdout;
 use super::{Subject, exit_of, note_unknown, open};
@@ -20,11 +22,15 @@ use super::{Subject, exit_of, note_unknown, open};
 const AGENT_POLICY: &str = "AmazonSSMManagedInstanceCore";
 
 /// Runs `setup`.
-pub(super) async fn setup(args: &SetupArgs, config: &Config) -> Result<ExitCode, Report> {
+pub(super) async fn setup(
+    args: &SetupArgs,
+    config: &Config,
+    recording: &Rc<Recording>,
+) -> Result<ExitCode, Report> {
     if args.template {
         return Ok(stdout::print(TEMPLATE));
     }
-    let (access, setup) = check(args.name.as_deref(), config).await?;
+    let (access, setup) = check(args.name.as_deref(), config, recording).await?;
     note_unknown(&setup.unknown, config.log.verbosity);
     let exit = stdout::print(&escape_lines(&setup_text(&setup, config)));
     if !args.change.apply {
@@ -44,8 +50,12 @@ pub(super) async fn setup(args: &SetupArgs, config: &Config) -> Result<ExitCode,
 }
 
 /// Runs `teardown`.
-pub(super) async fn teardown(args: &TeardownArgs, config: &Config) -> Result<ExitCode, Report> {
-    let (access, setup) = check(args.name.as_deref(), config).await?;
+pub(super) async fn teardown(
+    args: &TeardownArgs,
+    config: &Config,
+    recording: &Rc<Recording>,
+) -> Result<ExitCode, Report> {
+    let (access, setup) = check(args.name.as_deref(), config, recording).await?;
     note_unknown(&setup.unknown, config.log.verbosity);
     let is_named = args.name.is_some();
     let exit = stdout::print(&escape_lines(&teardown_text(&setup, is_named, config)));
@@ -62,13 +72,17 @@ pub(super) async fn teardown(args: &TeardownArgs, config: &Config) -> Result<Exi
     Ok(stdout::print("done\n"))
 }
 
-async fn check(name: Option<&str>, config: &Config) -> Result<(Access, Setup), Report> {
+async fn check(
+    name: Option<&str>,
+    config: &Config,
+    recording: &Rc<Recording>,
+) -> Result<(Access, Setup), Report> {
     let Some(name) = name else {
         let (_, access) = open(config).await?;
         let setup = bastion::check(&access, &Wish::of_guardian(config), None).await;
         return Ok((access, setup.map_err(ReachError::from)?));
     };
-    let subject = Subject::find(name, config).await?;
+    let subject = Subject::find(name, config, recording).await?;
     let setup = bastion::check(&subject.access, subject.wish(), subject.target.as_ref()).await;
     let setup = setup.map_err(ReachError::from)?;
     Ok((subject.access, setup))

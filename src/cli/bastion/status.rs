@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::DateTime;
@@ -17,21 +18,27 @@ use crate::route::Wish;
 
 use super::super::args::StatusArgs;
 use super::super::columns::columns;
+use super::super::duration::words;
+use super::super::recording::Recording;
 use super::super::report::Report;
 use super::super::stdout;
-use super::{Subject, note_unknown, words};
+use super::{Subject, note_unknown};
 
 const HEADER: [&str; 7] = ["NAME", "TARGET", "STATE", "SINCE", "STARTED BY", "ON IT", "STOPS"];
 
 /// Runs the command.
-pub(super) async fn status(args: &StatusArgs, config: &Config) -> Result<ExitCode, Report> {
+pub(super) async fn status(
+    args: &StatusArgs,
+    config: &Config,
+    recording: &Rc<Recording>,
+) -> Result<ExitCode, Report> {
     let names = match &args.name {
         Some(name) => vec![name.clone()],
         None => bastions(config),
     };
     let mut statuses = Vec::new();
     for name in &names {
-        let subject = Subject::find(name, config).await?;
+        let subject = Subject::find(name, config, recording).await?;
         let status = subject.status().await?;
         note_unknown(&status.unknown, config.log.verbosity);
         if args.fix {

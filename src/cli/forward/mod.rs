@@ -1,5 +1,6 @@
 //! The command `forward`: local listeners, forwarded to ports that a target can reach, until a signal.
 
+mod exec;
 mod json_lines;
 mod live_terminal;
 mod ready;
@@ -9,19 +10,21 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Verbosity};
 use crate::forward::plan::{ForwardRequest, PlannedForward, plan};
 use crate::forward::registry::{Registry, RegistryOptions};
-use crate::forward::{Listener, Upstream};
+use crate::forward::{ForwardEvent, Listener, Upstream};
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
 use super::prompt::ask_code;
+use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
 
 pub(super) use self::ready::take as take_descriptor;
 
+use self::exec::Exec;
 use self::ready::Ready;
 use self::reporter::{Listening, Reporter};
 
@@ -36,12 +39,25 @@ pub(super) fn forward(
         Ok(plan) => plan,
         Err(error) => return Report::from(error).print(),
     };
+    let exec = match exec::find(args.exec.as_ref(), &plan) {
+        Ok(exec) => exec,
+        Err(error) => return Report::from(error).print(),
+    };
     let reporter = Reporter::new(config.log.verbosity, args);
+    let recording = Recording::start(environment, config.log.verbosity != Verbosity::Quiet);
     let run = async |context: &Context| {
-        let command = Command { args, plan, descriptor, reporter: reporter.clone() };
+        let command = Command {
+            args,
+            plan,
+            exec,
+            descriptor,
+            reporter: reporter.clone(),
+            recording: recording.clone(),
+        };
         command.run(environment, context).await
     };
     let result = runtime::run(Interrupts::signals, run);
+    recording.finish();
     if let Err(report) = &result {
         reporter.ended(report);
     }
@@ -62,8 +78,10 @@ fn request(args: &ForwardArgs) -> ForwardRequest<'_> {
 struct Command<'a> {
     args: &'a ForwardArgs,
     plan: Vec<PlannedForward>,
+    exec: Option<Exec>,
     descriptor: Option<(i32, File)>,
     reporter: Rc<Reporter>,
+    recording: Rc<Recording>,
 }
 
 impl Command<'_> {
@@ -75,19 +93,23 @@ impl Command<'_> {
         for (listener, upstream) in listeners {
             registry.serve(listener, upstream);
         }
+        let exec = self.exec.take();
         tokio::select! {
             failure = registry.fatal_failure() => Err(failure.into()),
-            exit = self.stay(&registry, ready, context) => exit,
+            exit = self.stay(&registry, ready, exec, context) => exit,
             () = self.reporter.show(registry.traffic()) => Ok(ExitKind::Done.into()),
         }
     }
 
     fn options(&self, environment: &Environment, context: &Context) -> RegistryOptions {
-        let reporter = self.reporter.clone();
+        let (reporter, recording) = (self.reporter.clone(), self.recording.clone());
         RegistryOptions {
             sessions: usize::from(self.args.sessions),
             max_destinations: usize::from(self.args.max_sessions),
-            observer: Rc::new(move |planned, event| reporter.event(planned, event)),
+            observer: Rc::new(move |planned, event| {
+                record(&recording, planned, event);
+                reporter.event(planned, event);
+            }),
             ask_code: Box::new(ask_code),
             environment: environment.clone(),
             leave: context.leave.clone(),
@@ -119,20 +141,41 @@ impl Command<'_> {
             listening: self.plan.iter().zip(listeners).map(listening).collect(),
             ports: listeners.iter().map(|(listener, _)| listener.port()).collect(),
             descriptor: self.descriptor.take(),
-            exec: self.args.exec.clone(),
+            exec: None,
         }
     }
 
     /// Announces that the forwards are ready, and stays until the command of `--exec` ends.
-    async fn stay(&self, registry: &Registry, ready: Ready, context: &Context) -> Result<ExitCode, Report> {
+    async fn stay(
+        &self,
+        registry: &Registry,
+        mut ready: Ready,
+        exec: Option<Exec>,
+        context: &Context,
+    ) -> Result<ExitCode, Report> {
         if self.args.eager {
             registry.open_all().await.map_err(|error| Report::from(&*error))?;
         } else {
             let checks = registry.check_names(&self.plan);
-            if ready.exec.is_some() {
+            if exec.is_some() {
                 registry.checked(checks).await;
             }
         }
+        if let Some(exec) = exec {
+            ready.exec = Some(exec.command(registry, ready.listening.first()).await?);
+        }
         ready::announce(ready, context).await
+    }
+}
+
+fn record(recording: &Recording, planned: &PlannedForward, event: &ForwardEvent) {
+    match event {
+        ForwardEvent::Session(notice) => recording.session(&Way::of_forward(planned), notice),
+        ForwardEvent::Life(event) => recording.life(event),
+        ForwardEvent::Refused { .. }
+        | ForwardEvent::TimedOut { .. }
+        | ForwardEvent::SessionFailed { .. }
+        | ForwardEvent::DialFailed { .. }
+        | ForwardEvent::NameFailed { .. } => {}
     }
 }

@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::process::{ExitCode, ExitStatus};
-
-use tokio::process::{Child, Command};
-use tokio_util::sync::CancellationToken;
+use std::process::ExitCode;
 
 use crate::escape::escape_json;
 
-use super::super::report::{ExitKind, LocalError, Report};
+use super::super::child::ChildCommand;
+use super::super::report::{LocalError, Report};
 use super::super::runtime::Context;
 use super::reporter::Listening;
 
@@ -22,11 +20,10 @@ pub(super) struct Ready {
     /// `--ready-fd`
     pub descriptor: Option<(i32, File)>,
     /// `--exec`
-    pub exec: Option<String>,
+    pub exec: Option<ChildCommand>,
 }
 
-/// Announces, then waits for the end of the command; without a command it never returns. Ctrl-C is the command's while it
-/// runs. At `leave` it gets SIGTERM, and the context's tasks wait for its end.
+/// Announces, then waits for the end of the command; without a command it never returns.
 pub(super) async fn announce(mut ready: Ready, context: &Context) -> Result<ExitCode, Report> {
     if let Some((fd, mut descriptor)) = ready.descriptor.take() {
         let lines: String = ready
@@ -39,12 +36,18 @@ pub(super) async fn announce(mut ready: Ready, context: &Context) -> Result<Exit
     }
     notify_service_manager();
     let Some(command) = &ready.exec else { return std::future::pending().await };
-    let failed = |source| LocalError::Exec { command: command.clone(), source };
-    let _keys = context.lend_keys();
-    let child = spawn(command, &ready).map_err(failed)?;
-    let attended = context.tasks.spawn_local(attend(child, context.leave.clone()));
-    let status = attended.await.map_err(io::Error::from).flatten();
-    Ok(exit_of(status.map_err(failed)?))
+    let mut command = command.clone();
+    command.variables.extend(ready.variables());
+    command.run(context).await
+}
+
+impl Ready {
+    /// Returns the variables with the first listener.
+    fn variables(&self) -> Vec<(String, String)> {
+        let local = self.listening.first().map(|first| ("FUMIDAI_LOCAL".to_owned(), first.local.clone()));
+        let port = self.ports.first().copied().flatten();
+        local.into_iter().chain(port.map(|port| ("FUMIDAI_PORT".to_owned(), port.to_string()))).collect()
+    }
 }
 
 /// Takes over the descriptor that the parent process opened.
@@ -110,71 +113,3 @@ fn notify_service_manager() {
 
 #[cfg(not(target_os = "linux"))]
 fn notify_service_manager() {}
-
-/// Runs the command by the shell with the first listener in its environment.
-fn spawn(command: &str, ready: &Ready) -> io::Result<Child> {
-    let mut shell = shell(command);
-    if let Some(first) = ready.listening.first() {
-        shell.env("FUMIDAI_LOCAL", &first.local);
-    }
-    if let Some(Some(port)) = ready.ports.first() {
-        shell.env("FUMIDAI_PORT", port.to_string());
-    }
-    shell.spawn()
-}
-
-/// Waits for the command's end, and asks for it at `leave`.
-async fn attend(mut child: Child, leave: CancellationToken) -> io::Result<ExitStatus> {
-    tokio::select! {
-        status = child.wait() => return status,
-        () = leave.cancelled() => ask_to_end(&child),
-    }
-    child.wait().await
-}
-
-#[cfg(unix)]
-fn shell(command: &str) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command);
-    shell
-}
-
-#[cfg(not(unix))]
-fn shell(command: &str) -> Command {
-    let mut shell = Command::new("cmd");
-    shell.arg("/C").arg(command);
-    shell
-}
-
-#[cfg(unix)]
-fn ask_to_end(child: &Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        // The command may have just ended.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
-/// Not possible here: the command ends when its connection is closed.
-#[cfg(not(unix))]
-fn ask_to_end(_child: &Child) {}
-
-#[cfg(unix)]
-fn exit_of(status: ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt;
-
-    let signal = status.signal().and_then(|number| u8::try_from(number).ok());
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    match (code, signal) {
-        (Some(code), _) => code.into(),
-        (None, Some(number)) => ExitKind::Signal(number).into(),
-        (None, None) => ExitKind::Failure.into(),
-    }
-}
-
-#[cfg(not(unix))]
-fn exit_of(status: ExitStatus) -> ExitCode {
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    code.map_or(ExitKind::Failure.into(), ExitCode::from)
-}

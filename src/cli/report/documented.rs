@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::super::ssh_files::InstallError;
 use super::{ExitKind, LocalError, Report, UsageError, notes};
+use crate::audit::{Fault, StoreError, Touched};
 use crate::aws::files::FileProblem;
 use crate::aws::files::ini::LineError;
 use crate::aws::source::SourceError;
@@ -29,7 +30,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
-use crate::session::{self, EarlyEnd, LossCause, Notice, SessionError};
+use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
 /// Any number: `N` in the rows.
@@ -91,6 +92,10 @@ fn seconds() -> Duration {
 
 fn file() -> PathBuf {
     "FILE".into()
+}
+
+fn fact() -> Fact {
+    Fact::Ended { session_id: other(), amounts: Amounts::default(), end: Err(other()) }
 }
 
 fn service(code: &str, operation: &'static str) -> ApiError {
@@ -310,6 +315,8 @@ fn value_errors() -> Vec<ValueError> {
         NotAGuardian => [NotAGuardian],
         NotAGroup => [NotAGroup],
         NotATask => [NotATask],
+        NotAToken => [NotAToken],
+        NotAPlaceholder(_) => [NotAPlaceholder(text("NAME"))],
     })
 }
 
@@ -757,8 +764,25 @@ fn local_errors() -> Vec<LocalError> {
         LocalError::ReadyFd { .. } => [LocalError::ReadyFd { fd: N.into(), source: system() }],
         LocalError::Exec { .. } => [LocalError::Exec { command: text("COMMAND"), source: system() }],
         LocalError::NoHome => [LocalError::NoHome],
+        LocalError::Record(_) => [LocalError::Record(StoreError { file: file(), source: system() })],
+        LocalError::NoState => [LocalError::NoState],
+        LocalError::Page { .. } => [LocalError::Page { file: file(), source: system() }],
         LocalError::OwnPath(_) => [LocalError::OwnPath(system())],
     })
+}
+
+fn touched() -> Vec<Touched> {
+    let (first, last) = (N.into(), N.into());
+    let faults = samples!(Fault {
+        Fault::NotALine => [Fault::NotALine],
+        Fault::Changed => [Fault::Changed],
+        Fault::Missing { .. } => [Fault::Missing { first, last }],
+        Fault::OutOfPlace { .. } => [Fault::OutOfPlace { seq: first, before: last }],
+        Fault::Replaced => [Fault::Replaced],
+        Fault::CutOff { .. } => [Fault::CutOff { first, last }],
+        Fault::OtherHead => [Fault::OtherHead],
+    });
+    faults.into_iter().map(|fault| Touched { file: Some(file()), line: PLACE.0, fault }).collect()
 }
 
 fn usage_errors() -> Vec<UsageError> {
@@ -766,6 +790,11 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::ViaForEveryHost => [UsageError::ViaForEveryHost],
         UsageError::PasswordForEveryHost => [UsageError::PasswordForEveryHost],
         UsageError::NotConfirmed => [UsageError::NotConfirmed],
+        UsageError::NoUser => [UsageError::NoUser],
+        UsageError::NoExec => [UsageError::NoExec],
+        UsageError::NotForToken { .. } => {
+            [UsageError::NotForToken { name: text("NAME"), missing: "KEY" }]
+        }
         UsageError::PortOfForward { .. } => [UsageError::PortOfForward { name: text("NAME") }],
     })
 }
@@ -781,6 +810,7 @@ fn reports() -> Vec<Report> {
     reports.extend(install_errors().into_iter().map(Report::from));
     reports.extend(local_errors().into_iter().map(Report::from));
     reports.extend(usage_errors().into_iter().map(Report::from));
+    reports.extend(touched().into_iter().map(Report::from));
     reports
 }
 
@@ -840,6 +870,7 @@ fn notices() -> Vec<Notice> {
             [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
+        Notice::Recorded(_) => [Notice::Recorded(fact())],
     })
 }
 
@@ -856,6 +887,12 @@ fn printed_notes() -> Vec<String> {
         notes::of_silent_port(PORT),
         notes::of_connect_by_hand("TARGET"),
         notes::of_dropped_lines(N.into()),
+        notes::of_no_sessions(region),
+        notes::of_database_user("USER"),
+        notes::of_mysql_pwd(),
+        notes::of_no_leaked_sessions(region),
+        notes::of_empty_record(&file()),
+        notes::of_unwritten_record(&StoreError { file: file(), source: system() }),
         format!("warning: {}", notes::of_other_home(Path::new("HOME"), Path::new("FILE"))),
     ];
     all.extend(life_events().iter().map(notes::of_life));

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use crate::audit::{Touched, verdict};
 use crate::aws::{ApiError, Meaning, Place};
 use crate::channel::Refusal;
 use crate::config::{ConfigError, Distrust, ValueError};
@@ -443,6 +444,10 @@ impl From<LocalError> for Report {
             LocalError::Descriptors(_) => {
                 report.hint("allow more open files: `ulimit -n 1024`, or close some")
             }
+            LocalError::Record(_) => report
+                .hint("check the permissions: the file and its folder must be yours, mode 0600 and 0700"),
+            LocalError::NoState => report.hint("set `HOME`, or `XDG_STATE_HOME` to a folder of yours"),
+            LocalError::Page { .. } => report.hint("write the page to another folder: `--html FILE`"),
             LocalError::ConfigPath { .. } => report.hint("rename that file, or set `FUMIDAI_CONFIG`"),
             LocalError::Runtime(_)
             | LocalError::Signals(_)
@@ -451,6 +456,14 @@ impl From<LocalError> for Report {
             | LocalError::NoHome
             | LocalError::OwnPath(_) => report,
         }
+    }
+}
+
+impl From<Touched> for Report {
+    fn from(touched: Touched) -> Self {
+        Self::new(ExitKind::Failure, verdict(&Err(touched)))
+            .hint("compare it with AWS's own: run `fumidai audit show --cloudtrail`")
+            .hint("to begin a new record, move the files `audit*` of that folder to another one")
     }
 }
 
@@ -465,6 +478,13 @@ impl From<UsageError> for Report {
                 report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file")
             }
             UsageError::NotConfirmed => report.hint("answer `y` on a terminal, or use `--yes`"),
+            UsageError::NoUser => report.hint("name the database user: `--user USER`"),
+            UsageError::NoExec => report
+                .hint("write the command behind `--exec`")
+                .hint("or add `exec = \"…\"` to `[forwards.NAME]`, and run `fumidai forward NAME --exec`"),
+            UsageError::NotForToken { missing, .. } => report.hint(format!(
+                "add `{missing}` to the forward; a token needs the database's own host and a user"
+            )),
             UsageError::PortOfForward { .. } => report,
         }
     }

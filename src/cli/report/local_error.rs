@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::audit::StoreError;
+
 /// Why a command failed on this machine.
 #[derive(Debug, Error)]
 pub enum LocalError {
@@ -33,6 +35,20 @@ pub enum LocalError {
     Exec {
         /// The command.
         command: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The audit record cannot be read.
+    #[error("the audit record cannot be read: {0}")]
+    Record(StoreError),
+    /// There is no folder for the audit record.
+    #[error("there is no folder for the audit record")]
+    NoState,
+    /// The page of `audit report` cannot be written.
+    #[error("cannot write `{}`: {source}", file.display())]
+    Page {
+        /// The file.
+        file: PathBuf,
         /// The system's error.
         source: io::Error,
     },

@@ -1,9 +1,9 @@
 //! Events that do not end a command, as the lines that the user reads.
 
-#[cfg(any(unix, test))]
 use std::path::Path;
 use std::time::Duration;
 
+use crate::audit::StoreError;
 use crate::aws::ApiError;
 use crate::bastion::{LifeEvent, Step};
 use crate::forward::ForwardEvent;
@@ -34,7 +34,7 @@ pub fn of_connect_by_hand(word: &str) -> String {
 pub fn of_link(notice: &Notice) -> Option<String> {
     match notice {
         Notice::CustomerMessage(text) => Some(text.clone()),
-        Notice::FirstInputUnanswered => None,
+        Notice::FirstInputUnanswered | Notice::Recorded(_) => None,
         Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
         Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
         Notice::CredentialsEnded { error, left } => {
@@ -129,6 +129,36 @@ pub fn of_listener(local: &str, remote: &str, target: &str) -> String {
 /// Returns the warning about a listener that is not bound to loopback.
 pub fn of_wide_listener(local: &str) -> String {
     format!("warning: {local} accepts connections from other machines")
+}
+
+/// Returns the note about a record that cannot be written.
+pub fn of_unwritten_record(error: &StoreError) -> String {
+    format!("the audit record cannot be written: {error}")
+}
+
+/// Returns the note of `audit show` if it prints no row.
+pub fn of_empty_record(file: &Path) -> String {
+    format!("no session in `{}` passes the filters", file.display())
+}
+
+/// Returns the note of `sessions` if there is none.
+pub fn of_no_sessions(region: &str) -> String {
+    format!("you have no open session in {region}")
+}
+
+/// Returns the note of `sessions end --leaked` if there is none.
+pub fn of_no_leaked_sessions(region: &str) -> String {
+    format!("no session of this machine was left behind in {region}")
+}
+
+/// Returns the note of `token redshift` about the user to log in as.
+pub fn of_database_user(user: &str) -> String {
+    format!("log in as `{user}`")
+}
+
+/// Returns the warning about a variable that programs other than MySQL's read.
+pub fn of_mysql_pwd() -> String {
+    "warning: MySQL calls `MYSQL_PWD` insecure: other processes of this user can read it".to_owned()
 }
 
 /// Returns the note about lines that standard error did not take.

@@ -14,6 +14,20 @@ pub enum UsageError {
     /// A change of AWS was not agreed to.
     #[error("nothing was changed: it was not confirmed")]
     NotConfirmed,
+    /// A token is asked for a database without a user.
+    #[error("a token is signed for a database user")]
+    NoUser,
+    /// `--exec` has neither a command nor one in the config file.
+    #[error("`--exec` without a command needs one forward with `exec`")]
+    NoExec,
+    /// A token is asked for a forward that names no user or no host.
+    #[error("forward `{name}` has no `{missing}` to sign a token for")]
+    NotForToken {
+        /// The forward.
+        name: String,
+        /// The key.
+        missing: &'static str,
+    },
     /// `explain` of a forward needs no port.
     #[error("forward `{name}` has a port of its own")]
     PortOfForward {

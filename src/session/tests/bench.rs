@@ -86,6 +86,7 @@ impl Bench {
             settings: Rc::new(self.settings.clone()),
             on_notice: Rc::new(move |notice: &Notice| notices.borrow_mut().push(notice.clone())),
             path: PathCache::new(None, String::new()),
+            tally: Rc::default(),
             read_wall: wall,
             end: TestEnd::new(self.local.clone(), self.progress.clone()),
         };
