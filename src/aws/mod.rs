@@ -10,6 +10,7 @@ mod bundle;
 mod call;
 mod capped;
 mod cloudformation;
+mod console;
 mod credentials;
 mod ec2;
 mod ecs;
@@ -58,6 +59,7 @@ use self::endpoint::{ServiceEndpoints, UsualEndpoints};
 use self::files::{AwsFiles, FilePaths, Profile};
 use self::source::{CredentialSource, KeyOwner, Setting};
 
+pub use self::console::ConsoleTime;
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};

@@ -16,7 +16,7 @@ use crate::route::explanation::{
     AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, SessionRow, SettingRow,
 };
 use crate::route::policy::Needs;
-use crate::route::{REMOTE_HOST_AGENT, Route, Wish};
+use crate::route::{KeySource, REMOTE_HOST_AGENT, Route, Wish};
 use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
@@ -85,6 +85,7 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             region: facts.region.as_deref(),
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
+            key_sources: &KeySource::of(subject.route()),
         };
         return stdout::print(&json(&needs.policy()));
     }

@@ -11,6 +11,7 @@ mod completion;
 mod connect;
 mod explain;
 mod forward;
+mod host_keys;
 mod life_notes;
 mod list;
 mod log;
@@ -71,6 +72,7 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         | Command::Bastion(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::HostKeys(_)
         | Command::SshConfig(_) => {}
     }
     // Before the log or the config file can get its number.
@@ -93,6 +95,7 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
         | Command::Bastion(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::HostKeys(_)
         | Command::SshConfig(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(None),
@@ -111,6 +114,7 @@ fn dispatch(
         Command::Bastion(args) => bastion::run(&args.command, &config),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
+        Command::HostKeys(args) => host_keys::host_keys(args, &config, environment),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),

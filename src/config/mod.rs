@@ -12,6 +12,7 @@ mod forward;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod host;
+mod host_keys;
 mod layers;
 mod parse;
 mod remedy;
@@ -32,6 +33,7 @@ pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
+pub use host_keys::HostKeySource;
 pub use layers::{ResolvedSetting, Source};
 pub use settings::{Key, SessionSettings, Settings};
 pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};
