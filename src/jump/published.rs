@@ -47,11 +47,12 @@ pub fn listed_keys(text: &str) -> Vec<PublicKey> {
 /// neither, such as `NONE`, gives nothing.
 pub fn key_of_base64(text: &str) -> Option<PublicKey> {
     let bytes = STANDARD.decode(text).ok()?;
-    let of_certificate = || {
-        let certificate = Certificate::from_bytes(&bytes).ok()?;
-        Some(PublicKey::from(certificate.public_key().clone()))
-    };
-    PublicKey::from_bytes(&bytes).ok().or_else(of_certificate)
+    if let Ok(certificate) = Certificate::from_bytes(&bytes) {
+        return Some(PublicKey::from(certificate.public_key().clone()));
+    }
+    let key = PublicKey::from_bytes(&bytes).ok()?;
+    // The library reads the beginning of some certificates as keys.
+    (key.to_bytes().ok()? == bytes).then_some(key)
 }
 
 /// Keeps each key once.

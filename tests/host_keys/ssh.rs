@@ -90,7 +90,35 @@ async fn a_source_that_is_denied_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn another_port_and_another_type_of_key_are_asked_for() {
+async fn a_session_that_is_denied_is_the_cause() {
+    let world = World::new("session").await;
+    let effect = ApiEffect::Error { code: "AccessDeniedException".into(), message: "not authorized".into() };
+    let fault = ApiFault { operation: "StartSession".into(), effect, times: 100 };
+    world.bench.simulator.change_faults(|faults| faults.api.push(fault));
+    let refused = world.fumidai(["host-keys", "web"]).finish().await.exits(11);
+    assert!(refused.cause().contains("when calling StartSession"), "{}", refused.cause());
+    assert!(refused.stderr.contains("hint: run `fumidai explain web --policy`"), "{}", refused.stderr);
+    assert_eq!(refused.text(), "");
+}
+
+#[tokio::test]
+async fn the_key_of_a_certificate_is_the_one_that_is_compared() {
+    let world = World::new("session").await;
+    world.certify().await;
+    let certificate =
+        ["-o", "HostKeyAlgorithms=ssh-ed25519-cert-v01@openssh.com,ssh-ed25519", "web", "echo in"];
+    let answer = world.ssh(certificate).finish().await.exits(0);
+    assert_eq!(answer.text(), "in\n");
+    world.swap_key().await;
+    world.certify().await;
+    let refused = world.ssh(certificate).finish().await.exits(255);
+    let cause = format!("has changed: ED25519 {}, but the sshd of ", world.fingerprint());
+    assert!(refused.stderr.contains(&cause), "{}", refused.stderr);
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_type_of_key_that_ssh_is_limited_to_is_asked_for() {
     let world = World::new("session").await;
     world.make_key("host_ecdsa", "ecdsa").await;
     world.configure_sshd("HostKey FOLDER/host_ecdsa\n");

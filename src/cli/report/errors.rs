@@ -73,10 +73,8 @@ fn of_host_keys(error: &HostKeysError) -> Report {
         HostKeysError::NoConsole { .. } => report(ExitKind::SshAuth)
             .hint("wait a few minutes after its start, and try again")
             .hint("use `host_keys = \"session\"`: it needs no console output"),
-        HostKeysError::NoKeysOnConsole { id } => report(ExitKind::SshAuth)
-            .hint(format!(
-                "cloud-init prints them at the first boot only: use `--source session` once, or `host_keys = \"session\"`, for {id}"
-            ))
+        HostKeysError::NoKeysOnConsole { .. } => report(ExitKind::SshAuth)
+            .hint("cloud-init prints them at the first boot only: use `host_keys = \"session\"`")
             .hint("keep them in a parameter, and use `host_keys = \"parameter:NAME\"`"),
         HostKeysError::NoParameter { .. } => report(ExitKind::Configuration)
             .hint("correct the name in `host_keys`; it is looked for in the region of the session"),
