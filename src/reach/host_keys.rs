@@ -165,7 +165,10 @@ impl Reach {
                 let attempt = Attempt { machine: 0, target: target.clone(), began: clock::now() };
                 self.scan(attempt, allowed).await
             }
-            None => self.with_fall_back(async |attempt| self.scan(attempt, allowed).await).await,
+            None => {
+                let ask = async |attempt| self.scan(question.of_same_target(attempt), allowed).await;
+                self.with_fall_back(ask).await
+            }
         }
     }
 
@@ -190,6 +193,12 @@ impl Question<'_> {
         let id = self.target.as_ref()?.id();
         let is_of_port = *self.source == HostKeySource::Session && self.port != 22;
         Some(if is_of_port { format!("[{id}]:{}", self.port) } else { id.to_owned() })
+    }
+
+    /// A name may mean another machine meanwhile: the key is that of the machine that it is kept for.
+    fn of_same_target(&self, attempt: Attempt) -> Attempt {
+        let target = self.target.clone().unwrap_or(attempt.target);
+        Attempt { target, ..attempt }
     }
 
     fn source_in_words(&self) -> String {

@@ -116,6 +116,17 @@ async fn an_address_behind_a_hop_has_no_session_source() {
 }
 
 #[tokio::test]
+async fn a_machine_that_is_down_has_its_own_error() {
+    let world = World::new("session").await;
+    let stopped = world.fumidai(["host-keys", fumidai::sim::OFFLINE_TARGET]).finish().await.exits(14);
+    assert!(stopped.cause().contains("TargetNotConnected"), "{}", stopped.cause());
+    world.config("[hosts.hybrid]\ntarget = 'mi-0123456789abcdef0'\nhost_keys = 'console'\n");
+    let hybrid = world.fumidai(["host-keys", "hybrid"]).finish().await.exits(3);
+    let cause = "`host_keys = \"console\"` cannot be used for `hybrid`: it is not an EC2 instance";
+    assert_eq!(hybrid.cause(), cause);
+}
+
+#[tokio::test]
 async fn a_port_without_sshd_is_an_error() {
     let echo = crate::services::echo().await;
     let world = World::with("session", |config, _| {
