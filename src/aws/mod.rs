@@ -11,6 +11,7 @@ mod call;
 mod capped;
 mod cloudformation;
 mod cloudtrail;
+mod console;
 mod credentials;
 mod database;
 mod ec2;
@@ -63,6 +64,7 @@ use self::sts::KnownCaller;
 
 pub use self::cloudtrail::TrailEvent;
 pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
+pub use self::console::ConsoleTime;
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};

@@ -1,4 +1,4 @@
-//! SSM: starts, resumes, terminates and lists sessions; lists managed nodes.
+//! SSM: starts, resumes, terminates and lists sessions; lists managed nodes; reads parameters.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -181,6 +181,21 @@ impl Access {
         let answer = self.client.get_connection_status().target(target).send().await;
         let answer = answer.map_err(|error| ApiError::from_sdk("GetConnectionStatus", &error))?;
         Ok(answer.status == Some(ConnectionStatus::Connected))
+    }
+
+    /// Returns the value of a parameter; `None` if there is no parameter of that name. A secret is not decrypted. The text is
+    /// untrusted.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn parameter(&self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.client.get_parameter().name(name).send().await {
+            Ok(answer) => Ok(answer.parameter.and_then(|parameter| parameter.value)),
+            Err(error) => match self.failed("GetParameter", &error) {
+                error if error.has_code("ParameterNotFound") => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 
     /// Lists all managed nodes that pass the filter.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Flags, Key, ValueError, Verbosity, value};
+use crate::config::{self, Flags, HostKeySource, Key, ValueError, Verbosity, value};
 
 use super::audit::args::AuditArgs;
 use super::sessions::SessionsArgs;
@@ -59,6 +59,8 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Show the record of sessions, check it, make a page of it
     Audit(AuditArgs),
+    /// Print the host keys of TARGET from a source that AWS authenticates, as lines of known_hosts
+    HostKeys(HostKeysArgs),
     /// Print the ssh_config that leads ssh through fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
@@ -279,6 +281,45 @@ pub struct ExplainArgs {
     /// Print the least IAM policy for exactly that
     #[arg(long, conflicts_with = "json")]
     pub policy: bool,
+}
+
+/// The arguments of `host-keys`.
+#[derive(Args)]
+#[command(override_usage = "fumidai host-keys [OPTIONS] [[USER@]TARGET [PORT]]", args = session_flags())]
+#[command(
+    after_help = "`fumidai ssh-config` writes this command as KnownHostsCommand for each host of the config file\n\
+    that has `host_keys`. The keys are kept in the cache folder; a key that differs from them is refused."
+)]
+pub struct HostKeysArgs {
+    /// What `connect` would get [default: every host of the config file that has `host_keys`]
+    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
+    pub(super) target: Option<String>,
+    /// The TCP port of sshd on the target [default: the host's in the config file, else 22]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Ask there: `console`, `session` or `parameter:NAME` [default: the host's in the config file, else `session`]
+    #[arg(long, value_name = "SOURCE", value_parser = host_key_source)]
+    pub(super) source: Option<HostKeySource>,
+    /// Ask the source even if keys are kept, and replace these
+    #[arg(long)]
+    pub(super) renew: bool,
+    /// Write this name into the lines; ssh's `%H` [default: the name that ssh looks for]
+    #[arg(long, value_name = "NAME", value_parser = known_hosts_name, requires = "target")]
+    pub(super) name: Option<String>,
+    /// Fail unless this is one of the keys: the key that was offered, in base64; ssh's `%K`
+    #[arg(long, value_name = "KEY", requires = "target")]
+    pub(super) offered: Option<String>,
+}
+
+fn host_key_source(word: &str) -> Result<HostKeySource, ValueError> {
+    HostKeySource::read(word.into())
+}
+
+/// Accepts a name that is one field of a line.
+fn known_hosts_name(word: &str) -> Result<String, &'static str> {
+    let is_field = |c: char| !c.is_whitespace() && !c.is_control();
+    let is_name = !word.is_empty() && !word.starts_with(['@', '#', '|']) && word.chars().all(is_field);
+    if is_name { Ok(word.to_owned()) } else { Err("not a name of known_hosts") }
 }
 
 /// The arguments of `ssh-config`.
@@ -611,11 +652,18 @@ mod tests {
             ("fumidai ssh-config --install --uninstall", ErrorKind::ArgumentConflict, "--uninstall"),
             ("fumidai explain i-0123 --json --policy", ErrorKind::ArgumentConflict, "--policy"),
             ("fumidai connect i-0123 --via", ErrorKind::InvalidValue, "--via <HOP>"),
+            (
+                "fumidai host-keys web --source file",
+                ErrorKind::ValueValidation,
+                "must be `console`, `session`",
+            ),
+            ("fumidai host-keys web --name @a", ErrorKind::ValueValidation, "not a name"),
+            ("fumidai host-keys --name a", ErrorKind::MissingRequiredArgument, "TARGET"),
             ("fumidai completions", ErrorKind::MissingRequiredArgument, "<SHELL>"),
             (
                 "fumidai man conect",
                 ErrorKind::ValueValidation,
-                "connect, forward, bastion, doctor, list, explain, token, sessions, audit, ssh-config",
+                "connect, forward, bastion, doctor, list, explain, token, sessions, audit, host-keys, ssh-config",
             ),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
@@ -667,6 +715,7 @@ mod tests {
             ("ssh-config", true),
             ("connect", true),
             ("forward", true),
+            ("host-keys", true),
         ] {
             let (_, help) = refuse(&format!("fumidai {command} --help"));
             assert_eq!(help.contains("--resume-window"), is_shown, "{command}: {help}");
@@ -700,6 +749,7 @@ mod tests {
                 "token",
                 "sessions",
                 "audit",
+                "host-keys",
                 "ssh-config",
                 "completions",
                 "man"

@@ -15,6 +15,7 @@ mod doctor;
 mod duration;
 mod explain;
 mod forward;
+mod host_keys;
 mod life_notes;
 mod list;
 mod log;
@@ -82,6 +83,7 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         | Command::Audit(_)
         | Command::Sessions(_)
         | Command::Token(_)
+        | Command::HostKeys(_)
         | Command::SshConfig(_) => {}
     }
     // Before the log or the config file can get its number.
@@ -114,6 +116,7 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
         | Command::Audit(_)
         | Command::Sessions(_)
         | Command::Token(_)
+        | Command::HostKeys(_)
         | Command::SshConfig(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(None),
@@ -136,6 +139,7 @@ fn dispatch(
         Command::Sessions(args) => sessions::run(args, &config, environment),
         Command::Token(args) => token::run(&args.command, &config),
         Command::Audit(args) => audit::run(&args.command, &config, environment),
+        Command::HostKeys(args) => host_keys::host_keys(args, &config, environment),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),

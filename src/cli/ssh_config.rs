@@ -118,13 +118,12 @@ fn ssh_files(environment: &Environment) -> Result<SshFiles, Report> {
 /// Returns how ssh runs this program: by name if `PATH` has this very file, else by path.
 fn program(whole_path: bool, environment: &Environment) -> Result<Program, Report> {
     let path = std::env::current_exe().map_err(LocalError::OwnPath)?;
-    let ssh = ssh_version();
-    if !cfg!(windows) && !whole_path && is_found_by_name(&path, environment) {
-        return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false, ssh });
-    }
-    let text = word_of(&path)
-        .ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
-    Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows), ssh })
+    let whole = word_of(&path).map(str::to_owned);
+    let by_name = !cfg!(windows) && !whole_path && is_found_by_name(&path, environment);
+    let called = if by_name { Some("fumidai".to_owned()) } else { whole.clone() };
+    let called =
+        called.ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
+    Ok(Program { path: called, is_without_shell: cfg!(windows), whole_path: whole, ssh: ssh_version() })
 }
 
 /// Asks ssh for its version; a ssh that is not found or not OpenSSH counts as one that knows little.

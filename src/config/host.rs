@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::names::{split_region, split_user};
 
+use super::host_keys::HostKeySource;
 use super::settings::Settings;
 use super::table::TableKey;
 use super::task::TaskSettings;
@@ -31,6 +32,8 @@ pub struct Host {
     pub port: Option<u16>,
     /// A security group that it has only while a client is connected.
     pub security_group: Option<String>,
+    /// Where its host keys come from; `None` is known_hosts.
+    pub host_keys: Option<HostKeySource>,
     /// It is started when it is stopped.
     pub start: bool,
     /// It is stopped at the end of a life even if it ran before.
@@ -73,7 +76,7 @@ impl RouteKind {
 }
 
 /// The keys of `[hosts.NAME]` beside the settings.
-pub const HOST_KEYS: [HostKey; 13] = [
+pub const HOST_KEYS: [HostKey; 14] = [
     HostKey {
         name: "target",
         set: Host::set_target,
@@ -115,6 +118,13 @@ pub const HOST_KEYS: [HostKey; 13] = [
         takes_list: false,
         values: "the id or name of a [security group](bastion.md#a-security-group-while-connected) that it has only while a client is connected",
         default: "none",
+    },
+    HostKey {
+        name: "host_keys",
+        set: |host, raw| HostKeySource::read(raw).map(|source| host.host_keys = Some(source)),
+        takes_list: false,
+        values: "`console`, `session` or `parameter:NAME`: [where its host keys come from](host-keys.md), so that ssh does not ask",
+        default: "known_hosts",
     },
     HostKey {
         name: "start",

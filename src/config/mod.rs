@@ -13,6 +13,7 @@ mod forward;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod host;
+mod host_keys;
 mod layers;
 mod parse;
 mod remedy;
@@ -34,6 +35,7 @@ pub use error::{ConfigError, Distrust};
 pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
 pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
+pub use host_keys::HostKeySource;
 pub use layers::{ResolvedSetting, Source};
 pub use settings::{Key, SessionSettings, Settings};
 pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};

@@ -305,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::config::Color;
+    use crate::config::HostKeySource;
     use crate::config::forward::{LocalEnd, RemoteEnd};
     use crate::config::host::RouteKind;
 
@@ -364,6 +365,7 @@ mod tests {
             user = "ec2-user"
             port = 2222
             security_group = "SG_Maintenance"
+            host_keys = "parameter:/hosts/web"
             start = true
             stop = "always"
             stop_grace = "5m"
@@ -396,6 +398,7 @@ mod tests {
             user: Some("ec2-user".into()),
             port: Some(2222),
             security_group: Some("SG_Maintenance".into()),
+            host_keys: Some(HostKeySource::Parameter("/hosts/web".into())),
             start: true,
             stop_always: true,
             stop_grace: Some(Duration::from_secs(300)),

@@ -23,6 +23,8 @@ pub struct Program {
     pub path: String,
     /// ssh starts it without a shell, as ssh of Windows does.
     pub is_without_shell: bool,
+    /// Its path, for a command that ssh starts without looking at `PATH`; `None` if no line can hold it.
+    pub whole_path: Option<String>,
     /// The version of ssh, major and minor.
     pub ssh: (u32, u32),
 }
@@ -70,6 +72,7 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
         let _ = write!(text, "\n# [hosts.{name}]\n");
         let mut lines = own_lines(name, host);
         lines.extend(start_lines(config, host));
+        lines.extend(program.host_key_lines(config, name, host));
         let command = format!("{command} connect {name} %p");
         push_block(&mut text, &format!("Host {name}"), &command, &lines, window);
     }
@@ -105,20 +108,65 @@ impl Program {
         command
     }
 
+    /// Returns the lines that take the host key from the source of the host, and from nowhere else.
+    fn host_key_lines(&self, config: &Config, name: &str, host: &Host) -> Vec<String> {
+        if host.host_keys.is_none() {
+            return Vec::new();
+        }
+        let path = self.whole_path.as_ref().filter(|_| !self.is_without_shell);
+        let Some(path) = path.filter(|_| self.ssh >= KNOWN_HOSTS_COMMAND) else {
+            let ((major, minor), (found, found_minor)) = (KNOWN_HOSTS_COMMAND, self.ssh);
+            return vec![
+                format!(
+                    "# host_keys is not used: it needs KnownHostsCommand of OpenSSH {major}.{minor} or later"
+                ),
+                format!("# (not on Windows), and `ssh -V` says {found}.{found_minor}. Update ssh, then run"),
+                "# `fumidai ssh-config` again. Until then ssh checks the host key with known_hosts."
+                    .to_owned(),
+            ];
+        };
+        let command = self.arguments(config, path);
+        vec![
+            format!("KnownHostsCommand {command} host-keys {name} %p --name %H --offered %K"),
+            "StrictHostKeyChecking yes".to_owned(),
+            "UserKnownHostsFile /dev/null".to_owned(),
+        ]
+    }
+
+    /// Returns the command for ssh's own splitting of words. ssh replaces `%` in all of them but the first.
+    fn arguments(&self, config: &Config, path: &str) -> String {
+        let mut command = quote_for_split(path);
+        let mut push = |word: &str| {
+            let _ = write!(command, " {}", quote_for_split(&word.replace('%', "%%")));
+        };
+        if let Some(file) = &config.file_by_flag {
+            push("--config");
+            push(&file.to_string_lossy());
+        }
+        for (flag, value) in config.given_flags() {
+            push(&flag);
+            push(&value);
+        }
+        command
+    }
+
     /// Quotes a token that ssh replaces by a typed name: the shell must not act on what the name holds.
     fn quoted_token(&self, token: &str) -> String {
         if self.is_without_shell { format!("\"{token}\"") } else { format!("'{token}'") }
     }
 }
 
-/// A server with an id has its host key under that id.
-fn own_lines(name: &str, host: &Host) -> Vec<String> {
+/// Returns the `HostKeyAlias` of a host: a server with an id has its host key under that id.
+pub fn host_key_alias<'a>(name: &'a str, host: &'a Host) -> &'a str {
     let is_id = |target: &&str| {
         let digits = target.strip_prefix("i-").or_else(|| target.strip_prefix("mi-"));
         digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
     };
-    let id = host.target.as_deref().filter(is_id);
-    let mut lines = vec![format!("HostKeyAlias {}", id.unwrap_or(name))];
+    host.target.as_deref().filter(is_id).unwrap_or(name)
+}
+
+fn own_lines(name: &str, host: &Host) -> Vec<String> {
+    let mut lines = vec![format!("HostKeyAlias {}", host_key_alias(name, host))];
     lines.extend(host.user.as_ref().map(|user| format!("User {}", quote_for_ssh(user))));
     lines.extend(host.port.map(|port| format!("Port {port}")));
     lines
@@ -166,11 +214,22 @@ fn quote_for_ssh(word: &str) -> String {
     if word.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") }
 }
 
+/// Quotes a word of a command that ssh starts without a shell.
+fn quote_for_split(word: &str) -> String {
+    match is_plain_word(word) {
+        true => word.to_owned(),
+        false => format!("\"{}\"", word.replace('\\', r"\\").replace('"', "\\\"")),
+    }
+}
+
+fn is_plain_word(word: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+%:,".contains(c);
+    word.chars().all(is_plain) && !word.is_empty()
+}
+
 /// The user's shell reads the line; single quotes mean the same in every shell.
 fn quote_for_shell(word: &str) -> String {
-    let is_plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '%' | ':' | ',');
-    match word.chars().all(is_plain) && !word.is_empty() {
+    match is_plain_word(word) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
@@ -195,7 +254,12 @@ mod tests {
     }
 
     fn on_path() -> Program {
-        Program { path: "fumidai".into(), is_without_shell: false, ssh: (9, 2) }
+        Program {
+            path: "fumidai".into(),
+            is_without_shell: false,
+            whole_path: Some("/opt/fumidai".into()),
+            ssh: (9, 2),
+        }
     }
 
     #[test]
@@ -240,6 +304,42 @@ mod tests {
         let count = |ssh, word: &str| text(ssh).matches(word).count();
         assert_eq!((count((7, 9), "Match"), count((8, 0), "Match"), count((8, 5), "Match")), (0, 1, 2));
         assert_eq!((count((8, 4), "KnownHostsCommand"), count((8, 5), "KnownHostsCommand")), (0, 1));
+    }
+
+    const WITH_SOURCE: &str = "[hosts.web]\ntarget = 'i-0123'\nhost_keys = 'console'\n[hosts.db]";
+
+    #[test]
+    fn a_host_with_a_source_gets_its_keys_from_there_alone() {
+        let text = text_of(WITH_SOURCE, &on_path());
+        let block = "    HostKeyAlias i-0123\n    KnownHostsCommand /opt/fumidai host-keys web %p --name %H --offered %K\n    \
+                     StrictHostKeyChecking yes\n    UserKnownHostsFile /dev/null\n    ProxyCommand fumidai connect web %p\n";
+        assert!(text.contains(block), "{text}");
+        assert_eq!(text.matches("UserKnownHostsFile").count(), 1);
+    }
+
+    #[test]
+    fn a_source_is_a_comment_if_ssh_cannot_use_it() {
+        let windows = Program { is_without_shell: true, ..on_path() };
+        let old = Program { ssh: (8, 4), ..on_path() };
+        for program in [windows, old, Program { whole_path: None, ..on_path() }] {
+            let text = text_of(WITH_SOURCE, &program);
+            assert!(
+                text.contains("    # host_keys is not used: it needs KnownHostsCommand of OpenSSH 8.5"),
+                "{text}"
+            );
+            assert!(!text.contains("fumidai host-keys") && !text.contains("StrictHostKeyChecking"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_command_without_a_shell_are_quoted_for_ssh() {
+        for (word, quoted) in
+            [("/a/b-c", "/a/b-c"), ("a b", "\"a b\""), (r#"a\"b"#, r#""a\\\"b""#), ("", "\"\"")]
+        {
+            assert_eq!(quote_for_split(word), quoted);
+        }
+        let text = text_of(WITH_SOURCE, &Program { whole_path: Some("/it's 100%/f".into()), ..on_path() });
+        assert!(text.contains("KnownHostsCommand \"/it's 100%/f\" host-keys"), "{text}");
     }
 
     #[test]
@@ -287,7 +387,7 @@ mod tests {
             (r"C:\Tools\fumidai.exe", true, r"ProxyCommand C:\Tools\fumidai.exe connect"),
             (r"C:\Program Files\f.exe", true, "ProxyCommand \"C:\\Program Files\\f.exe\" connect"),
         ] {
-            let text = text_of("", &Program { path: path.into(), is_without_shell, ssh: (9, 2) });
+            let text = text_of("", &Program { path: path.into(), is_without_shell, ..on_path() });
             assert!(text.contains(line), "{text}");
         }
     }

@@ -94,6 +94,9 @@ pub enum ValueError {
     /// Not the id or name of a security group.
     #[error("must be the id `sg-…` or the name of a security group")]
     NotAGroup,
+    /// None of the three forms.
+    #[error("must be `console`, `session` or `parameter:NAME`")]
+    NotAHostKeySource,
     /// Not a table.
     #[error(
         "must be a table such as `{{ cluster = \"ops\", definition = \"bastion\", subnets = [\"subnet-0abc\"] }}`"

@@ -14,6 +14,8 @@ use crate::names::lookup::LookupError;
 use crate::names::{Destination, ResolveError, Target, TargetKind};
 use crate::session::SessionError;
 
+use super::host_keys_error::HostKeysError;
+
 /// The step that failed, with its cause.
 #[derive(Debug, Error)]
 pub enum ReachError {
@@ -49,6 +51,9 @@ pub enum ReachError {
     /// `ssh -G` failed: correct the ssh_config.
     #[error(transparent)]
     HopSettings(#[from] OpenSshError),
+    /// The source of host keys has none for the machine.
+    #[error(transparent)]
+    HostKeys(#[from] HostKeysError),
     /// The session failed.
     #[error("{error}")]
     Session {
@@ -163,6 +168,7 @@ impl ReachError {
             | Self::NoTask { .. }
             | Self::Start(_)
             | Self::HopSettings(_)
+            | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
             | Self::Hop(_) => false,
@@ -180,6 +186,7 @@ impl ReachError {
             | Self::Lookup { .. }
             | Self::LookupTimedOut { .. }
             | Self::HopSettings(_)
+            | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
             | Self::Start(_)
@@ -221,6 +228,7 @@ impl ReachError {
             | Self::Aws(_)
             | Self::LookupTimedOut { .. }
             | Self::HopSettings(_)
+            | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
             | Self::Hop(_) => false,

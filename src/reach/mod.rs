@@ -12,6 +12,9 @@ mod hold_off;
 mod hop_connection;
 mod hop_pool;
 mod hop_settings;
+mod host_key_cache;
+mod host_keys;
+mod host_keys_error;
 mod inspect;
 mod readiness;
 mod session_task;
@@ -41,6 +44,8 @@ pub use self::error::{ReachError, SessionEnd, StoppedTarget};
 pub use self::hold_off::HoldOff;
 pub use self::hop_connection::HopConnection;
 pub use self::hop_pool::{HopPool, PooledStream};
+pub use self::host_keys::HostKeyQuery;
+pub use self::host_keys_error::HostKeysError;
 pub use self::inspect::{Listing, inspect, list};
 pub use self::readiness::Readiness;
 pub use self::session_task::session_request;
@@ -92,6 +97,10 @@ impl Reach {
         &self.route
     }
 
+    fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
     /// Asks ssh how to log in to each hop, if there are hops.
     ///
     /// # Errors
@@ -106,12 +115,12 @@ impl Reach {
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
         let connected = self.with_fall_back(async |attempt| {
-            let first = attempt.machine;
+            let (first, entry) = (attempt.machine, attempt.target.clone());
             let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
                 return Ok(Connection::of_session(stream, session));
             }
-            let hops = self.log_in(stream, session, first).await?;
+            let hops = self.log_in(stream, session, first, &entry).await?;
             let linger = self.route.config.session.linger.unwrap_or(LINGER);
             Connection::through_hops(hops, &self.route.goal, linger).await
         });
@@ -124,9 +133,9 @@ impl Reach {
     /// [`ReachError`]
     pub async fn connect_hops(&self) -> Result<HopConnection, ReachError> {
         let connected = self.with_fall_back(async |attempt| {
-            let first = attempt.machine;
+            let (first, entry) = (attempt.machine, attempt.target.clone());
             let (stream, session) = self.open_session(attempt).await?;
-            self.log_in(stream, session, first).await
+            self.log_in(stream, session, first, &entry).await
         });
         self.located(connected.await).await
     }
@@ -191,8 +200,9 @@ impl Reach {
         stream: impl ByteStream + 'static,
         session: SessionTask,
         first: usize,
+        entry: &Target,
     ) -> Result<HopConnection, ReachError> {
-        match self.log_in_to_each(stream, first).await {
+        match self.log_in_to_each(stream, first, entry).await {
             Ok(hops) => Ok(HopConnection::new(hops, session)),
             Err(error) => Err(session.cause_of(error).await),
         }
@@ -202,12 +212,13 @@ impl Reach {
         &self,
         stream: impl ByteStream + 'static,
         first: usize,
+        entry: &Target,
     ) -> Result<Vec<SshConnection>, ReachError> {
-        let login = self.login(first).await?;
-        let mut hops = vec![jump::connect(stream, login, &self.prompter).await?];
+        let login = self.trusting_login(first, entry).await?;
+        let mut hops = vec![jump::connect(stream, &login, &self.prompter).await?];
         for number in first + 1..self.route.hops.len() {
-            let (login, address) = (self.login(number).await?, self.address(number).await?);
-            let next = self.log_in_from(&hops, &address, login).await;
+            let (login, address) = (self.trusting_login(number, entry).await?, self.address(number).await?);
+            let next = self.log_in_from(&hops, &address, &login).await;
             let lost = || hops.iter().find_map(SshConnection::lost);
             hops.push(match next {
                 Ok(hop) => hop,

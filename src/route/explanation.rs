@@ -41,6 +41,8 @@ pub struct Explanation {
     pub address: Option<String>,
     pub port: u16,
     pub user: Option<String>,
+    /// Where the host keys of the goal come from; `null` is known_hosts.
+    pub host_keys: Option<String>,
     /// `direct`, `remote-host` or `ssh`: how the last hop connects to the goal; first choice.
     pub route: &'static str,
     pub hops: Vec<HopRow>,
@@ -84,6 +86,8 @@ pub struct HopRow {
     /// The port of its sshd, if that is used.
     pub port: u16,
     pub user: Option<String>,
+    /// Where its host keys come from; `null` is known_hosts.
+    pub host_keys: Option<String>,
     /// How it connects to the next machine; first choice.
     pub onward: &'static str,
     /// Its sshd is used if its agent cannot connect.
@@ -155,6 +159,7 @@ impl Explanation {
             address: hop.machine.address.clone().filter(|_| number > 0),
             port: hop.machine.port,
             user: hop.machine.user.clone(),
+            host_keys: host_keys(&hop.machine),
             onward: hop.next.name(),
             falls_back_to_ssh: hop.next.falls_back(),
         });
@@ -165,6 +170,7 @@ impl Explanation {
             address: goal.address.clone().filter(|_| !route.hops.is_empty()),
             port: goal.port,
             user: goal.user.clone(),
+            host_keys: host_keys(goal),
             route: route.hops.last().map_or("direct", |hop| hop.next.name()),
             hops: hops.collect(),
             session: SessionRow::new(route, facts),
@@ -195,6 +201,11 @@ impl Explanation {
     pub fn documents(&self) -> Vec<&str> {
         self.session.documents.iter().map(|document| document.name.as_str()).collect()
     }
+}
+
+/// Returns the source as the config file has it.
+fn host_keys(machine: &Machine) -> Option<String> {
+    machine.host()?.host_keys.as_ref().map(ToString::to_string)
 }
 
 impl SessionRow {

@@ -7,6 +7,7 @@
 mod document;
 pub(crate) mod explanation;
 mod hop;
+mod key_source;
 mod machine;
 pub(crate) mod policy;
 mod wish;
@@ -18,6 +19,7 @@ use crate::names::{Destination, Region, TargetError};
 
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
 pub use self::hop::{DialedBy, Hop};
+pub use self::key_source::KeySource;
 pub use self::machine::Machine;
 pub use self::wish::{Loan, LoanPlace, Wish};
 

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
+use crate::config::HostKeySource;
 use crate::names::{Name, Target, TargetKind, TaskName};
 
-use super::Wish;
+use super::{KeySource, Wish};
 
 /// What is to be allowed.
 pub struct Needs<'a> {
@@ -25,6 +26,8 @@ pub struct Needs<'a> {
     pub caller: Option<&'a Caller>,
     /// What is asked for about the bastion's life.
     pub wish: &'a Wish,
+    /// Where host keys come from.
+    pub key_sources: &'a [KeySource],
 }
 
 /// A policy document of IAM.
@@ -63,6 +66,7 @@ impl Needs<'_> {
         statement.extend(self.own_sessions());
         statement.extend(self.look_up());
         statement.extend(self.life());
+        statement.extend(self.host_keys());
         Policy { version: "2012-10-17", statement }
     }
 
@@ -161,6 +165,50 @@ impl Needs<'_> {
         ]
     }
 
+    /// What the sources of host keys need; a session needs nothing more.
+    fn host_keys(&self) -> Vec<Statement> {
+        let (mut consoles, mut parameters, mut actions) = (Vec::new(), Vec::new(), Vec::new());
+        for KeySource { source, name } in self.key_sources {
+            match source {
+                HostKeySource::Session => {}
+                HostKeySource::Console => {
+                    consoles.push(self.console(name.as_ref()));
+                    actions.extend(name.iter().flat_map(|name| name.lookup_actions()).copied());
+                }
+                HostKeySource::Parameter(parameter) => parameters.push(self.parameter(parameter)),
+            }
+        }
+        actions.dedup();
+        let allowed = |sid, actions: &[&'static str], resources: Vec<String>| {
+            let is_needed = !actions.is_empty() && !resources.is_empty();
+            is_needed.then(|| Statement::allow(sid, actions, resources))
+        };
+        let statements = [
+            allowed("ReadConsole", &["ec2:GetConsoleOutput"], consoles),
+            allowed("ReadHostKeys", &["ssm:GetParameter"], parameters),
+            allowed("LookUpHostKeys", &actions, vec!["*".to_owned()]),
+        ];
+        statements.into_iter().flatten().collect()
+    }
+
+    fn console(&self, name: Option<&Name>) -> String {
+        match name {
+            None => self.target(),
+            Some(Name::Id(target)) => self.arn("ec2", self.account(), &format!("instance/{}", target.id())),
+            Some(_) => self.arn("ec2", self.account(), "instance/*"),
+        }
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        match name.starts_with("arn:") {
+            true => name.to_owned(),
+            false => {
+                let name = name.trim_start_matches('/');
+                self.arn("ssm", self.account(), &format!("parameter/{name}"))
+            }
+        }
+    }
+
     fn target(&self) -> String {
         let id = self.target.id();
         match self.target.kind() {
@@ -238,21 +286,26 @@ mod tests {
     }
 
     fn policy(named: &str, id: &str, documents: &[&str], region: Option<&str>, arn: Option<&str>) -> Value {
-        policy_of(&wish("[hosts.h]"), named, id, documents, region, arn)
+        policy_of((&wish("[hosts.h]"), &[]), named, id, documents, region, arn)
     }
 
     /// The wishes for the host `h`.
     fn wish(text: &str) -> Wish {
+        Wish::of(&route(text))
+    }
+
+    /// The route to the host `h`.
+    fn route(text: &str) -> Route {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).expect("a file");
         let flags = Flags { config_file: Some(file), ..Flags::default() };
         let config = Config::resolve(flags, &Environment::default()).expect(text);
-        Wish::of(&Route::new("h", None, &config).expect("a route"))
+        Route::new("h", None, &config).expect("a route")
     }
 
     fn policy_of(
-        wish: &Wish,
+        (wish, sources): (&Wish, &[KeySource]),
         named: &str,
         id: &str,
         documents: &[&str],
@@ -268,6 +321,7 @@ mod tests {
             region,
             caller: caller.as_ref(),
             wish,
+            key_sources: sources,
         };
         serde_json::to_value(needs.policy()).expect("JSON")
     }
@@ -361,8 +415,9 @@ mod tests {
 
     #[test]
     fn a_life_needs_the_guardian_and_no_change_of_ec2() {
-        let of =
-            |text: &str| policy_of(&wish(text), "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None);
+        let of = |text: &str| {
+            policy_of((&wish(text), &[]), "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None)
+        };
         let life = of("[hosts.h]\nstart = true\nsecurity_group = 'sg-1'");
         let found = actions(&life);
         for action in [
@@ -387,6 +442,53 @@ mod tests {
         let none = of("[hosts.h]\nstart = true\nguardian = 'none'");
         assert!(actions(&none).contains(&"ec2:StartInstances"));
         assert!(!actions(&of("[hosts.h]")).iter().any(|action| action.starts_with("states:")));
+    }
+
+    #[test]
+    fn a_source_of_host_keys_needs_its_call() {
+        let of = |text: &str| {
+            let route = route(text);
+            let asked = (&Wish::of(&route), &KeySource::of(&route)[..]);
+            policy_of(asked, "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None)["Statement"]
+                .clone()
+        };
+        let behind = "[hosts.b]\ntarget = 'i-0123'\nhost_keys = 'console'\n[hosts.h]\nvia = 'b'\n";
+        for (text, expected) in [
+            ("[hosts.h]\nhost_keys = 'session'", vec![]),
+            (
+                "[hosts.h]\nhost_keys = 'console'",
+                vec![("ec2:GetConsoleOutput", vec!["arn:aws:ec2:eu-west-1:*:instance/i-0123"])],
+            ),
+            (
+                "[hosts.h]\nhost_keys = 'parameter:/keys/h'",
+                vec![("ssm:GetParameter", vec!["arn:aws:ssm:eu-west-1:*:parameter/keys/h"])],
+            ),
+            (
+                &format!("{behind}address = '10.0.0.9'\nhost_keys = 'console'"),
+                vec![
+                    (
+                        "ec2:GetConsoleOutput",
+                        vec!["arn:aws:ec2:eu-west-1:*:instance/i-0123", "arn:aws:ec2:eu-west-1:*:instance/*"],
+                    ),
+                    ("ec2:DescribeInstances", vec!["*"]),
+                ],
+            ),
+            (
+                &format!("{behind}target = 'i-0456'\nhost_keys = 'parameter:arn:aws:ssm:x:1:parameter/k'"),
+                vec![
+                    ("ec2:GetConsoleOutput", vec!["arn:aws:ec2:eu-west-1:*:instance/i-0123"]),
+                    ("ssm:GetParameter", vec!["arn:aws:ssm:x:1:parameter/k"]),
+                ],
+            ),
+        ] {
+            let statements = of(text);
+            let statements = statements.as_array().expect("statements").iter().skip(3);
+            let found: Vec<(Value, Value)> =
+                statements.map(|one| (one["Action"][0].clone(), one["Resource"].clone())).collect();
+            let expected: Vec<(Value, Value)> =
+                expected.into_iter().map(|(action, all)| (json!(action), json!(all))).collect();
+            assert_eq!(found, expected, "{text}");
+        }
     }
 
     #[test]

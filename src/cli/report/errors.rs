@@ -14,7 +14,7 @@ use crate::jump::openssh::OpenSshError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Region, ResolveError, Target, TargetError, TargetKind};
-use crate::reach::{ReachError, SessionEnd, StoppedTarget};
+use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
@@ -38,6 +38,7 @@ impl From<&ReachError> for Report {
                 .hint(format!("run `fumidai bastion start {}`, or leave out `--no-start`", shell_word(host))),
             ReachError::Start(error) => starting::of_start(error),
             ReachError::HopSettings(error) => of_ssh_config(error),
+            ReachError::HostKeys(error) => of_host_keys(error),
             ReachError::Session { error, to } => of_session(error, to),
             ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
             ReachError::Hop(error) => of_jump(error),
@@ -59,6 +60,27 @@ impl From<FatalFailure> for Report {
 
 fn of_ssh_config(error: &OpenSshError) -> Report {
     Report::new(ExitKind::Configuration, error.to_string())
+}
+
+fn of_host_keys(error: &HostKeysError) -> Report {
+    const OTHER_SOURCES: &str = "use `host_keys = \"console\"` or `host_keys = \"parameter:NAME\"`";
+    let report = |exit| Report::new(exit, error.to_string());
+    match error {
+        HostKeysError::BehindHop { .. } => report(ExitKind::Configuration).hint(OTHER_SOURCES),
+        HostKeysError::NotAnInstance { .. } => report(ExitKind::Configuration)
+            .hint("use `host_keys = \"session\"` or `host_keys = \"parameter:NAME\"`"),
+        HostKeysError::NoConsole { .. } => report(ExitKind::SshAuth)
+            .hint("wait a few minutes after its start, and try again")
+            .hint("use `host_keys = \"session\"`: it needs no console output"),
+        HostKeysError::NoKeysOnConsole { .. } => report(ExitKind::SshAuth)
+            .hint("cloud-init prints them at the first boot only: use `host_keys = \"session\"`")
+            .hint("keep them in a parameter, and use `host_keys = \"parameter:NAME\"`"),
+        HostKeysError::NoParameter { .. } => report(ExitKind::Configuration)
+            .hint("correct the name in `host_keys`; it is looked for in the region of the session"),
+        HostKeysError::NoKeysInParameter { .. } => report(ExitKind::Configuration)
+            .hint("its value must be lines as in `/etc/ssh/ssh_host_*_key.pub`, not encrypted"),
+        HostKeysError::Target(error) => Report::from(error.clone()),
+    }
 }
 
 fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
@@ -198,6 +220,14 @@ fn of_jump(error: &JumpError) -> Report {
         JumpError::HostKeyChanged { facts, .. } => Report::new(ExitKind::SshAuth, whole)
             .hint("ask the administrator of the hop: the connection may be intercepted")
             .hint(format!("if the hop was reinstalled, run `ssh-keygen -R {}`", shell_word(&facts.host))),
+        JumpError::HostKeyOfSource { facts, .. } => Report::new(ExitKind::SshAuth, whole)
+            .hint("do not connect unless you know why: another machine may answer in its place")
+            .hint(format!(
+                "if its keys were replaced, run `fumidai host-keys --renew {}`",
+                shell_word(&facts.hop)
+            )),
+        JumpError::KnownHostsCommand { .. } => Report::new(ExitKind::SshAuth, whole)
+            .hint("run the command of `KnownHostsCommand` in ssh_config by hand to see why"),
         JumpError::HostKeyRevoked { .. } => {
             Report::new(ExitKind::SshAuth, whole).hint("do not connect; ask the administrator of the hop")
         }
