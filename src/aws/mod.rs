@@ -19,6 +19,7 @@ pub mod files;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod http;
+mod instance_connect;
 mod json;
 mod mfa_prompt;
 mod network;
@@ -61,6 +62,7 @@ use self::source::{CredentialSource, KeyOwner, Setting};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
+pub use self::instance_connect::SEND_SSH_PUBLIC_KEY;
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::network::{NetworkInterface, SecurityGroup};
 pub use self::sfn::{Execution, ExecutionStatus, NewExecution};
@@ -90,6 +92,8 @@ pub struct AwsOptions {
     pub ssm_endpoint: Option<String>,
     /// The endpoint of the EC2 API.
     pub ec2_endpoint: Option<String>,
+    /// The endpoint of the EC2 Instance Connect API.
+    pub instance_connect_endpoint: Option<String>,
     /// The endpoint of the ECS API.
     pub ecs_endpoint: Option<String>,
     /// The endpoint of the Step Functions API.

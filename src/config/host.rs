@@ -29,6 +29,8 @@ pub struct Host {
     pub user: Option<String>,
     /// The port of its sshd.
     pub port: Option<u16>,
+    /// The key to log in with, if EC2 Instance Connect gives it to the host.
+    pub key: Option<KeyKind>,
     /// A security group that it has only while a client is connected.
     pub security_group: Option<String>,
     /// It is started when it is stopped.
@@ -72,8 +74,17 @@ impl RouteKind {
     }
 }
 
+/// A key that is pushed to a host by EC2 Instance Connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A key that is made for the connection.
+    Ephemeral,
+    /// The user's own public key.
+    Push,
+}
+
 /// The keys of `[hosts.NAME]` beside the settings.
-pub const HOST_KEYS: [HostKey; 13] = [
+pub const HOST_KEYS: [HostKey; 14] = [
     HostKey {
         name: "target",
         set: Host::set_target,
@@ -108,6 +119,13 @@ pub const HOST_KEYS: [HostKey; 13] = [
         takes_list: false,
         values: "the port for a `connect` without one; ssh always gives one, which `ssh-config` sets to this",
         default: "22",
+    },
+    HostKey {
+        name: "key",
+        set: |host, raw| key_kind(raw).map(|key| host.key = Some(key)),
+        takes_list: false,
+        values: "`ephemeral`: log in with [a key made for the connection](keys.md); `push`: with your own public key, which is pushed; `--ephemeral-key` overrides it",
+        default: "none: keys are not pushed",
     },
     HostKey {
         name: "security_group",
@@ -194,6 +212,14 @@ fn stops_always(raw: Raw<'_>) -> Result<bool, ValueError> {
         "always" => Ok(true),
         "started" => Ok(false),
         _ => Err(ValueError::NotAStop),
+    }
+}
+
+fn key_kind(raw: Raw<'_>) -> Result<KeyKind, ValueError> {
+    match raw.text()? {
+        "ephemeral" => Ok(KeyKind::Ephemeral),
+        "push" => Ok(KeyKind::Push),
+        _ => Err(ValueError::NotAKeyKind),
     }
 }
 

@@ -396,6 +396,7 @@ mod tests {
             user: Some("ec2-user".into()),
             port: Some(2222),
             security_group: Some("SG_Maintenance".into()),
+            key: Some(KeyKind::Ephemeral),
             start: true,
             stop_always: true,
             stop_grace: Some(Duration::from_secs(300)),

@@ -305,6 +305,7 @@ fn value_errors() -> Vec<ValueError> {
         NotARemoteEnd => [NotARemoteEnd],
         NotAbsolute => [NotAbsolute],
         NotAStop => [NotAStop],
+        NotAKeyKind => [NotAKeyKind],
         GraceTooShort => [GraceTooShort],
         LimitTooLong => [LimitTooLong],
         NotAGuardian => [NotAGuardian],
