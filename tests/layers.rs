@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "cli",
     "forward",
     "reach",
+    "keys",
     "bastion",
     "route",
     "config",
@@ -29,7 +30,8 @@ const LAYERS: [&str; 17] = [
 ];
 
 /// Layers that import less than what is below them.
-const NARROW: [(&str, &[&str]); 9] = [
+const NARROW: [(&str, &[&str]); 10] = [
+    ("keys", &["keys", "names", "jump", "aws"]),
     ("bastion", &["bastion", "route", "config", "names", "aws", "clock"]),
     ("route", &["route", "config", "names", "aws"]),
     ("config", &["config", "names", "clock", "region"]),

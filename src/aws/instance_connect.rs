@@ -7,7 +7,7 @@ use super::json::JsonClient;
 use super::{Access, ApiError};
 
 /// The name of the call, for errors.
-pub const SEND_SSH_PUBLIC_KEY: &str = "SendSSHPublicKey";
+const SEND_SSH_PUBLIC_KEY: &str = "SendSSHPublicKey";
 
 impl Access {
     /// Pushes a public key to a user of an instance. sshd accepts it for 60 seconds.

@@ -62,7 +62,6 @@ use self::source::{CredentialSource, KeyOwner, Setting};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
-pub use self::instance_connect::SEND_SSH_PUBLIC_KEY;
 pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
 pub use self::network::{NetworkInterface, SecurityGroup};
 pub use self::sfn::{Execution, ExecutionStatus, NewExecution};

@@ -306,7 +306,7 @@ mod tests {
     use super::*;
     use crate::config::Color;
     use crate::config::forward::{LocalEnd, RemoteEnd};
-    use crate::config::host::RouteKind;
+    use crate::config::host::{KeyKind, RouteKind};
 
     fn error_of(text: &str) -> String {
         match parse(text) {
@@ -364,6 +364,7 @@ mod tests {
             user = "ec2-user"
             port = 2222
             security_group = "SG_Maintenance"
+            key = "ephemeral"
             start = true
             stop = "always"
             stop_grace = "5m"

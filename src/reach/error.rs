@@ -9,6 +9,7 @@ use crate::aws::{ApiError, Aws, Filter, Instance, Meaning, Place};
 use crate::bastion::StartError;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
+use crate::keys::KeyError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Destination, ResolveError, Target, TargetKind};
@@ -68,6 +69,9 @@ pub enum ReachError {
     /// A hop failed.
     #[error(transparent)]
     Hop(#[from] JumpError),
+    /// A key could not be made, kept or pushed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// A target that EC2 reports as stopped or stopping.
@@ -165,7 +169,8 @@ impl ReachError {
             | Self::HopSettings(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 
@@ -183,7 +188,8 @@ impl ReachError {
             | Self::Session { .. }
             | Self::Stdio { .. }
             | Self::Start(_)
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 
@@ -223,7 +229,8 @@ impl ReachError {
             | Self::HopSettings(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 }

@@ -13,7 +13,7 @@ mod wish;
 
 use thiserror::Error;
 
-use crate::config::{Config, Host, RouteKind};
+use crate::config::{Config, Host, KeyKind, RouteKind};
 use crate::names::{Destination, Region, TargetError};
 
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
@@ -125,6 +125,12 @@ impl Route {
             self.document(*number, machine.address_or_word(), machine.port)
         };
         self.session_ends().iter().map(document).collect()
+    }
+
+    /// Returns the key that is pushed to a machine before a login, if any.
+    pub fn key_of(&self, machine: &Machine) -> Option<KeyKind> {
+        let own = machine.host().and_then(|host| host.key);
+        if self.config.ephemeral_key { Some(KeyKind::Ephemeral) } else { own }
     }
 
     /// Returns a machine by its number: the hops, then the goal.

@@ -22,7 +22,7 @@ use super::super::ssh_files::InstallError;
 use super::api::{
     CERTIFICATE, ELSEWHERE, INSTANCE_PROFILE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word,
 };
-use super::{ExitKind, LocalError, Report, UsageError, starting};
+use super::{ExitKind, LocalError, Report, UsageError, keys, starting};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
 
@@ -42,6 +42,7 @@ impl From<&ReachError> for Report {
             ReachError::Session { error, to } => of_session(error, to),
             ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
             ReachError::Hop(error) => of_jump(error),
+            ReachError::Key(error) => keys::of_key(error),
         }
     }
 }
@@ -217,7 +218,7 @@ fn of_jump(error: &JumpError) -> Report {
     }
 }
 
-fn of_lookup(error: &LookupError, region: &str) -> Report {
+pub(super) fn of_lookup(error: &LookupError, region: &str) -> Report {
     let whole = error.to_string();
     match error {
         LookupError::Api(error) => of_api(error),

@@ -9,6 +9,7 @@ mod api;
 mod documented;
 mod errors;
 mod exit_kind;
+mod keys;
 mod local_error;
 pub(super) mod notes;
 mod starting;
