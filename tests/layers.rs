@@ -31,7 +31,7 @@ const LAYERS: [&str; 18] = [
 
 /// Layers that import less than what is below them.
 const NARROW: [(&str, &[&str]); 10] = [
-    ("keys", &["keys", "names", "jump", "aws"]),
+    ("keys", &["keys", "names", "jump", "aws", "clock"]),
     ("bastion", &["bastion", "route", "config", "names", "aws", "clock"]),
     ("route", &["route", "config", "names", "aws"]),
     ("config", &["config", "names", "clock", "region"]),

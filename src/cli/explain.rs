@@ -85,6 +85,7 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             region: facts.region.as_deref(),
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
+            keys: subject.route().pushed_keys(),
         };
         return stdout::print(&json(&needs.policy()));
     }

@@ -33,8 +33,8 @@ use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::keys;
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
+use crate::keys;
 
 use args::{Command, CommandLine};
 use report::{ExitKind, LocalError, Report};

@@ -19,6 +19,7 @@ use crate::names::{Destination, Region, TargetError};
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
 pub use self::hop::{DialedBy, Hop};
 pub use self::machine::Machine;
+use self::policy::PushedKey;
 pub use self::wish::{Loan, LoanPlace, Wish};
 
 /// The machines to connect through, and the goal.
@@ -131,6 +132,21 @@ impl Route {
     pub fn key_of(&self, machine: &Machine) -> Option<KeyKind> {
         let own = machine.host().and_then(|host| host.key);
         if self.config.ephemeral_key { Some(KeyKind::Ephemeral) } else { own }
+    }
+
+    /// Returns the keys that are pushed on the route, for its least policy. The goal has one if ssh logs in to it.
+    pub fn pushed_keys(&self) -> Vec<PushedKey<'_>> {
+        let keyed = self.machines().enumerate().filter(|(_, machine)| self.key_of(machine).is_some());
+        keyed.filter_map(|(number, machine)| self.pushed_key(number, machine)).collect()
+    }
+
+    fn pushed_key<'a>(&'a self, number: usize, machine: &'a Machine) -> Option<PushedKey<'a>> {
+        let is_target = number == 0;
+        let name = match is_target {
+            true => self.entry.name().clone(),
+            false => machine.destination().ok()?.name().clone(),
+        };
+        Some(PushedKey { is_target, name, user: machine.user.as_deref() })
     }
 
     /// Returns a machine by its number: the hops, then the goal.

@@ -25,6 +25,18 @@ pub struct Needs<'a> {
     pub caller: Option<&'a Caller>,
     /// What is asked for about the bastion's life.
     pub wish: &'a Wish,
+    /// The keys that are pushed.
+    pub keys: Vec<PushedKey<'a>>,
+}
+
+/// A key that is pushed to a machine of the route.
+pub struct PushedKey<'a> {
+    /// The machine is the target of the session.
+    pub is_target: bool,
+    /// How the machine is found.
+    pub name: Name,
+    /// The user that it is for; `None` is unknown.
+    pub user: Option<&'a str>,
 }
 
 /// A policy document of IAM.
@@ -56,6 +68,9 @@ impl Statement {
     }
 }
 
+/// A statement's name is unique in a policy.
+const PUSH_SIDS: [&str; 4] = ["PushKey", "PushKey2", "PushKey3", "PushKey4"];
+
 impl Needs<'_> {
     /// Writes the policy.
     pub fn policy(&self) -> Policy {
@@ -63,6 +78,8 @@ impl Needs<'_> {
         statement.extend(self.own_sessions());
         statement.extend(self.look_up());
         statement.extend(self.life());
+        statement.extend(self.push_keys());
+        statement.extend(self.look_up_keys());
         Policy { version: "2012-10-17", statement }
     }
 
@@ -108,6 +125,32 @@ impl Needs<'_> {
             TaskName::Task(_) => "LookUpContainer",
         };
         Some(Statement::allow(sid, actions, anything).only_if(of_cluster))
+    }
+
+    /// A key may be pushed for these users only.
+    fn push_keys(&self) -> Vec<Statement> {
+        let push = |(number, key): (usize, &PushedKey<'_>)| {
+            let instance = match &key.name {
+                _ if key.is_target => self.target(),
+                Name::Id(target) => self.arn("ec2", self.account(), &format!("instance/{}", target.id())),
+                _ => self.arn("ec2", self.account(), "instance/*"),
+            };
+            let sid = PUSH_SIDS.get(number).copied().unwrap_or("PushKeys");
+            let push = Statement::allow(sid, &["ec2-instance-connect:SendSSHPublicKey"], vec![instance]);
+            match key.user {
+                Some(user) => push.only_if(json!({ "StringEquals": { "ec2:osuser": user } })),
+                None => push,
+            }
+        };
+        self.keys.iter().enumerate().map(push).collect()
+    }
+
+    /// A machine behind a hop is looked up to find its instance.
+    fn look_up_keys(&self) -> Option<Statement> {
+        let is_known = self.name.lookup_actions().contains(&"ec2:DescribeInstances");
+        let behind = self.keys.iter().filter(|key| !key.is_target && !is_known);
+        let actions = behind.map(|key| key.name.lookup_actions()).find(|actions| !actions.is_empty())?;
+        Some(Statement::allow("LookUpInstancesOfKeys", actions, vec!["*".to_owned()]))
     }
 
     /// What starting, watching and lending need.
@@ -268,6 +311,7 @@ mod tests {
             region,
             caller: caller.as_ref(),
             wish,
+            keys: Vec::new(),
         };
         serde_json::to_value(needs.policy()).expect("JSON")
     }
@@ -387,6 +431,39 @@ mod tests {
         let none = of("[hosts.h]\nstart = true\nguardian = 'none'");
         assert!(actions(&none).contains(&"ec2:StartInstances"));
         assert!(!actions(&of("[hosts.h]")).iter().any(|action| action.starts_with("states:")));
+    }
+
+    #[test]
+    fn a_pushed_key_is_for_one_user() {
+        let text = "[hosts.h]\ntarget = 'i-0123'\nkey = 'ephemeral'\nuser = 'jump'\n[hosts.app]\nvia = 'h'\n\
+                    address = '10.0.0.115'\nkey = 'push'";
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect(text);
+        let route = Route::new("me@app", None, &config).expect("a route");
+        let (target, wish) = (target("i-0123"), Wish::of(&route));
+        let needs = Needs {
+            target: &target,
+            name: route.entry.name(),
+            documents: vec![SSH_DOCUMENT],
+            region: Some("eu-west-1"),
+            caller: None,
+            wish: &wish,
+            keys: route.pushed_keys(),
+        };
+        let policy = serde_json::to_value(needs.policy()).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements");
+        let pushes: Vec<&Value> = statements
+            .iter()
+            .filter(|one| one["Action"] == json!(["ec2-instance-connect:SendSSHPublicKey"]))
+            .collect();
+        let shown = |number: usize| (&pushes[number]["Resource"][0], &pushes[number]["Condition"]);
+        let condition = |user: &str| json!({ "StringEquals": { "ec2:osuser": user } });
+        assert_eq!(shown(0), (&json!("arn:aws:ec2:eu-west-1:*:instance/i-0123"), &condition("jump")));
+        assert_eq!(shown(1), (&json!("arn:aws:ec2:eu-west-1:*:instance/*"), &condition("me")));
+        assert!(actions(&policy).contains(&"ec2:DescribeInstances"));
     }
 
     #[test]
