@@ -83,6 +83,16 @@ pub enum KeyKind {
     Push,
 }
 
+impl KeyKind {
+    /// Returns the kind's name in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ephemeral => "ephemeral",
+            Self::Push => "push",
+        }
+    }
+}
+
 /// The keys of `[hosts.NAME]` beside the settings.
 pub const HOST_KEYS: [HostKey; 14] = [
     HostKey {
@@ -216,11 +226,9 @@ fn stops_always(raw: Raw<'_>) -> Result<bool, ValueError> {
 }
 
 fn key_kind(raw: Raw<'_>) -> Result<KeyKind, ValueError> {
-    match raw.text()? {
-        "ephemeral" => Ok(KeyKind::Ephemeral),
-        "push" => Ok(KeyKind::Push),
-        _ => Err(ValueError::NotAKeyKind),
-    }
+    let name = raw.text()?;
+    let kinds = [KeyKind::Ephemeral, KeyKind::Push];
+    kinds.into_iter().find(|kind| kind.name() == name).ok_or(ValueError::NotAKeyKind)
 }
 
 fn route(raw: Raw<'_>) -> Result<RouteKind, ValueError> {

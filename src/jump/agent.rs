@@ -240,6 +240,27 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_is_added_with_its_lifetime() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let mut agent = SshAgent { stream: Box::new(ours) };
+        let key = Ed25519Keypair::from_seed(&[7; 32]);
+        let answer = async {
+            let mut request = vec![0; 4 + 1 + 15 + 36 + 68 + 5 + 5];
+            theirs.read_exact(&mut request).await.unwrap();
+            theirs.write_all(&[0, 0, 0, 1, SUCCESS]).await.unwrap();
+            request
+        };
+        let (added, request) = tokio::join!(agent.add(&key, "c", 180), answer);
+        assert!(added.is_ok());
+        assert_eq!(request[..20], *b"\0\0\0\x82\x19\0\0\0\x0bssh-ed25519");
+        assert_eq!(request[20..24], [0, 0, 0, 32]);
+        assert_eq!(request[56..60], [0, 0, 0, 64]);
+        assert_eq!(request[60..92], [7; 32], "the private half begins with the seed");
+        assert_eq!(request[24..56], request[92..124], "and ends with the public half");
+        assert_eq!(request[124..], *b"\0\0\0\x01c\x01\0\0\0\xb4", "a comment, and 180 seconds");
+    }
+
+    #[tokio::test]
     async fn a_refused_key_is_an_error() {
         let key = Ed25519Keypair::from_seed(&[7; 32]);
         assert!(answering(vec![SUCCESS]).add(&key, "c", 180).await.is_ok());

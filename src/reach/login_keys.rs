@@ -88,8 +88,7 @@ impl Reach {
         };
         let push = self.push_to(number, Some(login.user.clone()), entry)?(line);
         push.send().await?;
-        let connected = push.repeat_during(connect(stream, &login, &self.prompter)).await;
-        Ok(connected?)
+        push.repeat_during(connect(stream, &login, &self.prompter)).await
     }
 }
 

@@ -134,19 +134,21 @@ impl Route {
         if self.config.ephemeral_key { Some(KeyKind::Ephemeral) } else { own }
     }
 
-    /// Returns the keys that are pushed on the route, for its least policy. The goal has one if ssh logs in to it.
-    pub fn pushed_keys(&self) -> Vec<PushedKey<'_>> {
-        let keyed = self.machines().enumerate().filter(|(_, machine)| self.key_of(machine).is_some());
-        keyed.filter_map(|(number, machine)| self.pushed_key(number, machine)).collect()
+    /// Returns the keys that are pushed on the route: to the hops whose sshd may be used, and to the goal if ssh logs in to it.
+    pub fn pushed_keys(&self, ssh_logs_in: bool) -> Vec<PushedKey<'_>> {
+        let is_used =
+            |number: usize| self.hops.get(number).map_or(ssh_logs_in, |hop| hop.next != DialedBy::Agent);
+        let machines = self.machines().enumerate().filter(|(number, _)| is_used(*number));
+        machines.filter_map(|(number, machine)| self.pushed_key(number, machine)).collect()
     }
 
     fn pushed_key<'a>(&'a self, number: usize, machine: &'a Machine) -> Option<PushedKey<'a>> {
-        let is_target = number == 0;
+        let (is_target, kind) = (number == 0, self.key_of(machine)?);
         let name = match is_target {
             true => self.entry.name().clone(),
             false => machine.destination().ok()?.name().clone(),
         };
-        Some(PushedKey { is_target, name, user: machine.user.as_deref() })
+        Some(PushedKey { is_target, machine: machine.label(), kind, name, user: machine.user.as_deref() })
     }
 
     /// Returns a machine by its number: the hops, then the goal.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
+use crate::config::KeyKind;
 use crate::names::{Name, Target, TargetKind, TaskName};
 
 use super::Wish;
@@ -31,6 +32,10 @@ pub struct Needs<'a> {
 
 /// A key that is pushed to a machine of the route.
 pub struct PushedKey<'a> {
+    /// The machine, as the user names it.
+    pub machine: &'a str,
+    /// Which key it is.
+    pub kind: KeyKind,
     /// The machine is the target of the session.
     pub is_target: bool,
     /// How the machine is found.
@@ -65,6 +70,18 @@ impl Statement {
 
     fn only_if(self, condition: Value) -> Self {
         Self { condition: Some(condition), ..self }
+    }
+}
+
+impl PushedKey<'_> {
+    /// Returns the instance as a resource of EC2; one behind a hop may not be known.
+    fn instance(&self) -> String {
+        match &self.name {
+            Name::Id(target) => format!("instance/{}", target.id()),
+            Name::Container(_) | Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
+                "instance/*".to_owned()
+            }
+        }
     }
 }
 
@@ -130,11 +147,9 @@ impl Needs<'_> {
     /// A key may be pushed for these users only.
     fn push_keys(&self) -> Vec<Statement> {
         let push = |(number, key): (usize, &PushedKey<'_>)| {
-            let instance = match &key.name {
-                _ if key.is_target => self.target(),
-                Name::Id(target) => self.arn("ec2", self.account(), &format!("instance/{}", target.id())),
-                _ => self.arn("ec2", self.account(), "instance/*"),
-            };
+            let instance = key.instance();
+            let instance =
+                if key.is_target { self.target() } else { self.arn("ec2", self.account(), &instance) };
             let sid = PUSH_SIDS.get(number).copied().unwrap_or("PushKeys");
             let push = Statement::allow(sid, &["ec2-instance-connect:SendSSHPublicKey"], vec![instance]);
             match key.user {
@@ -451,7 +466,7 @@ mod tests {
             region: Some("eu-west-1"),
             caller: None,
             wish: &wish,
-            keys: route.pushed_keys(),
+            keys: route.pushed_keys(true),
         };
         let policy = serde_json::to_value(needs.policy()).expect("JSON");
         let statements = policy["Statement"].as_array().expect("statements");

@@ -10,7 +10,7 @@ use crate::network::Machine;
 use crate::openssh::{SshAgent, user};
 use crate::run::Run;
 use crate::tools::tool;
-use crate::world::World;
+use crate::world::{Builder, World};
 
 /// The instance of the app server.
 pub const APP: &str = "i-0aaaabbbbccccdddd";
@@ -38,6 +38,11 @@ impl Desk {
     pub async fn with(lines: &str, machines: &[Machine]) -> Self {
         let keys = pushed_keys();
         let builder = machines.iter().fold(World::new(), |world, machine| world.sshd(*machine, &keys));
+        Self::of(builder, lines).await
+    }
+
+    /// The machines are built already.
+    pub async fn of(builder: Builder, lines: &str) -> Self {
         let world = builder.start().await;
         let service = InstanceConnect::start();
         service.serve(ONLINE_TARGET, world.bastion.path(""));

@@ -6,6 +6,7 @@ use crate::desk::Desk;
 use crate::network::Machine;
 use crate::openssh::user;
 use crate::run::{Finished, until};
+use crate::world::World;
 
 async fn connect(desk: &Desk, target: &str) -> Finished {
     let file = desk.key_files().join("denied");
@@ -72,9 +73,6 @@ async fn a_key_needs_an_agent_or_a_file() {
 #[tokio::test]
 async fn a_hop_without_the_agent_of_instance_connect_is_named() {
     let desk = Desk::with("key = 'ephemeral'", &[Machine::App]).await;
-    let finished = desk.run("fumidai connect appserver").finish().await;
-    // The file is needed for the goal's own key.
-    let _ = finished;
     let file = desk.key_files().join("x");
     let line = format!("fumidai connect --key-file {} appserver", file.display());
     let finished = desk.run(&line).finish().await.exits(19);
@@ -86,13 +84,21 @@ async fn a_hop_without_the_agent_of_instance_connect_is_named() {
 
 #[tokio::test]
 async fn a_port_that_is_not_ssh_gets_no_key() {
-    let desk = Desk::new("").await;
-    let (listener, _, _, address) = desk.world.listen(Machine::Bastion, 0);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail\r\n").await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = std::io::Write::write_all(&mut stream, b"220 mail\r\n");
         }
     });
-    let _ = address;
+    let world = World::new().configure(|config| {
+        config.ports.insert(25, address);
+    });
+    let desk = Desk::of(world, "").await;
+    let file = desk.key_files().join("mail");
+    let line = format!("fumidai connect --ephemeral-key --key-file {} {ONLINE_TARGET} 25", file.display());
+    let mut running = desk.run(&line).start();
+    assert_eq!(running.hear(10).await, b"220 mail\r\n");
+    running.close_and_finish().await.exits(0);
     assert!(desk.service.pushes().is_empty());
 }

@@ -5,7 +5,7 @@ use fumidai::sim::ONLINE_TARGET;
 use crate::desk::{APP, Desk, listed};
 use crate::instance_connect::Push;
 use crate::network::Machine;
-use crate::openssh::{keygen, user};
+use crate::openssh::{SshAgent, keygen, script, user};
 use crate::run::until;
 
 fn is_to(push: &Push, instance: &str) -> bool {
@@ -110,16 +110,33 @@ async fn the_users_own_key_is_pushed() {
 
 #[tokio::test]
 async fn a_forward_logs_in_to_its_hops_with_pushed_keys() {
-    let desk = Desk::with("", &[Machine::Bastion, Machine::App]).await;
+    let desk = Desk::new("").await;
     let echo = desk.world.echo(Machine::App, 0);
+    let talk = desk.world.bench.path("talk");
+    script(&talk, "exec 3<>/dev/tcp/127.0.0.1/$FUMIDAI_PORT; echo hello >&3; read line <&3; echo $line");
     let line = format!(
-        "fumidai forward --ephemeral-key --eager appserver -L 0:{echo} --exec \
-         'exec 3<>/dev/tcp/127.0.0.1/$FUMIDAI_PORT; echo hello >&3; read line <&3; echo $line'"
+        "fumidai forward --ephemeral-key --eager appserver -L 0:{echo} --exec 'bash {}'",
+        talk.display()
     );
-    let run = desk.run(&line).env("SHELL", "/bin/bash");
-    let finished = run.finish().await;
-    assert!(!desk.service.pushes().is_empty(), "{finished:?}");
-    assert!(desk.service.pushes().iter().all(|push| push.user == user()));
+    let finished = desk.run(&line).finish().await.exits(0);
+    assert!(finished.text().ends_with("hello\n"), "{finished:?}");
+    let pushes = desk.service.pushes();
+    assert!(pushes.iter().any(|push| is_to(push, ONLINE_TARGET)), "{pushes:?}");
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_users_own_key_of_the_agent_is_pushed() {
+    let desk = Desk::new("key = 'push'").await;
+    let agent = SshAgent::start(&desk.world.bench.path("home")).await;
+    agent.add(&desk.world.third.path("identity")).await;
+    let answered =
+        desk.run("ssh bastion 'echo $NODE'").env("SSH_AUTH_SOCK", &agent.socket).finish().await.exits(0);
+    assert_eq!(answered.silent().text(), "bastion\n");
+    let pushes = desk.service.pushes();
+    let public = desk.world.third.public("identity");
+    assert!(pushes.len() == 1 && pushes[0].line.starts_with(public.trim_end()), "{pushes:?}");
+    assert!(!listed(&agent.socket).is_empty(), "it stays in the agent");
 }
 
 #[tokio::test]

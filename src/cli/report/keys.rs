@@ -5,7 +5,7 @@ use crate::jump::KeyProblem;
 use crate::keys::KeyError;
 
 use super::api::{ELSEWHERE, is_explicit_deny, of_api, shell_word};
-use super::errors::of_lookup;
+use super::lookup::of_lookup;
 use super::{ExitKind, Report};
 
 /// Returns the report of a key.

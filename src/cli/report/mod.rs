@@ -11,6 +11,7 @@ mod errors;
 mod exit_kind;
 mod keys;
 mod local_error;
+mod lookup;
 pub(super) mod notes;
 mod starting;
 mod usage_error;
