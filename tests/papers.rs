@@ -188,6 +188,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ecs:ListTasks",
             "ecs:DescribeTasks",
         ],
+        Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
         }

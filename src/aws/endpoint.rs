@@ -12,6 +12,7 @@ use super::files::{AwsFiles, Profile};
 pub(super) struct ServiceEndpoints {
     pub ssm: Option<String>,
     pub ec2: Option<String>,
+    pub instance_connect: Option<String>,
     pub ecs: Option<String>,
     pub sfn: Option<String>,
     pub cloudformation: Option<String>,
@@ -53,6 +54,7 @@ impl ServiceEndpoints {
         Ok(Self {
             ssm: given.ssm.or(of_profile("ssm")?),
             ec2: given.ec2.or(of_profile("ec2")?),
+            instance_connect: given.instance_connect.or(of_profile("ec2_instance_connect")?),
             ecs: given.ecs.or(of_profile("ecs")?),
             sfn: given.sfn.or(of_profile("sfn")?),
             cloudformation: given.cloudformation.or(of_profile("cloudformation")?),
@@ -85,6 +87,7 @@ impl ServiceEndpoints {
         Self {
             ssm: options.ssm_endpoint.clone(),
             ec2: options.ec2_endpoint.clone(),
+            instance_connect: options.instance_connect_endpoint.clone(),
             ecs: options.ecs_endpoint.clone(),
             sfn: options.sfn_endpoint.clone(),
             cloudformation: options.cloudformation_endpoint.clone(),

@@ -22,6 +22,7 @@ pub mod files;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod http;
+mod instance_connect;
 mod json;
 mod mfa_prompt;
 mod network;
@@ -97,6 +98,8 @@ pub struct AwsOptions {
     pub ssm_endpoint: Option<String>,
     /// The endpoint of the EC2 API.
     pub ec2_endpoint: Option<String>,
+    /// The endpoint of the EC2 Instance Connect API.
+    pub instance_connect_endpoint: Option<String>,
     /// The endpoint of the ECS API.
     pub ecs_endpoint: Option<String>,
     /// The endpoint of the Step Functions API.

@@ -447,6 +447,10 @@ struct SessionOptions {
     start: bool,
     #[arg(long, global = true, hide = true, overrides_with = "start")]
     no_start: bool,
+    #[arg(long, global = true, hide = true)]
+    ephemeral_key: bool,
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 impl SessionOptions {
@@ -478,7 +482,24 @@ fn session_flags() -> Vec<Arg> {
         "Start the target, or the first hop, if it is stopped [default: the host's in the config file]",
     );
     let no_start = switch("no_start", "Start nothing");
-    settings.chain([via, start.overrides_with("no_start"), no_start.overrides_with("start")]).collect()
+    let start = [start.overrides_with("no_start"), no_start.overrides_with("start")];
+    settings.chain([via]).chain(start).chain(key_flags()).collect()
+}
+
+/// The flags about keys that are pushed.
+fn key_flags() -> [Arg; 2] {
+    let file = Arg::new("key_file")
+        .long("key-file")
+        .global(true)
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Keep the ephemeral key in FILE, which ssh has as IdentityFile [default: in the ssh-agent]")
+        .help_heading("Session options");
+    let ephemeral = switch(
+        "ephemeral_key",
+        "Log in with a key that is made for the connection and pushed by EC2 Instance Connect",
+    );
+    [ephemeral, file]
 }
 
 fn switch(name: &'static str, help: &'static str) -> Arg {
@@ -505,6 +526,8 @@ impl CommandLine {
             config_file: global.config,
             verbosity,
             start: session.start(),
+            ephemeral_key: session.ephemeral_key,
+            key_file: session.key_file,
             via: session.via,
         };
         (command, flags)

@@ -13,7 +13,7 @@ use crate::escape::{escape, escape_json};
 use crate::forward::plan::{ForwardTo, PlannedForward, plan_named};
 use crate::reach;
 use crate::route::explanation::{
-    AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, SessionRow, SettingRow,
+    AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, KeyRow, SessionRow, SettingRow,
 };
 use crate::route::policy::Needs;
 use crate::route::{KeySource, REMOTE_HOST_AGENT, Route, Wish};
@@ -86,6 +86,7 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
             key_sources: &KeySource::of(subject.route()),
+            keys: subject.route().pushed_keys(matches!(subject, Subject::Route(_))),
         };
         return stdout::print(&json(&needs.policy()));
     }
@@ -116,6 +117,7 @@ fn text(explanation: &Explanation) -> String {
     rows.push(("route", explanation.route.to_owned()));
     rows.extend(session_rows(&explanation.session));
     rows.extend(fall_back(explanation).map(|line| ("fall-back", line)));
+    rows.extend(explanation.keys.iter().map(|key| ("key", key_line(key))));
     rows.extend(explanation.asked.iter().flat_map(life_rows));
     rows.extend(explanation.unknown.iter().map(|text| ("unknown", text.clone())));
     let settings = explanation.settings.iter().map(setting_line).enumerate();
@@ -129,6 +131,15 @@ fn setting_line(setting: &SettingRow) -> String {
         Some(value) => format!("{name} = {value}, from {source}"),
         None => format!("{name}: default"),
     }
+}
+
+fn key_line(key: &KeyRow) -> String {
+    let what = match key.kind {
+        "push" => "your own public key",
+        _ => "a key made for the connection",
+    };
+    let user = key.user.as_ref().map(|user| format!(" for user {user}")).unwrap_or_default();
+    format!("{what} is pushed to {}{user} by EC2 Instance Connect", key.host)
 }
 
 fn fall_back(explanation: &Explanation) -> Option<String> {

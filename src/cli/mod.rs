@@ -42,6 +42,7 @@ use std::sync::Arc;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
+use crate::keys;
 
 use args::{Command, CommandLine};
 use report::{ExitKind, LocalError, Report};
@@ -56,6 +57,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_command(args: Vec<OsString>) -> ExitCode {
     forbid_core_dumps();
     survive_file_size_limit();
+    if keys::watch(&args) {
+        return ExitKind::Done.into();
+    }
     if let Some(exit) = completion::answer(&args) {
         return exit;
     }

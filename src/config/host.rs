@@ -30,6 +30,8 @@ pub struct Host {
     pub user: Option<String>,
     /// The port of its sshd.
     pub port: Option<u16>,
+    /// The key to log in with, if EC2 Instance Connect gives it to the host.
+    pub key: Option<KeyKind>,
     /// A security group that it has only while a client is connected.
     pub security_group: Option<String>,
     /// Where its host keys come from; `None` is known_hosts.
@@ -75,8 +77,27 @@ impl RouteKind {
     }
 }
 
+/// A key that is pushed to a host by EC2 Instance Connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A key that is made for the connection.
+    Ephemeral,
+    /// The user's own public key.
+    Push,
+}
+
+impl KeyKind {
+    /// Returns the kind's name in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ephemeral => "ephemeral",
+            Self::Push => "push",
+        }
+    }
+}
+
 /// The keys of `[hosts.NAME]` beside the settings.
-pub const HOST_KEYS: [HostKey; 14] = [
+pub const HOST_KEYS: [HostKey; 15] = [
     HostKey {
         name: "target",
         set: Host::set_target,
@@ -111,6 +132,13 @@ pub const HOST_KEYS: [HostKey; 14] = [
         takes_list: false,
         values: "the port for a `connect` without one; ssh always gives one, which `ssh-config` sets to this",
         default: "22",
+    },
+    HostKey {
+        name: "key",
+        set: |host, raw| key_kind(raw).map(|key| host.key = Some(key)),
+        takes_list: false,
+        values: "`ephemeral`: log in with [a key made for the connection](keys.md); `push`: with your own public key, which is pushed; `--ephemeral-key` overrides it",
+        default: "none: keys are not pushed",
     },
     HostKey {
         name: "security_group",
@@ -205,6 +233,12 @@ fn stops_always(raw: Raw<'_>) -> Result<bool, ValueError> {
         "started" => Ok(false),
         _ => Err(ValueError::NotAStop),
     }
+}
+
+fn key_kind(raw: Raw<'_>) -> Result<KeyKind, ValueError> {
+    let name = raw.text()?;
+    let kinds = [KeyKind::Ephemeral, KeyKind::Push];
+    kinds.into_iter().find(|kind| kind.name() == name).ok_or(ValueError::NotAKeyKind)
 }
 
 fn route(raw: Raw<'_>) -> Result<RouteKind, ValueError> {

@@ -34,7 +34,7 @@ pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
 pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
-pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
+pub use host::{HOST_KEYS, Host, HostKey, KeyKind, RouteKind};
 pub use host_keys::HostKeySource;
 pub use layers::{ResolvedSetting, Source};
 pub use settings::{Key, SessionSettings, Settings};
@@ -73,6 +73,12 @@ pub struct Config {
     pub start_by_flag: Option<bool>,
     /// The config file that was read.
     pub file: Option<PathBuf>,
+    /// `--ephemeral-key`, which overrides `key` of a host.
+    pub ephemeral_key: bool,
+    /// The file that ssh reads the ephemeral key from (`--key-file`); without it, ssh asks the ssh-agent.
+    pub key_file: Option<PathBuf>,
+    /// The folder for what is kept until the user logs out; `None` keeps nothing.
+    pub runtime_dir: Option<PathBuf>,
     /// The config file that was named by flag.
     pub file_by_flag: Option<PathBuf>,
     layers: Layers,
@@ -157,6 +163,10 @@ pub struct Flags {
     pub via: Vec<String>,
     /// `--start` or `--no-start`.
     pub start: Option<bool>,
+    /// `--ephemeral-key`.
+    pub ephemeral_key: bool,
+    /// `--key-file`.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -179,6 +189,9 @@ impl Config {
             via: flags.via,
             start_by_flag: flags.start,
             file: file.path,
+            ephemeral_key: flags.ephemeral_key,
+            key_file: flags.key_file,
+            runtime_dir: runtime_dir(environment),
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
             aws: AwsSettings::of_variables(environment)?,
@@ -271,6 +284,12 @@ impl LogSettings {
         let rust_log = environment.text("RUST_LOG").ok().flatten().map(str::to_owned);
         Self { file: file.or(usual), verbosity, rust_log }
     }
+}
+
+/// Returns the folder that is emptied when the user logs out, else the cache folder.
+fn runtime_dir(environment: &Environment) -> Option<PathBuf> {
+    let folders = &environment.folders;
+    Some(folders.runtime.as_ref().or(folders.cache.as_ref())?.join("fumidai"))
 }
 
 /// Without a setting, a terminal whose `TERM` is `dumb` gets no colour.

@@ -307,7 +307,7 @@ mod tests {
     use crate::config::Color;
     use crate::config::HostKeySource;
     use crate::config::forward::{LocalEnd, RemoteEnd};
-    use crate::config::host::RouteKind;
+    use crate::config::host::{KeyKind, RouteKind};
 
     fn error_of(text: &str) -> String {
         match parse(text) {
@@ -366,6 +366,7 @@ mod tests {
             port = 2222
             security_group = "SG_Maintenance"
             host_keys = "parameter:/hosts/web"
+            key = "ephemeral"
             start = true
             stop = "always"
             stop_grace = "5m"
@@ -399,6 +400,7 @@ mod tests {
             port: Some(2222),
             security_group: Some("SG_Maintenance".into()),
             host_keys: Some(HostKeySource::Parameter("/hosts/web".into())),
+            key: Some(KeyKind::Ephemeral),
             start: true,
             stop_always: true,
             stop_grace: Some(Duration::from_secs(300)),

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Config, Host};
+use super::{Config, Host, KeyKind};
 
 /// The seconds between two keepalive messages of ssh.
 const ALIVE_INTERVAL: u64 = 30;
@@ -46,11 +46,13 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
     );
     let window = config.session.resume_window;
     let token = |token: &str| program.quoted_token(token);
-    let by_id = format!("{command} connect {} %p", token("%h"));
-    push_block(&mut text, "Host i-* mi-*", &by_id, &[], window);
+    let keys = KeyLines::new(config, program);
+    let by_id = keys.connect(&command, &token("%h"), "%h", keys.for_all);
+    let own = keys.identity("%h", keys.for_all);
+    push_block(&mut text, "Host i-* mi-*", &by_id, &own, window);
     if program.ssh >= MATCH_FINAL {
         text.push_str("\n# Hosts of your own whose HostName is such an id.\n");
-        push_block(&mut text, "Match final host \"i-*,mi-*\"", &by_id, &[], window);
+        push_block(&mut text, "Match final host \"i-*,mi-*\"", &by_id, &own, window);
     }
     if program.ssh >= KNOWN_HOSTS_COMMAND && !program.is_without_shell {
         text.push_str("\n# With a region, the host key that is known for the id alone is found too.\n");
@@ -73,7 +75,8 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
         let mut lines = own_lines(name, host);
         lines.extend(start_lines(config, host));
         lines.extend(program.host_key_lines(config, name, host));
-        let command = format!("{command} connect {name} %p");
+        lines.extend(keys.identity(name, keys.of_host(host)));
+        let command = keys.connect(&command, name, name, keys.of_host(host));
         push_block(&mut text, &format!("Host {name}"), &command, &lines, window);
     }
     text.push_str(
@@ -89,6 +92,60 @@ pub fn ssh_config(config: &Config, program: &Program) -> String {
 /// Returns true if the text was written by [`ssh_config`].
 pub fn is_ours(text: &[u8]) -> bool {
     text.starts_with(MARK.as_bytes())
+}
+
+/// What hosts need to which a key is pushed.
+struct KeyLines<'a> {
+    program: &'a Program,
+    /// Where the ephemeral keys of ssh are.
+    folder: Option<String>,
+    /// `--ephemeral-key` was given: every host has one.
+    for_all: Option<KeyKind>,
+}
+
+impl<'a> KeyLines<'a> {
+    fn new(config: &Config, program: &'a Program) -> Self {
+        let folder = config.runtime_dir.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned);
+        let folder = folder.filter(|text| !program.is_without_shell && !text.contains(['"', '\n']));
+        Self { program, folder, for_all: config.ephemeral_key.then_some(KeyKind::Ephemeral) }
+    }
+
+    fn of_host(&self, host: &Host) -> Option<KeyKind> {
+        self.for_all.or(host.key)
+    }
+
+    /// Returns the ProxyCommand. EC2 Instance Connect has to know the user; `name` is what the key file is named by.
+    fn connect(&self, command: &str, target: &str, name: &str, key: Option<KeyKind>) -> String {
+        let flag = if self.for_all.is_some() { " --ephemeral-key" } else { "" };
+        match key {
+            None => format!("{command} connect {target} %p"),
+            Some(KeyKind::Push) => format!("{command} connect {} %p", self.with_user(name)),
+            Some(KeyKind::Ephemeral) => {
+                let file = self.file(name);
+                let file =
+                    file.map(|file| format!(" --key-file {}", quote_for_shell(&file))).unwrap_or_default();
+                format!("{command} connect{flag}{file} {} %p", self.with_user(name))
+            }
+        }
+    }
+
+    /// Returns the lines by which ssh offers the ephemeral key and no other. ssh reads the file only when it logs in: the
+    /// ProxyCommand has written it by then.
+    fn identity(&self, name: &str, key: Option<KeyKind>) -> Vec<String> {
+        let file = self.file(name).filter(|_| key == Some(KeyKind::Ephemeral));
+        let lines = |file| vec![format!("IdentityFile \"{file}\""), "IdentitiesOnly yes".to_owned()];
+        file.map(lines).unwrap_or_default()
+    }
+
+    /// `%r` is the user; other tokens are not known to both IdentityFile and ProxyCommand.
+    fn file(&self, name: &str) -> Option<String> {
+        let folder = self.folder.as_ref()?.replace('%', "%%");
+        Some(format!("{folder}/{name}-%r"))
+    }
+
+    fn with_user(&self, name: &str) -> String {
+        self.program.quoted_token(&format!("%r@{name}"))
+    }
 }
 
 impl Program {
@@ -250,7 +307,13 @@ mod tests {
         let file = folder.path().join("config.toml");
         std::fs::write(&file, toml).expect("a file");
         let environment = Environment::of([("FUMIDAI_CONFIG", file.to_str().expect("UTF-8"))]);
+        let environment = with_folders(environment);
         ssh_config(&Config::resolve(Flags::default(), &environment).expect(toml), program)
+    }
+
+    fn with_folders(mut environment: Environment) -> Environment {
+        environment.folders.runtime = Some("/run/user/7".into());
+        environment
     }
 
     fn on_path() -> Program {
@@ -296,6 +359,34 @@ mod tests {
             assert!(text.contains(block), "{block} in {text}");
         }
         assert_eq!(text.matches("    ServerAliveInterval 30\n    ServerAliveCountMax 30\n").count(), 5);
+    }
+
+    #[test]
+    fn a_host_with_a_pushed_key_names_the_user_and_the_file() {
+        let toml = "[hosts.web]\nkey = 'ephemeral'\nuser = 'me'\n[hosts.db]\nkey = 'push'\n[hosts.plain]";
+        let text = text_of(toml, &on_path());
+        for block in [
+            "\nHost web\n    HostKeyAlias web\n    User me\n    IdentityFile \"/run/user/7/fumidai/web-%r\"\n    \
+             IdentitiesOnly yes\n    ProxyCommand fumidai connect --key-file /run/user/7/fumidai/web-%r '%r@web' %p\n",
+            "\nHost db\n    HostKeyAlias db\n    ProxyCommand fumidai connect '%r@db' %p\n",
+            "\nHost plain\n    HostKeyAlias plain\n    ProxyCommand fumidai connect plain %p\n",
+            "\nHost i-* mi-*\n    ProxyCommand fumidai connect '%h' %p\n",
+        ] {
+            assert!(text.contains(block), "{block} in {text}");
+        }
+        let windows = Program { is_without_shell: true, ..on_path() };
+        assert!(text_of(toml, &windows).contains("ProxyCommand fumidai connect \"%r@web\" %p\n"));
+    }
+
+    #[test]
+    fn the_flag_gives_every_id_and_host_a_key() {
+        let flags = Flags { ephemeral_key: true, ..Flags::default() };
+        let config = Config::resolve(flags, &with_folders(Environment::default())).expect("valid");
+        let text = ssh_config(&config, &on_path());
+        let line = "IdentityFile \"/run/user/7/fumidai/%h-%r\"\n    IdentitiesOnly yes\n    ProxyCommand fumidai connect \
+                    --ephemeral-key --key-file /run/user/7/fumidai/%h-%r '%r@%h' %p\n";
+        assert_eq!(text.matches(line).count(), 2, "{text}");
+        assert!(text.contains("ProxyCommand fumidai connect '%n' %p\n"), "containers take no keys");
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub enum ValueError {
     /// Neither of the two words.
     #[error("must be `started` or `always`")]
     NotAStop,
+    /// Neither of the two words.
+    #[error("must be `ephemeral` or `push`")]
+    NotAKeyKind,
     /// Shorter than two looks of the guardian.
     #[error("must be at least 1 minute: the guardian looks once a minute")]
     GraceTooShort,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::allowed::Allowed;
 use super::known_hosts_command::KnownHostsCommand;
+use super::own_key::OwnKey;
 use super::trusted::TrustedKeys;
 
 /// Time limit for the key exchange. OpenSSH waits for TCP's own timeout, but here the stream is already open.
@@ -35,6 +36,8 @@ pub struct HopSettings {
     pub port: u16,
     /// `HostKeyAlias`: replaces host and port in known_hosts.
     pub host_key_alias: Option<String>,
+    /// The key that is made for this login; it is offered first.
+    pub own_key: Option<OwnKey>,
     /// Private keys, or public keys whose private half is in the agent.
     pub identity_files: Vec<PathBuf>,
     /// Certificates, in addition to `FILE-cert.pub` of each identity file.
@@ -128,6 +131,7 @@ impl HopSettings {
             host: host.to_owned(),
             port,
             host_key_alias: None,
+            own_key: None,
             identity_files: IDENTITY_FILES.map(|name| folder.join(name)).into(),
             certificate_files: Vec::new(),
             identities_only: false,

@@ -9,6 +9,7 @@ use crate::aws::{ApiError, Aws, Filter, Instance, Meaning, Place};
 use crate::bastion::StartError;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
+use crate::keys::KeyError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Destination, ResolveError, Target, TargetKind};
@@ -73,6 +74,9 @@ pub enum ReachError {
     /// A hop failed.
     #[error(transparent)]
     Hop(#[from] JumpError),
+    /// A key could not be made, kept or pushed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// A target that EC2 reports as stopped or stopping.
@@ -171,7 +175,8 @@ impl ReachError {
             | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 
@@ -190,7 +195,8 @@ impl ReachError {
             | Self::Session { .. }
             | Self::Stdio { .. }
             | Self::Start(_)
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 
@@ -231,7 +237,8 @@ impl ReachError {
             | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 }

@@ -16,6 +16,7 @@ mod host_key_cache;
 mod host_keys;
 mod host_keys_error;
 mod inspect;
+mod login_keys;
 mod readiness;
 mod session_task;
 mod settings;
@@ -33,7 +34,7 @@ use crate::aws::Aws;
 use crate::bastion::OnLife;
 use crate::config::Environment;
 use crate::escape::escape;
-use crate::jump::{self, Askpass, HopSettings, JumpError, SshConnection};
+use crate::jump::{Askpass, HopSettings, SshConnection};
 use crate::names::Target;
 use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
@@ -114,17 +115,21 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
+        let key = self.goal_key().await?;
         let connected = self.with_fall_back(async |attempt| {
             let (first, entry) = (attempt.machine, attempt.target.clone());
             let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
-                return Ok(Connection::of_session(stream, session));
+                return Ok((Connection::of_session(stream, session), entry));
             }
             let hops = self.log_in(stream, session, first, &entry).await?;
             let linger = self.route.config.session.linger.unwrap_or(LINGER);
-            Connection::through_hops(hops, &self.route.goal, linger).await
+            Ok((Connection::through_hops(hops, &self.route.goal, linger).await?, entry))
         });
-        self.located(connected.await).await
+        let (connection, entry) = self.located(connected.await).await?;
+        let Some(key) = key else { return Ok(connection) };
+        let (goal, user) = (self.route.hops.len(), self.route.goal.user.clone());
+        Ok(connection.with_key(key, self.push_to(goal, user, &entry)?))
     }
 
     /// Logs in to all hops of a route that has some.
@@ -214,15 +219,13 @@ impl Reach {
         first: usize,
         entry: &Target,
     ) -> Result<Vec<SshConnection>, ReachError> {
-        let login = self.trusting_login(first, entry).await?;
-        let mut hops = vec![jump::connect(stream, &login, &self.prompter).await?];
+        let mut hops = vec![self.log_in_to(first, entry, stream).await?];
         for number in first + 1..self.route.hops.len() {
-            let (login, address) = (self.trusting_login(number, entry).await?, self.address(number).await?);
-            let next = self.log_in_from(&hops, &address, &login).await;
+            let next = self.log_in_from(&hops, number, entry).await;
             let lost = || hops.iter().find_map(SshConnection::lost);
             hops.push(match next {
                 Ok(hop) => hop,
-                Err(error) => return Err(lost().unwrap_or(error).into()),
+                Err(error) => return Err(lost().map_or(error, ReachError::from)),
             });
         }
         Ok(hops)
@@ -231,12 +234,13 @@ impl Reach {
     async fn log_in_from(
         &self,
         hops: &[SshConnection],
-        address: &str,
-        login: &HopSettings,
-    ) -> Result<SshConnection, JumpError> {
+        number: usize,
+        entry: &Target,
+    ) -> Result<SshConnection, ReachError> {
+        let (port, address) = (self.login(number).await?.port, self.address(number).await?);
         let last = hops.last().expect("the first hop is logged in to");
-        let stream = last.open(address, login.port).await?;
-        jump::connect(stream, login, &self.prompter).await
+        let stream = last.open(&address, port).await?;
+        self.log_in_to(number, entry, stream).await
     }
 
     /// Returns the address that the hop before a machine connects to: our config file's, else, for a hop, ssh_config's.

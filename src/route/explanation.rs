@@ -10,6 +10,7 @@ use crate::aws::{Caller, CredentialsSource};
 use crate::config::{ResolvedSetting, Settings, Source, TaskSettings};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
+use super::policy::PushedKey;
 use super::{Document, Machine, Route, Wish};
 
 /// What AWS reports of the entry of a route.
@@ -47,6 +48,8 @@ pub struct Explanation {
     pub route: &'static str,
     pub hops: Vec<HopRow>,
     pub session: SessionRow,
+    /// The keys that are pushed before logins.
+    pub keys: Vec<KeyRow>,
     /// What the config file asks for besides the route.
     pub asked: Vec<AskedRow>,
     /// The forward of the config file, if that was asked for.
@@ -54,6 +57,15 @@ pub struct Explanation {
     /// Every setting with its source.
     pub settings: Vec<SettingRow>,
     pub unknown: Vec<String>,
+}
+
+/// A key that EC2 Instance Connect gives to a machine.
+#[derive(Debug, Serialize)]
+pub struct KeyRow {
+    pub host: String,
+    /// `ephemeral` or `push`.
+    pub kind: &'static str,
+    pub user: Option<String>,
 }
 
 /// A forward of the config file.
@@ -174,6 +186,7 @@ impl Explanation {
             route: route.hops.last().map_or("direct", |hop| hop.next.name()),
             hops: hops.collect(),
             session: SessionRow::new(route, facts),
+            keys: KeyRow::all(route, true),
             asked: AskedRow::all(route),
             forward: None,
             settings: settings(route, facts),
@@ -194,6 +207,7 @@ impl Explanation {
         explanation.port = port;
         explanation.session.documents = documents.into_iter().map(DocumentRow::from).collect();
         explanation.forward = Some(forward);
+        explanation.keys = KeyRow::all(route, false);
         explanation
     }
 
@@ -206,6 +220,18 @@ impl Explanation {
 /// Returns the source as the config file has it.
 fn host_keys(machine: &Machine) -> Option<String> {
     machine.host()?.host_keys.as_ref().map(ToString::to_string)
+}
+
+impl KeyRow {
+    fn all(route: &Route, ssh_logs_in: bool) -> Vec<Self> {
+        let keys = route.pushed_keys(ssh_logs_in).into_iter();
+        let row = |key: PushedKey<'_>| Self {
+            host: key.machine.to_owned(),
+            kind: key.kind.name(),
+            user: key.user.map(str::to_owned),
+        };
+        keys.map(row).collect()
+    }
 }
 
 impl SessionRow {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
-use crate::config::HostKeySource;
+use crate::config::{HostKeySource, KeyKind};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
 use super::{KeySource, Wish};
@@ -28,6 +28,22 @@ pub struct Needs<'a> {
     pub wish: &'a Wish,
     /// Where host keys come from.
     pub key_sources: &'a [KeySource],
+    /// The keys that are pushed.
+    pub keys: Vec<PushedKey<'a>>,
+}
+
+/// A key that is pushed to a machine of the route.
+pub struct PushedKey<'a> {
+    /// The machine, as the user names it.
+    pub machine: &'a str,
+    /// Which key it is.
+    pub kind: KeyKind,
+    /// The machine is the target of the session.
+    pub is_target: bool,
+    /// How the machine is found.
+    pub name: Name,
+    /// The user that it is for; `None` is unknown.
+    pub user: Option<&'a str>,
 }
 
 /// A policy document of IAM.
@@ -59,6 +75,21 @@ impl Statement {
     }
 }
 
+impl PushedKey<'_> {
+    /// Returns the instance as a resource of EC2; one behind a hop may not be known.
+    fn instance(&self) -> String {
+        match &self.name {
+            Name::Id(target) => format!("instance/{}", target.id()),
+            Name::Container(_) | Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
+                "instance/*".to_owned()
+            }
+        }
+    }
+}
+
+/// A statement's name is unique in a policy.
+const PUSH_SIDS: [&str; 4] = ["PushKey", "PushKey2", "PushKey3", "PushKey4"];
+
 impl Needs<'_> {
     /// Writes the policy.
     pub fn policy(&self) -> Policy {
@@ -67,6 +98,8 @@ impl Needs<'_> {
         statement.extend(self.look_up());
         statement.extend(self.life());
         statement.extend(self.host_keys());
+        statement.extend(self.push_keys());
+        statement.extend(self.look_up_keys());
         Policy { version: "2012-10-17", statement }
     }
 
@@ -112,6 +145,30 @@ impl Needs<'_> {
             TaskName::Task(_) => "LookUpContainer",
         };
         Some(Statement::allow(sid, actions, anything).only_if(of_cluster))
+    }
+
+    /// A key may be pushed for these users only.
+    fn push_keys(&self) -> Vec<Statement> {
+        let push = |(number, key): (usize, &PushedKey<'_>)| {
+            let instance = key.instance();
+            let instance =
+                if key.is_target { self.target() } else { self.arn("ec2", self.account(), &instance) };
+            let sid = PUSH_SIDS.get(number).copied().unwrap_or("PushKeys");
+            let push = Statement::allow(sid, &["ec2-instance-connect:SendSSHPublicKey"], vec![instance]);
+            match key.user {
+                Some(user) => push.only_if(json!({ "StringEquals": { "ec2:osuser": user } })),
+                None => push,
+            }
+        };
+        self.keys.iter().enumerate().map(push).collect()
+    }
+
+    /// A machine behind a hop is looked up to find its instance.
+    fn look_up_keys(&self) -> Option<Statement> {
+        let is_known = self.name.lookup_actions().contains(&"ec2:DescribeInstances");
+        let behind = self.keys.iter().filter(|key| !key.is_target && !is_known);
+        let actions = behind.map(|key| key.name.lookup_actions()).find(|actions| !actions.is_empty())?;
+        Some(Statement::allow("LookUpInstancesOfKeys", actions, vec!["*".to_owned()]))
     }
 
     /// What starting, watching and lending need.
@@ -322,6 +379,7 @@ mod tests {
             caller: caller.as_ref(),
             wish,
             key_sources: sources,
+            keys: Vec::new(),
         };
         serde_json::to_value(needs.policy()).expect("JSON")
     }
@@ -489,6 +547,40 @@ mod tests {
                 expected.into_iter().map(|(action, all)| (json!(action), json!(all))).collect();
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_pushed_key_is_for_one_user() {
+        let text = "[hosts.h]\ntarget = 'i-0123'\nkey = 'ephemeral'\nuser = 'jump'\n[hosts.app]\nvia = 'h'\n\
+                    address = '10.0.0.115'\nkey = 'push'";
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect(text);
+        let route = Route::new("me@app", None, &config).expect("a route");
+        let (target, wish) = (target("i-0123"), Wish::of(&route));
+        let needs = Needs {
+            target: &target,
+            name: route.entry.name(),
+            documents: vec![SSH_DOCUMENT],
+            region: Some("eu-west-1"),
+            caller: None,
+            wish: &wish,
+            key_sources: &[],
+            keys: route.pushed_keys(true),
+        };
+        let policy = serde_json::to_value(needs.policy()).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements");
+        let pushes: Vec<&Value> = statements
+            .iter()
+            .filter(|one| one["Action"] == json!(["ec2-instance-connect:SendSSHPublicKey"]))
+            .collect();
+        let shown = |number: usize| (&pushes[number]["Resource"][0], &pushes[number]["Condition"]);
+        let condition = |user: &str| json!({ "StringEquals": { "ec2:osuser": user } });
+        assert_eq!(shown(0), (&json!("arn:aws:ec2:eu-west-1:*:instance/i-0123"), &condition("jump")));
+        assert_eq!(shown(1), (&json!("arn:aws:ec2:eu-west-1:*:instance/*"), &condition("me")));
+        assert!(actions(&policy).contains(&"ec2:DescribeInstances"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::forward::{Asked, Bind, BindError, ForwardEvent};
 use crate::jump::openssh::OpenSshError;
 use crate::jump::{CertificateFault, Ending, HopStep, HostKeyFacts, HostKeyFault, JumpError, KeyProblem};
 use crate::jump::{LoginFailure, PromptError};
+use crate::keys::KeyError;
 use crate::mux::HeaderError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
@@ -310,6 +311,7 @@ fn value_errors() -> Vec<ValueError> {
         NotARemoteEnd => [NotARemoteEnd],
         NotAbsolute => [NotAbsolute],
         NotAStop => [NotAStop],
+        NotAKeyKind => [NotAKeyKind],
         GraceTooShort => [GraceTooShort],
         LimitTooLong => [LimitTooLong],
         NotAGuardian => [NotAGuardian],
@@ -711,6 +713,49 @@ fn reach_errors() -> Vec<ReachError> {
         ReachError::NoTask { .. } => [ReachError::NoTask { host: text("NAME") }],
         ReachError::Start(_) => start_errors().into_iter().map(ReachError::Start),
         ReachError::Hop(_) => jump_errors().into_iter().map(ReachError::Hop),
+        ReachError::Key(_) => key_errors().into_iter().map(ReachError::Key),
+    })
+}
+
+fn key_errors() -> Vec<KeyError> {
+    let target = || text("TARGET");
+    let agent = KeyProblem::Agent { socket: "SOCKET".into(), reason: other() };
+    samples!(KeyError {
+        KeyError::Aws(_) => api_errors().into_iter().map(KeyError::Aws),
+        KeyError::Lookup { .. } => {
+            lookup_errors().into_iter().map(|error| KeyError::Lookup { error, region: text("REGION") })
+        }
+        KeyError::Push { .. } => [
+            "AuthException",
+            "AccessDeniedException",
+            "InvalidArgsException",
+            "EC2InstanceNotFoundException",
+            "EC2InstanceStateInvalidException",
+            "EC2InstanceUnavailableException",
+            "ThrottlingException",
+            "ServiceException",
+        ]
+        .map(|code| KeyError::Push {
+            error: Box::new(ApiError::Service {
+                operation: "SendSSHPublicKey",
+                code: text(code),
+                message: other(),
+                status: if code == "ServiceException" { 500 } else { 400 },
+            }),
+            machine: target(),
+            user: text("USER"),
+            instance: text(ID),
+        }),
+        KeyError::NoUser { .. } => [KeyError::NoUser { machine: target() }],
+        KeyError::NotAnInstance { .. } => {
+            [KeyError::NotAnInstance { machine: target(), id: text("mi-…") }]
+        }
+        KeyError::NoKeeper { .. } => [KeyError::NoKeeper { machine: target() }],
+        KeyError::Agent(_) => [KeyError::Agent(agent)],
+        KeyError::File { .. } => [KeyError::File { file: file(), source: system() }],
+        KeyError::Generate(_) => [KeyError::Generate(system())],
+        KeyError::NoOwnKey { .. } => [KeyError::NoOwnKey { machine: target(), problems: Vec::new() }],
+        KeyError::LoginRefused { .. } => [KeyError::LoginRefused { failure: login_failure() }],
     })
 }
 
