@@ -189,6 +189,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ecs:DescribeTasks",
         ],
         Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
+        Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
         }

@@ -148,8 +148,7 @@ pub fn verdict(verified: &Result<Verified, Touched>) -> String {
             format!("the record was not touched: {lines} lines in {files} files")
         }
         Err(Touched { file, line, fault }) => {
-            let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-            format!("the record was touched at {file}:{line}: {fault}")
+            format!("the record was touched at {}:{line}: {fault}", file.display())
         }
     }
 }

@@ -78,10 +78,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// Returns who it was: the caller's name in the session's id, else the local user.
+    /// Returns who it was: the caller's name in the session's id or in the ARN, else the local user.
     pub fn person(&self) -> &str {
-        let of_session = self.start.session.as_deref().and_then(|id| id.rsplit_once('-'));
-        of_session.map_or(&*self.start.user, |(person, _)| person)
+        let of_session = self.start.session.as_deref().and_then(|id| Some(id.rsplit_once('-')?.0));
+        let of_arn = self.start.caller.as_deref().and_then(|arn| arn.rsplit(['/', ':']).next());
+        of_session.or(of_arn).unwrap_or(&self.start.user)
     }
 
     /// Returns when it began.

@@ -43,6 +43,8 @@ pub struct Store {
 pub struct Contents {
     /// The files from the oldest to the newest, with their text.
     pub files: Vec<(PathBuf, String)>,
+    /// The file that is written to, also if it does not exist.
+    pub(super) newest: PathBuf,
     /// The end of the chain, if it is known.
     pub(super) head: Option<Link>,
 }
@@ -126,7 +128,7 @@ impl Store {
             let bytes = fs::read(&path).map_err(failed(&path))?;
             files.push((path, String::from_utf8_lossy(&bytes).into_owned()));
         }
-        Ok(Contents { files, head: known })
+        Ok(Contents { files, newest: self.file(), head: known })
     }
 
     /// Returns the files from the oldest to the newest.
@@ -161,7 +163,8 @@ fn read_head(head: &mut File) -> io::Result<Option<Link>> {
     let mut text = String::new();
     head.seek(SeekFrom::Start(0))?;
     head.take(TAIL).read_to_string(&mut text)?;
-    Ok(serde_json::from_str(text.lines().last().unwrap_or_default()).ok())
+    // The last line may have been cut off by a crash.
+    Ok(text.lines().rev().find_map(|line| serde_json::from_str(line).ok()))
 }
 
 /// Replaces the head. The file is opened for appending, so that what was there is removed first.

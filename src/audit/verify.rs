@@ -51,8 +51,8 @@ pub enum Fault {
 /// The first line that was touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Touched {
-    /// The file; `None` if there is none any more.
-    pub file: Option<PathBuf>,
+    /// The file.
+    pub file: PathBuf,
     /// The line in the file, from 1.
     pub line: usize,
     /// What is wrong.
@@ -81,7 +81,10 @@ struct Place {
 /// The first line that was touched.
 pub fn verify(contents: &Contents) -> Result<Verified, Touched> {
     let touched = |place: Place, fault| Touched {
-        file: contents.files.get(place.file).map(|(path, _)| path.clone()),
+        file: contents
+            .files
+            .get(place.file)
+            .map_or_else(|| contents.newest.clone(), |(path, _)| path.clone()),
         line: place.line,
         fault,
     };

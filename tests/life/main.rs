@@ -14,6 +14,7 @@ mod groups;
 mod kills;
 mod pages;
 mod patterns;
+mod record;
 mod starts;
 mod tasks;
 mod world;

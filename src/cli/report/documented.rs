@@ -852,7 +852,7 @@ fn touched() -> Vec<Touched> {
         Fault::CutOff { .. } => [Fault::CutOff { first, last }],
         Fault::OtherHead => [Fault::OtherHead],
     });
-    faults.into_iter().map(|fault| Touched { file: Some(file()), line: PLACE.0, fault }).collect()
+    faults.into_iter().map(|fault| Touched { file: file(), line: PLACE.0, fault }).collect()
 }
 
 fn usage_errors() -> Vec<UsageError> {
