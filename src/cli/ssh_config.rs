@@ -118,9 +118,10 @@ fn ssh_files(environment: &Environment) -> Result<SshFiles, Report> {
 /// Returns how ssh runs this program: by name if `PATH` has this very file, else by path.
 fn program(whole_path: bool, environment: &Environment) -> Result<Program, Report> {
     let path = std::env::current_exe().map_err(LocalError::OwnPath)?;
-    let whole = word_of(&path).map(str::to_owned);
-    let by_name = !cfg!(windows) && !whole_path && is_found_by_name(&path, environment);
-    let called = if by_name { Some("fumidai".to_owned()) } else { whole.clone() };
+    let named = found_by_name(&path, environment).filter(|_| !cfg!(windows) && !whole_path);
+    // An update replaces what a link of `PATH` leads to, and may remove the file itself.
+    let whole = word_of(named.as_ref().unwrap_or(&path)).map(str::to_owned);
+    let called = if named.is_some() { Some("fumidai".to_owned()) } else { whole.clone() };
     let called =
         called.ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
     Ok(Program { path: called, is_without_shell: cfg!(windows), whole_path: whole, ssh: ssh_version() })
@@ -138,12 +139,14 @@ fn word_of(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| !text.contains(char::is_control))
 }
 
-fn is_found_by_name(program: &Path, environment: &Environment) -> bool {
+/// Returns the path by which `PATH` has this very file; ssh needs it from the root.
+fn found_by_name(program: &Path, environment: &Environment) -> Option<PathBuf> {
     let paths = environment.path("PATH").unwrap_or_default();
     let named: Option<PathBuf> =
         std::env::split_paths(&paths).map(|folder| folder.join("fumidai")).find(|path| path.is_file());
-    let same = |path: PathBuf| Some(path.canonicalize().ok()? == program.canonicalize().ok()?);
-    named.and_then(same).unwrap_or(false)
+    let same = |path: &PathBuf| Some(path.canonicalize().ok()? == program.canonicalize().ok()?);
+    let named = named.filter(|path| same(path) == Some(true))?;
+    std::path::absolute(named).ok()
 }
 
 #[cfg(test)]

@@ -172,21 +172,28 @@ impl Program {
         }
         let path = self.whole_path.as_ref().filter(|_| !self.is_without_shell);
         let Some(path) = path.filter(|_| self.ssh >= KNOWN_HOSTS_COMMAND) else {
-            let ((major, minor), (found, found_minor)) = (KNOWN_HOSTS_COMMAND, self.ssh);
-            return vec![
-                format!(
-                    "# host_keys is not used: it needs KnownHostsCommand of OpenSSH {major}.{minor} or later"
-                ),
-                format!("# (not on Windows), and `ssh -V` says {found}.{found_minor}. Update ssh, then run"),
-                "# `fumidai ssh-config` again. Until then ssh checks the host key with known_hosts."
-                    .to_owned(),
-            ];
+            return self.why_without_host_keys();
         };
         let command = self.arguments(config, path);
         vec![
             format!("KnownHostsCommand {command} host-keys {name} %p --name %H --offered %K"),
             "StrictHostKeyChecking yes".to_owned(),
             "UserKnownHostsFile /dev/null".to_owned(),
+        ]
+    }
+
+    fn why_without_host_keys(&self) -> Vec<String> {
+        let (major, minor) = KNOWN_HOSTS_COMMAND;
+        let found = match self.ssh {
+            (0, 0) => "there is no OpenSSH on PATH".to_owned(),
+            (major, minor) => format!("`ssh -V` says {major}.{minor}"),
+        };
+        vec![
+            format!(
+                "# host_keys is not used: it needs KnownHostsCommand of OpenSSH {major}.{minor} or later"
+            ),
+            format!("# (not on Windows), and {found}. Update ssh, then run"),
+            "# `fumidai ssh-config` again. Until then ssh checks the host key with known_hosts.".to_owned(),
         ]
     }
 

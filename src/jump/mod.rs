@@ -1,7 +1,7 @@
 //! Built-in ssh hops: logs in to an sshd over any byte stream and opens TCP connections from there.
 //!
-//! [`connect`] follows OpenSSH's rules. It verifies the host key against the user's files (`known_hosts`,
-//! `host_key`). It offers the ssh-agent's keys first, then key files (`candidate`, `auth`). It asks the user through
+//! [`connect`] follows OpenSSH's rules. It verifies the host key against the user's files and `KnownHostsCommand`
+//! (`known_hosts`, `host_key`), or against given keys alone (`trusted`). It offers the ssh-agent's keys first, then key files (`candidate`, `auth`). It asks the user through
 //! a [`Prompter`]. A chain of hops is one call for each hop:
 //!
 //! ```text

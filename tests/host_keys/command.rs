@@ -116,6 +116,19 @@ async fn an_address_behind_a_hop_has_no_session_source() {
 }
 
 #[tokio::test]
+async fn the_source_and_its_permission_are_explained() {
+    let world = World::new("console").await;
+    let text = world.fumidai(["explain", "web"]).finish().await.exits(0);
+    let row = text.text().lines().find(|line| line.starts_with("host keys"));
+    assert_eq!(row.map(|row| row.split_whitespace().last()), Some(Some("console")), "{}", text.text());
+    let json = world.fumidai(["explain", "web", "--json"]).finish().await.exits(0);
+    let json: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+    assert_eq!(json["host_keys"], "console");
+    let policy = world.fumidai(["explain", "web", "--policy"]).finish().await.exits(0);
+    assert!(policy.text().contains("\"ec2:GetConsoleOutput\""), "{}", policy.text());
+}
+
+#[tokio::test]
 async fn a_machine_that_is_down_has_its_own_error() {
     let world = World::new("session").await;
     let stopped = world.fumidai(["host-keys", fumidai::sim::OFFLINE_TARGET]).finish().await.exits(14);

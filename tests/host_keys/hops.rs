@@ -43,6 +43,58 @@ async fn a_hop_is_trusted_by_its_source_alone() {
     }
 }
 
+/// The hop `inner` is the same sshd, as the agent of the first hop reaches it.
+async fn second_hop(source: &str) -> (World, u16) {
+    let (world, port) = world(None).await;
+    let sshd = world.sshd.address;
+    world.config(&format!(
+        "[hosts.web]\ntarget = '{ONLINE_TARGET}'\n\
+         [hosts.inner]\ntarget = '{ONLINE_TARGET}'\naddress = '{}'\nport = {}\nvia = 'web'\nhost_keys = '{source}'\n\
+         [hosts.echo]\naddress = '127.0.0.1'\nvia = 'inner'\nroute = 'ssh'\n",
+        sshd.ip(),
+        sshd.port()
+    ));
+    (world, port)
+}
+
+#[tokio::test]
+async fn a_later_hop_is_trusted_by_a_source_that_is_not_the_session() {
+    for source in ["console".to_owned(), format!("parameter:{PARAMETER}")] {
+        let (world, port) = second_hop(&source).await;
+        let heard = connect(&world, port).finish().await.exits(0).silent();
+        assert_eq!((heard.text(), world.sessions()), ("hello", 1), "{source}");
+        world.swap_key().await;
+        let refused = connect(&world, port).finish().await.exits(19);
+        let new = format!("has changed: ED25519 {}, but ", world.fingerprint());
+        assert!(refused.cause().contains(&new), "{}", refused.cause());
+        world.bench.settle().await;
+    }
+    let (world, port) = second_hop("session").await;
+    let refused = connect(&world, port).finish().await.exits(3);
+    assert!(refused.cause().contains("it is behind hop `web`"), "{}", refused.cause());
+    assert_eq!(refused.text(), "");
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_forward_trusts_each_of_its_hops_by_the_source() {
+    let (world, port) = world(None).await;
+    let keys = "host_keys = 'console'\n";
+    world.config(&format!(
+        "[hosts.first]\ntarget = '{ONLINE_TARGET}'\n{keys}[hosts.second]\ntarget = '{ONLINE_TARGET}'\n\
+         address = '127.0.0.1'\nport = {}\nvia = 'first'\nroute = 'ssh'\n{keys}",
+        world.sshd.address.port()
+    ));
+    let listen = format!("0:127.0.0.1:{port}");
+    let forward = || world.fumidai(["forward", "-q", "second", "-L", &listen, "--eager", "--exec", "true"]);
+    forward().finish().await.exits(0);
+    assert_eq!(world.ec2.calls("GetConsoleOutput"), 1, "both hops are the same instance");
+    world.swap_key().await;
+    let refused = forward().finish().await.exits(19);
+    assert!(refused.cause().contains("has changed"), "{}", refused.cause());
+    world.bench.settle().await;
+}
+
 #[tokio::test]
 async fn a_key_that_known_hosts_revokes_is_refused_all_the_same() {
     let (world, port) = world(Some("console")).await;

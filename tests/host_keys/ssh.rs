@@ -132,6 +132,22 @@ async fn a_type_of_key_that_ssh_is_limited_to_is_asked_for() {
 }
 
 #[tokio::test]
+async fn any_path_and_any_flag_is_passed_on() {
+    let world = World::new("session").await;
+    let folder = world.bench.path("my tools/it's \"100%h\"");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (program, own) = (folder.join("fumidai"), env!("CARGO_BIN_EXE_fumidai"));
+    std::fs::hard_link(own, &program).or_else(|_| std::fs::copy(own, &program).map(drop)).unwrap();
+    let reason = r#"it's 50% "done" \ %h"#;
+    world.use_fumidai_at(&program, &["--reason", reason]).await;
+    world.ssh(["web", "true"]).finish().await.exits(0).silent();
+    let sessions = world.bench.simulator.sessions();
+    assert_eq!(sessions.len(), 2);
+    assert!(sessions.iter().all(|session| session.reason.as_deref() == Some(reason)), "{sessions:?}");
+    world.bench.settle().await;
+}
+
+#[tokio::test]
 async fn an_ssh_that_is_too_old_gets_a_comment_and_asks_as_before() {
     let world = World::new("console").await;
     script(&world.bench.path("bin/ssh"), "echo 'OpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1k' >&2");

@@ -102,6 +102,16 @@ impl World {
     /// Writes the ssh_config: these lines, the output of `fumidai ssh-config`, and logins without questions.
     pub async fn use_fumidai(&self, lines: &str) {
         let printed = self.fumidai(["ssh-config"]).finish().await.exits(0);
+        self.ssh_config(&format!("{lines}\n{}", printed.text()));
+    }
+
+    /// The same, printed by the program at this path with these flags.
+    pub async fn use_fumidai_at(&self, program: &Path, flags: &[&str]) {
+        let printed = self.dressed(self.bench.run(program)).args(["ssh-config"]).args(flags);
+        self.ssh_config(printed.finish().await.exits(0).text());
+    }
+
+    fn ssh_config(&self, text: &str) {
         let Sshd { user, identity, .. } = &self.sshd;
         let logins = format!(
             "Host *\n    User {user}\n    IdentityFile {}\n    IdentitiesOnly yes\n    IdentityAgent none\n    BatchMode yes\n\
@@ -109,7 +119,7 @@ impl World {
             identity.display(),
             self.bench.path("known_hosts").display()
         );
-        self.bench.write("ssh_config", format!("{lines}\n{}\n{logins}", printed.text()));
+        self.bench.write("ssh_config", format!("{text}\n{logins}"));
     }
 
     pub fn fumidai<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
