@@ -15,6 +15,7 @@
 
 mod abortable;
 mod agent;
+mod agent_keys;
 mod askpass;
 mod auth;
 mod candidate;
@@ -43,11 +44,12 @@ mod stalls;
 mod stream;
 pub(crate) mod terminal;
 
+pub use self::agent_keys::{add_to_agent, first_public_key, remove_from_agent};
 pub use self::askpass::{Askpass, AskpassSettings};
 pub use self::certificate::CertificateFault;
 pub use self::error::{Ending, HopStep, HostKeyFacts, HostKeyFault, JumpError, KeyProblem, LoginFailure};
 pub use self::hop::{SshConnection, connect};
-pub use self::own_key::{OwnKey, first_public_key};
+pub use self::own_key::OwnKey;
 pub use self::prompt::{AnswerFuture, NoPrompter, PromptError, Prompter, Question};
 pub use self::secret::Secret;
 pub use self::settings::{Allowed, HopSettings, LocalUser, Methods, StrictHostKeys};
