@@ -64,8 +64,8 @@ use self::source::{CredentialSource, KeyOwner, Setting};
 use self::sts::KnownCaller;
 
 pub use self::cloudtrail::TrailEvent;
-pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
 pub use self::console::ConsoleTime;
+pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};

@@ -36,7 +36,8 @@ pub(super) enum Holder {
 impl KeyCandidate {
     /// Makes the candidate of a key that is made for the connection.
     pub fn of_own_key(key: &OwnKey) -> Self {
-        Self { public: key.public(), holder: Holder::Memory(key.clone()) }
+        let public = Public::Key(key.private().public_key().clone());
+        Self { public, holder: Holder::Memory(key.clone()) }
     }
 
     /// Describes the key for messages: `key ssh-ed25519 SHA256:… (ssh-agent)`.

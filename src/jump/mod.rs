@@ -15,6 +15,7 @@
 
 mod abortable;
 mod agent;
+mod agent_keys;
 mod algorithms;
 mod allowed;
 mod askpass;
@@ -49,6 +50,7 @@ mod stream;
 pub(crate) mod terminal;
 mod trusted;
 
+pub use self::agent_keys::{add_to_agent, first_public_key, remove_from_agent};
 pub use self::algorithms::{same_type, shown};
 pub use self::allowed::Allowed;
 pub use self::askpass::{Askpass, AskpassSettings};
@@ -56,7 +58,7 @@ pub use self::certificate::CertificateFault;
 pub use self::error::{Ending, HopStep, HostKeyFacts, HostKeyFault, JumpError, KeyProblem, LoginFailure};
 pub use self::hop::{SshConnection, connect};
 pub use self::known_hosts_command::KnownHostsCommand;
-pub use self::own_key::{OwnKey, first_public_key};
+pub use self::own_key::OwnKey;
 pub use self::prompt::{AnswerFuture, NoPrompter, PromptError, Prompter, Question};
 pub use self::published::{console_keys, key_of_base64, listed_keys};
 pub use self::scan::scan;

@@ -1,27 +1,16 @@
-//! A key that is made for one connection, and the user's own public key that is offered first.
+//! A key that is made for one connection.
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{Algorithm, PrivateKey, PublicKey};
-use tokio::time::timeout;
+use russh::keys::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
-use super::agent::{AgentError, Public, SshAgent};
-use super::candidate::gather;
-use super::error::KeyProblem;
-use super::settings::HopSettings;
-
 /// The comment of the key, so that `ssh-add -l` shows whose it is.
-const COMMENT: &str = "fumidai";
-
-/// Time limit for an answer of the agent: it runs on this machine.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const COMMENT: &str = "fumidai";
 
 /// An ed25519 key of one connection.
 #[derive(Clone)]
@@ -62,70 +51,22 @@ impl OwnKey {
         line_of(self.0.public_key())
     }
 
-    /// Gives the key to an agent, which removes it by itself after `lifetime`.
-    ///
-    /// # Errors
-    /// [`KeyProblem::Agent`]
-    pub async fn add_to_agent(&self, socket: &Path, lifetime: Duration) -> Result<(), KeyProblem> {
-        let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let add = async { SshAgent::connect(socket).await?.add(self.pair(), COMMENT, seconds).await };
-        let added = timeout(AGENT_TIMEOUT, add).await.unwrap_or(Err(AgentError::Timeout));
-        added.map_err(|error| KeyProblem::Agent { socket: socket.to_owned(), reason: error.to_string() })
-    }
-
-    /// Removes the key from an agent.
-    ///
-    /// # Errors
-    /// [`KeyProblem::Agent`]
-    pub async fn remove_from_agent(&self, socket: &Path) -> Result<(), KeyProblem> {
-        let remove = async { SshAgent::connect(socket).await?.remove(&self.blob()).await };
-        let removed = timeout(AGENT_TIMEOUT, remove).await.unwrap_or(Err(AgentError::Timeout));
-        removed.map_err(|error| KeyProblem::Agent { socket: socket.to_owned(), reason: error.to_string() })
-    }
-
     pub(super) fn private(&self) -> &PrivateKey {
         &self.0
     }
 
-    pub(super) fn public(&self) -> Public {
-        Public::Key(self.0.public_key().clone())
-    }
-
-    fn blob(&self) -> Vec<u8> {
+    /// Returns the agent's identifier of the key.
+    pub(super) fn blob(&self) -> Vec<u8> {
         self.0.public_key().to_bytes().expect("an ed25519 key can be written")
     }
 
-    fn pair(&self) -> &Ed25519Keypair {
+    pub(super) fn pair(&self) -> &Ed25519Keypair {
         self.0.key_data().ed25519().expect("every key of this type is ed25519")
     }
 }
 
-/// Returns the first of the user's keys that a login offers and that EC2 Instance Connect takes, as a line of
-/// authorized_keys. The second value is what is wrong with keys that cannot be used.
-pub async fn first_public_key(settings: &HopSettings) -> (Option<String>, Vec<KeyProblem>) {
-    let mut problems = Vec::new();
-    let keys = match &settings.agent {
-        Some(socket) => {
-            let list = async { SshAgent::connect(socket).await?.keys().await };
-            timeout(AGENT_TIMEOUT, list).await.unwrap_or(Err(AgentError::Timeout)).unwrap_or_default()
-        }
-        None => Vec::new(),
-    };
-    let candidates = gather(settings, keys, &mut problems);
-    let line = candidates.iter().find_map(|candidate| match &candidate.public {
-        Public::Key(key) if is_taken(&key.algorithm()) => Some(line_of(key)),
-        Public::Key(_) | Public::Certificate(_) => None,
-    });
-    (line, problems)
-}
-
-/// EC2 Instance Connect takes RSA and ed25519 keys; it refuses keys on hardware tokens.
-fn is_taken(algorithm: &Algorithm) -> bool {
-    matches!(algorithm, Algorithm::Ed25519) || algorithm.clone().is_rsa()
-}
-
-/// The comment is not the user's: it may be a mail address.
-fn line_of(key: &PublicKey) -> String {
+/// Returns a line of authorized_keys. The comment is not the user's: it may be a mail address.
+pub(super) fn line_of(key: &PublicKey) -> String {
     let mut key = key.clone();
     key.set_comment(COMMENT);
     key.to_openssh().expect("a public key can be written")

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::jump::OwnKey;
+use crate::jump::{OwnKey, add_to_agent, remove_from_agent};
 
 use super::error::KeyError;
 use super::key_file::KeyFile;
@@ -45,7 +45,7 @@ impl Keeper {
             }
             (None, Some(socket)) => {
                 let key = OwnKey::generate().map_err(KeyError::Generate)?;
-                key.add_to_agent(socket, LIFETIME).await.map_err(KeyError::Agent)?;
+                add_to_agent(&key, socket, LIFETIME).await.map_err(KeyError::Agent)?;
                 Ok((Self::Agent { key: key.clone(), socket: socket.to_owned() }, key))
             }
             (None, None) => Err(KeyError::NoKeeper { machine: machine.to_owned() }),
@@ -56,7 +56,7 @@ impl Keeper {
     pub async fn release(self) {
         match self {
             Self::Agent { key, socket } => {
-                if let Err(problem) = key.remove_from_agent(&socket).await {
+                if let Err(problem) = remove_from_agent(&key, &socket).await {
                     tracing::info!(%problem, "the ssh-agent removes the key at the end of its lifetime");
                 }
             }
