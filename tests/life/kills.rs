@@ -61,7 +61,7 @@ fn clients_that_are_killed_at_random_moments_leave_nothing_behind() {
     let mut seed = 20_261_128;
     let mut running = Vec::new();
     for _ in 0..clients {
-        let host = if next(&mut seed) % 2 == 0 { "bastion" } else { "app" };
+        let host = if next(&mut seed).is_multiple_of(2) { "bastion" } else { "app" };
         let mut command = world.command(&["connect", host]);
         command.stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null());
         running.push(command.spawn().expect("the program runs"));
