@@ -10,11 +10,12 @@ use crate::names::Destination;
 pub type FuzzTarget = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, FuzzTarget); 8] = [
+pub const TARGETS: [(&str, FuzzTarget); 9] = [
     ("frames", frames),
     ("handshake", crate::channel::fuzz::handshake),
     ("mux", crate::mux::fuzz::mux),
     ("known_hosts", crate::jump::fuzz::known_hosts),
+    ("host_keys", crate::jump::fuzz::host_keys),
     ("ssh_settings", crate::jump::fuzz::ssh_settings),
     ("config", crate::config::fuzz::config),
     ("xml", crate::aws::fuzz::xml),

@@ -2,8 +2,8 @@
 //! that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
 //! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
-//! `cli`, `audit`, `forward`, `reach`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`, `channel` and `mux`. The
-//! leaves `cache`, `clock`, `escape`, `private_file` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
+//! `cli`, `doctor`, `audit`, `forward`, `reach`, `keys`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`,
+//! `channel` and `mux`. The leaves `cache`, `clock`, `escape`, `private_file` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
 //! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
 //!
@@ -11,6 +11,7 @@
 //! typed word ─► cli ─► route (pure) ─► reach ─► names ─► aws                                  which machine, which hops
 //!                                        ├────► bastion ─► aws                                is it there, who stops it
 //!                                        ├────► session ─► aws.start_session ─► transport ─► channel    a stream of bytes
+//!                                        ├────► keys ─► aws, jump                             the key to log in with
 //!                                        └────► jump (for each hop)                          a stream through a stream
 //! connect: relay(stdio, stream)      forward: listener ─► pool ─► a stream for each connection (mux)
 //! bytes up:   relay ─► Channel.write(now) ─► outbound: seq, digest, window, pace ─► poll_transmit ─► transport ─TLS─► SSM ─► agent
@@ -30,6 +31,7 @@ pub mod cli;
 mod clock;
 #[doc(hidden)]
 pub mod config;
+mod doctor;
 mod escape;
 mod forward;
 #[cfg(feature = "sim")]
@@ -37,6 +39,7 @@ mod forward;
 pub mod fuzz;
 #[doc(hidden)]
 pub mod jump;
+mod keys;
 mod mux;
 mod names;
 mod private_file;

@@ -8,11 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/` that carry the program, from the top down.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 21] = [
     "cli",
+    "doctor",
     "audit",
     "forward",
     "reach",
+    "keys",
     "bastion",
     "route",
     "config",
@@ -31,8 +33,9 @@ const LAYERS: [&str; 19] = [
 ];
 
 /// Layers that import less than what is below them.
-const NARROW: [(&str, &[&str]); 10] = [
+const NARROW: [(&str, &[&str]); 11] = [
     ("audit", &["audit", "bastion", "session", "aws", "clock", "escape", "private_file"]),
+    ("keys", &["keys", "names", "jump", "aws", "clock"]),
     ("bastion", &["bastion", "route", "config", "names", "aws", "clock"]),
     ("route", &["route", "config", "names", "aws"]),
     ("config", &["config", "names", "clock", "region"]),

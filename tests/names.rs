@@ -432,7 +432,7 @@ fn ambiguous_unknown_and_stopped_targets_are_refused() {
 
     let (code, stderr) = stage.refuse(&moto.url(), "db");
     assert_eq!(code, 14, "{stderr}");
-    assert_contains(&stderr, &["fumidai: `db` is stopped", &stopped, "aws ec2 start-instances"]);
+    assert_contains(&stderr, &["fumidai: `db` is stopped", &stopped, "fumidai bastion start"]);
     assert!(stage.simulator.sessions().is_empty());
 }
 

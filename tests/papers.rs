@@ -188,6 +188,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ecs:ListTasks",
             "ecs:DescribeTasks",
         ],
+        Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
         Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
@@ -201,6 +202,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ec2:StartInstances",
             "ec2:StopInstances",
             "ssm:DescribeSessions",
+            "ssm:GetConnectionStatus",
             "states:ListExecutions",
         ],
         _ => {

@@ -12,6 +12,7 @@ use super::files::{AwsFiles, Profile};
 pub(super) struct ServiceEndpoints {
     pub ssm: Option<String>,
     pub ec2: Option<String>,
+    pub instance_connect: Option<String>,
     pub ecs: Option<String>,
     pub sfn: Option<String>,
     pub cloudformation: Option<String>,
@@ -53,6 +54,7 @@ impl ServiceEndpoints {
         Ok(Self {
             ssm: given.ssm.or(of_profile("ssm")?),
             ec2: given.ec2.or(of_profile("ec2")?),
+            instance_connect: given.instance_connect.or(of_profile("ec2_instance_connect")?),
             ecs: given.ecs.or(of_profile("ecs")?),
             sfn: given.sfn.or(of_profile("sfn")?),
             cloudformation: given.cloudformation.or(of_profile("cloudformation")?),
@@ -65,11 +67,27 @@ impl ServiceEndpoints {
         })
     }
 
+    /// Returns the chosen endpoint of the service whose usual host begins with `label`.
+    pub fn of(&self, label: &str) -> Option<&String> {
+        let chosen = match label {
+            "ssm" => &self.ssm,
+            "ssmmessages" => &self.streams,
+            "ec2" => &self.ec2,
+            "ecs" => &self.ecs,
+            "states" => &self.sfn,
+            "cloudformation" => &self.cloudformation,
+            "sts" => &self.sts,
+            _ => &None,
+        };
+        chosen.as_ref()
+    }
+
     fn of_options(options: &AwsOptions) -> Self {
         let any = || options.any_endpoint.clone();
         Self {
             ssm: options.ssm_endpoint.clone(),
             ec2: options.ec2_endpoint.clone(),
+            instance_connect: options.instance_connect_endpoint.clone(),
             ecs: options.ecs_endpoint.clone(),
             sfn: options.sfn_endpoint.clone(),
             cloudformation: options.cloudformation_endpoint.clone(),

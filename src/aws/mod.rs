@@ -11,6 +11,7 @@ mod call;
 mod capped;
 mod cloudformation;
 mod cloudtrail;
+mod console;
 mod credentials;
 mod database;
 mod ec2;
@@ -21,6 +22,7 @@ pub mod files;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod http;
+mod instance_connect;
 mod json;
 mod mfa_prompt;
 mod network;
@@ -35,7 +37,7 @@ mod variables;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -62,6 +64,7 @@ use self::source::{CredentialSource, KeyOwner, Setting};
 use self::sts::KnownCaller;
 
 pub use self::cloudtrail::TrailEvent;
+pub use self::console::ConsoleTime;
 pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
@@ -95,6 +98,8 @@ pub struct AwsOptions {
     pub ssm_endpoint: Option<String>,
     /// The endpoint of the EC2 API.
     pub ec2_endpoint: Option<String>,
+    /// The endpoint of the EC2 Instance Connect API.
+    pub instance_connect_endpoint: Option<String>,
     /// The endpoint of the ECS API.
     pub ecs_endpoint: Option<String>,
     /// The endpoint of the Step Functions API.
@@ -242,6 +247,21 @@ impl Aws {
         })
     }
 
+    /// Returns the URLs of services, by the first part of their hosts, without credentials.
+    ///
+    /// # Errors
+    /// [`ApiError::NoRegion`], or any error of the files.
+    pub async fn service_urls(&self, services: &[&str]) -> Result<Vec<String>, ApiError> {
+        let files = AwsFiles::read(&self.options.files);
+        let profile = named_profile(&files, self.options.profile.as_deref())?;
+        let region = self.find_region(&files).await?;
+        let endpoints = ServiceEndpoints::new(&self.options, &files, self.profile_name(), &profile)?;
+        let config = self.load(&profile, &region).await;
+        let usual = UsualEndpoints::new(&config, &region).await;
+        let url = |service: &&str| endpoints.of(service).cloned().map_or_else(|| usual.of(service), Ok);
+        services.iter().map(url).collect()
+    }
+
     fn profile_name(&self) -> &str {
         self.options.profile.as_deref().unwrap_or(DEFAULT_PROFILE)
     }
@@ -360,6 +380,11 @@ impl Access {
     /// Returns the id of the signing key. Caches are kept for each key, since another key may see other instances.
     pub fn access_key_id(&self) -> &str {
         self.signer.credentials.access_key_id()
+    }
+
+    /// Returns when the credentials expire.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        self.signer.credentials.expiry()
     }
 
     /// Returns the signer for websocket upgrades.

@@ -1,4 +1,4 @@
-//! SSM: starts, resumes, terminates and lists sessions; lists managed nodes.
+//! SSM: starts, resumes, terminates and lists sessions; lists managed nodes; reads parameters.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -91,6 +91,8 @@ pub struct ManagedNode {
     pub agent_version: Option<String>,
     /// The ping status: `Online`, `ConnectionLost` or `Inactive`.
     pub ping: Option<String>,
+    /// The time of the last ping, in Unix seconds.
+    pub last_ping: Option<i64>,
 }
 
 /// Restricts the machines that SSM returns.
@@ -98,6 +100,8 @@ pub struct ManagedNode {
 pub enum NodeFilter {
     /// Only machines that were registered by hybrid activation, `mi-…`.
     Activated,
+    /// Only the machine with that id.
+    Id(String),
     /// Only machines with that tag.
     Tag {
         /// The tag's key.
@@ -111,6 +115,7 @@ impl NodeFilter {
     fn key_and_value(&self) -> (String, &str) {
         match self {
             Self::Activated => ("ResourceType".to_owned(), "ManagedInstance"),
+            Self::Id(id) => ("InstanceIds".to_owned(), id),
             Self::Tag { key, value } => (format!("tag:{key}"), value),
         }
     }
@@ -176,6 +181,21 @@ impl Access {
         let answer = self.client.get_connection_status().target(target).send().await;
         let answer = answer.map_err(|error| ApiError::from_sdk("GetConnectionStatus", &error))?;
         Ok(answer.status == Some(ConnectionStatus::Connected))
+    }
+
+    /// Returns the value of a parameter; `None` if there is no parameter of that name. A secret is not decrypted. The text is
+    /// untrusted.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn parameter(&self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.client.get_parameter().name(name).send().await {
+            Ok(answer) => Ok(answer.parameter.and_then(|parameter| parameter.value)),
+            Err(error) => match self.failed("GetParameter", &error) {
+                error if error.has_code("ParameterNotFound") => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 
     /// Lists all managed nodes that pass the filter.
@@ -267,6 +287,7 @@ fn node(item: InstanceInformation) -> Option<ManagedNode> {
         address: filled(item.ip_address),
         platform: filled(Some(platform.join(" "))).or(system),
         agent_version: filled(item.agent_version),
+        last_ping: item.last_ping_date_time.map(|time| time.secs()),
         ping: item.ping_status.map(|status| status.as_str().to_owned()),
     })
 }

@@ -13,7 +13,8 @@ use super::guardian::Guardian;
 use super::life::{Key, LifeInput};
 use super::person::Person;
 use super::status::{BastionStatus, Lending};
-use super::{Bastion, LifeEvent, pause, seconds_now};
+use super::wait::Wait;
+use super::{Bastion, seconds_now};
 
 /// The limit of a life that is to end at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ impl Bastion {
         let guardian = Guardian::named(access, name).await?;
         let (key, input) = life(wish, status)?;
         let input = LifeInput { limit_seconds: AT_ONCE.as_secs(), stop: "always".to_owned(), ..input };
-        let arn = guardian.begin_arn(&key, input).await?;
+        let arn = guardian.begin(&key, input, &host, &self.on_life).await?;
         self.until_ended(&guardian, &arn, &host, Step::Stop).await
     }
 
@@ -64,13 +65,9 @@ impl Bastion {
         host: &str,
         step: Step,
     ) -> Result<(), StartError> {
-        let began = clock::now();
+        let wait = Wait::patient(host, &self.on_life);
         while guardian.is_running(arn, host).await? {
-            pause(|| {
-                let since = clock::now().saturating_duration_since(began);
-                (self.on_life)(&LifeEvent::Waiting { host: host.to_owned(), step, since });
-            })
-            .await;
+            wait.next(step).await?;
         }
         Ok(())
     }
@@ -93,19 +90,13 @@ impl Bastion {
         let seconds = (ends - now).max(0).saturating_add_unsigned(by.as_secs()).min(LONGEST);
         let limit = Duration::from_secs(seconds.unsigned_abs());
         let (key, input) = life(wish, status)?;
-        self.succeed(&guardian, &key, input.succeeding(limit)).await?;
+        guardian.begin(&key, input.succeeding(limit), &wish.host, &self.on_life).await?;
         for lending in status.groups.iter().filter(|lending| lending.life.is_some()) {
             let input = of_lending(wish, status, lending).succeeding(limit);
-            self.succeed(&guardian, &Key::of_group(&lending.interface, &lending.group), input).await?;
+            let key = Key::of_group(&lending.interface, &lending.group);
+            guardian.begin(&key, input, &lending.host, &self.on_life).await?;
         }
         Ok(now + seconds)
-    }
-
-    async fn succeed(&self, guardian: &Guardian<'_>, key: &Key, input: LifeInput) -> Result<(), StartError> {
-        let host = self.wish.host.clone();
-        let life = guardian.begin(key, input).await?;
-        (self.on_life)(&LifeEvent::Began { host, life });
-        Ok(())
     }
 
     /// Takes back a group that no life will take back.
@@ -120,7 +111,8 @@ impl Bastion {
     ) -> Result<(), StartError> {
         let guardian = Guardian::of(access, &self.wish).await?;
         let input = of_lending(&self.wish, status, lending).succeeding(AT_ONCE);
-        let arn = guardian.begin_arn(&Key::of_group(&lending.interface, &lending.group), input).await?;
+        let key = Key::of_group(&lending.interface, &lending.group);
+        let arn = guardian.begin(&key, input, &lending.host, &self.on_life).await?;
         self.until_ended(&guardian, &arn, &lending.host, Step::TakeBack).await
     }
 }

@@ -1,9 +1,13 @@
 //! The guardian: lists its running lives, and asks for new ones.
 
-use crate::aws::{Access, Execution, ExecutionStatus, NewExecution};
+use std::time::Duration;
+
+use crate::aws::{Access, ApiError, Execution, ExecutionStatus, Meaning, NewExecution};
 use crate::route::Wish;
 
+use super::age;
 use super::error::StartError;
+use super::event::{LifeEvent, OnLife};
 use super::life::{Key, Life, LifeInput};
 
 /// The state machine, and who asks.
@@ -65,28 +69,38 @@ impl<'a> Guardian<'a> {
         Ok(lives)
     }
 
-    /// Starts a life, and returns the execution's name.
+    /// Returns the age of the youngest running life about `key`. If the caller may not list lives, there is none to join.
     ///
     /// # Errors
     /// [`StartError`]
-    pub async fn begin(&self, key: &Key, input: LifeInput) -> Result<String, StartError> {
-        let arn = self.begin_arn(key, input).await?;
-        Ok(arn.rsplit(':').next().unwrap_or_default().to_owned())
+    pub async fn youngest(&self, key: &Key) -> Result<Option<Duration>, StartError> {
+        match self.running(key).await {
+            Ok(lives) => Ok(lives.first().map(|life| age(life.started))),
+            Err(StartError::Api(error)) if error.meaning() == Meaning::AccessDenied => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Starts a life, and returns the execution's ARN.
+    /// Starts a life for a machine, and returns the execution's ARN.
     ///
     /// # Errors
     /// [`StartError`]
-    pub async fn begin_arn(&self, key: &Key, input: LifeInput) -> Result<String, StartError> {
+    pub async fn begin(
+        &self,
+        key: &Key,
+        input: LifeInput,
+        host: &str,
+        on_life: &OnLife,
+    ) -> Result<String, StartError> {
         let mut random = [0; 6];
         getrandom::fill(&mut random).expect("the system has a random source");
         let name = key.name(random, input.extends);
         let input = LifeInput { by: Some(self.caller.clone()), ..input };
         let input = serde_json::to_string(&input).expect("all keys are texts");
-        tracing::info!(name, "a life of the guardian is started");
-        let new = NewExecution { machine: self.machine.clone(), name, input };
-        self.access.start_execution(&new).await.map_err(|error| self.error(error))
+        let new = NewExecution { machine: self.machine.clone(), name: name.clone(), input };
+        let arn = self.access.start_execution(&new).await.map_err(|error| self.error(error))?;
+        on_life(&LifeEvent::Began { host: host.to_owned(), life: name });
+        Ok(arn)
     }
 
     /// Returns whether a life still runs.
@@ -110,7 +124,7 @@ impl<'a> Guardian<'a> {
         }
     }
 
-    fn error(&self, error: crate::aws::ApiError) -> StartError {
+    fn error(&self, error: ApiError) -> StartError {
         if error.has_code("StateMachineDoesNotExist") || error.has_code("StateMachineDeleting") {
             let region = self.access.region().to_owned();
             return StartError::NoGuardian { machine: self.name.clone(), region };

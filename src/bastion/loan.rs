@@ -1,17 +1,18 @@
 //! A security group that an interface has while somebody is on the machine that the session is opened to.
 
-use std::time::Instant;
+use std::net::IpAddr;
 
-use crate::aws::{Access, Filter, Meaning, NetworkInterface, SecurityGroup};
+use crate::aws::{Access, Filter, NetworkInterface, SecurityGroup};
 use crate::clock;
 use crate::names::Target;
 use crate::route::{Loan, LoanPlace, Wish};
 
 use super::decide::{Step, YOUNG};
 use super::error::{LoanError, StartError};
+use super::event::OnLife;
 use super::guardian::Guardian;
 use super::life::{Key, LifeInput};
-use super::{LifeEvent, OnLife, age, pause};
+use super::wait::Wait;
 
 /// The tag that allows the guardian to change a resource.
 pub(super) const GUARDED: &str = "fumidai:guarded";
@@ -31,109 +32,78 @@ pub struct Loaned {
     pub is_joined: bool,
 }
 
-/// Makes sure that the interface has the group.
-pub(super) async fn ensure(
-    access: &Access,
-    guardian: &Guardian<'_>,
-    wish: &Wish,
-    loan: &Loan,
-    target: &Target,
-    on_life: &OnLife,
-) -> Result<Loaned, StartError> {
-    let interface = find_interface(access, loan, target).await?;
-    let group = find_group(access, loan, &interface).await?;
-    let mut loaned = Loaned {
-        loan: loan.clone(),
-        interface: interface.id.clone(),
-        group: group.id.clone(),
-        is_joined: false,
-    };
-    if interface.groups.contains(&group.id) {
-        loaned.is_joined = youngest(guardian, &loaned.key()).await?.is_some();
-        return Ok(loaned);
-    }
-    check_tags(&interface, &group)?;
-    lend(access, guardian, wish, &loaned, target, on_life).await?;
-    Ok(loaned)
+/// Lends groups while somebody is on a target.
+pub(super) struct Lender<'a> {
+    pub access: &'a Access,
+    pub guardian: &'a Guardian<'a>,
+    pub wish: &'a Wish,
+    pub target: &'a Target,
+    pub on_life: &'a OnLife,
 }
 
-/// Lends the group again if a life that was just ending has taken it back.
-pub(super) async fn keep(
-    access: &Access,
-    guardian: &Guardian<'_>,
-    wish: &Wish,
-    loaned: &Loaned,
-    target: &Target,
-    on_life: &OnLife,
-) -> Result<(), StartError> {
-    if has_group(access, loaned).await? {
-        return Ok(());
-    }
-    lend(access, guardian, wish, loaned, target, on_life).await
-}
-
-/// Asks for a life that lends the group, or joins a young one, and waits for the group.
-async fn lend(
-    access: &Access,
-    guardian: &Guardian<'_>,
-    wish: &Wish,
-    loaned: &Loaned,
-    target: &Target,
-    on_life: &OnLife,
-) -> Result<(), StartError> {
-    let (began, key, host) = (clock::now(), loaned.key(), &loaned.loan.host);
-    let mut mine: Option<String> = None;
-    loop {
-        let is_served = match &mine {
-            Some(arn) => guardian.is_running(arn, host).await?,
-            None => youngest(guardian, &key).await?.is_some_and(|age| age < YOUNG),
-        };
-        if !is_served {
-            let input = LifeInput::of_group(wish, target.id(), &loaned.interface, &loaned.group);
-            let arn = guardian.begin_arn(&key, input).await?;
-            let life = arn.rsplit(':').next().unwrap_or_default().to_owned();
-            on_life(&LifeEvent::Began { host: host.clone(), life });
-            mine = Some(arn);
+impl Lender<'_> {
+    /// Makes sure that the interface has the group.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn ensure(&self, loan: &Loan) -> Result<Loaned, StartError> {
+        let interface = find_interface(self.access, loan, self.target).await?;
+        let group = find_group(self.access, loan, &interface).await?;
+        let has_group = interface.groups.contains(&group.id);
+        if !has_group {
+            check_tags(&interface, &group)?;
         }
-        wait(wish, host, began, on_life).await?;
-        if has_group(access, loaned).await? {
-            return Ok(());
+        let mut loaned =
+            Loaned { loan: loan.clone(), interface: interface.id, group: group.id, is_joined: false };
+        if has_group {
+            loaned.is_joined = self.guardian.youngest(&loaned.key()).await?.is_some();
+        } else {
+            self.lend(&loaned).await?;
+        }
+        Ok(loaned)
+    }
+
+    /// Lends the group again if a life that was just ending has taken it back.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn keep(&self, loaned: &Loaned) -> Result<(), StartError> {
+        if self.has_group(loaned).await? { Ok(()) } else { self.lend(loaned).await }
+    }
+
+    /// Asks for a life that lends the group, or joins a young one, and waits for the group.
+    async fn lend(&self, loaned: &Loaned) -> Result<(), StartError> {
+        let (key, host) = (loaned.key(), &loaned.loan.host);
+        let wait = Wait::until(host, clock::now(), self.wish.timeout, self.on_life);
+        let mut mine: Option<String> = None;
+        loop {
+            let is_served = match &mine {
+                Some(arn) => self.guardian.is_running(arn, host).await?,
+                None => self.guardian.youngest(&key).await?.is_some_and(|age| age < YOUNG),
+            };
+            if !is_served {
+                let input =
+                    LifeInput::of_group(self.wish, self.target.id(), &loaned.interface, &loaned.group);
+                mine = Some(self.guardian.begin(&key, input, host, self.on_life).await?);
+            }
+            wait.next(Step::Group).await?;
+            if self.has_group(loaned).await? {
+                return Ok(());
+            }
         }
     }
-}
 
-async fn wait(wish: &Wish, host: &str, began: Instant, on_life: &OnLife) -> Result<(), StartError> {
-    let (step, after) = (Step::Group, wish.timeout);
-    if clock::now() >= began + after {
-        return Err(StartError::TimedOut { host: host.to_owned(), after, step });
+    async fn has_group(&self, loaned: &Loaned) -> Result<bool, StartError> {
+        let filter = Filter::new("network-interface-id", &loaned.interface);
+        let found = self.access.describe_network_interfaces(&[filter]).await?;
+        Ok(found.first().is_some_and(|interface| interface.groups.contains(&loaned.group)))
     }
-    pause(|| {
-        let since = clock::now().saturating_duration_since(began);
-        on_life(&LifeEvent::Waiting { host: host.to_owned(), step, since });
-    })
-    .await;
-    Ok(())
 }
 
 impl Loaned {
     fn key(&self) -> Key {
         Key::of_group(&self.interface, &self.group)
     }
-}
-
-/// Returns the age of the youngest life that lends the group; `None` also if the caller may not list lives.
-async fn youngest(guardian: &Guardian<'_>, key: &Key) -> Result<Option<std::time::Duration>, StartError> {
-    match guardian.running(key).await {
-        Ok(lives) => Ok(lives.first().map(|life| age(life.started))),
-        Err(StartError::Api(error)) if error.meaning() == Meaning::AccessDenied => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn has_group(access: &Access, loaned: &Loaned) -> Result<bool, StartError> {
-    let filter = Filter::new("network-interface-id", &loaned.interface);
-    let found = access.describe_network_interfaces(&[filter]).await?;
-    Ok(found.first().is_some_and(|interface| interface.groups.contains(&loaned.group)))
 }
 
 /// Finds the interface of a machine: that with the address, or the first of the target.
@@ -159,8 +129,8 @@ pub(super) async fn find_interface(
 
 fn address_filter(address: &str) -> &'static str {
     match address.parse() {
-        Ok(std::net::IpAddr::V4(_)) => "addresses.private-ip-address",
-        Ok(std::net::IpAddr::V6(_)) => "ipv6-addresses.ipv6-address",
+        Ok(IpAddr::V4(_)) => "addresses.private-ip-address",
+        Ok(IpAddr::V6(_)) => "ipv6-addresses.ipv6-address",
         Err(_) => "private-dns-name",
     }
 }

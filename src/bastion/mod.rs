@@ -10,6 +10,7 @@
 mod control;
 mod decide;
 mod error;
+mod event;
 mod guardian;
 mod life;
 mod limit;
@@ -19,11 +20,10 @@ mod setup;
 mod start;
 mod status;
 mod task;
+mod wait;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
-
-use tokio::time::sleep;
 
 use crate::aws::{Access, Aws};
 use crate::clock;
@@ -32,55 +32,16 @@ use crate::route::{Route, Wish};
 
 pub use self::decide::Step;
 pub use self::error::{LoanError, StartError};
+pub use self::event::{LifeEvent, OnLife};
 pub use self::life::Life;
 pub use self::person::Person;
 pub use self::setup::{STACK, Setup, SetupInstance, TEMPLATE, check, install, tag, uninstall, untag};
 pub use self::status::{BastionStatus, Lending, inspect};
+pub use self::task::task_target;
 
 use self::guardian::Guardian;
 use self::life::{Key, LifeInput};
-use self::loan::Loaned;
-
-/// Pause between two looks at a machine that is being started.
-const POLL: Duration = Duration::from_secs(1);
-
-/// What happens to a bastion, for notes and the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LifeEvent {
-    /// A machine is waited for: the step, and since when it is waited.
-    Waiting {
-        /// The machine, as the user names it.
-        host: String,
-        /// The step.
-        step: Step,
-        /// The time since the first look.
-        since: Duration,
-    },
-    /// The machine can be connected to now.
-    Ready {
-        /// The machine, as the user names it.
-        host: String,
-        /// The time since the first look.
-        after: Duration,
-    },
-    /// A life that watches it was started.
-    Began {
-        /// The machine, as the user names it.
-        host: String,
-        /// The execution's name.
-        life: String,
-    },
-    /// The limit of the life is near: then it is stopped.
-    EndsSoon {
-        /// The machine, as the user names it.
-        host: String,
-        /// The time that is left.
-        left: Duration,
-    },
-}
-
-/// Called with each event.
-pub type OnLife = Rc<dyn Fn(&LifeEvent)>;
+use self::loan::{Lender, Loaned};
 
 /// The bastion of one route: what is asked for, and how it is reached.
 pub struct Bastion {
@@ -118,9 +79,10 @@ impl Bastion {
         if *always {
             self.guard(&guardian, target).await?;
         }
+        let lender = self.lender(&access, &guardian, target);
         let mut loaned = Vec::new();
         for loan in loans {
-            loaned.push(loan::ensure(&access, &guardian, &self.wish, loan, target, &self.on_life).await?);
+            loaned.push(lender.ensure(loan).await?);
         }
         Ok(Prepared { loaned })
     }
@@ -136,10 +98,20 @@ impl Bastion {
         }
         let access = self.aws.access().await?;
         let guardian = Guardian::of(&access, &self.wish).await?;
+        let lender = self.lender(&access, &guardian, target);
         for loaned in joined {
-            loan::keep(&access, &guardian, &self.wish, &loaned, target, &self.on_life).await?;
+            lender.keep(&loaned).await?;
         }
         Ok(())
+    }
+
+    fn lender<'a>(
+        &'a self,
+        access: &'a Access,
+        guardian: &'a Guardian<'a>,
+        target: &'a Target,
+    ) -> Lender<'a> {
+        Lender { access, guardian, wish: &self.wish, target, on_life: &self.on_life }
     }
 
     /// Starts a life of a machine that runs already, unless one watches it.
@@ -147,8 +119,7 @@ impl Bastion {
         let key = Key::of_instance(target.id());
         if guardian.running(&key).await?.is_empty() {
             let input = LifeInput::of_instance(&self.wish, target.id());
-            let life = guardian.begin(&key, input).await?;
-            (self.on_life)(&LifeEvent::Began { host: self.wish.host.clone(), life });
+            guardian.begin(&key, input, &self.wish.host, &self.on_life).await?;
         }
         Ok(())
     }
@@ -207,10 +178,4 @@ fn seconds_now() -> i64 {
 fn age(seconds: i64) -> Duration {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or_default());
     clock::wall().duration_since(then).unwrap_or_default()
-}
-
-/// Waits for the next look, and reports after it.
-async fn pause(report: impl FnOnce()) {
-    sleep(POLL).await;
-    report();
 }

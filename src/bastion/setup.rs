@@ -1,5 +1,9 @@
 //! What is needed once before a bastion can be started: the guardian, tags, the instance's own way to Systems Manager.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::aws::{Access, ApiError, Filter, Meaning};
 use crate::names::{Target, TargetKind};
 use crate::route::Wish;
@@ -7,6 +11,9 @@ use crate::route::Wish;
 use super::error::StartError;
 use super::guardian::Guardian;
 use super::loan::{GUARDED, find_group, find_interface, guarded};
+
+/// Pause between two looks at a stack.
+const POLL: Duration = Duration::from_secs(2);
 
 /// The template with the guardian, its role and the users' policies.
 pub const TEMPLATE: &str = include_str!("../../contrib/cloudformation/fumidai.yaml");
@@ -155,7 +162,7 @@ pub async fn install(access: &Access) -> Result<(), StartError> {
     loop {
         match access.stack_status(STACK).await?.as_str() {
             "CREATE_COMPLETE" => return Ok(()),
-            "CREATE_IN_PROGRESS" => super::pause(|| {}).await,
+            "CREATE_IN_PROGRESS" => sleep(POLL).await,
             other => return Err(StartError::StackFailed { status: other.to_owned() }),
         }
     }
@@ -172,7 +179,7 @@ pub async fn uninstall(access: &Access) -> Result<(), StartError> {
             // A stack that is gone is a ValidationError.
             Err(error) if error.meaning() == Meaning::Other => return Ok(()),
             Ok(status) if status == "DELETE_COMPLETE" || status.is_empty() => return Ok(()),
-            Ok(status) if status == "DELETE_IN_PROGRESS" => super::pause(|| {}).await,
+            Ok(status) if status == "DELETE_IN_PROGRESS" => sleep(POLL).await,
             Ok(status) => return Err(StartError::StackFailed { status }),
             Err(error) => return Err(error.into()),
         }

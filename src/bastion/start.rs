@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::aws::{Access, Filter, Meaning};
-use crate::clock;
 use crate::config::TaskSettings;
 use crate::names::Target;
 use crate::route::Wish;
 
 use super::decide::{Act, Facts, InstanceState, Mine, Step, YOUNG, decide};
 use super::error::StartError;
+use super::event::{LifeEvent, OnLife};
 use super::guardian::Guardian;
 use super::life::{Key, LifeInput};
-use super::{LifeEvent, OnLife, age, pause, task};
+use super::wait::Wait;
+use super::{age, task};
 
 /// One machine that is being started.
 struct Start<'a> {
@@ -21,7 +22,7 @@ struct Start<'a> {
     /// `None` starts instances by EC2.
     guardian: Option<Guardian<'a>>,
     key: Key,
-    began: Instant,
+    wait: Wait<'a>,
     on_life: &'a OnLife,
     /// The execution that this run has asked for.
     mine: Option<String>,
@@ -51,7 +52,7 @@ pub(super) async fn instance(
             Act::Gone => return Err(StartError::Gone { host: wish.host.clone() }),
             Act::NoAgent => return Err(StartError::NoAgent { host: wish.host.clone() }),
         };
-        start.wait(step).await?;
+        start.wait.next(step).await?;
         is_first = false;
     }
 }
@@ -80,7 +81,7 @@ pub(super) async fn task(
             false if is_running || start.joins_young().await? => Step::Begin,
             false => start.begin(LifeInput::of_task(wish, settings)).await?,
         };
-        start.wait(step).await?;
+        start.wait.next(step).await?;
     }
 }
 
@@ -97,7 +98,8 @@ impl<'a> Start<'a> {
             None if wish.task.is_some() => return Err(StartError::WithoutGuardian { what: "`task`" }),
             None => None,
         };
-        Ok(Self { access, wish, guardian, key, began, on_life, mine: None })
+        let wait = Wait::until(&wish.host, began, wish.timeout, on_life);
+        Ok(Self { access, wish, guardian, key, wait, on_life, mine: None })
     }
 
     /// Asks AWS about an instance. What the caller may not see is unknown.
@@ -116,7 +118,7 @@ impl<'a> Start<'a> {
             others: if connected == Some(true) { None } else { self.youngest().await? },
             mine: self.mine().await?,
             launched: instance.and_then(|one| one.launched).map(age),
-            waited: clock::now().saturating_duration_since(self.began),
+            waited: self.wait.waited(),
         })
     }
 
@@ -128,13 +130,11 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Returns the age of the youngest life of others; if the caller may not list lives, there is none to join.
+    /// Returns the age of the youngest life of others.
     async fn youngest(&self) -> Result<Option<Duration>, StartError> {
-        let Some(guardian) = self.guardian.as_ref().filter(|_| self.mine.is_none()) else { return Ok(None) };
-        match guardian.running(&self.key).await {
-            Ok(lives) => Ok(lives.first().map(|life| age(life.started))),
-            Err(StartError::Api(error)) if error.meaning() == Meaning::AccessDenied => Ok(None),
-            Err(error) => Err(error),
+        match self.guardian.as_ref().filter(|_| self.mine.is_none()) {
+            Some(guardian) => guardian.youngest(&self.key).await,
+            None => Ok(None),
         }
     }
 
@@ -169,28 +169,12 @@ impl<'a> Start<'a> {
     async fn begin(&mut self, input: LifeInput) -> Result<Step, StartError> {
         let what = "starting it";
         let guardian = self.guardian.as_ref().ok_or(StartError::WithoutGuardian { what })?;
-        let arn = guardian.begin_arn(&self.key, input).await?;
-        let life = arn.rsplit(':').next().unwrap_or_default().to_owned();
-        self.mine = Some(arn);
-        (self.on_life)(&LifeEvent::Began { host: self.wish.host.clone(), life });
+        self.mine = Some(guardian.begin(&self.key, input, &self.wish.host, self.on_life).await?);
         Ok(Step::Begin)
     }
 
     fn ready(&self) {
-        let after = clock::now().saturating_duration_since(self.began);
-        (self.on_life)(&LifeEvent::Ready { host: self.wish.host.clone(), after });
-    }
-
-    async fn wait(&self, step: Step) -> Result<(), StartError> {
-        let (host, after) = (&self.wish.host, self.wish.timeout);
-        if clock::now() >= self.began + after {
-            return Err(StartError::TimedOut { host: host.clone(), after, step });
-        }
-        pause(|| {
-            let since = clock::now().saturating_duration_since(self.began);
-            (self.on_life)(&LifeEvent::Waiting { host: host.clone(), step, since });
-        })
-        .await;
-        Ok(())
+        let (host, after) = (self.wish.host.clone(), self.wait.waited());
+        (self.on_life)(&LifeEvent::Ready { host, after });
     }
 }

@@ -3,6 +3,9 @@
 use crate::aws::{Access, ApiError, Task};
 use crate::config::TaskSettings;
 use crate::names::Target;
+use crate::route::Wish;
+
+use super::error::StartError;
 
 /// ECS takes at most this much in `startedBy` (ECS API reference, RunTask).
 const LONGEST_STARTER: usize = 128;
@@ -32,6 +35,17 @@ pub(super) async fn find(access: &Access, task: &TaskSettings, host: &str) -> Re
         exists: !live.is_empty(),
         target: live.iter().find_map(|one| target(one, task.container.as_deref())),
     })
+}
+
+/// Returns what a session to a host that is a task would be opened to; while it does not run, with `*` for what is unknown.
+///
+/// # Errors
+/// ECS cannot be asked.
+pub async fn task_target(access: &Access, wish: &Wish) -> Result<Target, StartError> {
+    let task = wish.task.as_ref().ok_or(StartError::NoTarget)?;
+    let found = find(access, task, &wish.host).await?;
+    let cluster = task.cluster.rsplit('/').next().unwrap_or_default();
+    Ok(found.target.unwrap_or_else(|| Target::of_container(cluster, "*", "*")))
 }
 
 /// Returns the container that a session can be opened to.

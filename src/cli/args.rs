@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Flags, Key, ValueError, Verbosity, value};
+use crate::config::{self, Flags, HostKeySource, Key, ValueError, Verbosity, value};
 
 use super::audit::args::AuditArgs;
 use super::sessions::SessionsArgs;
@@ -47,6 +47,8 @@ pub enum Command {
     Forward(Box<ForwardArgs>),
     /// Start and stop bastions by hand, see who is on them, set them up
     Bastion(BastionArgs),
+    /// Find the first broken link on the way to TARGET, and say what mends it
+    Doctor(DoctorArgs),
     /// List what can be reached, and its state
     List(ListArgs),
     /// Explain what TARGET means, how it is reached, and what must be allowed for that; nothing is started
@@ -57,6 +59,8 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Show the record of sessions, check it, make a page of it
     Audit(AuditArgs),
+    /// Print the host keys of TARGET from a source that AWS authenticates, as lines of known_hosts
+    HostKeys(HostKeysArgs),
     /// Print the ssh_config that leads ssh through fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
@@ -244,6 +248,21 @@ fn life_time(word: &str) -> Result<Duration, ValueError> {
     value::stop_after(word.into())
 }
 
+/// The arguments of `doctor`.
+#[derive(Args)]
+#[command(args = session_flags())]
+pub struct DoctorArgs {
+    /// What `connect` would get, or the name of a forward in the config file [default: what all targets have in common]
+    #[arg(value_name = "[USER@]TARGET|FORWARD", add = completers::forwards())]
+    pub(super) target: Option<String>,
+    /// The TCP port on the target [default: the host's in the config file, else 22]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Print one JSON array with all that is known
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// The arguments of `explain`.
 #[derive(Args)]
 #[command(override_usage = "fumidai explain [OPTIONS] [USER@]TARGET [PORT]\n       \
@@ -262,6 +281,45 @@ pub struct ExplainArgs {
     /// Print the least IAM policy for exactly that
     #[arg(long, conflicts_with = "json")]
     pub policy: bool,
+}
+
+/// The arguments of `host-keys`.
+#[derive(Args)]
+#[command(override_usage = "fumidai host-keys [OPTIONS] [[USER@]TARGET [PORT]]", args = session_flags())]
+#[command(
+    after_help = "`fumidai ssh-config` writes this command as KnownHostsCommand for each host of the config file\n\
+    that has `host_keys`. The keys are kept in the cache folder; a key that differs from them is refused."
+)]
+pub struct HostKeysArgs {
+    /// What `connect` would get [default: every host of the config file that has `host_keys`]
+    #[arg(value_name = "[USER@]TARGET", add = completers::targets())]
+    pub(super) target: Option<String>,
+    /// The TCP port of sshd on the target [default: the host's in the config file, else 22]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Ask there: `console`, `session` or `parameter:NAME` [default: the host's in the config file, else `session`]
+    #[arg(long, value_name = "SOURCE", value_parser = host_key_source)]
+    pub(super) source: Option<HostKeySource>,
+    /// Ask the source even if keys are kept, and replace these
+    #[arg(long)]
+    pub(super) renew: bool,
+    /// Write this name into the lines; ssh's `%H` [default: the name that ssh looks for]
+    #[arg(long, value_name = "NAME", value_parser = known_hosts_name, requires = "target")]
+    pub(super) name: Option<String>,
+    /// Fail unless this is one of the keys: the key that was offered, in base64; ssh's `%K`
+    #[arg(long, value_name = "KEY", requires = "target")]
+    pub(super) offered: Option<String>,
+}
+
+fn host_key_source(word: &str) -> Result<HostKeySource, ValueError> {
+    HostKeySource::read(word.into())
+}
+
+/// Accepts a name that is one field of a line.
+fn known_hosts_name(word: &str) -> Result<String, &'static str> {
+    let is_field = |c: char| !c.is_whitespace() && !c.is_control();
+    let is_name = !word.is_empty() && !word.starts_with(['@', '#', '|']) && word.chars().all(is_field);
+    if is_name { Ok(word.to_owned()) } else { Err("not a name of known_hosts") }
 }
 
 /// The arguments of `ssh-config`.
@@ -389,6 +447,10 @@ struct SessionOptions {
     start: bool,
     #[arg(long, global = true, hide = true, overrides_with = "start")]
     no_start: bool,
+    #[arg(long, global = true, hide = true)]
+    ephemeral_key: bool,
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 impl SessionOptions {
@@ -420,7 +482,24 @@ fn session_flags() -> Vec<Arg> {
         "Start the target, or the first hop, if it is stopped [default: the host's in the config file]",
     );
     let no_start = switch("no_start", "Start nothing");
-    settings.chain([via, start.overrides_with("no_start"), no_start.overrides_with("start")]).collect()
+    let start = [start.overrides_with("no_start"), no_start.overrides_with("start")];
+    settings.chain([via]).chain(start).chain(key_flags()).collect()
+}
+
+/// The flags about keys that are pushed.
+fn key_flags() -> [Arg; 2] {
+    let file = Arg::new("key_file")
+        .long("key-file")
+        .global(true)
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Keep the ephemeral key in FILE, which ssh has as IdentityFile [default: in the ssh-agent]")
+        .help_heading("Session options");
+    let ephemeral = switch(
+        "ephemeral_key",
+        "Log in with a key that is made for the connection and pushed by EC2 Instance Connect",
+    );
+    [ephemeral, file]
 }
 
 fn switch(name: &'static str, help: &'static str) -> Arg {
@@ -447,6 +526,8 @@ impl CommandLine {
             config_file: global.config,
             verbosity,
             start: session.start(),
+            ephemeral_key: session.ephemeral_key,
+            key_file: session.key_file,
             via: session.via,
         };
         (command, flags)
@@ -578,11 +659,9 @@ mod tests {
             ("fumidai", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "Usage: fumidai"),
             ("fumidai -v", ErrorKind::MissingSubcommand, "connect"),
             ("fumidai conect i-0123", ErrorKind::InvalidSubcommand, "'connect'"),
-            ("fumidai doctor i-0123", ErrorKind::InvalidSubcommand, "'doctor'"),
             ("fumidai forward i-0123 -L 80", ErrorKind::ValueValidation, "the form is `[BIND:]PORT:HOST"),
             ("fumidai forward i-0123 -D x", ErrorKind::ValueValidation, "the form is `[BIND:]PORT`"),
             ("fumidai forward i-0123 --sessions 9", ErrorKind::ValueValidation, "1..=8"),
-            ("fumidai doctor", ErrorKind::InvalidSubcommand, "'doctor'"),
             ("fumidai connect", ErrorKind::MissingRequiredArgument, "[USER@]TARGET"),
             ("fumidai connect i-0123 22 x", ErrorKind::UnknownArgument, "'x'"),
             ("fumidai connect i-0123 --regoin x", ErrorKind::UnknownArgument, "'--region'"),
@@ -596,11 +675,18 @@ mod tests {
             ("fumidai ssh-config --install --uninstall", ErrorKind::ArgumentConflict, "--uninstall"),
             ("fumidai explain i-0123 --json --policy", ErrorKind::ArgumentConflict, "--policy"),
             ("fumidai connect i-0123 --via", ErrorKind::InvalidValue, "--via <HOP>"),
+            (
+                "fumidai host-keys web --source file",
+                ErrorKind::ValueValidation,
+                "must be `console`, `session`",
+            ),
+            ("fumidai host-keys web --name @a", ErrorKind::ValueValidation, "not a name"),
+            ("fumidai host-keys --name a", ErrorKind::MissingRequiredArgument, "TARGET"),
             ("fumidai completions", ErrorKind::MissingRequiredArgument, "<SHELL>"),
             (
                 "fumidai man conect",
                 ErrorKind::ValueValidation,
-                "connect, forward, bastion, list, explain, token, sessions, audit, ssh-config",
+                "connect, forward, bastion, doctor, list, explain, token, sessions, audit, host-keys, ssh-config",
             ),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
@@ -652,6 +738,7 @@ mod tests {
             ("ssh-config", true),
             ("connect", true),
             ("forward", true),
+            ("host-keys", true),
         ] {
             let (_, help) = refuse(&format!("fumidai {command} --help"));
             assert_eq!(help.contains("--resume-window"), is_shown, "{command}: {help}");
@@ -679,20 +766,20 @@ mod tests {
                 "connect",
                 "forward",
                 "bastion",
+                "doctor",
                 "list",
                 "explain",
                 "token",
                 "sessions",
                 "audit",
+                "host-keys",
                 "ssh-config",
                 "completions",
                 "man"
             ]
         );
         let (_, help) = refuse("fumidai --help");
-        for later in ["doctor", "shell"] {
-            assert!(!help.contains(later), "{later}");
-        }
+        assert!(!help.contains("shell TARGET"));
     }
 
     #[test]

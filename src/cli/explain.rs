@@ -13,10 +13,10 @@ use crate::escape::{escape, escape_json};
 use crate::forward::plan::{ForwardTo, PlannedForward, plan_named};
 use crate::reach;
 use crate::route::explanation::{
-    AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, SessionRow, SettingRow,
+    AskedRow, DocumentRow, Explanation, Facts, ForwardRow, HopRow, KeyRow, SessionRow, SettingRow,
 };
 use crate::route::policy::Needs;
-use crate::route::{REMOTE_HOST_AGENT, Route, Wish};
+use crate::route::{KeySource, REMOTE_HOST_AGENT, Route, Wish};
 use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
@@ -85,6 +85,8 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             region: facts.region.as_deref(),
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
+            key_sources: &KeySource::of(subject.route()),
+            keys: subject.route().pushed_keys(matches!(subject, Subject::Route(_))),
         };
         return stdout::print(&json(&needs.policy()));
     }
@@ -110,10 +112,12 @@ fn text(explanation: &Explanation) -> String {
     rows.extend(explanation.address.iter().map(|address| ("address", address.clone())));
     rows.push(("port", explanation.port.to_string()));
     rows.extend(explanation.user.iter().map(|user| ("user", user.clone())));
+    rows.extend(explanation.host_keys.iter().map(|source| ("host keys", source.clone())));
     rows.extend(explanation.hops.iter().map(|hop| ("hop", hop_line(hop))));
     rows.push(("route", explanation.route.to_owned()));
     rows.extend(session_rows(&explanation.session));
     rows.extend(fall_back(explanation).map(|line| ("fall-back", line)));
+    rows.extend(explanation.keys.iter().map(|key| ("key", key_line(key))));
     rows.extend(explanation.asked.iter().flat_map(life_rows));
     rows.extend(explanation.unknown.iter().map(|text| ("unknown", text.clone())));
     let settings = explanation.settings.iter().map(setting_line).enumerate();
@@ -129,6 +133,15 @@ fn setting_line(setting: &SettingRow) -> String {
     }
 }
 
+fn key_line(key: &KeyRow) -> String {
+    let what = match key.kind {
+        "push" => "your own public key",
+        _ => "a key made for the connection",
+    };
+    let user = key.user.as_ref().map(|user| format!(" for user {user}")).unwrap_or_default();
+    format!("{what} is pushed to {}{user} by EC2 Instance Connect", key.host)
+}
+
 fn fall_back(explanation: &Explanation) -> Option<String> {
     let hop = explanation.hops.first().filter(|hop| hop.falls_back_to_ssh)?;
     let second = explanation.session.documents.get(1)?;
@@ -141,12 +154,13 @@ fn hop_line(hop: &HopRow) -> String {
     let name = hop.host.as_ref().unwrap_or(&hop.typed);
     let at = hop.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
     let user = hop.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
+    let keys = hop.host_keys.as_ref().map(|source| format!(", host keys by {source}")).unwrap_or_default();
     let onward = match (hop.onward, hop.falls_back_to_ssh) {
         ("ssh", _) => "its sshd leads on",
         (_, true) => "its agent leads on, else its sshd",
         (_, false) => "its agent leads on",
     };
-    format!("{name}{at}, sshd at port {}{user}: {onward}", hop.port)
+    format!("{name}{at}, sshd at port {}{user}{keys}: {onward}", hop.port)
 }
 
 fn session_rows(session: &SessionRow) -> Vec<(&'static str, String)> {

@@ -70,7 +70,7 @@ const FILES: [(&str, &str); 6] = [
     ("~/.local/state/fumidai/fumidai.log", "the log (macOS: ~/Library/Application Support/fumidai)"),
     (
         "~/.cache/fumidai/",
-        "the last list of machines, and sizes of messages (macOS: ~/Library/Caches/fumidai)",
+        "the last list of machines, host keys of `host_keys`, and sizes of messages (macOS: ~/Library/Caches/fumidai)",
     ),
     ("~/.ssh/fumidai.config", "written by `fumidai ssh-config --install` and included by ~/.ssh/config"),
     ("~/.aws/config, ~/.aws/credentials", "profiles, as the AWS CLI reads them"),

@@ -11,9 +11,11 @@ mod columns;
 mod completers;
 mod completion;
 mod connect;
+mod doctor;
 mod duration;
 mod explain;
 mod forward;
+mod host_keys;
 mod life_notes;
 mod list;
 mod log;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
+use crate::keys;
 
 use args::{Command, CommandLine};
 use report::{ExitKind, LocalError, Report};
@@ -54,6 +57,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_command(args: Vec<OsString>) -> ExitCode {
     forbid_core_dumps();
     survive_file_size_limit();
+    if keys::watch(&args) {
+        return ExitKind::Done.into();
+    }
     if let Some(exit) = completion::answer(&args) {
         return exit;
     }
@@ -75,18 +81,26 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         Command::Connect(_)
         | Command::Forward(_)
         | Command::Bastion(_)
+        | Command::Doctor(_)
         | Command::List(_)
         | Command::Explain(_)
         | Command::Audit(_)
         | Command::Sessions(_)
         | Command::Token(_)
+        | Command::HostKeys(_)
         | Command::SshConfig(_) => {}
     }
     // Before the log or the config file can get its number.
     let descriptor = ready_descriptor(&command);
     let config = match configure(flags, &environment) {
         Ok(config) => config,
-        Err(error) => return Report::from(error).print(),
+        Err(error) => {
+            let report = Report::from(error);
+            if let Command::Doctor(args) = &command {
+                return doctor::broken_config(&report, args.json);
+            }
+            return report.print();
+        }
     };
     match descriptor {
         Ok(descriptor) => dispatch(&command, config, &environment, descriptor),
@@ -100,11 +114,13 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
         Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
         Command::Connect(_)
         | Command::Bastion(_)
+        | Command::Doctor(_)
         | Command::List(_)
         | Command::Explain(_)
         | Command::Audit(_)
         | Command::Sessions(_)
         | Command::Token(_)
+        | Command::HostKeys(_)
         | Command::SshConfig(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(None),
@@ -121,11 +137,13 @@ fn dispatch(
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
         Command::Bastion(args) => bastion::run(&args.command, &config, environment),
+        Command::Doctor(args) => doctor::doctor(args, &config, environment),
         Command::List(args) => list::list(&config, args),
         Command::Explain(args) => explain::explain(&config, args),
         Command::Sessions(args) => sessions::run(args, &config, environment),
         Command::Token(args) => token::run(&args.command, &config),
         Command::Audit(args) => audit::run(&args.command, &config, environment),
+        Command::HostKeys(args) => host_keys::host_keys(args, &config, environment),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
         Command::Man(args) => man::print(args.command.as_deref()),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::ssh_config::{Program, ssh_config};
 use crate::config::{Config, Environment, Verbosity};
+use crate::doctor::parse_version;
 
 #[cfg(unix)]
 use super::report::notes;
@@ -117,13 +118,13 @@ fn ssh_files(environment: &Environment) -> Result<SshFiles, Report> {
 /// Returns how ssh runs this program: by name if `PATH` has this very file, else by path.
 fn program(whole_path: bool, environment: &Environment) -> Result<Program, Report> {
     let path = std::env::current_exe().map_err(LocalError::OwnPath)?;
-    let ssh = ssh_version();
-    if !cfg!(windows) && !whole_path && is_found_by_name(&path, environment) {
-        return Ok(Program { path: "fumidai".to_owned(), is_without_shell: false, ssh });
-    }
-    let text = word_of(&path)
-        .ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
-    Ok(Program { path: text.to_owned(), is_without_shell: cfg!(windows), ssh })
+    let named = found_by_name(&path, environment).filter(|_| !cfg!(windows) && !whole_path);
+    // An update replaces what a link of `PATH` leads to, and may remove the file itself.
+    let whole = word_of(named.as_ref().unwrap_or(&path)).map(str::to_owned);
+    let called = if named.is_some() { Some("fumidai".to_owned()) } else { whole.clone() };
+    let called =
+        called.ok_or_else(|| LocalError::OwnPath(io::Error::other("an ssh_config cannot hold it")))?;
+    Ok(Program { path: called, is_without_shell: cfg!(windows), whole_path: whole, ssh: ssh_version() })
 }
 
 /// Asks ssh for its version; a ssh that is not found or not OpenSSH counts as one that knows little.
@@ -133,26 +134,19 @@ fn ssh_version() -> (u32, u32) {
     text.ok().and_then(|text| parse_version(&text)).unwrap_or_default()
 }
 
-/// Parses `OpenSSH_9.2p1 …` and `OpenSSH_for_Windows_8.1p1, …`.
-fn parse_version(text: &str) -> Option<(u32, u32)> {
-    let version = text.trim_start().strip_prefix("OpenSSH_")?;
-    let version = version.strip_prefix("for_Windows_").unwrap_or(version);
-    let (major, rest) = version.split_once('.')?;
-    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
 /// Returns a path as a line of an ssh_config can hold it.
 fn word_of(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| !text.contains(char::is_control))
 }
 
-fn is_found_by_name(program: &Path, environment: &Environment) -> bool {
+/// Returns the path by which `PATH` has this very file; ssh needs it from the root.
+fn found_by_name(program: &Path, environment: &Environment) -> Option<PathBuf> {
     let paths = environment.path("PATH").unwrap_or_default();
     let named: Option<PathBuf> =
         std::env::split_paths(&paths).map(|folder| folder.join("fumidai")).find(|path| path.is_file());
-    let same = |path: PathBuf| Some(path.canonicalize().ok()? == program.canonicalize().ok()?);
-    named.and_then(same).unwrap_or(false)
+    let same = |path: &PathBuf| Some(path.canonicalize().ok()? == program.canonicalize().ok()?);
+    let named = named.filter(|path| same(path) == Some(true))?;
+    std::path::absolute(named).ok()
 }
 
 #[cfg(test)]

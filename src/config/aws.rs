@@ -48,6 +48,8 @@ pub struct Endpoints {
     pub ssm: Option<String>,
     /// `AWS_ENDPOINT_URL_EC2`: where the EC2 API is.
     pub ec2: Option<String>,
+    /// `AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT`: where the EC2 Instance Connect API is.
+    pub instance_connect: Option<String>,
     /// `AWS_ENDPOINT_URL_ECS`: where the ECS API is.
     pub ecs: Option<String>,
     /// `AWS_ENDPOINT_URL_SFN`: where the Step Functions API is.
@@ -97,6 +99,11 @@ impl AwsSettings {
     /// Returns the endpoint of the EC2 API, by the same rank.
     pub fn ec2_endpoint(&self) -> Option<&str> {
         self.endpoint(&self.endpoints.ec2)
+    }
+
+    /// Returns the endpoint of the EC2 Instance Connect API, by the same rank.
+    pub fn instance_connect_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.instance_connect)
     }
 
     /// Returns the endpoint of the ECS API, by the same rank.
@@ -158,6 +165,7 @@ impl Endpoints {
         Ok(Self {
             ssm: read(environment, "AWS_ENDPOINT_URL_SSM")?,
             ec2: read(environment, "AWS_ENDPOINT_URL_EC2")?,
+            instance_connect: read(environment, "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT")?,
             ecs: read(environment, "AWS_ENDPOINT_URL_ECS")?,
             sfn: read(environment, "AWS_ENDPOINT_URL_SFN")?,
             cloudformation: read(environment, "AWS_ENDPOINT_URL_CLOUDFORMATION")?,
@@ -196,6 +204,7 @@ impl fmt::Debug for Endpoints {
         f.debug_struct("Endpoints")
             .field("ssm", &redacted(&self.ssm))
             .field("ec2", &redacted(&self.ec2))
+            .field("instance_connect", &redacted(&self.instance_connect))
             .field("ecs", &redacted(&self.ecs))
             .field("sfn", &redacted(&self.sfn))
             .field("cloudformation", &redacted(&self.cloudformation))

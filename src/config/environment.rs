@@ -11,10 +11,11 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// The variables beside those of the settings.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 29] = [
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_ENDPOINT_URL_EC2",
+    "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT",
     "AWS_ENDPOINT_URL_ECS",
     "AWS_ENDPOINT_URL_SFN",
     "AWS_ENDPOINT_URL_CLOUDFORMATION",
@@ -73,6 +74,8 @@ pub struct Folders {
     pub cache: Option<PathBuf>,
     /// Where programs keep logs.
     pub state: Option<PathBuf>,
+    /// Where programs keep files until the user logs out.
+    pub runtime: Option<PathBuf>,
 }
 
 impl Environment {
@@ -84,6 +87,7 @@ impl Environment {
             config: dirs::config_dir(),
             cache: dirs::cache_dir(),
             state: dirs::state_dir().or_else(dirs::data_local_dir),
+            runtime: dirs::runtime_dir(),
         };
         Self { variables: names.filter_map(|name| Some((name, read(name)?))).collect(), folders }
     }

@@ -14,6 +14,8 @@ use super::parse::{Fault, Tables, parse};
 /// The contents of the config file.
 #[derive(Default)]
 pub(super) struct ConfigFile {
+    /// Its path; `None` if there is no file.
+    pub path: Option<PathBuf>,
     /// Its tables.
     pub tables: Tables,
 }
@@ -45,7 +47,7 @@ impl ConfigFile {
         };
         let mut tables = parse(text).map_err(|found| fault(found, text))?;
         expand_homes(&mut tables, environment);
-        Ok(Self { tables })
+        Ok(Self { tables, path: Some(path.to_owned()) })
     }
 }
 

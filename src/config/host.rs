@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::names::{split_region, split_user};
 
+use super::host_keys::HostKeySource;
 use super::settings::Settings;
 use super::table::TableKey;
 use super::task::TaskSettings;
@@ -29,8 +30,12 @@ pub struct Host {
     pub user: Option<String>,
     /// The port of its sshd.
     pub port: Option<u16>,
+    /// The key to log in with, if EC2 Instance Connect gives it to the host.
+    pub key: Option<KeyKind>,
     /// A security group that it has only while a client is connected.
     pub security_group: Option<String>,
+    /// Where its host keys come from; `None` is known_hosts.
+    pub host_keys: Option<HostKeySource>,
     /// It is started when it is stopped.
     pub start: bool,
     /// It is stopped at the end of a life even if it ran before.
@@ -72,8 +77,27 @@ impl RouteKind {
     }
 }
 
+/// A key that is pushed to a host by EC2 Instance Connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A key that is made for the connection.
+    Ephemeral,
+    /// The user's own public key.
+    Push,
+}
+
+impl KeyKind {
+    /// Returns the kind's name in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ephemeral => "ephemeral",
+            Self::Push => "push",
+        }
+    }
+}
+
 /// The keys of `[hosts.NAME]` beside the settings.
-pub const HOST_KEYS: [HostKey; 13] = [
+pub const HOST_KEYS: [HostKey; 15] = [
     HostKey {
         name: "target",
         set: Host::set_target,
@@ -110,11 +134,25 @@ pub const HOST_KEYS: [HostKey; 13] = [
         default: "22",
     },
     HostKey {
+        name: "key",
+        set: |host, raw| key_kind(raw).map(|key| host.key = Some(key)),
+        takes_list: false,
+        values: "`ephemeral`: log in with [a key made for the connection](keys.md); `push`: with your own public key, which is pushed; `--ephemeral-key` overrides it",
+        default: "none: keys are not pushed",
+    },
+    HostKey {
         name: "security_group",
         set: |host, raw| value::security_group(raw).map(|group| host.security_group = Some(group)),
         takes_list: false,
         values: "the id or name of a [security group](bastion.md#a-security-group-while-connected) that it has only while a client is connected",
         default: "none",
+    },
+    HostKey {
+        name: "host_keys",
+        set: |host, raw| HostKeySource::read(raw).map(|source| host.host_keys = Some(source)),
+        takes_list: false,
+        values: "`console`, `session` or `parameter:NAME`: [where its host keys come from](host-keys.md), so that ssh does not ask",
+        default: "known_hosts",
     },
     HostKey {
         name: "start",
@@ -195,6 +233,12 @@ fn stops_always(raw: Raw<'_>) -> Result<bool, ValueError> {
         "started" => Ok(false),
         _ => Err(ValueError::NotAStop),
     }
+}
+
+fn key_kind(raw: Raw<'_>) -> Result<KeyKind, ValueError> {
+    let name = raw.text()?;
+    let kinds = [KeyKind::Ephemeral, KeyKind::Push];
+    kinds.into_iter().find(|kind| kind.name() == name).ok_or(ValueError::NotAKeyKind)
 }
 
 fn route(raw: Raw<'_>) -> Result<RouteKind, ValueError> {

@@ -13,6 +13,7 @@ mod forward;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod host;
+mod host_keys;
 mod layers;
 mod parse;
 mod remedy;
@@ -33,7 +34,8 @@ pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
 pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
 pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
-pub use host::{HOST_KEYS, Host, HostKey, RouteKind};
+pub use host::{HOST_KEYS, Host, HostKey, KeyKind, RouteKind};
+pub use host_keys::HostKeySource;
 pub use layers::{ResolvedSetting, Source};
 pub use settings::{Key, SessionSettings, Settings};
 pub use spec::{LocalForward, SpecError, dynamic_forward, local_forward};
@@ -69,6 +71,14 @@ pub struct Config {
     pub via: Vec<String>,
     /// `--start` or `--no-start`, which override `start` of a host.
     pub start_by_flag: Option<bool>,
+    /// The config file that was read.
+    pub file: Option<PathBuf>,
+    /// `--ephemeral-key`, which overrides `key` of a host.
+    pub ephemeral_key: bool,
+    /// The file that ssh reads the ephemeral key from (`--key-file`); without it, ssh asks the ssh-agent.
+    pub key_file: Option<PathBuf>,
+    /// The folder for what is kept until the user logs out; `None` keeps nothing.
+    pub runtime_dir: Option<PathBuf>,
     /// The config file that was named by flag.
     pub file_by_flag: Option<PathBuf>,
     layers: Layers,
@@ -153,6 +163,10 @@ pub struct Flags {
     pub via: Vec<String>,
     /// `--start` or `--no-start`.
     pub start: Option<bool>,
+    /// `--ephemeral-key`.
+    pub ephemeral_key: bool,
+    /// `--key-file`.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -174,6 +188,10 @@ impl Config {
             forwards: file.tables.forwards,
             via: flags.via,
             start_by_flag: flags.start,
+            file: file.path,
+            ephemeral_key: flags.ephemeral_key,
+            key_file: flags.key_file,
+            runtime_dir: runtime_dir(environment),
             file_by_flag: flags.config_file,
             session: SessionSettings::new(&settings),
             aws: AwsSettings::of_variables(environment)?,
@@ -266,6 +284,12 @@ impl LogSettings {
         let rust_log = environment.text("RUST_LOG").ok().flatten().map(str::to_owned);
         Self { file: file.or(usual), verbosity, rust_log }
     }
+}
+
+/// Returns the folder that is emptied when the user logs out, else the cache folder.
+fn runtime_dir(environment: &Environment) -> Option<PathBuf> {
+    let folders = &environment.folders;
+    Some(folders.runtime.as_ref().or(folders.cache.as_ref())?.join("fumidai"))
 }
 
 /// Without a setting, a terminal whose `TERM` is `dumb` gets no colour.

@@ -305,8 +305,9 @@ mod tests {
 
     use super::*;
     use crate::config::Color;
+    use crate::config::HostKeySource;
     use crate::config::forward::{LocalEnd, RemoteEnd};
-    use crate::config::host::RouteKind;
+    use crate::config::host::{KeyKind, RouteKind};
 
     fn error_of(text: &str) -> String {
         match parse(text) {
@@ -364,6 +365,8 @@ mod tests {
             user = "ec2-user"
             port = 2222
             security_group = "SG_Maintenance"
+            host_keys = "parameter:/hosts/web"
+            key = "ephemeral"
             start = true
             stop = "always"
             stop_grace = "5m"
@@ -396,6 +399,8 @@ mod tests {
             user: Some("ec2-user".into()),
             port: Some(2222),
             security_group: Some("SG_Maintenance".into()),
+            host_keys: Some(HostKeySource::Parameter("/hosts/web".into())),
+            key: Some(KeyKind::Ephemeral),
             start: true,
             stop_always: true,
             stop_grace: Some(Duration::from_secs(300)),

@@ -82,6 +82,9 @@ pub enum ValueError {
     /// Neither of the two words.
     #[error("must be `started` or `always`")]
     NotAStop,
+    /// Neither of the two words.
+    #[error("must be `ephemeral` or `push`")]
+    NotAKeyKind,
     /// Shorter than two looks of the guardian.
     #[error("must be at least 1 minute: the guardian looks once a minute")]
     GraceTooShort,
@@ -94,6 +97,9 @@ pub enum ValueError {
     /// Not the id or name of a security group.
     #[error("must be the id `sg-…` or the name of a security group")]
     NotAGroup,
+    /// None of the three forms.
+    #[error("must be `console`, `session` or `parameter:NAME`")]
+    NotAHostKeySource,
     /// Not a table.
     #[error(
         "must be a table such as `{{ cluster = \"ops\", definition = \"bastion\", subnets = [\"subnet-0abc\"] }}`"

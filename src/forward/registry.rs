@@ -214,8 +214,9 @@ impl Registry {
         let route = planned.route.clone().through_goal();
         let (environment, tasks) = (self.options.environment.clone(), self.options.tasks.clone());
         let on_life = on_life(&self.options.observer, planned);
-        let pool = HopPool::new(Reach::new(aws, route, environment, notes, on_life, tasks));
-        self.options.tasks.spawn_local(pool.clone().close_after(self.options.leave.clone()));
+        let reach = Reach::new(aws, route, environment, notes, on_life, tasks);
+        let pool = HopPool::new(reach, self.options.leave.clone());
+        self.options.tasks.spawn_local(pool.clone().close_in_time());
         self.hop_pools.borrow_mut().push((planned.clone(), pool.clone()));
         pool
     }

@@ -1,4 +1,5 @@
-//! A client of the ssh-agent protocol: the three requests that a login needs (draft-ietf-sshm-ssh-agent).
+//! A client of the ssh-agent protocol (draft-ietf-sshm-ssh-agent): the three requests that a login needs, and those that
+//! lend the agent a key for a time.
 //!
 //! russh's client fails if the agent has a key of an unknown type; this one skips such keys. Private keys never leave
 //! the agent, and the agent is never forwarded.
@@ -7,9 +8,11 @@ use std::io;
 use std::path::Path;
 
 use russh::keys::agent::AgentSessionBinding;
+use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{Certificate, PublicKey};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 /// Message numbers of the protocol.
 const SUCCESS: u8 = 6;
@@ -17,7 +20,12 @@ const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
+const REMOVE_IDENTITY: u8 = 18;
+const ADD_ID_CONSTRAINED: u8 = 25;
 const EXTENSION: u8 = 27;
+
+/// The constraint of a key that the agent removes after a number of seconds.
+const CONSTRAIN_LIFETIME: u8 = 1;
 
 /// Maximum length of a message in bytes, as in OpenSSH's agent.
 const MAX_MESSAGE: usize = 256 * 1024;
@@ -83,10 +91,7 @@ impl SshAgent {
         put(&mut request, binding.signature());
         // Flag `is_forwarding`: false.
         request.push(0);
-        match self.call(&request).await?.first() {
-            Some(&SUCCESS) => Ok(()),
-            Some(_) | None => Err(AgentError::Refused),
-        }
+        self.ask(&request).await
     }
 
     pub async fn keys(&mut self) -> Result<Vec<AgentKey>, AgentError> {
@@ -120,8 +125,40 @@ impl SshAgent {
         Ok(take(&mut rest).ok_or(AgentError::Protocol)?.to_vec())
     }
 
+    /// Adds a key that the agent removes by itself after `lifetime` seconds.
+    pub async fn add(
+        &mut self,
+        key: &Ed25519Keypair,
+        comment: &str,
+        lifetime: u32,
+    ) -> Result<(), AgentError> {
+        let mut request = Zeroizing::new(vec![ADD_ID_CONSTRAINED]);
+        put(&mut request, b"ssh-ed25519");
+        put(&mut request, &key.public.0);
+        put(&mut request, &*Zeroizing::new(key.to_bytes()));
+        put(&mut request, comment.as_bytes());
+        request.push(CONSTRAIN_LIFETIME);
+        request.extend(lifetime.to_be_bytes());
+        self.ask(&request).await
+    }
+
+    /// Removes a key.
+    pub async fn remove(&mut self, blob: &[u8]) -> Result<(), AgentError> {
+        let mut request = vec![REMOVE_IDENTITY];
+        put(&mut request, blob);
+        self.ask(&request).await
+    }
+
+    /// Sends a request that has no other answer than success or failure.
+    async fn ask(&mut self, request: &[u8]) -> Result<(), AgentError> {
+        match self.call(request).await?.first() {
+            Some(&SUCCESS) => Ok(()),
+            Some(_) | None => Err(AgentError::Refused),
+        }
+    }
+
     async fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, AgentError> {
-        let mut message = Vec::with_capacity(request.len() + 4);
+        let mut message = Zeroizing::new(Vec::with_capacity(request.len() + 4));
         put(&mut message, request);
         self.stream.write_all(&message).await?;
         self.stream.flush().await?;
@@ -200,6 +237,35 @@ pub(super) mod tests {
         let keys = answering(answer).keys().await.unwrap();
         assert_eq!(keys.len(), 1);
         assert!(matches!(&keys[0].public, Public::Key(found) if *found == key));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_added_with_its_lifetime() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let mut agent = SshAgent { stream: Box::new(ours) };
+        let key = Ed25519Keypair::from_seed(&[7; 32]);
+        let answer = async {
+            let mut request = vec![0; 4 + 1 + 15 + 36 + 68 + 5 + 5];
+            theirs.read_exact(&mut request).await.unwrap();
+            theirs.write_all(&[0, 0, 0, 1, SUCCESS]).await.unwrap();
+            request
+        };
+        let (added, request) = tokio::join!(agent.add(&key, "c", 180), answer);
+        assert!(added.is_ok());
+        assert_eq!(request[..20], *b"\0\0\0\x82\x19\0\0\0\x0bssh-ed25519");
+        assert_eq!(request[20..24], [0, 0, 0, 32]);
+        assert_eq!(request[56..60], [0, 0, 0, 64]);
+        assert_eq!(request[60..92], [7; 32], "the private half begins with the seed");
+        assert_eq!(request[24..56], request[92..124], "and ends with the public half");
+        assert_eq!(request[124..], *b"\0\0\0\x01c\x01\0\0\0\xb4", "a comment, and 180 seconds");
+    }
+
+    #[tokio::test]
+    async fn a_refused_key_is_an_error() {
+        let key = Ed25519Keypair::from_seed(&[7; 32]);
+        assert!(answering(vec![SUCCESS]).add(&key, "c", 180).await.is_ok());
+        assert!(matches!(answering(vec![5]).add(&key, "c", 180).await, Err(AgentError::Refused)));
+        assert!(matches!(answering(Vec::new()).remove(b"blob").await, Err(AgentError::Refused)));
     }
 
     #[tokio::test]

@@ -96,7 +96,8 @@ impl<'a> Login<'a> {
             return Vec::new();
         }
         let keys = self.agent_keys().await;
-        gather(self.settings, keys, &mut self.problems)
+        let own = self.settings.own_key.iter().map(KeyCandidate::of_own_key);
+        own.chain(gather(self.settings, keys, &mut self.problems)).collect()
     }
 
     /// Lists the agent's keys. A socket that does not exist is ignored; any other failure is recorded as a problem.

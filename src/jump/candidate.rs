@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::agent::{AgentKey, Public};
 use super::error::KeyProblem;
 use super::identity::{Identity, Private, read_certificate};
+use super::own_key::OwnKey;
 use super::settings::HopSettings;
 
 /// A key or certificate to offer, and the location of its private half.
@@ -28,9 +29,17 @@ pub(super) enum Holder {
     Agent(Vec<u8>),
     /// A file and its text.
     File(PathBuf, Zeroizing<String>),
+    /// This process.
+    Memory(OwnKey),
 }
 
 impl KeyCandidate {
+    /// Makes the candidate of a key that is made for the connection.
+    pub fn of_own_key(key: &OwnKey) -> Self {
+        let public = Public::Key(key.private().public_key().clone());
+        Self { public, holder: Holder::Memory(key.clone()) }
+    }
+
     /// Describes the key for messages: `key ssh-ed25519 SHA256:… (ssh-agent)`.
     pub fn describe(&self) -> String {
         let (what, key) = match &self.public {
@@ -42,6 +51,7 @@ impl KeyCandidate {
         let place = match &self.holder {
             Holder::Agent(_) => "ssh-agent".to_owned(),
             Holder::File(file, _) => file.display().to_string(),
+            Holder::Memory(_) => "made for this connection".to_owned(),
         };
         let kind = key.algorithm();
         format!("{what} {} {} ({place})", kind.as_str(), key.fingerprint(HashAlg::Sha256))

@@ -6,8 +6,8 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 use thiserror::Error;
 
+use super::allowed::Allowed;
 use super::known_hosts::matches_pattern;
-use super::settings::Allowed;
 
 /// Why a host certificate is not accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

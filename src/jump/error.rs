@@ -36,6 +36,27 @@ pub enum JumpError {
         /// The line in that file, counted from 1.
         line: usize,
     },
+    /// The source of the host's keys has other keys: the host's keys were replaced, or the connection is intercepted.
+    #[error(
+        "the host key of `{}` has changed: {} {}, but {source_of_keys} has {}",
+        .facts.host, .facts.kind, .facts.fingerprint, list(known)
+    )]
+    HostKeyOfSource {
+        /// The offered key.
+        facts: Box<HostKeyFacts>,
+        /// The source in words.
+        source_of_keys: String,
+        /// The keys of the source: types and fingerprints.
+        known: Vec<String>,
+    },
+    /// The `KnownHostsCommand` of ssh_config did not print keys: run it by hand.
+    #[error("`KnownHostsCommand` of `{hop}` failed: {reason}")]
+    KnownHostsCommand {
+        /// The hop's name as typed.
+        hop: String,
+        /// The cause, or the last line of the command: untrusted.
+        reason: String,
+    },
     /// The key, or the authority that signed it, is revoked: do not connect.
     #[error(
         "the host key of `{}` is revoked: {} {}, {}",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::known_hosts_command::OPEN_TOKENS;
 use super::settings::LocalUser;
 
 /// The values of the tokens of ssh_config(5).
@@ -33,6 +34,30 @@ impl Tokens<'_> {
             Some(rest) => Some(self.local.home.join(rest.strip_prefix('/')?.trim_start_matches('/'))),
             None => Some(PathBuf::from(text)),
         }
+    }
+
+    /// Expands a word of `KnownHostsCommand` except for the tokens of its question and `%%`. A `%` in a value is doubled.
+    pub fn template(&self, text: &str) -> Option<String> {
+        let Some(at) = text.find(['%', '$']) else { return Some(text.to_owned()) };
+        let (before, rest) = text.split_at(at);
+        let (value, rest) = self.first_token(rest)?;
+        Some(format!("{before}{value}{}", self.template(rest)?))
+    }
+
+    /// Expands the token or variable at the beginning of a text, and returns the rest too.
+    fn first_token<'a>(&self, text: &'a str) -> Option<(String, &'a str)> {
+        if let Some(rest) = text.strip_prefix("${") {
+            let (name, rest) = rest.split_once('}')?;
+            return Some(((self.local.variable)(name)?.replace('%', "%%"), rest));
+        }
+        let Some(rest) = text.strip_prefix('%') else { return Some(("$".to_owned(), text.get(1..)?)) };
+        let token = rest.chars().next()?;
+        let value = match token {
+            '%' => "%%".to_owned(),
+            open if OPEN_TOKENS.contains(&open) => format!("%{open}"),
+            token => self.token(token)?.replace('%', "%%"),
+        };
+        Some((value, &rest[token.len_utf8()..]))
     }
 
     fn percent(&self, text: &str) -> Option<String> {
@@ -105,6 +130,30 @@ mod tests {
         assert_eq!(expand("%d/%u/%r@%h:%p/%n/%k").as_deref(), Some("/home/me/me/bob@10.0.0.1:2222/app/app"));
         assert_eq!(expand("100%%").as_deref(), Some("100%"));
         assert_eq!(expand("${PLACE}/x").as_deref(), Some("/place/x"));
+    }
+
+    #[test]
+    fn a_template_keeps_the_tokens_of_its_question() {
+        let variable = |name: &str| (name == "PLACE").then(|| "/100%".to_owned());
+        let local = LocalUser {
+            home: Path::new("/home/me"),
+            user: "me",
+            agent: None,
+            clock: || SystemTime::UNIX_EPOCH,
+            variable: &variable,
+        };
+        let tokens = Tokens { local: &local, name: "app", host: "h", port: 22, user: "bob", alias: "a" };
+        for (text, expanded) in [
+            ("plain", Some("plain")),
+            ("%H %I%K%f%t", Some("%H %I%K%f%t")),
+            ("%n:%h:%p:%r:%k:50%%", Some("app:h:22:bob:a:50%%")),
+            ("${PLACE}/$x/%n$", Some("/100%%/$x/app$")),
+            ("%Z", None),
+            ("${NONE}", None),
+            ("%", None),
+        ] {
+            assert_eq!(tokens.template(text).as_deref(), expanded, "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use russh::client::{self, Handle, Msg};
-use russh::{Channel, Disconnect, SshId};
+use russh::{Channel, Disconnect, Preferred, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -200,15 +200,15 @@ async fn exchange_keys<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let host_keys = HostKeys::read(settings);
+    let host_keys = HostKeys::read(settings).await?;
     let (sender, mut questions) = mpsc::channel(1);
     let handler = ClientHandler { shared: shared.clone(), host_keys: sender };
-    let config = Arc::new(config(&host_keys));
+    let config = Arc::new(config(host_keys.preferred()));
     let connecting = client::connect_stream(config, stream, handler);
     tokio::pin!(connecting);
     loop {
         tokio::select! {
-            connected = &mut connecting => return connected.map_err(|error| failure(settings, error)),
+            connected = &mut connecting => return connected.map_err(|error| failure(&settings.name, error)),
             Some((key, verdict)) = questions.recv() => {
                 let _paused = timer.pause();
                 host_keys.verify(&key, prompter).await?;
@@ -218,14 +218,14 @@ where
     }
 }
 
-fn config(host_keys: &HostKeys<'_>) -> client::Config {
+pub(super) fn config(preferred: Preferred) -> client::Config {
     let name = concat!("SSH-2.0-fumidai_", env!("CARGO_PKG_VERSION"));
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(name)),
         window_size: WINDOW,
         maximum_packet_size: MAX_PACKET,
         channel_buffer_size: WAITING_PACKETS,
-        preferred: host_keys.preferred(),
+        preferred,
         // The session below checks its own link, and resumes it for longer than ssh keepalives would wait.
         keepalive_interval: None,
         inactivity_timeout: None,
@@ -233,8 +233,8 @@ fn config(host_keys: &HostKeys<'_>) -> client::Config {
     }
 }
 
-fn failure(settings: &HopSettings, error: russh::Error) -> JumpError {
-    let hop = settings.name.clone();
+pub(super) fn failure(hop: &str, error: russh::Error) -> JumpError {
+    let hop = hop.to_owned();
     if let russh::Error::IO(source) = error {
         return JumpError::Io { hop, source };
     }

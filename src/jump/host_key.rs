@@ -2,42 +2,41 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
-use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, Certificate, PublicKey, PublicKeyOrCertificate};
 use russh::{Preferred, compression};
 
+use super::algorithms::{certificate_algorithms, fingerprint, is_same_type, key_algorithms, short_name};
 use super::certificate;
 use super::error::{HostKeyFacts, HostKeyFault, JumpError};
-use super::known_hosts::{Finding, KnownHosts, is_same_type};
+use super::known_hosts::{Finding, KnownHosts};
+use super::known_hosts_command::{OfferedKey, Question as CommandQuestion};
 use super::prompt::{Prompter, Question};
-use super::settings::{Allowed, HopSettings, StrictHostKeys};
+use super::settings::{HopSettings, StrictHostKeys};
 use super::{known_hosts_file, revoked};
 
 /// Maximum number of times that the question is asked.
 const MAX_QUESTIONS: usize = 3;
 
-/// The algorithms that we negotiate, preferred first: no DSA, no SHA-1. russh does not enforce them on the server: it
-/// verifies an RSA signature with the hash that the signature names, even SHA-1.
-const ALGORITHMS: [Algorithm; 6] = [
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-];
-
 /// The entries of known_hosts for one hop.
 pub(super) struct HostKeys<'a> {
     settings: &'a HopSettings,
+    /// The entries of the files.
     known: KnownHosts,
+    /// The entries of the files and of `KnownHostsCommand`, before a key is offered.
+    ordered: KnownHosts,
     /// The entries for the host without its port, which OpenSSH accepts too.
     portless: Option<KnownHosts>,
 }
 
 impl<'a> HostKeys<'a> {
-    /// Reads the files. A file that does not exist counts as empty.
-    pub fn read(settings: &'a HopSettings) -> Self {
+    /// Reads the files, and asks `KnownHostsCommand`. A file that does not exist counts as empty.
+    ///
+    /// # Errors
+    /// [`JumpError::KnownHostsCommand`]
+    pub async fn read(settings: &'a HopSettings) -> Result<Self, JumpError> {
         let files = settings.user_known_hosts.iter().chain(&settings.global_known_hosts);
         let texts: Vec<(&PathBuf, String)> =
             files.filter_map(|file| Some((file, read_file(file)?))).collect();
@@ -50,18 +49,38 @@ impl<'a> HostKeys<'a> {
         };
         let has_port = settings.host_key_alias.is_none() && settings.port != 22;
         let portless = has_port.then(|| about(&settings.host.to_ascii_lowercase()));
-        Self { settings, known: about(&settings.known_as()), portless }
+        let known = about(&settings.known_as());
+        let keys = Self { settings, ordered: known.clone(), known, portless };
+        let ordered = keys.with_command(None).await?;
+        Ok(Self { ordered, ..keys })
+    }
+
+    /// Returns the entries of the files and of `KnownHostsCommand`.
+    async fn with_command(&self, offered: Option<&PublicKeyOrCertificate>) -> Result<KnownHosts, JumpError> {
+        let mut known = self.known.clone();
+        let settings = self.settings;
+        let Some(command) = settings.known_hosts_command.as_ref().filter(|_| settings.trusted.is_none())
+        else {
+            return Ok(known);
+        };
+        let name = settings.known_as();
+        let question = CommandQuestion { name: &name, key: offered.and_then(offered_key) };
+        match command.run(&question).await {
+            Ok(text) => known.read("KnownHostsCommand".into(), &text, &name),
+            Err(reason) => return Err(JumpError::KnownHostsCommand { hop: settings.name.clone(), reason }),
+        }
+        Ok(known)
     }
 
     /// Returns the algorithms to negotiate. Known key types come first, so that a host with several keys does not
     /// appear changed. Certificates are requested only if an authority is trusted for the host, or if nothing else is
     /// allowed.
     pub fn preferred(&self) -> Preferred {
-        let is_known = |algorithm: &Algorithm| self.sources().any(|known| known.has_type(algorithm));
+        let is_known = |algorithm: &Algorithm| self.is_known_type(algorithm);
         let allowed = &self.settings.host_key_algorithms;
         let (mut keys, others): (Vec<_>, Vec<_>) = key_algorithms(allowed).partition(is_known);
         keys.extend(others);
-        let has_authority = self.sources().any(KnownHosts::has_authority);
+        let has_authority = self.has_authority();
         let is_wanted = |_: &Algorithm| has_authority || keys.is_empty();
         let certificates: Vec<_> = certificate_algorithms(allowed).filter(is_wanted).collect();
         Preferred {
@@ -72,6 +91,17 @@ impl<'a> HostKeys<'a> {
         }
     }
 
+    fn is_known_type(&self, algorithm: &Algorithm) -> bool {
+        match &self.settings.trusted {
+            Some(trusted) => trusted.keys.iter().any(|key| is_same_type(&key.algorithm(), algorithm)),
+            None => self.sources().any(|known| known.has_type(algorithm)),
+        }
+    }
+
+    fn has_authority(&self) -> bool {
+        self.settings.trusted.is_none() && self.sources().any(KnownHosts::has_authority)
+    }
+
     /// Accepts or refuses the key or certificate that the hop offers.
     pub async fn verify(
         &self,
@@ -79,11 +109,14 @@ impl<'a> HostKeys<'a> {
         prompter: &dyn Prompter,
     ) -> Result<(), JumpError> {
         self.check_allowed(offered).await?;
+        let (settings, portless) = (self.settings, self.portless.clone());
+        let known = self.with_command(Some(offered)).await?;
+        let all = Self { settings, ordered: KnownHosts::default(), known, portless };
         match offered {
             PublicKeyOrCertificate::Certificate(certificate) => {
-                self.verify_certificate(certificate, prompter).await
+                all.verify_certificate(certificate, prompter).await
             }
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.verify_key(key, prompter).await,
+            PublicKeyOrCertificate::PublicKey { key, .. } => all.verify_key(key, prompter).await,
         }
     }
 
@@ -132,6 +165,7 @@ impl<'a> HostKeys<'a> {
                 line: Some(place.line),
             }),
             Finding::Unknown | Finding::Changed(_) => self.verify_key(&key, prompter).await,
+            Finding::Known if self.settings.trusted.is_some() => self.verify_key(&key, prompter).await,
             Finding::Known => {
                 let principal = self.settings.principal();
                 let signatures = &self.settings.ca_signature_algorithms;
@@ -146,15 +180,16 @@ impl<'a> HostKeys<'a> {
 
     async fn verify_key(&self, key: &PublicKey, prompter: &dyn Prompter) -> Result<(), JumpError> {
         let facts = self.facts(key);
-        match self.find(|known| known.check(key.key_data())) {
-            Finding::Known => Ok(()),
-            Finding::Revoked(place) => {
+        match (self.find(|known| known.check(key.key_data())), &self.settings.trusted) {
+            (Finding::Revoked(place), _) => {
                 Err(JumpError::HostKeyRevoked { facts, file: place.file, line: Some(place.line) })
             }
-            Finding::Changed(place) => {
+            (_, Some(trusted)) => trusted.check(key, &self.settings.name, &self.settings.known_as()),
+            (Finding::Known, None) => Ok(()),
+            (Finding::Changed(place), None) => {
                 Err(JumpError::HostKeyChanged { facts, file: place.file, line: place.line })
             }
-            Finding::Unknown => self.verify_unknown(key, facts, prompter).await,
+            (Finding::Unknown, None) => self.verify_unknown(key, facts, prompter).await,
         }
     }
 
@@ -193,7 +228,7 @@ impl<'a> HostKeys<'a> {
     }
 
     fn sources(&self) -> impl Iterator<Item = &KnownHosts> {
-        std::iter::once(&self.known).chain(&self.portless)
+        std::iter::once(&self.ordered).chain(&self.portless)
     }
 
     /// Combines both sets of entries: an entry without the port can accept or revoke a key, but cannot make it
@@ -214,22 +249,9 @@ impl<'a> HostKeys<'a> {
             hop: self.settings.name.clone(),
             host: self.settings.known_as(),
             kind: short_name(&key.algorithm()),
-            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+            fingerprint: fingerprint(key),
         })
     }
-}
-
-/// Returns true if the list allows at least one supported algorithm.
-pub(super) fn is_any_allowed(allowed: &Allowed) -> bool {
-    key_algorithms(allowed).chain(certificate_algorithms(allowed)).next().is_some()
-}
-
-fn key_algorithms(allowed: &Allowed) -> impl Iterator<Item = Algorithm> {
-    ALGORITHMS.into_iter().filter(|algorithm| allowed.has(algorithm.as_str()))
-}
-
-fn certificate_algorithms(allowed: &Allowed) -> impl Iterator<Item = Algorithm> {
-    ALGORITHMS.into_iter().filter(|algorithm| allowed.has(&algorithm.to_certificate_type()))
 }
 
 /// Asks the user for one of OpenSSH's three answers: yes, no, or the fingerprint.
@@ -253,13 +275,18 @@ async fn is_confirmed(facts: &HostKeyFacts, prompter: &dyn Prompter) -> bool {
     false
 }
 
-/// Returns OpenSSH's short name of a key type, such as `ED25519`.
-fn short_name(algorithm: &Algorithm) -> String {
-    let name = algorithm.as_str();
-    let kind = name.strip_prefix("ssh-").or_else(|| name.strip_suffix("@openssh.com")).unwrap_or(name);
-    let kind = if name.starts_with("ecdsa-") { "ecdsa" } else { kind };
-    let kind = if name.starts_with("rsa-") { "rsa" } else { kind };
-    kind.to_uppercase()
+/// Returns what `KnownHostsCommand` is told about a key or certificate.
+fn offered_key(offered: &PublicKeyOrCertificate) -> Option<OfferedKey> {
+    let (kind, key, bytes) = match offered {
+        PublicKeyOrCertificate::PublicKey { key, .. } => {
+            (key.algorithm().as_str().to_owned(), key.clone(), key.to_bytes().ok()?)
+        }
+        PublicKeyOrCertificate::Certificate(certificate) => {
+            let key = PublicKey::from(certificate.public_key().clone());
+            (certificate.algorithm().to_certificate_type(), key, certificate.to_bytes().ok()?)
+        }
+    };
+    Some(OfferedKey { kind, fingerprint: fingerprint(&key), base64: STANDARD.encode(bytes) })
 }
 
 fn read_file(file: &Path) -> Option<String> {
@@ -278,7 +305,8 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::jump::{LocalUser, NoPrompter};
+    use crate::jump::algorithms::ALGORITHMS;
+    use crate::jump::{Allowed, LocalUser, NoPrompter};
 
     const CURVE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
 
@@ -299,23 +327,23 @@ mod tests {
     async fn a_key_of_an_algorithm_that_is_not_allowed_is_refused() {
         let mut settings = settings();
         let offered = PublicKeyOrCertificate::PublicKey { key: CURVE.parse().unwrap(), hash_alg: None };
-        let error = HostKeys::read(&settings).verify(&offered, &NoPrompter).await.unwrap_err();
+        let error = HostKeys::read(&settings).await.unwrap().verify(&offered, &NoPrompter).await.unwrap_err();
         assert!(matches!(error, JumpError::HostKeyUnknown { .. }), "{error}");
         settings.host_key_algorithms = Allowed::only("ssh-ed25519,ecdsa-sha2-nistp256-cert-v01@openssh.com");
-        let error = HostKeys::read(&settings).verify(&offered, &NoPrompter).await.unwrap_err();
+        let error = HostKeys::read(&settings).await.unwrap().verify(&offered, &NoPrompter).await.unwrap_err();
         assert!(matches!(error, JumpError::HostKeyRefused { fault: HostKeyFault::Kind, .. }), "{error}");
     }
 
-    #[test]
-    fn only_allowed_algorithms_are_negotiated() {
+    #[tokio::test]
+    async fn only_allowed_algorithms_are_negotiated() {
         let mut settings = settings();
-        let all = HostKeys::read(&settings).preferred();
+        let all = HostKeys::read(&settings).await.unwrap().preferred();
         assert_eq!((&*all.key, all.host_key_certificates.len()), (&ALGORITHMS[..], 0));
         settings.host_key_algorithms = Allowed::only("rsa-sha2-512,ssh-ed25519-cert-v01@openssh.com");
-        let some = HostKeys::read(&settings).preferred();
+        let some = HostKeys::read(&settings).await.unwrap().preferred();
         assert_eq!((&*some.key, some.host_key_certificates.len()), (&ALGORITHMS[4..5], 0));
         settings.host_key_algorithms = Allowed::only("ssh-ed25519-cert-v01@openssh.com");
-        let certified = HostKeys::read(&settings).preferred();
+        let certified = HostKeys::read(&settings).await.unwrap().preferred();
         assert_eq!((&*certified.key, &*certified.host_key_certificates), (&[][..], &ALGORITHMS[..1]));
     }
 }

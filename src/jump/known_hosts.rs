@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, PublicKey};
 
+use super::algorithms::is_same_type;
+
 /// Bytes of salt of a hashed name, as many as the hash has.
 pub(super) const SALT_LENGTH: usize = 20;
 
@@ -154,11 +156,6 @@ impl<'a> Line<'a> {
 fn ends_at_separator(line: &str, marker: &str) -> bool {
     let rest = line.trim_start_matches(SEPARATORS).strip_prefix(marker);
     rest.is_some_and(|rest| rest.starts_with(' ') || !rest.contains(' '))
-}
-
-/// Returns true if both algorithms use the same key type; RSA has one type for all hashes.
-pub(super) fn is_same_type(one: &Algorithm, other: &Algorithm) -> bool {
-    one == other || (one.clone().is_rsa() && other.clone().is_rsa())
 }
 
 /// Returns true if the host field, hashed or a list of patterns, matches the name.

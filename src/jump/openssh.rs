@@ -9,9 +9,11 @@ use std::process::Stdio;
 use thiserror::Error;
 use tokio::process::Command;
 
+use super::algorithms::is_any_allowed;
+use super::allowed::Allowed;
 use super::expand::Tokens;
-use super::host_key;
-use super::settings::{Allowed, HopSettings, LocalUser, Methods, StrictHostKeys};
+use super::known_hosts_command::KnownHostsCommand;
+use super::settings::{HopSettings, LocalUser, Methods, StrictHostKeys};
 
 /// The longest name of a file in bytes (`NAME_MAX`).
 const LONGEST_NAME: usize = 255;
@@ -208,7 +210,7 @@ impl<'a> Printed<'a> {
         let revoked = self.files("revokedhostkeys", |text| tokens.path(text))?;
         settings.revoked_host_keys = revoked.unwrap_or_default();
         settings.host_key_algorithms = self.allowed("hostkeyalgorithms");
-        if !host_key::is_any_allowed(&settings.host_key_algorithms) {
+        if !is_any_allowed(&settings.host_key_algorithms) {
             return Err(OpenSshError::Unsupported { name: self.name.to_owned(), key: "hostkeyalgorithms" });
         }
         settings.ca_signature_algorithms = self.allowed("casignaturealgorithms");
@@ -220,15 +222,15 @@ impl<'a> Printed<'a> {
             Some("no" | "false" | "off") => StrictHostKeys::No,
             Some(_) | None => StrictHostKeys::Ask,
         };
-        // Without the command's keys, a changed host key would be taken for a new one.
-        if self.value("knownhostscommand").is_some_and(|command| command != "none") {
-            tracing::warn!(
-                hop = self.name,
-                "`KnownHostsCommand` is not supported: only keys in files are accepted"
-            );
-            settings.strict = StrictHostKeys::Yes;
-        }
+        settings.known_hosts_command = self.known_hosts_command(tokens)?;
         Ok(())
+    }
+
+    fn known_hosts_command(&self, tokens: &Tokens<'_>) -> Result<Option<KnownHostsCommand>, OpenSshError> {
+        const KEY: &str = "knownhostscommand";
+        let Some(text) = self.value(KEY).filter(|text| *text != "none") else { return Ok(None) };
+        let command = KnownHostsCommand::parse(text, |word| tokens.template(word));
+        command.map(Some).ok_or_else(|| self.unusable(KEY))
     }
 }
 
@@ -432,11 +434,15 @@ mod tests {
     }
 
     #[test]
-    fn a_known_hosts_command_makes_checking_strict() {
-        let strict =
-            |command: &str| with(&format!("stricthostkeychecking accept-new\n{command}")).unwrap().strict;
-        assert_eq!(strict("knownhostscommand none"), StrictHostKeys::AcceptNew);
-        assert_eq!(strict("knownhostscommand /usr/bin/keys %H"), StrictHostKeys::Yes);
+    fn a_known_hosts_command_is_read_or_refused() {
+        let read = |command: &str| with(&format!("stricthostkeychecking accept-new\n{command}"));
+        let settings = read("knownhostscommand none").unwrap();
+        assert_eq!((settings.strict, settings.known_hosts_command), (StrictHostKeys::AcceptNew, None));
+        assert!(read("knownhostscommand /usr/bin/keys '%H' %n").unwrap().known_hosts_command.is_some());
+        for command in ["keys %H", "/usr/bin/keys '%H", "/usr/bin/keys %C"] {
+            let error = read(&format!("knownhostscommand {command}")).unwrap_err();
+            assert!(matches!(error, OpenSshError::Value { key: "knownhostscommand", .. }), "{error}");
+        }
     }
 
     #[test]

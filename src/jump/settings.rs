@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::allowed::Allowed;
+use super::known_hosts_command::KnownHostsCommand;
+use super::own_key::OwnKey;
+use super::trusted::TrustedKeys;
+
 /// Time limit for the key exchange. OpenSSH waits for TCP's own timeout, but here the stream is already open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,6 +36,8 @@ pub struct HopSettings {
     pub port: u16,
     /// `HostKeyAlias`: replaces host and port in known_hosts.
     pub host_key_alias: Option<String>,
+    /// The key that is made for this login; it is offered first.
+    pub own_key: Option<OwnKey>,
     /// Private keys, or public keys whose private half is in the agent.
     pub identity_files: Vec<PathBuf>,
     /// Certificates, in addition to `FILE-cert.pub` of each identity file.
@@ -47,6 +54,10 @@ pub struct HopSettings {
     pub hash_known_hosts: bool,
     /// The policy for unknown host keys.
     pub strict: StrictHostKeys,
+    /// The command that prints lines of known_hosts (`KnownHostsCommand`).
+    pub known_hosts_command: Option<KnownHostsCommand>,
+    /// The host's keys; if they are given, they alone are accepted, and known_hosts can only revoke.
+    pub trusted: Option<TrustedKeys>,
     /// Files of revoked keys and authorities.
     pub revoked_host_keys: Vec<PathBuf>,
     /// Allowed algorithms of host keys and host certificates.
@@ -84,10 +95,6 @@ pub enum StrictHostKeys {
     No,
 }
 
-/// A list of allowed algorithm names; allows every supported one if the setting is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allowed(Option<Vec<String>>);
-
 /// The allowed authentication methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Methods {
@@ -114,18 +121,6 @@ pub struct LocalUser<'a> {
     pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
-impl Allowed {
-    /// Allows only the names in a comma-separated list.
-    pub fn only(list: &str) -> Self {
-        Self(Some(list.split(',').map(str::to_owned).collect()))
-    }
-
-    /// Returns true if a name is allowed.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))
-    }
-}
-
 impl HopSettings {
     /// Returns OpenSSH's defaults.
     pub fn new(user: &str, host: &str, port: u16, local: &LocalUser<'_>) -> Self {
@@ -136,6 +131,7 @@ impl HopSettings {
             host: host.to_owned(),
             port,
             host_key_alias: None,
+            own_key: None,
             identity_files: IDENTITY_FILES.map(|name| folder.join(name)).into(),
             certificate_files: Vec::new(),
             identities_only: false,
@@ -144,6 +140,8 @@ impl HopSettings {
             global_known_hosts: vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()],
             hash_known_hosts: false,
             strict: StrictHostKeys::Ask,
+            known_hosts_command: None,
+            trusted: None,
             revoked_host_keys: Vec::new(),
             host_key_algorithms: Allowed::default(),
             ca_signature_algorithms: Allowed::default(),

@@ -59,6 +59,10 @@ impl Signer for KeySigner<'_> {
         let _paused = self.timer.pause();
         let signature = match &self.candidate.holder {
             Holder::Agent(blob) => self.by_agent(&blob.clone(), &to_sign, hash).await?,
+            Holder::Memory(key) => {
+                let broken = || KeyProblem::AgentRefused(self.candidate.describe());
+                sign(key.private(), &to_sign, hash).ok_or_else(broken)?
+            }
             Holder::File(file, text) => {
                 let key = unlock(file, text, self.prompter).await?;
                 sign(&key, &to_sign, hash).ok_or_else(|| KeyProblem::Malformed(file.clone()))?

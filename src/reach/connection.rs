@@ -4,12 +4,17 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
+use crate::keys::{KeyError, KeyPush, PushingKey};
 use crate::route::Machine;
 use crate::session::{RelayEnd, RelayPolicy, Stdio, Stream, Way, relay};
 
 use super::hop_connection::HopConnection;
+use super::login_keys::GoalKey;
 use super::session_task::SessionTask;
 use super::{ByteStream, ReachError};
 
@@ -17,6 +22,8 @@ use super::{ByteStream, ReachError};
 pub struct Connection {
     stream: Box<dyn ByteStream>,
     path: Path,
+    /// The key that is pushed for the login.
+    key: Option<PushingKey>,
 }
 
 /// What the stream goes through.
@@ -39,9 +46,23 @@ pub enum Relayed {
     ReaderGone,
 }
 
+/// What is at the port says this first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// Bytes.
+    Bytes {
+        /// The first ones.
+        first: Vec<u8>,
+        /// The time until they came.
+        after: Duration,
+    },
+    /// Nothing.
+    Silence,
+}
+
 impl Connection {
     pub(super) fn of_session(stream: Stream, session: SessionTask) -> Self {
-        Self { stream: Box::new(stream), path: Path::Session(session) }
+        Self { stream: Box::new(stream), path: Path::Session(session), key: None }
     }
 
     /// Connects from the last hop to the goal.
@@ -51,26 +72,59 @@ impl Connection {
         linger: Duration,
     ) -> Result<Self, ReachError> {
         match hops.open(goal.address_or_word(), goal.port).await {
-            Ok(stream) => Ok(Self { stream: Box::new(stream), path: Path::Hops(hops, linger) }),
+            Ok(stream) => Ok(Self { stream: Box::new(stream), path: Path::Hops(hops, linger), key: None }),
             Err(error) => Err(hops.close(true).await.err().unwrap_or(error.into())),
         }
+    }
+
+    /// Waits for the first bytes of what is at the port, and ends the session.
+    ///
+    /// # Errors
+    /// What the stream goes through.
+    pub async fn greeting(self, limit: Duration) -> Result<Greeting, ReachError> {
+        let Self { mut stream, path, key: _ } = self;
+        let began = clock::now();
+        let mut first = Vec::new();
+        let read = timeout(limit, stream.read_buf(&mut first)).await;
+        let after = clock::now().saturating_duration_since(began);
+        let closed = path.close(true).await;
+        if matches!(read, Ok(Ok(1..))) {
+            return Ok(Greeting::Bytes { first, after });
+        }
+        closed.map(|()| Greeting::Silence)
+    }
+
+    /// Pushes a key to the goal when its banner comes.
+    #[must_use]
+    pub(super) fn with_key(self, key: GoalKey, push: impl FnOnce(String) -> KeyPush) -> Self {
+        let (stream, key) = key.guard(push, self.stream);
+        Self { stream, key: Some(key), ..self }
     }
 
     /// Relays standard input and output until both sides have ended, and then ends the session. `closing` is cancelled
     /// as soon as the result is decided: what is left takes two seconds at most.
     ///
     /// # Errors
-    /// Standard input or output failed, or what the stream goes through.
+    /// Standard input or output failed, what the stream goes through, or the push of the key.
     pub async fn relay_stdio(self, closing: &CancellationToken) -> Result<Relayed, ReachError> {
-        let Self { stream, path } = self;
+        let Self { stream, path, key } = self;
         let relayed = path.relay(stream).await;
         closing.cancel();
         let is_finished = matches!(relayed, Ok(Relayed::Finished { .. }));
-        let closed = path.close(is_finished).await;
+        let (closed, pushed) = tokio::join!(path.close(is_finished), close_key(key));
         if is_finished {
+            pushed?;
             closed?;
         }
         relayed
+    }
+}
+
+/// Takes the key away; returns why it could not be pushed, if so.
+async fn close_key(key: Option<PushingKey>) -> Result<(), KeyError> {
+    match key {
+        Some(key) => key.close().await,
+        None => Ok(()),
     }
 }
 

@@ -18,10 +18,23 @@ use super::settings::cache_scope;
 /// # Errors
 /// The name cannot be resolved, or its instance is stopped.
 pub async fn find_entry(aws: &Aws, route: &Route, began: Instant) -> Result<Target, ReachError> {
-    if let Name::Id(target) = route.entry.name() {
+    find_target(aws, route, &route.entry, began).await
+}
+
+/// Finds the target that a destination of a route is, as [`find_entry`] does.
+///
+/// # Errors
+/// The name cannot be resolved, or its instance is stopped.
+pub(super) async fn find_target(
+    aws: &Aws,
+    route: &Route,
+    destination: &Destination,
+    began: Instant,
+) -> Result<Target, ReachError> {
+    if let Name::Id(target) = destination.name() {
         return Ok(target.clone());
     }
-    in_time(aws, route, began, resolve(aws, &route.config, &route.entry)).await
+    in_time(aws, route, began, resolve(aws, &route.config, destination)).await
 }
 
 /// Finds the first machine of a route, stopped or not; a task has no target until it runs.

@@ -9,10 +9,13 @@ use crate::aws::{ApiError, Aws, Filter, Instance, Meaning, Place};
 use crate::bastion::StartError;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
+use crate::keys::KeyError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Destination, ResolveError, Target, TargetKind};
 use crate::session::SessionError;
+
+use super::host_keys_error::HostKeysError;
 
 /// The step that failed, with its cause.
 #[derive(Debug, Error)]
@@ -49,6 +52,9 @@ pub enum ReachError {
     /// `ssh -G` failed: correct the ssh_config.
     #[error(transparent)]
     HopSettings(#[from] OpenSshError),
+    /// The source of host keys has none for the machine.
+    #[error(transparent)]
+    HostKeys(#[from] HostKeysError),
     /// The session failed.
     #[error("{error}")]
     Session {
@@ -68,6 +74,9 @@ pub enum ReachError {
     /// A hop failed.
     #[error(transparent)]
     Hop(#[from] JumpError),
+    /// A key could not be made, kept or pushed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// A target that EC2 reports as stopped or stopping.
@@ -163,9 +172,11 @@ impl ReachError {
             | Self::NoTask { .. }
             | Self::Start(_)
             | Self::HopSettings(_)
+            | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 
@@ -180,10 +191,12 @@ impl ReachError {
             | Self::Lookup { .. }
             | Self::LookupTimedOut { .. }
             | Self::HopSettings(_)
+            | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
             | Self::Start(_)
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 
@@ -221,9 +234,11 @@ impl ReachError {
             | Self::Aws(_)
             | Self::LookupTimedOut { .. }
             | Self::HopSettings(_)
+            | Self::HostKeys(_)
             | Self::Session { .. }
             | Self::Stdio { .. }
-            | Self::Hop(_) => false,
+            | Self::Hop(_)
+            | Self::Key(_) => false,
         }
     }
 }

@@ -2,15 +2,17 @@
 //! lost, and a second one at most while a stream that is not read stalls the first.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +33,10 @@ pub struct HopPool {
     open: RefCell<Vec<(Instant, Rc<HopConnection>)>>,
     /// When the last attempt failed, and why.
     failed: RefCell<Option<(Instant, Rc<ReachError>)>>,
-    /// Held by the caller that opens a connection.
-    opening: Mutex<()>,
+    /// Held while a connection is opened.
+    opening: Arc<Mutex<()>>,
+    /// Everything is to end.
+    leave: CancellationToken,
     hold_off: HoldOff,
     use_count: watch::Sender<usize>,
 }
@@ -88,14 +92,15 @@ impl AsyncWrite for PooledStream {
 }
 
 impl HopPool {
-    /// Opens nothing yet.
-    pub fn new(reach: Reach) -> Rc<Self> {
+    /// Opens nothing yet. Connections are closed once `leave` is cancelled.
+    pub fn new(reach: Reach, leave: CancellationToken) -> Rc<Self> {
         let hold_off = HoldOff::new(reach.route().config.session.connect_timeout);
         Rc::new(Self {
             reach,
             open: RefCell::default(),
             failed: RefCell::default(),
-            opening: Mutex::default(),
+            opening: Arc::default(),
+            leave,
             hold_off,
             use_count: watch::Sender::new(0),
         })
@@ -113,7 +118,7 @@ impl HopPool {
     ///
     /// # Errors
     /// [`ReachError`]
-    pub async fn open(&self) -> Result<(), Rc<ReachError>> {
+    pub async fn open(self: &Rc<Self>) -> Result<(), Rc<ReachError>> {
         self.connection().await.map(drop)
     }
 
@@ -121,7 +126,7 @@ impl HopPool {
     ///
     /// # Errors
     /// [`ReachError`]
-    pub async fn dial(&self, host: &str, port: u16) -> Result<PooledStream, Rc<ReachError>> {
+    pub async fn dial(self: &Rc<Self>, host: &str, port: u16) -> Result<PooledStream, Rc<ReachError>> {
         let _in_use = InUse::count(&self.use_count);
         let mut connection = self.connection().await?;
         let mut opened = connection.open(host, port).await;
@@ -136,15 +141,15 @@ impl HopPool {
         Ok(PooledStream { stream, _in_use })
     }
 
-    /// Disconnects once `leave` is cancelled, and from a bastion also while there are no streams.
-    pub async fn close_after(self: Rc<Self>, leave: CancellationToken) {
-        while self.reach.is_guarded() && !leave.is_cancelled() {
+    /// Disconnects at the end, and from a bastion also while there are no streams.
+    pub async fn close_in_time(self: Rc<Self>) {
+        while self.reach.is_guarded() && !self.leave.is_cancelled() {
             tokio::select! {
                 () = self.idle() => self.close_all().await,
-                () = leave.cancelled() => {}
+                () = self.leave.cancelled() => {}
             }
         }
-        leave.cancelled().await;
+        self.leave.cancelled().await;
         self.close_all().await;
     }
 
@@ -170,12 +175,12 @@ impl HopPool {
 
     /// Returns a connection. One caller opens it, the others wait for it; they share its failure too. If none can be
     /// opened now, a stalled connection is better than none.
-    async fn connection(&self) -> Result<Rc<HopConnection>, Rc<ReachError>> {
+    async fn connection(self: &Rc<Self>) -> Result<Rc<HopConnection>, Rc<ReachError>> {
         let asked = clock::now();
         if let Some(connection) = self.usable() {
             return Ok(connection);
         }
-        let _opening = self.opening.lock().await;
+        let opening = self.opening.clone().lock_owned().await;
         if let Some(connection) = self.usable() {
             return Ok(connection);
         }
@@ -188,7 +193,28 @@ impl HopPool {
             }
             sleep_until(until.into()).await;
         }
-        self.connect().await.or_else(|error| self.stalled().ok_or(error))
+        self.connect_detached(opening).await.or_else(|error| self.stalled().ok_or(error))
+    }
+
+    /// Connects in a task of its own: if the caller's client leaves, the attempt goes on, so that its result counts for the
+    /// next caller and for the pause.
+    async fn connect_detached(
+        self: &Rc<Self>,
+        opening: OwnedMutexGuard<()>,
+    ) -> Result<Rc<HopConnection>, Rc<ReachError>> {
+        let pool = self.clone();
+        let attempt = self.reach.spawn(async move {
+            let _opening = opening;
+            tokio::select! {
+                connected = pool.connect() => Some(connected),
+                () = pool.leave.cancelled() => None,
+            }
+        });
+        match attempt.await {
+            Ok(Some(connected)) => connected,
+            // The process is ending, and with it the caller.
+            Ok(None) | Err(_) => pending().await,
+        }
     }
 
     async fn connect(&self) -> Result<Rc<HopConnection>, Rc<ReachError>> {

@@ -5,16 +5,17 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::aws::{Access, ApiError, AskCode, Aws};
+use crate::bastion;
 use crate::cache::Cached;
 use crate::clock;
 use crate::config::Config;
 use crate::names::cache::MachineCache;
 use crate::names::{ListedMachine, Name, lookup};
-use crate::route::Route;
 use crate::route::explanation::Facts;
+use crate::route::{Route, Wish};
 
 use super::ReachError;
-use super::entry::inspect_entry;
+use super::entry::find_machine;
 use super::settings::{cache_scope, open_aws};
 
 /// The caller's identity is not worth a longer wait.
@@ -67,11 +68,9 @@ fn facts_of_id(route: &Route, region: Option<String>, error: ReachError) -> Resu
 }
 
 async fn ask(route: &Route, aws: &Aws, access: &Access) -> Result<Facts, ReachError> {
-    let target = match route.entry.name() {
-        Name::Id(target) => target.clone(),
-        Name::Container(_) | Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
-            inspect_entry(aws, access, route).await?
-        }
+    let target = match find_machine(aws, access, route).await? {
+        Some(target) => target,
+        None => bastion::task_target(access, &Wish::of(route)).await?,
     };
     let (caller, unknown) = match timeout(CALLER_TIMEOUT, access.caller()).await {
         Ok(Ok(caller)) => (Some(caller), Vec::new()),

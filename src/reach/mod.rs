@@ -12,7 +12,11 @@ mod hold_off;
 mod hop_connection;
 mod hop_pool;
 mod hop_settings;
+mod host_key_cache;
+mod host_keys;
+mod host_keys_error;
 mod inspect;
+mod login_keys;
 mod readiness;
 mod session_task;
 mod settings;
@@ -23,23 +27,26 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
 use crate::bastion::OnLife;
 use crate::config::Environment;
 use crate::escape::escape;
-use crate::jump::{self, Askpass, HopSettings, JumpError, SshConnection};
+use crate::jump::{Askpass, HopSettings, SshConnection};
 use crate::names::Target;
 use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
 
-pub use self::connection::{Connection, Relayed};
+pub use self::connection::{Connection, Greeting, Relayed};
 pub use self::entry::{find_entry, find_machine};
 pub use self::error::{ReachError, SessionEnd, StoppedTarget};
 pub use self::hold_off::HoldOff;
 pub use self::hop_connection::HopConnection;
 pub use self::hop_pool::{HopPool, PooledStream};
+pub use self::host_keys::HostKeyQuery;
+pub use self::host_keys_error::HostKeysError;
 pub use self::inspect::{Listing, inspect, list};
 pub use self::readiness::Readiness;
 pub use self::session_task::session_request;
@@ -91,6 +98,10 @@ impl Reach {
         &self.route
     }
 
+    fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
     /// Asks ssh how to log in to each hop, if there are hops.
     ///
     /// # Errors
@@ -104,17 +115,21 @@ impl Reach {
     /// # Errors
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
+        let key = self.goal_key().await?;
         let connected = self.with_fall_back(async |attempt| {
-            let first = attempt.machine;
+            let (first, entry) = (attempt.machine, attempt.target.clone());
             let (stream, session) = self.open_session(attempt).await?;
             if first == self.route.hops.len() {
-                return Ok(Connection::of_session(stream, session));
+                return Ok((Connection::of_session(stream, session), entry));
             }
-            let hops = self.log_in(stream, session, first).await?;
+            let hops = self.log_in(stream, session, first, &entry).await?;
             let linger = self.route.config.session.linger.unwrap_or(LINGER);
-            Connection::through_hops(hops, &self.route.goal, linger).await
+            Ok((Connection::through_hops(hops, &self.route.goal, linger).await?, entry))
         });
-        self.located(connected.await).await
+        let (connection, entry) = self.located(connected.await).await?;
+        let Some(key) = key else { return Ok(connection) };
+        let (goal, user) = (self.route.hops.len(), self.route.goal.user.clone());
+        Ok(connection.with_key(key, self.push_to(goal, user, &entry)?))
     }
 
     /// Logs in to all hops of a route that has some.
@@ -123,9 +138,9 @@ impl Reach {
     /// [`ReachError`]
     pub async fn connect_hops(&self) -> Result<HopConnection, ReachError> {
         let connected = self.with_fall_back(async |attempt| {
-            let first = attempt.machine;
+            let (first, entry) = (attempt.machine, attempt.target.clone());
             let (stream, session) = self.open_session(attempt).await?;
-            self.log_in(stream, session, first).await
+            self.log_in(stream, session, first, &entry).await
         });
         self.located(connected.await).await
     }
@@ -157,6 +172,11 @@ impl Reach {
         Ok(opened)
     }
 
+    /// Runs a task that the end of the process waits for.
+    fn spawn<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.tasks.spawn_local(work)
+    }
+
     /// Returns whether a session without streams has to end, so that the machine is stopped.
     pub fn is_guarded(&self) -> bool {
         self.readiness.is_guarded()
@@ -185,8 +205,9 @@ impl Reach {
         stream: impl ByteStream + 'static,
         session: SessionTask,
         first: usize,
+        entry: &Target,
     ) -> Result<HopConnection, ReachError> {
-        match self.log_in_to_each(stream, first).await {
+        match self.log_in_to_each(stream, first, entry).await {
             Ok(hops) => Ok(HopConnection::new(hops, session)),
             Err(error) => Err(session.cause_of(error).await),
         }
@@ -196,16 +217,15 @@ impl Reach {
         &self,
         stream: impl ByteStream + 'static,
         first: usize,
+        entry: &Target,
     ) -> Result<Vec<SshConnection>, ReachError> {
-        let login = self.login(first).await?;
-        let mut hops = vec![jump::connect(stream, login, &self.prompter).await?];
+        let mut hops = vec![self.log_in_to(first, entry, stream).await?];
         for number in first + 1..self.route.hops.len() {
-            let (login, address) = (self.login(number).await?, self.address(number).await?);
-            let next = self.log_in_from(&hops, &address, login).await;
+            let next = self.log_in_from(&hops, number, entry).await;
             let lost = || hops.iter().find_map(SshConnection::lost);
             hops.push(match next {
                 Ok(hop) => hop,
-                Err(error) => return Err(lost().unwrap_or(error).into()),
+                Err(error) => return Err(lost().map_or(error, ReachError::from)),
             });
         }
         Ok(hops)
@@ -214,12 +234,13 @@ impl Reach {
     async fn log_in_from(
         &self,
         hops: &[SshConnection],
-        address: &str,
-        login: &HopSettings,
-    ) -> Result<SshConnection, JumpError> {
+        number: usize,
+        entry: &Target,
+    ) -> Result<SshConnection, ReachError> {
+        let (port, address) = (self.login(number).await?.port, self.address(number).await?);
         let last = hops.last().expect("the first hop is logged in to");
-        let stream = last.open(address, login.port).await?;
-        jump::connect(stream, login, &self.prompter).await
+        let stream = last.open(&address, port).await?;
+        self.log_in_to(number, entry, stream).await
     }
 
     /// Returns the address that the hop before a machine connects to: our config file's, else, for a hop, ssh_config's.

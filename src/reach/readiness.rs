@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::aws::Aws;
 use crate::bastion::{Bastion, OnLife, Prepared};
 use crate::clock;
-use crate::names::Target;
+use crate::names::{Target, TargetKind};
 use crate::route::Route;
 
 use super::ReachError;
@@ -82,10 +82,15 @@ impl Readiness {
         if !self.bastion.wish().start || !error.is_down() {
             return Err(error);
         }
+        let last = self.last.take().map(|(target, _)| target);
+        let target =
+            if let ReachError::Stopped(stopped) = &error { Some(stopped.target.clone()) } else { last };
+        let is_instance = target.as_ref().is_some_and(|target| target.kind() == TargetKind::Instance);
+        if !is_instance && self.bastion.wish().task.is_none() {
+            return Err(error);
+        }
         let began = self.down_since.get().unwrap_or_else(clock::now);
         self.down_since.set(Some(began));
-        let last = self.last.take().map(|(target, _)| target);
-        let target = if let ReachError::Stopped(stopped) = error { Some(stopped.target) } else { last };
         let started = self.bastion.bring_up(target.as_ref(), began).await;
         if started.is_err() {
             self.down_since.set(None);

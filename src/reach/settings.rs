@@ -30,6 +30,7 @@ fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
         region: config.region.clone(),
         ssm_endpoint: config.ssm_endpoint().map(str::to_owned),
         ec2_endpoint: config.ec2_endpoint().map(str::to_owned),
+        instance_connect_endpoint: config.instance_connect_endpoint().map(str::to_owned),
         ecs_endpoint: config.ecs_endpoint().map(str::to_owned),
         sfn_endpoint: config.sfn_endpoint().map(str::to_owned),
         sts_endpoint: config.sts_endpoint().map(str::to_owned),

@@ -10,6 +10,7 @@ use crate::aws::{Caller, CredentialsSource};
 use crate::config::{ResolvedSetting, Settings, Source, TaskSettings};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
+use super::policy::PushedKey;
 use super::{Document, Machine, Route, Wish};
 
 /// What AWS reports of the entry of a route.
@@ -41,10 +42,14 @@ pub struct Explanation {
     pub address: Option<String>,
     pub port: u16,
     pub user: Option<String>,
+    /// Where the host keys of the goal come from; `null` is known_hosts.
+    pub host_keys: Option<String>,
     /// `direct`, `remote-host` or `ssh`: how the last hop connects to the goal; first choice.
     pub route: &'static str,
     pub hops: Vec<HopRow>,
     pub session: SessionRow,
+    /// The keys that are pushed before logins.
+    pub keys: Vec<KeyRow>,
     /// What the config file asks for besides the route.
     pub asked: Vec<AskedRow>,
     /// The forward of the config file, if that was asked for.
@@ -52,6 +57,15 @@ pub struct Explanation {
     /// Every setting with its source.
     pub settings: Vec<SettingRow>,
     pub unknown: Vec<String>,
+}
+
+/// A key that EC2 Instance Connect gives to a machine.
+#[derive(Debug, Serialize)]
+pub struct KeyRow {
+    pub host: String,
+    /// `ephemeral` or `push`.
+    pub kind: &'static str,
+    pub user: Option<String>,
 }
 
 /// A forward of the config file.
@@ -84,6 +98,8 @@ pub struct HopRow {
     /// The port of its sshd, if that is used.
     pub port: u16,
     pub user: Option<String>,
+    /// Where its host keys come from; `null` is known_hosts.
+    pub host_keys: Option<String>,
     /// How it connects to the next machine; first choice.
     pub onward: &'static str,
     /// Its sshd is used if its agent cannot connect.
@@ -155,6 +171,7 @@ impl Explanation {
             address: hop.machine.address.clone().filter(|_| number > 0),
             port: hop.machine.port,
             user: hop.machine.user.clone(),
+            host_keys: host_keys(&hop.machine),
             onward: hop.next.name(),
             falls_back_to_ssh: hop.next.falls_back(),
         });
@@ -165,9 +182,11 @@ impl Explanation {
             address: goal.address.clone().filter(|_| !route.hops.is_empty()),
             port: goal.port,
             user: goal.user.clone(),
+            host_keys: host_keys(goal),
             route: route.hops.last().map_or("direct", |hop| hop.next.name()),
             hops: hops.collect(),
             session: SessionRow::new(route, facts),
+            keys: KeyRow::all(route, true),
             asked: AskedRow::all(route),
             forward: None,
             settings: settings(route, facts),
@@ -188,12 +207,30 @@ impl Explanation {
         explanation.port = port;
         explanation.session.documents = documents.into_iter().map(DocumentRow::from).collect();
         explanation.forward = Some(forward);
+        explanation.keys = KeyRow::all(route, false);
         explanation
     }
 
     /// Returns the names of the documents that may be started.
     pub fn documents(&self) -> Vec<&str> {
         self.session.documents.iter().map(|document| document.name.as_str()).collect()
+    }
+}
+
+/// Returns the source as the config file has it.
+fn host_keys(machine: &Machine) -> Option<String> {
+    machine.host()?.host_keys.as_ref().map(ToString::to_string)
+}
+
+impl KeyRow {
+    fn all(route: &Route, ssh_logs_in: bool) -> Vec<Self> {
+        let keys = route.pushed_keys(ssh_logs_in).into_iter();
+        let row = |key: PushedKey<'_>| Self {
+            host: key.machine.to_owned(),
+            kind: key.kind.name(),
+            user: key.user.map(str::to_owned),
+        };
+        keys.map(row).collect()
     }
 }
 
@@ -291,6 +328,10 @@ fn steps(route: &Route, facts: &Facts) -> Vec<String> {
     }
     let first = route.hops.first().map_or(&route.goal, |hop| &hop.machine);
     let name = route.entry.name();
+    if first.host().is_some_and(|host| host.task.is_some()) {
+        steps.push(format!("`{}` is a Fargate task: {}", first.label(), facts.target.id()));
+        return steps;
+    }
     if first.named_host.is_some() {
         steps.push(format!("`{}` is {}: `{name}`", first.label(), of_file(first)));
     }

@@ -7,18 +7,21 @@
 mod document;
 pub(crate) mod explanation;
 mod hop;
+mod key_source;
 mod machine;
 pub(crate) mod policy;
 mod wish;
 
 use thiserror::Error;
 
-use crate::config::{Config, Host, RouteKind};
+use crate::config::{Config, Host, KeyKind, RouteKind};
 use crate::names::{Destination, Region, TargetError};
 
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
 pub use self::hop::{DialedBy, Hop};
+pub use self::key_source::KeySource;
 pub use self::machine::Machine;
+use self::policy::PushedKey;
 pub use self::wish::{Loan, LoanPlace, Wish};
 
 /// The machines to connect through, and the goal.
@@ -125,6 +128,29 @@ impl Route {
             self.document(*number, machine.address_or_word(), machine.port)
         };
         self.session_ends().iter().map(document).collect()
+    }
+
+    /// Returns the key that is pushed to a machine before a login, if any.
+    pub fn key_of(&self, machine: &Machine) -> Option<KeyKind> {
+        let own = machine.host().and_then(|host| host.key);
+        if self.config.ephemeral_key { Some(KeyKind::Ephemeral) } else { own }
+    }
+
+    /// Returns the keys that are pushed on the route: to the hops whose sshd may be used, and to the goal if ssh logs in to it.
+    pub fn pushed_keys(&self, ssh_logs_in: bool) -> Vec<PushedKey<'_>> {
+        let is_used =
+            |number: usize| self.hops.get(number).map_or(ssh_logs_in, |hop| hop.next != DialedBy::Agent);
+        let machines = self.machines().enumerate().filter(|(number, _)| is_used(*number));
+        machines.filter_map(|(number, machine)| self.pushed_key(number, machine)).collect()
+    }
+
+    fn pushed_key<'a>(&'a self, number: usize, machine: &'a Machine) -> Option<PushedKey<'a>> {
+        let (is_target, kind) = (number == 0, self.key_of(machine)?);
+        let name = match is_target {
+            true => self.entry.name().clone(),
+            false => machine.destination().ok()?.name().clone(),
+        };
+        Some(PushedKey { is_target, machine: machine.label(), kind, name, user: machine.user.as_deref() })
     }
 
     /// Returns a machine by its number: the hops, then the goal.

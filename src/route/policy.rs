@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::Caller;
+use crate::config::{HostKeySource, KeyKind};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
-use super::Wish;
+use super::{KeySource, Wish};
 
 /// What is to be allowed.
 pub struct Needs<'a> {
@@ -25,6 +26,24 @@ pub struct Needs<'a> {
     pub caller: Option<&'a Caller>,
     /// What is asked for about the bastion's life.
     pub wish: &'a Wish,
+    /// Where host keys come from.
+    pub key_sources: &'a [KeySource],
+    /// The keys that are pushed.
+    pub keys: Vec<PushedKey<'a>>,
+}
+
+/// A key that is pushed to a machine of the route.
+pub struct PushedKey<'a> {
+    /// The machine, as the user names it.
+    pub machine: &'a str,
+    /// Which key it is.
+    pub kind: KeyKind,
+    /// The machine is the target of the session.
+    pub is_target: bool,
+    /// How the machine is found.
+    pub name: Name,
+    /// The user that it is for; `None` is unknown.
+    pub user: Option<&'a str>,
 }
 
 /// A policy document of IAM.
@@ -56,6 +75,21 @@ impl Statement {
     }
 }
 
+impl PushedKey<'_> {
+    /// Returns the instance as a resource of EC2; one behind a hop may not be known.
+    fn instance(&self) -> String {
+        match &self.name {
+            Name::Id(target) => format!("instance/{}", target.id()),
+            Name::Container(_) | Name::Tag { .. } | Name::Address(_) | Name::Dns(_) | Name::Named(_) => {
+                "instance/*".to_owned()
+            }
+        }
+    }
+}
+
+/// A statement's name is unique in a policy.
+const PUSH_SIDS: [&str; 4] = ["PushKey", "PushKey2", "PushKey3", "PushKey4"];
+
 impl Needs<'_> {
     /// Writes the policy.
     pub fn policy(&self) -> Policy {
@@ -63,6 +97,9 @@ impl Needs<'_> {
         statement.extend(self.own_sessions());
         statement.extend(self.look_up());
         statement.extend(self.life());
+        statement.extend(self.host_keys());
+        statement.extend(self.push_keys());
+        statement.extend(self.look_up_keys());
         Policy { version: "2012-10-17", statement }
     }
 
@@ -108,6 +145,30 @@ impl Needs<'_> {
             TaskName::Task(_) => "LookUpContainer",
         };
         Some(Statement::allow(sid, actions, anything).only_if(of_cluster))
+    }
+
+    /// A key may be pushed for these users only.
+    fn push_keys(&self) -> Vec<Statement> {
+        let push = |(number, key): (usize, &PushedKey<'_>)| {
+            let instance = key.instance();
+            let instance =
+                if key.is_target { self.target() } else { self.arn("ec2", self.account(), &instance) };
+            let sid = PUSH_SIDS.get(number).copied().unwrap_or("PushKeys");
+            let push = Statement::allow(sid, &["ec2-instance-connect:SendSSHPublicKey"], vec![instance]);
+            match key.user {
+                Some(user) => push.only_if(json!({ "StringEquals": { "ec2:osuser": user } })),
+                None => push,
+            }
+        };
+        self.keys.iter().enumerate().map(push).collect()
+    }
+
+    /// A machine behind a hop is looked up to find its instance.
+    fn look_up_keys(&self) -> Option<Statement> {
+        let is_known = self.name.lookup_actions().contains(&"ec2:DescribeInstances");
+        let behind = self.keys.iter().filter(|key| !key.is_target && !is_known);
+        let actions = behind.map(|key| key.name.lookup_actions()).find(|actions| !actions.is_empty())?;
+        Some(Statement::allow("LookUpInstancesOfKeys", actions, vec!["*".to_owned()]))
     }
 
     /// What starting, watching and lending need.
@@ -159,6 +220,50 @@ impl Needs<'_> {
             Statement::allow("UseGuardian", &actions, vec![machine]),
             Statement::allow("LookAtLives", &["states:DescribeExecution"], vec![executions]),
         ]
+    }
+
+    /// What the sources of host keys need; a session needs nothing more.
+    fn host_keys(&self) -> Vec<Statement> {
+        let (mut consoles, mut parameters, mut actions) = (Vec::new(), Vec::new(), Vec::new());
+        for KeySource { source, name } in self.key_sources {
+            match source {
+                HostKeySource::Session => {}
+                HostKeySource::Console => {
+                    consoles.push(self.console(name.as_ref()));
+                    actions.extend(name.iter().flat_map(|name| name.lookup_actions()).copied());
+                }
+                HostKeySource::Parameter(parameter) => parameters.push(self.parameter(parameter)),
+            }
+        }
+        actions.dedup();
+        let allowed = |sid, actions: &[&'static str], resources: Vec<String>| {
+            let is_needed = !actions.is_empty() && !resources.is_empty();
+            is_needed.then(|| Statement::allow(sid, actions, resources))
+        };
+        let statements = [
+            allowed("ReadConsole", &["ec2:GetConsoleOutput"], consoles),
+            allowed("ReadHostKeys", &["ssm:GetParameter"], parameters),
+            allowed("LookUpHostKeys", &actions, vec!["*".to_owned()]),
+        ];
+        statements.into_iter().flatten().collect()
+    }
+
+    fn console(&self, name: Option<&Name>) -> String {
+        match name {
+            None => self.target(),
+            Some(Name::Id(target)) => self.arn("ec2", self.account(), &format!("instance/{}", target.id())),
+            Some(_) => self.arn("ec2", self.account(), "instance/*"),
+        }
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        match name.starts_with("arn:") {
+            true => name.to_owned(),
+            false => {
+                let name = name.trim_start_matches('/');
+                self.arn("ssm", self.account(), &format!("parameter/{name}"))
+            }
+        }
     }
 
     fn target(&self) -> String {
@@ -238,21 +343,26 @@ mod tests {
     }
 
     fn policy(named: &str, id: &str, documents: &[&str], region: Option<&str>, arn: Option<&str>) -> Value {
-        policy_of(&wish("[hosts.h]"), named, id, documents, region, arn)
+        policy_of((&wish("[hosts.h]"), &[]), named, id, documents, region, arn)
     }
 
     /// The wishes for the host `h`.
     fn wish(text: &str) -> Wish {
+        Wish::of(&route(text))
+    }
+
+    /// The route to the host `h`.
+    fn route(text: &str) -> Route {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).expect("a file");
         let flags = Flags { config_file: Some(file), ..Flags::default() };
         let config = Config::resolve(flags, &Environment::default()).expect(text);
-        Wish::of(&Route::new("h", None, &config).expect("a route"))
+        Route::new("h", None, &config).expect("a route")
     }
 
     fn policy_of(
-        wish: &Wish,
+        (wish, sources): (&Wish, &[KeySource]),
         named: &str,
         id: &str,
         documents: &[&str],
@@ -268,6 +378,8 @@ mod tests {
             region,
             caller: caller.as_ref(),
             wish,
+            key_sources: sources,
+            keys: Vec::new(),
         };
         serde_json::to_value(needs.policy()).expect("JSON")
     }
@@ -361,8 +473,9 @@ mod tests {
 
     #[test]
     fn a_life_needs_the_guardian_and_no_change_of_ec2() {
-        let of =
-            |text: &str| policy_of(&wish(text), "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None);
+        let of = |text: &str| {
+            policy_of((&wish(text), &[]), "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None)
+        };
         let life = of("[hosts.h]\nstart = true\nsecurity_group = 'sg-1'");
         let found = actions(&life);
         for action in [
@@ -387,6 +500,87 @@ mod tests {
         let none = of("[hosts.h]\nstart = true\nguardian = 'none'");
         assert!(actions(&none).contains(&"ec2:StartInstances"));
         assert!(!actions(&of("[hosts.h]")).iter().any(|action| action.starts_with("states:")));
+    }
+
+    #[test]
+    fn a_source_of_host_keys_needs_its_call() {
+        let of = |text: &str| {
+            let route = route(text);
+            let asked = (&Wish::of(&route), &KeySource::of(&route)[..]);
+            policy_of(asked, "i-0123", "i-0123", &[SSH_DOCUMENT], Some("eu-west-1"), None)["Statement"]
+                .clone()
+        };
+        let behind = "[hosts.b]\ntarget = 'i-0123'\nhost_keys = 'console'\n[hosts.h]\nvia = 'b'\n";
+        for (text, expected) in [
+            ("[hosts.h]\nhost_keys = 'session'", vec![]),
+            (
+                "[hosts.h]\nhost_keys = 'console'",
+                vec![("ec2:GetConsoleOutput", vec!["arn:aws:ec2:eu-west-1:*:instance/i-0123"])],
+            ),
+            (
+                "[hosts.h]\nhost_keys = 'parameter:/keys/h'",
+                vec![("ssm:GetParameter", vec!["arn:aws:ssm:eu-west-1:*:parameter/keys/h"])],
+            ),
+            (
+                &format!("{behind}address = '10.0.0.9'\nhost_keys = 'console'"),
+                vec![
+                    (
+                        "ec2:GetConsoleOutput",
+                        vec!["arn:aws:ec2:eu-west-1:*:instance/i-0123", "arn:aws:ec2:eu-west-1:*:instance/*"],
+                    ),
+                    ("ec2:DescribeInstances", vec!["*"]),
+                ],
+            ),
+            (
+                &format!("{behind}target = 'i-0456'\nhost_keys = 'parameter:arn:aws:ssm:x:1:parameter/k'"),
+                vec![
+                    ("ec2:GetConsoleOutput", vec!["arn:aws:ec2:eu-west-1:*:instance/i-0123"]),
+                    ("ssm:GetParameter", vec!["arn:aws:ssm:x:1:parameter/k"]),
+                ],
+            ),
+        ] {
+            let statements = of(text);
+            let statements = statements.as_array().expect("statements").iter().skip(3);
+            let found: Vec<(Value, Value)> =
+                statements.map(|one| (one["Action"][0].clone(), one["Resource"].clone())).collect();
+            let expected: Vec<(Value, Value)> =
+                expected.into_iter().map(|(action, all)| (json!(action), json!(all))).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pushed_key_is_for_one_user() {
+        let text = "[hosts.h]\ntarget = 'i-0123'\nkey = 'ephemeral'\nuser = 'jump'\n[hosts.app]\nvia = 'h'\n\
+                    address = '10.0.0.115'\nkey = 'push'";
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).expect("a file");
+        let flags = Flags { config_file: Some(file), ..Flags::default() };
+        let config = Config::resolve(flags, &Environment::default()).expect(text);
+        let route = Route::new("me@app", None, &config).expect("a route");
+        let (target, wish) = (target("i-0123"), Wish::of(&route));
+        let needs = Needs {
+            target: &target,
+            name: route.entry.name(),
+            documents: vec![SSH_DOCUMENT],
+            region: Some("eu-west-1"),
+            caller: None,
+            wish: &wish,
+            key_sources: &[],
+            keys: route.pushed_keys(true),
+        };
+        let policy = serde_json::to_value(needs.policy()).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements");
+        let pushes: Vec<&Value> = statements
+            .iter()
+            .filter(|one| one["Action"] == json!(["ec2-instance-connect:SendSSHPublicKey"]))
+            .collect();
+        let shown = |number: usize| (&pushes[number]["Resource"][0], &pushes[number]["Condition"]);
+        let condition = |user: &str| json!({ "StringEquals": { "ec2:osuser": user } });
+        assert_eq!(shown(0), (&json!("arn:aws:ec2:eu-west-1:*:instance/i-0123"), &condition("jump")));
+        assert_eq!(shown(1), (&json!("arn:aws:ec2:eu-west-1:*:instance/*"), &condition("me")));
+        assert!(actions(&policy).contains(&"ec2:DescribeInstances"));
     }
 
     #[test]

@@ -56,6 +56,12 @@ struct OneTarget {
     target: String,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct OneParameter {
+    name: String,
+}
+
 /// Answers an API call.
 pub(super) fn answer(shared: &Arc<Shared>, head: &Parts, body: &[u8]) -> Reply {
     let call = ApiCall::read(head, body);
@@ -140,6 +146,7 @@ fn ssm(
         "TerminateSession" => Ok(terminate_session(shared, &parse(body)?)),
         "GetConnectionStatus" => Ok(connection_status(shared, &parse(body)?)),
         "DescribeSessions" => listing::sessions(shared, parse(body)?),
+        "GetParameter" => parameter(shared, &parse(body)?),
         "DescribeInstanceInformation" => listing::instances(shared, parse(body)?),
         other => Err(ApiException::new(
             "UnknownOperationException",
@@ -151,6 +158,13 @@ fn ssm(
 fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ApiException> {
     serde_json::from_slice(body)
         .map_err(|error| ApiException::new("SerializationException", error.to_string()))
+}
+
+fn parameter(shared: &Shared, request: &OneParameter) -> Result<Value, ApiException> {
+    match shared.config.parameters.get(&request.name) {
+        Some(value) => Ok(json!({ "Parameter": { "Name": request.name, "Type": "String", "Value": value } })),
+        None => Err(ApiException::new("ParameterNotFound", "")),
+    }
 }
 
 fn start_session(shared: &Arc<Shared>, request: StartSession) -> Result<Value, ApiException> {

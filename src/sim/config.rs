@@ -30,6 +30,8 @@ pub struct SimConfig {
     pub ports: HashMap<u16, SocketAddr>,
     /// The addresses of remote hosts and ports; others are looked up and dialled.
     pub hosts: HashMap<(String, u16), SocketAddr>,
+    /// The values of parameters by their names.
+    pub parameters: HashMap<String, String>,
     /// The configuration of agents; a session sets its identifier and properties.
     pub agent: AgentConfig,
     /// Whether the agent starts at StartSession, not at the client's first websocket.
@@ -84,6 +86,7 @@ impl Default for SimConfig {
             ],
             ports: HashMap::new(),
             hosts: HashMap::new(),
+            parameters: HashMap::new(),
             agent: AgentConfig::default(),
             agent_starts_early: false,
             ping_interval: Duration::from_secs(54),

@@ -105,6 +105,7 @@ impl Simulator {
             ("AWS_ENDPOINT_URL_SSM", endpoint.clone()),
             // Calls of services that are not simulated are refused here, so that none reaches AWS.
             ("AWS_ENDPOINT_URL_EC2", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", endpoint.clone()),
             ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_STS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_SFN", endpoint.clone()),

@@ -54,6 +54,23 @@ fn a_denied_start_is_exit_11_and_a_missing_guardian_exit_3() {
 }
 
 #[test]
+fn a_group_needs_the_calls_that_find_it() {
+    let world = World::new();
+    world.machine(serde_json::json!({ "id": world.bastion, "state": "running", "agent_after": 0 }));
+    world.configure(
+        "[hosts.bastion]\ntarget = 'BASTION'\n[hosts.app]\naddress = '10.0.0.115'\nvia = 'bastion'\nroute = 'remote-host'\n\
+         security_group = 'SG_Maintenance'\n",
+    );
+    for action in ["DescribeNetworkInterfaces", "DescribeSecurityGroups"] {
+        world.fault(action, "UnauthorizedOperation", None);
+        let (code, stderr) = world.refuse(&["connect", "app"]);
+        assert_eq!(code, 11, "{stderr}");
+        assert_contains(&stderr, &["UnauthorizedOperation when calling", action]);
+        world.no_fault();
+    }
+}
+
+#[test]
 fn throttled_calls_are_tried_again() {
     let world = World::new();
     world.configure(BASTION);

@@ -38,3 +38,50 @@ fn a_client_that_is_killed_at_any_step_leaves_nothing_behind() {
         assert_eq!(world.groups(&interface), before, "{step}");
     }
 }
+
+/// A small generator: the same seed kills at the same moments.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+/// `FUMIDAI_TEST_LIVES` names how many clients there are, for longer runs by hand.
+#[test]
+fn clients_that_are_killed_at_random_moments_leave_nothing_behind() {
+    let clients: u64 =
+        std::env::var("FUMIDAI_TEST_LIVES").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let world = World::new();
+    world.configure(
+        "[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_grace = '1m'\n\
+         [hosts.app]\naddress = '10.0.0.115'\nvia = 'bastion'\nroute = 'remote-host'\nsecurity_group = 'SG_Maintenance'\n",
+    );
+    let (group, interface) = (world.group("SG_Maintenance"), world.interface(&world.server));
+    world.tag(&[&group]);
+    let before = world.groups(&interface);
+    let mut seed = 20_261_128;
+    let mut running = Vec::new();
+    for _ in 0..clients {
+        let host = if next(&mut seed).is_multiple_of(2) { "bastion" } else { "app" };
+        let mut command = world.command(&["connect", host]);
+        command.stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null());
+        running.push(command.spawn().expect("the program runs"));
+        std::thread::sleep(std::time::Duration::from_millis(next(&mut seed) % 1500));
+        if running.len() > 3 {
+            let mut killed =
+                running.swap_remove(usize::try_from(next(&mut seed)).expect("64 bits") % running.len());
+            killed.kill().expect("it is killed");
+            killed.wait().expect("it is gone");
+        }
+    }
+    for mut client in running {
+        client.kill().expect("it is killed");
+        client.wait().expect("it is gone");
+    }
+    world.until("the service ends the sessions of clients that are gone, and nothing runs", |world| {
+        for session in world.simulator.open_sessions() {
+            world.simulator.end_session(&session.id, "timed out due to inactivity");
+        }
+        world.state_of(&world.bastion) == "stopped" && world.lives().is_empty()
+    });
+    assert_eq!(world.groups(&interface), before);
+}

@@ -9,9 +9,11 @@
 
 mod commands;
 mod denials;
+mod doctor;
 mod groups;
 mod kills;
 mod pages;
+mod patterns;
 mod record;
 mod starts;
 mod tasks;

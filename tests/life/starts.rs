@@ -112,6 +112,24 @@ fn an_agent_that_does_not_come_is_named_when_the_time_is_over() {
 }
 
 #[test]
+fn a_user_is_warned_before_the_limit() {
+    let world = World::new();
+    world.configure(&format!("{BASTION}stop_after = '5m'\n"));
+    let mut command = world.command(&["connect", "bastion"]);
+    let log = world.path("log");
+    command.arg("--log-file").arg(&log).stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    world.until("the warning is in the log", |_| {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("bastion will be stopped in 5 min")
+            && text.contains("fumidai bastion extend bastion 1h")
+    });
+    drop(child.stdin.take());
+    child.wait().expect("it ends");
+    world.until_over();
+}
+
+#[test]
 fn a_life_that_fails_tells_its_cause() {
     let world = World::new();
     world.configure(BASTION);

@@ -1,7 +1,5 @@
 //! A bastion that does not exist until it is needed: a Fargate task.
 
-use std::thread;
-
 use crate::world::{Given, World, assert_contains};
 
 const TASK: &str = "[hosts.box]\ntask = { cluster = 'ops', definition = 'bastion', subnets = 'subnet-0abc' }\nstop_grace = '1m'\n";
@@ -23,18 +21,24 @@ fn world() -> World {
 #[test]
 fn a_task_runs_while_it_is_used_and_is_shared() {
     let world = world();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| world.reach(&["box"]));
-        }
-    });
-    let running = |world: &World| {
-        let state = world.state();
-        let tasks = state["tasks"].as_object().expect("tasks").clone();
-        tasks.values().filter(|task| task["status"] == "RUNNING").count()
-    };
-    assert_eq!(running(&world), 1, "both use one task: {:#}", world.state());
+    let client = world.stay(&["box"]);
+    world.reach(&["box"]);
+    let tasks = |world: &World| world.state()["tasks"].as_object().expect("tasks").clone();
+    assert_eq!((tasks(&world).len(), world.life_count()), (1, 1), "both use one task of one life");
+    client.leave();
+    let running = |world: &World| tasks(world).values().filter(|task| task["status"] == "RUNNING").count();
     world.until("the task is stopped", |world| running(world) == 0 && world.lives().is_empty());
+}
+
+#[test]
+fn a_task_is_a_hop_as_any_other() {
+    let world = world();
+    world.configure(&format!(
+        "{}[hosts.app]\naddress = '10.0.0.115'\nvia = 'box'\nroute = 'remote-host'\n",
+        TASK.replace("subnet-0abc", &world.subnet())
+    ));
+    world.reach(&["app"]);
+    world.until("no life runs", |world| world.lives().is_empty());
 }
 
 #[test]

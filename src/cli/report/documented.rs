@@ -24,11 +24,12 @@ use crate::forward::{Asked, Bind, BindError, ForwardEvent};
 use crate::jump::openssh::OpenSshError;
 use crate::jump::{CertificateFault, Ending, HopStep, HostKeyFacts, HostKeyFault, JumpError, KeyProblem};
 use crate::jump::{LoginFailure, PromptError};
+use crate::keys::KeyError;
 use crate::mux::HeaderError;
 use crate::names::ecs::EcsError;
 use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
-use crate::reach::{ReachError, SessionEnd, StoppedTarget};
+use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
@@ -310,10 +311,12 @@ fn value_errors() -> Vec<ValueError> {
         NotARemoteEnd => [NotARemoteEnd],
         NotAbsolute => [NotAbsolute],
         NotAStop => [NotAStop],
+        NotAKeyKind => [NotAKeyKind],
         GraceTooShort => [GraceTooShort],
         LimitTooLong => [LimitTooLong],
         NotAGuardian => [NotAGuardian],
         NotAGroup => [NotAGroup],
+        NotAHostKeySource => [NotAHostKeySource],
         NotATask => [NotATask],
         NotAToken => [NotAToken],
         NotAPlaceholder(_) => [NotAPlaceholder(text("NAME"))],
@@ -639,6 +642,14 @@ fn jump_errors() -> Vec<JumpError> {
         JumpError::HostKeyChanged { .. } => {
             [JumpError::HostKeyChanged { facts: facts(), file: file(), line: PLACE.0 }]
         }
+        JumpError::HostKeyOfSource { .. } => [JumpError::HostKeyOfSource {
+            facts: facts(),
+            source_of_keys: text("SOURCE"),
+            known: vec![text("TYPE FINGERPRINT")],
+        }],
+        JumpError::KnownHostsCommand { .. } => {
+            [JumpError::KnownHostsCommand { hop: hop(), reason: other() }]
+        }
         JumpError::HostKeyRevoked { .. } => [revoked(None), revoked(Some(PLACE.0))],
         JumpError::HostKeyRefused { .. } => {
             host_key_faults().into_iter().map(|fault| JumpError::HostKeyRefused { facts: facts(), fault })
@@ -692,6 +703,7 @@ fn reach_errors() -> Vec<ReachError> {
         ReachError::Stdio { .. } => ["standard input or output", "standard input", "standard output"]
             .map(|what| ReachError::Stdio { what, error: system() }),
         ReachError::HopSettings(_) => ssh_config_errors().into_iter().map(ReachError::HopSettings),
+        ReachError::HostKeys(_) => host_keys_errors().into_iter().map(ReachError::HostKeys),
         ReachError::Session { .. } => session_errors()
             .into_iter()
             .chain(channel_errors())
@@ -701,6 +713,64 @@ fn reach_errors() -> Vec<ReachError> {
         ReachError::NoTask { .. } => [ReachError::NoTask { host: text("NAME") }],
         ReachError::Start(_) => start_errors().into_iter().map(ReachError::Start),
         ReachError::Hop(_) => jump_errors().into_iter().map(ReachError::Hop),
+        ReachError::Key(_) => key_errors().into_iter().map(ReachError::Key),
+    })
+}
+
+fn key_errors() -> Vec<KeyError> {
+    let target = || text("TARGET");
+    let agent = KeyProblem::Agent { socket: "SOCKET".into(), reason: other() };
+    samples!(KeyError {
+        KeyError::Aws(_) => api_errors().into_iter().map(KeyError::Aws),
+        KeyError::Lookup { .. } => {
+            lookup_errors().into_iter().map(|error| KeyError::Lookup { error, region: text("REGION") })
+        }
+        KeyError::Push { .. } => [
+            "AuthException",
+            "AccessDeniedException",
+            "InvalidArgsException",
+            "EC2InstanceNotFoundException",
+            "EC2InstanceStateInvalidException",
+            "EC2InstanceUnavailableException",
+            "ThrottlingException",
+            "ServiceException",
+        ]
+        .map(|code| KeyError::Push {
+            error: Box::new(ApiError::Service {
+                operation: "SendSSHPublicKey",
+                code: text(code),
+                message: other(),
+                status: if code == "ServiceException" { 500 } else { 400 },
+            }),
+            machine: target(),
+            user: text("USER"),
+            instance: text(ID),
+        }),
+        KeyError::NoUser { .. } => [KeyError::NoUser { machine: target() }],
+        KeyError::NotAnInstance { .. } => {
+            [KeyError::NotAnInstance { machine: target(), id: text("mi-…") }]
+        }
+        KeyError::NoKeeper { .. } => [KeyError::NoKeeper { machine: target() }],
+        KeyError::Agent(_) => [KeyError::Agent(agent)],
+        KeyError::File { .. } => [KeyError::File { file: file(), source: system() }],
+        KeyError::Generate(_) => [KeyError::Generate(system())],
+        KeyError::NoOwnKey { .. } => [KeyError::NoOwnKey { machine: target(), problems: Vec::new() }],
+        KeyError::LoginRefused { .. } => [KeyError::LoginRefused { failure: login_failure() }],
+    })
+}
+
+fn host_keys_errors() -> Vec<HostKeysError> {
+    let (host, id) = (|| text("NAME"), || text("ID"));
+    samples!(HostKeysError {
+        HostKeysError::BehindHop { .. } => [HostKeysError::BehindHop { host: host(), hop: text("HOP") }],
+        HostKeysError::NotAnInstance { .. } => [HostKeysError::NotAnInstance { host: host() }],
+        HostKeysError::NoConsole { .. } => [HostKeysError::NoConsole { id: id() }],
+        HostKeysError::NoKeysOnConsole { .. } => [HostKeysError::NoKeysOnConsole { id: id() }],
+        HostKeysError::NoParameter { .. } => {
+            [HostKeysError::NoParameter { name: host(), region: text("REGION") }]
+        }
+        HostKeysError::NoKeysInParameter { .. } => [HostKeysError::NoKeysInParameter { name: host() }],
+        HostKeysError::Target(_) => target_errors().into_iter().map(HostKeysError::Target),
     })
 }
 

@@ -5,11 +5,14 @@
 //! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
 mod api;
+pub(super) mod diagnosis;
 #[cfg(test)]
 mod documented;
 mod errors;
 mod exit_kind;
+mod keys;
 mod local_error;
+mod lookup;
 pub(super) mod notes;
 mod starting;
 mod usage_error;

@@ -1,0 +1,123 @@
+//! ssh on this machine: is it there, does it use fumidai for this host, does it wait long enough.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::config::Config;
+
+use super::finding::{Component, Diagnosis, Finding, Outcome, SshProblem};
+use super::{DEADLINE, Subject};
+
+/// The longest path of a unix socket, without its zero byte (sys/un.h of Linux; macOS has 103).
+const LONGEST_SOCKET: usize = 103;
+
+/// Looks at ssh.
+pub(super) async fn check(subject: &Subject, config: &Config) -> Vec<Finding> {
+    let Some(version) = output(&["-V"]).await else {
+        return vec![Finding::new(Component::Ssh, "ssh", Outcome::Broken(Diagnosis::Ssh(SshProblem::NoSsh)))];
+    };
+    let version = version.trim().to_owned();
+    let mut findings = vec![Finding::new(Component::Ssh, "ssh", Outcome::Good(version))];
+    if !subject.is_for_ssh {
+        return findings;
+    }
+    let word = &subject.word;
+    let Some(settings) = output(&["-G", word]).await else { return findings };
+    let value = |key: &str| value(&settings, key);
+    findings.push(Finding::new(
+        Component::Ssh,
+        word.as_str(),
+        proxy_command(value("proxycommand"), value("proxyjump")),
+    ));
+    let route = subject.route.as_ref().map_or(config, |route| &route.config);
+    findings.extend(
+        doubts(&settings, route.session.resume_window.as_secs())
+            .map(|diagnosis| Finding::new(Component::Ssh, word.as_str(), Outcome::Doubtful(diagnosis))),
+    );
+    findings
+}
+
+/// Runs ssh; it prints its version to standard error and its settings to standard output.
+async fn output(args: &[&str]) -> Option<String> {
+    let mut command = Command::new("ssh");
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output()).await.ok()?.ok()?;
+    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn value(settings: &str, key: &str) -> Option<String> {
+    let lines = settings.lines().filter_map(|line| line.split_once(' '));
+    lines.filter(|(name, _)| *name == key).map(|(_, value)| value.to_owned()).next()
+}
+
+fn proxy_command(command: Option<String>, jump: Option<String>) -> Outcome {
+    match command.filter(|command| command != "none") {
+        Some(command) if command.contains("fumidai") => {
+            Outcome::Good("its ProxyCommand is fumidai".to_owned())
+        }
+        None if jump.is_some() => Outcome::Good("it goes through ProxyJump".to_owned()),
+        other => Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(other))),
+    }
+}
+
+fn doubts(settings: &str, window: u64) -> impl Iterator<Item = Diagnosis> {
+    let number = |key: &str| value(settings, key).and_then(|text| text.parse::<u64>().ok());
+    let interval = number("serveraliveinterval").unwrap_or(0);
+    let alive = interval.saturating_mul(number("serveralivecountmax").unwrap_or(3) + 1);
+    let too_short = (interval > 0 && alive <= window)
+        .then_some(Diagnosis::Ssh(SshProblem::AliveTooShort { alive, window }));
+    let path = value(settings, "controlpath").filter(|path| path != "none");
+    // ssh adds 17 characters while it creates the socket.
+    let length = path.map(|path| path.len() + 17).filter(|length| *length > LONGEST_SOCKET);
+    [too_short, length.map(|length| Diagnosis::Ssh(SshProblem::LongControlPath(length)))]
+        .into_iter()
+        .flatten()
+}
+
+/// Parses `OpenSSH_9.2p1 …` and `OpenSSH_for_Windows_8.1p1, …`.
+pub fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let version = text.trim_start().strip_prefix("OpenSSH_")?;
+    let version = version.strip_prefix("for_Windows_").unwrap_or(version);
+    let (major, rest) = version.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_proxy_command_is_a_doubt() {
+        let other = |command: Option<&str>, jump: Option<&str>| {
+            let outcome = proxy_command(command.map(str::to_owned), jump.map(str::to_owned));
+            matches!(outcome, Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(_))))
+        };
+        assert!(!other(Some("/usr/bin/fumidai connect web 22"), None));
+        assert!(!other(None, Some("bastion")));
+        assert!(other(Some("aws ssm start-session --target i-1"), None));
+        assert!(other(None, None) && other(Some("none"), None));
+    }
+
+    #[test]
+    fn a_short_patience_and_a_long_socket_are_doubts() {
+        let settings =
+            format!("serveraliveinterval 10\nserveralivecountmax 3\ncontrolpath /{}\n", "x".repeat(100));
+        let found: Vec<Diagnosis> = doubts(&settings, 900).collect();
+        assert!(
+            matches!(
+                found[..],
+                [
+                    Diagnosis::Ssh(SshProblem::AliveTooShort { alive: 40, window: 900 }),
+                    Diagnosis::Ssh(SshProblem::LongControlPath(118))
+                ]
+            ),
+            "{found:?}"
+        );
+        assert_eq!(doubts("serveraliveinterval 30\nserveralivecountmax 30\n", 900).count(), 0);
+        assert_eq!(doubts("serveraliveinterval 0\ncontrolpath none\n", 900).count(), 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! The task that holds a key for one connection.
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::error::KeyError;
+use super::held_stream::Banner;
+use super::keeper::Keeper;
+use super::push::KeyPush;
+
+/// The task. Dropping this takes the key away.
+pub struct KeyTask {
+    leave: DropGuard,
+    start: oneshot::Sender<(KeyPush, Banner)>,
+    work: JoinHandle<Result<(), KeyError>>,
+}
+
+impl KeyTask {
+    /// Holds the key. The end of the process must wait for `tasks`, so that no key is left.
+    pub fn hold(keeper: Keeper, tasks: &TaskTracker) -> Self {
+        let left = CancellationToken::new();
+        let leave = left.clone().drop_guard();
+        let (start, orders) = oneshot::channel();
+        Self { leave, start, work: tasks.spawn_local(work(keeper, orders, left)) }
+    }
+
+    /// Pushes the key when the banner comes.
+    pub fn push(self, push: KeyPush, banner: Banner) -> PushingKey {
+        let Self { leave, start, work } = self;
+        // The task waits for this, or has left.
+        let _ = start.send((push, banner));
+        PushingKey { leave, work }
+    }
+}
+
+/// A key that is pushed for a login. Dropping this takes the key away.
+pub struct PushingKey {
+    leave: DropGuard,
+    work: JoinHandle<Result<(), KeyError>>,
+}
+
+impl PushingKey {
+    /// Takes the key away, and returns why it could not be pushed, if so.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub async fn close(self) -> Result<(), KeyError> {
+        drop(self.leave);
+        self.work.await.unwrap_or(Ok(()))
+    }
+}
+
+async fn work(
+    keeper: Keeper,
+    orders: oneshot::Receiver<(KeyPush, Banner)>,
+    left: CancellationToken,
+) -> Result<(), KeyError> {
+    let push = async {
+        match orders.await {
+            Ok((push, banner)) => push.push_for_login(banner.came, banner.pushed).await,
+            Err(_) => Ok(()),
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        result = push => result,
+        () = left.cancelled() => Ok(()),
+    };
+    keeper.release().await;
+    result
+}

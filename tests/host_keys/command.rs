@@ -1,0 +1,153 @@
+//! `fumidai host-keys` by hand.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use fumidai::sim::ONLINE_TARGET;
+
+use crate::ec2::{ADDRESS, Console, output};
+use crate::world::{PARAMETER, World};
+
+#[tokio::test]
+async fn every_source_prints_the_same_line() {
+    let world = World::new("console").await;
+    let line = format!("{ONLINE_TARGET} {}\n", world.key());
+    for source in ["console".to_owned(), "session".to_owned(), format!("parameter:{PARAMETER}")] {
+        let printed = world.fumidai(["host-keys", ONLINE_TARGET, "--source", &source]).finish().await;
+        assert_eq!(printed.exits(0).silent().text(), line, "{source}");
+    }
+    let all = world.fumidai(["host-keys"]).finish().await.exits(0).silent();
+    assert_eq!(all.text(), line, "the host of the config file");
+    let named = world.fumidai(["host-keys", "web", "--name", "[app]:2222"]).finish().await.exits(0).silent();
+    assert_eq!(named.text(), format!("[app]:2222 {}\n", world.key()));
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn keys_are_kept_in_a_private_file() {
+    let world = World::new("console").await;
+    world.fumidai(["host-keys", "web"]).finish().await.exits(0).silent();
+    let file = world.bench.path("home/fumidai/host_keys.json");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(kept[ONLINE_TARGET]["keys"][0], world.key());
+    world.fumidai(["host-keys", "web"]).finish().await.exits(0).silent();
+    assert_eq!(world.ec2.calls("GetConsoleOutput"), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_has_another_key_now_is_refused() {
+    let world = World::new("console").await;
+    world.fumidai(["host-keys", "web"]).finish().await.exits(0).silent();
+    let old = world.fingerprint();
+    world.swap_key().await;
+    let refused = world.fumidai(["host-keys", "web", "--source", "session"]).finish().await.exits(19);
+    let expected = format!(
+        "the host key of `{ONLINE_TARGET}` has changed: ED25519 {}, but the console output of {ONLINE_TARGET} has ED25519 {old}",
+        world.fingerprint()
+    );
+    assert_eq!((refused.cause(), refused.text()), (expected.as_str(), ""));
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_output_of_the_last_start_counts_if_the_latest_has_no_keys() {
+    let world = World::new("console").await;
+    let line = format!("{ONLINE_TARGET} {}\n", world.key());
+    let posted = Some(output(&world.key()));
+    for console in [
+        Console { latest: Some("login: ".into()), posted: posted.clone(), ..Console::default() },
+        Console { posted: posted.clone(), ..Console::default() },
+        Console { has_no_latest: true, posted, ..Console::default() },
+    ] {
+        world.ec2.set(console);
+        let printed = world.fumidai(["host-keys", "--renew", "web"]).finish().await.exits(0).silent();
+        assert_eq!(printed.text(), line);
+    }
+}
+
+#[tokio::test]
+async fn a_source_without_keys_says_what_to_do() {
+    let world = World::new("console").await;
+    world.ec2.set(Console::default());
+    let nothing = world.fumidai(["host-keys", "web"]).finish().await.exits(19);
+    assert_eq!(nothing.cause(), format!("EC2 has no console output of {ONLINE_TARGET}"));
+    world.ec2.set(Console { latest: Some("login: ".into()), ..Console::default() });
+    let nothing = world.fumidai(["host-keys", "web"]).finish().await.exits(19);
+    assert_eq!(nothing.cause(), format!("the console output of {ONLINE_TARGET} has no host keys"));
+    assert!(nothing.stderr.contains("hint: cloud-init prints them at the first boot only"), "{nothing:?}");
+    world.ec2.set(Console { is_denied: true, ..Console::default() });
+    let denied = world.fumidai(["host-keys", "web"]).finish().await.exits(11);
+    assert!(denied.cause().contains("when calling GetConsoleOutput"), "{}", denied.cause());
+    let unknown = world.fumidai(["host-keys", "web", "--source", "parameter:/none"]).finish().await.exits(3);
+    assert_eq!(unknown.cause(), "no parameter `/none` in eu-central-1");
+    assert_eq!(unknown.text(), "");
+}
+
+#[tokio::test]
+async fn a_parameter_without_keys_is_refused() {
+    let world = World::with("parameter:/empty", |config, _| {
+        config.parameters.insert("/empty".into(), "not a key".into());
+    })
+    .await;
+    let refused = world.fumidai(["host-keys", "web"]).finish().await.exits(3);
+    assert_eq!(refused.cause(), "parameter `/empty` has no host keys");
+}
+
+#[tokio::test]
+async fn an_address_behind_a_hop_has_no_session_source() {
+    let world = World::new("session").await;
+    let hosts = |source: &str| {
+        format!(
+            "[hosts.bastion]\ntarget = '{ONLINE_TARGET}'\n[hosts.app]\naddress = '{ADDRESS}'\nvia = 'bastion'\n\
+             host_keys = '{source}'\n"
+        )
+    };
+    world.config(&hosts("session"));
+    let refused = world.fumidai(["host-keys", "app"]).finish().await.exits(3);
+    let cause = "`host_keys = \"session\"` cannot be used for `app`: it is behind hop `bastion`, and a path through a hop \
+                 does not prove which machine answers";
+    assert_eq!(refused.cause(), cause);
+    assert_eq!(world.sessions(), 0);
+    world.config(&hosts("console"));
+    let printed = world.fumidai(["host-keys", "app"]).finish().await.exits(0).silent();
+    assert_eq!(printed.text(), format!("app {}\n", world.key()), "found by its address");
+    assert_eq!(world.sessions(), 0);
+}
+
+#[tokio::test]
+async fn the_source_and_its_permission_are_explained() {
+    let world = World::new("console").await;
+    let text = world.fumidai(["explain", "web"]).finish().await.exits(0);
+    let row = text.text().lines().find(|line| line.starts_with("host keys"));
+    assert_eq!(row.map(|row| row.split_whitespace().last()), Some(Some("console")), "{}", text.text());
+    let json = world.fumidai(["explain", "web", "--json"]).finish().await.exits(0);
+    let json: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+    assert_eq!(json["host_keys"], "console");
+    let policy = world.fumidai(["explain", "web", "--policy"]).finish().await.exits(0);
+    assert!(policy.text().contains("\"ec2:GetConsoleOutput\""), "{}", policy.text());
+}
+
+#[tokio::test]
+async fn a_machine_that_is_down_has_its_own_error() {
+    let world = World::new("session").await;
+    let stopped = world.fumidai(["host-keys", fumidai::sim::OFFLINE_TARGET]).finish().await.exits(14);
+    assert!(stopped.cause().contains("TargetNotConnected"), "{}", stopped.cause());
+    world.config("[hosts.hybrid]\ntarget = 'mi-0123456789abcdef0'\nhost_keys = 'console'\n");
+    let hybrid = world.fumidai(["host-keys", "hybrid"]).finish().await.exits(3);
+    let cause = "`host_keys = \"console\"` cannot be used for `hybrid`: it is not an EC2 instance";
+    assert_eq!(hybrid.cause(), cause);
+}
+
+#[tokio::test]
+async fn a_port_without_sshd_is_an_error() {
+    let echo = crate::services::echo().await;
+    let world = World::with("session", |config, _| {
+        config.ports.insert(2222, echo);
+    })
+    .await;
+    let refused = world.fumidai(["host-keys", "web", "2222", "--connect-timeout", "5"]).finish().await;
+    assert!(!refused.status.success() && refused.text().is_empty(), "{refused:?}");
+    refused.cause();
+    world.bench.settle().await;
+}

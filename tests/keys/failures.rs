@@ -1,0 +1,104 @@
+//! Why a key could not be pushed or used, and what the user is told.
+
+use fumidai::sim::ONLINE_TARGET;
+
+use crate::desk::Desk;
+use crate::network::Machine;
+use crate::openssh::user;
+use crate::run::{Finished, until};
+use crate::world::World;
+
+async fn connect(desk: &Desk, target: &str) -> Finished {
+    let file = desk.key_files().join("denied");
+    let line = format!("fumidai connect --ephemeral-key --key-file {} {target}", file.display());
+    let mut running = desk.run(&line).start();
+    let stdin = running.stdin.take();
+    let finished = running.finish().await;
+    drop(stdin);
+    finished
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_exit_code_and_its_fix() {
+    let desk = Desk::new("").await;
+    for (code, exit, hint) in [
+        ("AccessDeniedException", 11, "`ec2-instance-connect:SendSSHPublicKey`"),
+        ("AuthException", 11, "--policy"),
+        ("InvalidArgsException", 1, "check the user name"),
+        ("EC2InstanceNotFoundException", 12, "`--region`"),
+        ("EC2InstanceStateInvalidException", 14, "fumidai bastion start"),
+        ("EC2InstanceUnavailableException", 14, "try again in a minute"),
+        ("ThrottlingException", 1, "try again later"),
+    ] {
+        desk.service.refuse(code);
+        let finished = connect(&desk, &format!("{}@{ONLINE_TARGET}", user())).await.exits(exit);
+        assert_eq!(finished.text(), "", "no banner without a key");
+        let cause = finished.cause();
+        let begin = format!("cannot push a key to `{}` on {ONLINE_TARGET}: {code} when calling", user());
+        assert!(cause.starts_with(&begin), "{cause}");
+        assert!(finished.stderr.contains(hint), "{}", finished.stderr);
+    }
+    desk.world.bench.settle().await;
+    until("the key file is removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
+async fn ssh_shows_why_the_key_was_not_pushed() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    desk.service.refuse("AccessDeniedException");
+    let finished = desk.run("ssh bastion true").finish().await.exits(255);
+    assert!(finished.stderr.contains("fumidai: cannot push a key to"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("fumidai: hint: "), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn a_key_needs_a_user() {
+    let desk = Desk::new("").await;
+    let finished = connect(&desk, ONLINE_TARGET).await.exits(2);
+    assert_eq!(finished.cause(), format!("cannot push a key to `{ONLINE_TARGET}`: no user is named"));
+    assert!(desk.service.pushes().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_needs_an_agent_or_a_file() {
+    let desk = Desk::new("").await;
+    let line = format!("fumidai connect --ephemeral-key {}@{ONLINE_TARGET}", user());
+    let finished = desk.run(&line).finish().await.exits(3);
+    assert!(finished.cause().starts_with("no ssh-agent and no `--key-file`"), "{}", finished.stderr);
+    let broken = desk.run(&line).env("SSH_AUTH_SOCK", "/nowhere/agent").finish().await.exits(1);
+    assert!(broken.cause().starts_with("cannot use the ssh-agent"), "{}", broken.stderr);
+    assert!(desk.world.bench.simulator.sessions().is_empty(), "no session for a key that ssh cannot find");
+}
+
+#[tokio::test]
+async fn a_hop_without_the_agent_of_instance_connect_is_named() {
+    let desk = Desk::with("key = 'ephemeral'", &[Machine::App]).await;
+    let file = desk.key_files().join("x");
+    let line = format!("fumidai connect --key-file {} appserver", file.display());
+    let finished = desk.run(&line).finish().await.exits(19);
+    let cause = finished.cause();
+    assert!(cause.starts_with("the key was pushed, but") && cause.contains("`bastion`"), "{cause}");
+    assert!(finished.stderr.contains("`ec2-instance-connect`"), "{}", finished.stderr);
+    assert_eq!(desk.service.pushes().len(), 1);
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_ssh_gets_no_key() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = std::io::Write::write_all(&mut stream, b"220 mail\r\n");
+        }
+    });
+    let world = World::new().configure(|config| {
+        config.ports.insert(25, address);
+    });
+    let desk = Desk::of(world, "").await;
+    let file = desk.key_files().join("mail");
+    let line = format!("fumidai connect --ephemeral-key --key-file {} {ONLINE_TARGET} 25", file.display());
+    let mut running = desk.run(&line).start();
+    assert_eq!(running.hear(10).await, b"220 mail\r\n");
+    running.close_and_finish().await.exits(0);
+    assert!(desk.service.pushes().is_empty());
+}

@@ -1,0 +1,157 @@
+//! Logins with a key that was pushed: from a file, from the agent, two at once, through a hop, with the user's own key.
+
+use fumidai::sim::ONLINE_TARGET;
+
+use crate::desk::{APP, Desk, listed};
+use crate::instance_connect::Push;
+use crate::network::Machine;
+use crate::openssh::{SshAgent, keygen, script, user};
+use crate::run::until;
+
+fn is_to(push: &Push, instance: &str) -> bool {
+    push.instance == instance && push.user == user()
+}
+
+#[tokio::test]
+async fn without_an_agent_ssh_reads_the_key_from_a_file() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let answered = desk.run("ssh bastion 'echo $NODE'").finish().await.exits(0).silent();
+    assert_eq!(answered.text(), "bastion\n");
+    let pushes = desk.service.pushes();
+    assert!(pushes.len() == 1 && is_to(&pushes[0], ONLINE_TARGET), "{pushes:?}");
+    until("the key file is removed", || desk.has_no_files()).await;
+    desk.run("ssh bastion true").finish().await.exits(0).silent();
+    let again = desk.service.pushes();
+    assert_eq!(again.len(), 2);
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_agent_has_the_key_only_while_the_connection_lasts() {
+    let desk = Desk::new("").await;
+    let agent = desk.agent().await;
+    let line = format!("ssh {ONLINE_TARGET} 'echo in; cat'");
+    let mut running = desk.run(&line).env("SSH_AUTH_SOCK", &agent.socket).start();
+    assert_eq!(running.hear(3).await, b"in\n");
+    let keys = listed(&agent.socket);
+    assert_eq!(keys.trim_end(), desk.service.pushes()[0].line, "the key with its comment");
+    running.close_and_finish().await.exits(0).silent();
+    until("the key is removed", || listed(&agent.socket).is_empty()).await;
+    assert!(desk.has_no_files());
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_users_other_keys_stay_in_the_agent() {
+    let desk = Desk::new("").await;
+    let agent = desk.agent().await;
+    agent.add(&desk.world.third.path("identity")).await;
+    let before = listed(&agent.socket);
+    let line = format!("ssh {ONLINE_TARGET} 'echo $NODE'");
+    let answered = desk.run(&line).env("SSH_AUTH_SOCK", &agent.socket).finish().await.exits(0).silent();
+    assert_eq!(answered.text(), "bastion\n");
+    until("the key is removed", || listed(&agent.socket) == before).await;
+}
+
+#[tokio::test]
+async fn two_logins_at_once_use_one_key() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let mut one = desk.run("ssh bastion 'echo in; cat'").start();
+    assert_eq!(one.hear(3).await, b"in\n");
+    let both = ["ssh bastion 'echo $NODE'"; 2].map(|line| desk.run(line).finish());
+    let [two, three] = both;
+    let (two, three) = tokio::join!(two, three);
+    assert_eq!((two.exits(0).silent().text(), three.exits(0).silent().text()), ("bastion\n", "bastion\n"));
+    let pushes = desk.service.pushes();
+    assert!(pushes.len() == 3 && pushes.iter().all(|push| *push == pushes[0]), "{pushes:?}");
+    one.round_trip(b"still here").await;
+    one.close_and_finish().await.exits(0).silent();
+    until("the key file is removed", || desk.has_no_files()).await;
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn one_login_after_the_other_succeeds() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    for _ in 0..8 {
+        desk.run("ssh bastion true").finish().await.exits(0).silent();
+    }
+    until("the key file is removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
+async fn every_machine_of_a_route_gets_a_key() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let answered = desk.run("ssh appserver 'echo $NODE'").finish().await.exits(0).silent();
+    assert_eq!(answered.text(), "appserver\n");
+    let pushes = desk.service.pushes();
+    assert!(pushes.len() == 2 && is_to(&pushes[0], ONLINE_TARGET) && is_to(&pushes[1], APP), "{pushes:?}");
+    assert_ne!(pushes[0].line, pushes[1].line, "each has its own key");
+    until("the key file is removed", || desk.has_no_files()).await;
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_users_own_key_is_pushed() {
+    let desk = Desk::new("key = 'push'").await;
+    let folder = desk.world.bench.path("home");
+    keygen(&folder, "mine", &["-t", "ed25519"]).await;
+    let mine =
+        format!("Host *\n    IdentityAgent none\n    IdentityFile {}\n", folder.join("mine").display());
+    desk.use_ssh_config(&mine).await;
+    let answered = desk.run("ssh appserver 'echo $NODE'").finish().await.exits(0).silent();
+    assert_eq!(answered.text(), "appserver\n");
+    let public = std::fs::read_to_string(folder.join("mine.pub")).unwrap();
+    let pushes = desk.service.pushes();
+    assert_eq!(pushes.len(), 2);
+    assert!(pushes.iter().all(|push| push.line.starts_with(public.trim_end())), "{pushes:?}");
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_forward_logs_in_to_its_hops_with_pushed_keys() {
+    let desk = Desk::new("").await;
+    let echo = desk.world.echo(Machine::App, 0);
+    let talk = desk.world.bench.path("talk");
+    script(&talk, "exec 3<>/dev/tcp/127.0.0.1/$FUMIDAI_PORT; echo hello >&3; read line <&3; echo $line");
+    let line = format!(
+        "fumidai forward --ephemeral-key --eager appserver -L 0:{echo} --exec 'bash {}'",
+        talk.display()
+    );
+    let finished = desk.run(&line).finish().await.exits(0);
+    assert!(finished.text().ends_with("hello\n"), "{finished:?}");
+    let pushes = desk.service.pushes();
+    assert!(pushes.iter().any(|push| is_to(push, ONLINE_TARGET)), "{pushes:?}");
+    desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn the_users_own_key_of_the_agent_is_pushed() {
+    let desk = Desk::new("key = 'push'").await;
+    let agent = SshAgent::start(&desk.world.bench.path("home")).await;
+    agent.add(&desk.world.third.path("identity")).await;
+    let answered =
+        desk.run("ssh bastion 'echo $NODE'").env("SSH_AUTH_SOCK", &agent.socket).finish().await.exits(0);
+    assert_eq!(answered.silent().text(), "bastion\n");
+    let pushes = desk.service.pushes();
+    let public = desk.world.third.public("identity");
+    assert!(pushes.len() == 1 && pushes[0].line.starts_with(public.trim_end()), "{pushes:?}");
+    assert!(!listed(&agent.socket).is_empty(), "it stays in the agent");
+}
+
+#[tokio::test]
+async fn a_slow_login_finds_a_key_that_was_pushed_again() {
+    let desk = Desk::new("").await;
+    let file = desk.key_files().join("slow");
+    let line =
+        format!("fumidai connect --ephemeral-key --key-file {} {}@{ONLINE_TARGET}", file.display(), user());
+    let mut slow = desk.run(&line).start();
+    let banner = slow.hear(4).await;
+    assert_eq!(banner, b"SSH-");
+    assert_eq!(desk.service.pushes().len(), 1, "the key is there before the banner");
+    until("the second push", || desk.service.pushes().len() == 2).await;
+    let pushes = desk.service.pushes();
+    assert_eq!(pushes[0], pushes[1]);
+    slow.close_and_finish().await.exits(0);
+    until("the key file is removed", || desk.has_no_files()).await;
+}
