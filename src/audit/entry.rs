@@ -21,7 +21,7 @@ pub enum EventKind {
     Ended,
     /// A life of a bastion has begun: it starts an instance or a task, or lends a security group.
     Life,
-    /// An ssh key was pushed to an instance: CloudTrail only.
+    /// An ssh key was pushed to an instance.
     KeyPushed,
     /// Instances were started: CloudTrail only.
     InstancesStarted,
@@ -78,6 +78,9 @@ pub struct Entry {
     /// The hops, the nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<String>,
+    /// The user of the instance that an ssh key was pushed for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_user: Option<String>,
     /// The session document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
@@ -134,6 +137,12 @@ impl Entry {
             Fact::NotStarted { request, why } => {
                 Self { event: EventKind::NotStarted, why: Some(short(why)), ..Self::of_request(request) }
             }
+            Fact::KeyPushed { instance, user } => Self {
+                event: EventKind::KeyPushed,
+                target: Some(instance.clone()),
+                os_user: Some(user.clone()),
+                ..Self::default()
+            },
             Fact::Ended { session_id, amounts, end } => Self::of_end(session_id, *amounts, end),
         }
     }

@@ -136,9 +136,9 @@ const LEGEND: &str = "<p class=\"legend\"><span class=\"done\"></span> ended <sp
 const HOURS: &str =
     "<div class=\"line\"><b></b><div class=\"hours\"><i>0</i><i>6</i><i>12</i><i>18</i><i>24</i></div></div>";
 
-const COLUMNS: [&str; 15] = [
-    "Started", "Person", "Event", "Target", "To", "Via", "Reason", "Seconds", "Sent", "Received", "Resumes",
-    "End", "Session", "From", "Caller",
+const COLUMNS: [&str; 14] = [
+    "Started", "Person", "Event", "Target", "To", "Reason", "Seconds", "Sent", "Received", "Resumes", "End",
+    "Session", "From", "Caller",
 ];
 
 /// Returns the sentence about the record's state.
@@ -216,8 +216,7 @@ fn line(row: &Row) -> String {
         row.person().to_owned(),
         start.event.words().to_owned(),
         start.target.clone().or(start.host.clone()).unwrap_or_default(),
-        optional(&start.address),
-        start.via.join(" "),
+        row.to(),
         optional(&start.reason),
         number(row.seconds),
         number(start.sent),

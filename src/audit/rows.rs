@@ -85,6 +85,15 @@ impl Row {
         of_session.or(of_arn).unwrap_or(&self.start.user)
     }
 
+    /// Returns what was connected to: the address and the hops, or the user whom a key was pushed for.
+    pub fn to(&self) -> String {
+        if let Some(user) = &self.start.os_user {
+            return format!("user {user}");
+        }
+        let via = self.start.via.iter().map(|hop| format!(" via {hop}"));
+        self.start.address.clone().unwrap_or_default() + &via.collect::<String>()
+    }
+
     /// Returns when it began.
     pub fn began(&self) -> Option<SystemTime> {
         time_of(&self.start.time)

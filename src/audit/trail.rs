@@ -120,6 +120,7 @@ impl Call {
             user: self.person().to_owned(),
             session: self.session.clone(),
             target: request("target").or_else(|| request("instanceId")).or_else(|| self.instances()),
+            os_user: request("osUser"),
             document: request("documentName"),
             address: port.map(|port| format!("{host}:{port}")),
             reason: request("reason"),

@@ -15,5 +15,5 @@ pub use self::error::KeyError;
 pub use self::held_stream::HeldStream;
 pub use self::keeper::Keeper;
 pub use self::key_file::watch;
-pub use self::push::KeyPush;
+pub use self::push::{KeyPush, OnPushed};
 pub use self::task::{KeyTask, PushingKey};

@@ -20,6 +20,9 @@ const REPEATS: u32 = 3;
 /// The time that the last push is valid for, half of it: a login that begins later is not waited for.
 const REST: Duration = Duration::from_secs(30);
 
+/// Called with the instance and the user after each push.
+pub type OnPushed = Rc<dyn Fn(&str, &str)>;
+
 /// A public key, and whom it is for.
 pub struct KeyPush {
     aws: Rc<Aws>,
@@ -30,12 +33,20 @@ pub struct KeyPush {
     /// The public key as a line of authorized_keys.
     line: String,
     instance: OnceCell<String>,
+    on_pushed: OnPushed,
 }
 
 impl KeyPush {
     /// Pushes nothing yet. `machine` is how the user names the instance.
-    pub fn new(aws: Rc<Aws>, machine: &str, user: Option<String>, name: Name, line: String) -> Self {
-        Self { aws, machine: machine.to_owned(), user, name, line, instance: OnceCell::new() }
+    pub fn new(
+        aws: Rc<Aws>,
+        machine: &str,
+        user: Option<String>,
+        name: Name,
+        line: String,
+        on_pushed: OnPushed,
+    ) -> Self {
+        Self { aws, machine: machine.to_owned(), user, name, line, instance: OnceCell::new(), on_pushed }
     }
 
     /// Pushes the key once.
@@ -49,6 +60,7 @@ impl KeyPush {
         match access.send_ssh_public_key(instance, user, &self.line).await {
             Ok(()) => {
                 tracing::info!(instance, user, "the public key is pushed");
+                (self.on_pushed)(instance, user);
                 Ok(())
             }
             Err(error) => Err(KeyError::Push {

@@ -1,10 +1,13 @@
 //! The keys of a route: which machine gets one pushed, of which kind, and for whom.
 
+use std::rc::Rc;
+
 use crate::config::KeyKind;
 use crate::jump::{self, Askpass, HopSettings, JumpError, OwnKey, SshConnection};
-use crate::keys::{HeldStream, Keeper, KeyError, KeyPush, KeyTask, PushingKey};
+use crate::keys::{HeldStream, Keeper, KeyError, KeyPush, KeyTask, OnPushed, PushingKey};
 use crate::names::{Name, Target};
 use crate::route::Machine;
+use crate::session::{Fact, Notice};
 
 use super::hop_settings::hop_settings;
 use super::{ByteStream, Reach, ReachError};
@@ -61,7 +64,17 @@ impl Reach {
             // Parsed when the route was made, or an address.
             _ => machine.destination().map_err(|_| not_an_instance(machine))?.name().clone(),
         };
-        Ok(move |line| KeyPush::new(self.aws.clone(), machine.label(), user, name, line))
+        let on_pushed = self.on_pushed();
+        Ok(move |line| KeyPush::new(self.aws.clone(), machine.label(), user, name, line, on_pushed))
+    }
+
+    /// Returns what records a pushed key.
+    fn on_pushed(&self) -> OnPushed {
+        let on_notice = self.on_notice.clone();
+        Rc::new(move |instance, user| {
+            let (instance, user) = (instance.to_owned(), user.to_owned());
+            on_notice(&Notice::Recorded(Fact::KeyPushed { instance, user }));
+        })
     }
 
     /// Logs in to a hop, with a key that is pushed to it before if one is to be.

@@ -29,6 +29,13 @@ pub enum Fact {
         /// Why.
         why: String,
     },
+    /// An ssh key was pushed to an instance for a login on the way.
+    KeyPushed {
+        /// The instance.
+        instance: String,
+        /// The user there.
+        user: String,
+    },
     /// A session has ended.
     Ended {
         /// Its id.

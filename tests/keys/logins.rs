@@ -155,3 +155,15 @@ async fn a_slow_login_finds_a_key_that_was_pushed_again() {
     slow.close_and_finish().await.exits(0);
     until("the key file is removed", || desk.has_no_files()).await;
 }
+
+#[tokio::test]
+async fn a_pushed_key_is_recorded() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    desk.run("ssh bastion true").finish().await.exits(0).silent();
+    let record = desk.world.bench.path("home/fumidai/audit.jsonl");
+    let lines = || std::fs::read_to_string(&record).unwrap_or_default();
+    until("the push and the end are recorded", || lines().contains("\"ended\"")).await;
+    let line = lines().lines().find(|line| line.contains("\"key-pushed\"")).unwrap().to_owned();
+    assert!(line.contains(&format!("\"target\":\"{ONLINE_TARGET}\",\"os_user\":\"{}\"", user())), "{line}");
+    desk.run("fumidai audit verify").finish().await.exits(0).silent();
+}

@@ -147,14 +147,13 @@ fn cells(row: &Row, has_trail: bool) -> Vec<String> {
     let start = &row.start;
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let via = start.via.iter().map(|hop| format!(" via {hop}")).collect::<String>();
     let mut cells = vec![
         // Seconds are enough for people.
         start.time.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " "),
         row.person().to_owned(),
         start.event.words().to_owned(),
         start.target.clone().or(start.host.clone()).unwrap_or_default(),
-        optional(&start.address) + &via,
+        row.to(),
         number(row.seconds),
         number(start.sent),
         number(start.received),
