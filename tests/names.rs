@@ -207,8 +207,10 @@ struct Stage {
 impl Stage {
     fn new(targets: &[(&str, &str)]) -> Self {
         let targets = targets.iter().map(|(id, name)| SimTarget::new(id, name, true)).collect();
-        let ports = [(22, greeter())].into();
-        let config = SimConfig { targets, ports, ..SimConfig::default() };
+        let greeter = greeter();
+        // What the agents reach behind them.
+        let hosts = [(("10.1.2.4".to_owned(), 22), greeter)].into();
+        let config = SimConfig { targets, ports: [(22, greeter)].into(), hosts, ..SimConfig::default() };
         let simulator = Simulator::spawn(config).expect("the simulator starts");
         Self { simulator, home: tempfile::tempdir().expect("a folder") }
     }
@@ -281,6 +283,33 @@ fn text(bytes: &[u8]) -> String {
 fn assert_contains(stderr: &str, words: &[&str]) {
     for word in words {
         assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+    }
+}
+
+#[test]
+fn a_key_is_pushed_to_the_instance_that_a_name_or_an_address_means() {
+    let Some(moto) = Moto::start() else { return };
+    let (web, app) = (moto.run("web-prod", "10.1.2.3"), moto.run("app-prod", "10.1.2.4"));
+    let stage = Stage::new(&[(&web, "web-prod")]);
+    let stub = Stub::new(|_, _| (200, r#"{"RequestId":"r","Success":true}"#.to_owned()));
+    let file = stage.home.path().join("key").to_string_lossy().into_owned();
+    let key = ["connect", "--ephemeral-key", "--key-file", &file];
+    for words in [&["me@web-prod"][..], &["--via", "web-prod", "me@10.1.2.4"]] {
+        // moto takes every key; the stub shows what it was given.
+        for url in [&moto.url(), &stub.url] {
+            let mut command = stage.command(&moto.url(), &[&key, words].concat());
+            let output = command.env("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", url).output().expect("it runs");
+            assert_eq!(text(&output.stdout), BANNER, "{words:?}: {}", text(&output.stderr));
+            assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
+        }
+    }
+    let calls = stub.calls();
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    for (call, instance) in calls.iter().zip([web, app]) {
+        let body =
+            format!(r#"{{"InstanceId":"{instance}","InstanceOSUser":"me","SSHPublicKey":"ssh-ed25519 AAAA"#);
+        assert!(call.contains("x-amz-target: awsec2instanceconnectservice.sendsshpublickey"), "{call}");
+        assert!(call.contains(&body), "{body} is not in {call}");
     }
 }
 

@@ -166,10 +166,15 @@ fn remove_unless_in_use(file: &Path) {
 /// Moves the file out of ssh's sight unless a connection uses it; returns when, which marks it.
 fn move_away(file: &Path) -> Option<SystemTime> {
     let _lock = lock_alone(file)?;
+    let moved = moved_path(file);
+    // Without a file, the process was killed before it had one: an earlier one may still be there.
+    let _ = fs::rename(file, &moved);
+    let Ok(open) = OpenOptions::new().write(true).open(&moved) else {
+        let _ = remove(&lock_path(file));
+        return None;
+    };
     let mark = clock::wall();
-    // Without a mark or a move, the file is removed by the next connection's watcher.
-    OpenOptions::new().write(true).open(file).ok()?.set_modified(mark).ok()?;
-    fs::rename(file, moved_path(file)).ok()?;
+    open.set_modified(mark).ok()?;
     Some(mark)
 }
 
@@ -293,6 +298,21 @@ mod tests {
         assert!(moved_path(&file).exists(), "it is the later watcher's");
         remove_moved(&file, later);
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    }
+
+    #[test]
+    fn a_process_that_was_killed_early_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("web-me");
+        let is_empty = || fs::read_dir(folder.path()).expect("the folder").count() == 0;
+        assert!(move_away(&file).is_none() && is_empty(), "killed before there was a lock");
+        fs::write(lock_path(&file), "").expect("a lock");
+        assert!(move_away(&file).is_none() && is_empty(), "killed before there was a key");
+        fs::write(lock_path(&file), "").expect("a lock");
+        fs::write(moved_path(&file), "half").expect("a file");
+        let mark = move_away(&file).expect("an earlier key is there");
+        remove_moved(&file, mark);
+        assert!(is_empty(), "killed before the earlier key was moved back");
     }
 
     #[tokio::test]

@@ -1,11 +1,16 @@
 //! What is left of a key after the connection was killed.
 
+use std::time::Duration;
+
 use fumidai::sim::ONLINE_TARGET;
 use rustix::process::Signal;
 
 use crate::desk::{Desk, listed};
 use crate::openssh::user;
-use crate::run::until;
+use crate::run::{PATIENCE, until};
+
+/// The lifetime of a key in the agent.
+const LIFETIME: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn no_file_is_left_after_kill_9() {
@@ -21,6 +26,44 @@ async fn no_file_is_left_after_kill_9() {
         until("the key file is removed", || desk.has_no_files()).await;
         killed.finish().await;
     }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_moment_leaves_no_file() {
+    let desk = Desk::new("").await;
+    let (file, lock) = (desk.key_files().join("killed"), desk.key_files().join("killed.lock"));
+    let line =
+        format!("fumidai connect --ephemeral-key --key-file {} {}@{ONLINE_TARGET}", file.display(), user());
+    for round in 0..40 {
+        let killed = desk.run(&line).start();
+        match round % 4 {
+            0 => {}
+            1 => until("the folder", || desk.key_files().exists()).await,
+            2 => until("the lock", || lock.exists()).await,
+            _ => until("the key", || file.exists()).await,
+        }
+        killed.signal(Signal::KILL);
+        killed.finish().await;
+    }
+    until("all files are removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
+async fn no_key_is_left_in_the_agent_after_kill_9() {
+    let desk = Desk::new("").await;
+    let agent = desk.agent().await;
+    let line = format!("fumidai connect --ephemeral-key {}@{ONLINE_TARGET}", user());
+    let mut killed = desk.run(&line).env("SSH_AUTH_SOCK", &agent.socket).start();
+    assert_eq!(killed.hear(4).await, b"SSH-");
+    assert!(!listed(&agent.socket).is_empty());
+    killed.signal(Signal::KILL);
+    killed.finish().await;
+    let gone = async {
+        while !listed(&agent.socket).is_empty() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(LIFETIME + PATIENCE, gone).await.expect("the agent removes the key");
 }
 
 #[tokio::test]

@@ -71,6 +71,18 @@ async fn two_logins_at_once_use_one_key() {
 }
 
 #[tokio::test]
+async fn many_logins_at_once_succeed() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    for _ in 0..3 {
+        let all = (0..6).map(|_| desk.run("ssh bastion 'echo $NODE'").finish());
+        for answered in futures_util::future::join_all(all).await {
+            assert_eq!(answered.exits(0).silent().text(), "bastion\n");
+        }
+    }
+    until("the key file is removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
 async fn one_login_after_the_other_succeeds() {
     let desk = Desk::new("key = 'ephemeral'").await;
     for _ in 0..8 {
