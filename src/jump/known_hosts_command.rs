@@ -13,7 +13,7 @@ pub(super) const OPEN_TOKENS: [char; 5] = ['H', 'I', 'K', 'f', 't'];
 /// What OpenSSH says for a token of the key when there is no key yet.
 const NONE: &str = "NONE";
 
-/// The command. Each argument may have [`OPEN_TOKENS`], and `%%` for `%`.
+/// The command. Each argument may have the tokens of its question (`%H` and others), and `%%` for `%`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownHostsCommand {
     program: String,
