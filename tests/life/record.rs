@@ -31,3 +31,15 @@ fn a_start_a_lent_group_and_the_way_are_recorded() {
     assert!(session["caller"].as_str().is_some_and(|arn| arn.starts_with("arn:aws:")), "{session}");
     world.until_over();
 }
+
+#[test]
+fn the_session_of_doctor_is_recorded() {
+    let world = World::new();
+    world.configure("[hosts.web]\ntarget = 'SERVER'\n");
+    world.command(&["doctor", "web"]).output().expect("it runs");
+    let output = world.command(&["audit", "show", "--json"]).output().expect("it runs");
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [session] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((&session["word"], &session["target"]), (&json!("web"), &json!(world.server)));
+    assert!(session["ended"].is_string(), "{session}");
+}
