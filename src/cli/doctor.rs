@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::aws::NoCode;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Verbosity};
 use crate::doctor::{self, Component, Finding, Outcome, Subject};
 use crate::escape::{escape, escape_json};
 use crate::forward::plan::{ForwardTo, plan_named};
@@ -16,6 +16,7 @@ use crate::route::Route;
 use crate::session::Interrupts;
 
 use super::args::DoctorArgs;
+use super::recording::{Recording, Way};
 use super::report::diagnosis::{self, Row};
 use super::report::{ExitKind, Report};
 use super::runtime::{self, Context};
@@ -27,12 +28,16 @@ pub(super) fn doctor(args: &DoctorArgs, config: &Config, environment: &Environme
         Ok(subject) => subject,
         Err(report) => return report.print(),
     };
-    runtime::finish(runtime::run(Interrupts::signals, async |context: &Context| {
+    let recording = Recording::start(environment, config.log.verbosity != Verbosity::Quiet);
+    let result = runtime::run(Interrupts::signals, async |context: &Context| {
         let of_target = subject.route.as_ref().map_or(config, |route| &route.config);
         let aws = open_aws(of_target, Box::new(|_| Box::pin(async { Err(NoCode::NoTerminal) })));
-        let findings = doctor::examine(&subject, config, environment, aws, &context.tasks).await;
+        let on_notice = recording.on_notice(subject.route.as_ref().map(Way::of_route));
+        let findings = doctor::examine(&subject, config, environment, aws, &context.tasks, on_notice).await;
         Ok(show(&findings, &subject.word, args.json))
-    }))
+    });
+    recording.finish();
+    runtime::finish(result)
 }
 
 /// Shows a config file that cannot be used: the first link of every way.

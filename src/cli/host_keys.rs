@@ -17,19 +17,24 @@ use crate::session::Interrupts;
 use super::args::HostKeysArgs;
 use super::life_notes::LifeNotes;
 use super::prompt::ask_code;
+use super::recording::{Recording, Way};
 use super::report::Report;
 use super::runtime::{self, Context};
 use super::stdout;
 
 /// Runs the command.
 pub(super) fn host_keys(args: &HostKeysArgs, config: &Config, environment: &Environment) -> ExitCode {
-    runtime::finish(runtime::run(Interrupts::signals, async |context: &Context| {
+    // Standard error is ssh's: a record that cannot be written is in the log only.
+    let recording = Recording::start(environment, false);
+    let result = runtime::run(Interrupts::signals, async |context: &Context| {
         let mut lines = String::new();
         for word in words(args, config) {
-            lines.push_str(&lines_of(&word, args, config, environment, context).await?);
+            lines.push_str(&lines_of(&word, args, config, environment, &recording, context).await?);
         }
         Ok(stdout::print(&lines))
-    }))
+    });
+    recording.finish();
+    runtime::finish(result)
 }
 
 /// Returns the target, else each host of the config file that names a source.
@@ -46,6 +51,7 @@ async fn lines_of(
     args: &HostKeysArgs,
     config: &Config,
     environment: &Environment,
+    recording: &Rc<Recording>,
     context: &Context,
 ) -> Result<String, Report> {
     let route = Route::new(word, args.port, config)?;
@@ -56,15 +62,24 @@ async fn lines_of(
         name: name.clone(),
         offered: args.offered.as_deref().and_then(jump::key_of_base64),
     };
-    let reach = open(route, environment, context)?;
+    let reach = open(route, environment, recording, context)?;
     Ok(reach.host_keys(&query).await?.known_hosts(&name))
 }
 
-fn open(route: Route, environment: &Environment, context: &Context) -> Result<Reach, Report> {
+fn open(
+    route: Route,
+    environment: &Environment,
+    recording: &Rc<Recording>,
+    context: &Context,
+) -> Result<Reach, Report> {
     let aws = Rc::new(open_aws(&route.config, ask_code())?);
-    let notes = Rc::new(LifeNotes::new(route.config.log.verbosity));
-    let on_life: OnLife = Rc::new(move |event| notes.show(event));
-    Ok(Reach::new(aws, route, environment.clone(), Rc::new(|_| {}), on_life, context.tasks.clone()))
+    let (notes, lives) = (LifeNotes::new(route.config.log.verbosity), recording.clone());
+    let on_life: OnLife = Rc::new(move |event| {
+        lives.life(event);
+        notes.show(event);
+    });
+    let on_notice = recording.on_notice(Some(Way::of_route(&route)));
+    Ok(Reach::new(aws, route, environment.clone(), on_notice, on_life, context.tasks.clone()))
 }
 
 /// Returns the name in known_hosts: the `HostKeyAlias` of `ssh-config`, else the target as ssh writes it.

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::config::Environment;
 use crate::forward::plan::{ForwardTo, PlannedForward};
 use crate::route::Route;
-use crate::session::Notice;
+use crate::session::{Notice, OnNotice};
 
 use super::report::notes;
 use super::stderr::print_note;
@@ -61,6 +61,16 @@ impl Recording {
         let store = store(environment);
         let recorder = store.map(|store| Recorder::start(store, Box::new(on_failure)));
         Rc::new(Self { recorder: RefCell::new(recorder) })
+    }
+
+    /// Returns what records the events of a way; without one, there is no session.
+    pub fn on_notice(self: &Rc<Self>, way: Option<Way>) -> OnNotice {
+        let recording = self.clone();
+        Rc::new(move |notice| {
+            if let Some(way) = &way {
+                recording.session(way, notice);
+            }
+        })
     }
 
     /// Records an event of a session, if it is a fact.

@@ -22,6 +22,7 @@ use crate::config::{Config, Environment};
 use crate::names::Target;
 use crate::reach::{ReachError, find_machine};
 use crate::route::{Route, Wish};
+use crate::session::OnNotice;
 
 pub use self::finding::{
     AgentProblem, BastionProblem, Component, Diagnosis, Finding, MachineProblem, NetworkProblem, Outcome,
@@ -66,13 +67,14 @@ impl Chain {
     }
 }
 
-/// Examines a subject.
+/// Examines a subject; the events of its session go to `on_notice`.
 pub async fn examine(
     subject: &Subject,
     config: &Config,
     environment: &Environment,
     aws: Result<Aws, ReachError>,
     tasks: &TaskTracker,
+    on_notice: OnNotice,
 ) -> Vec<Finding> {
     let mut chain = Chain { findings: Vec::new(), is_broken: false };
     let file = config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
@@ -116,7 +118,7 @@ pub async fn examine(
     if chain.is_broken {
         chain.skip(&[Component::Session]);
     } else {
-        chain.add(session::check(aws, route, environment, tasks).await);
+        chain.add(session::check(aws, route, environment, tasks, on_notice).await);
     }
     chain.add(leftovers::check(&access, &wish, target.as_ref()).await);
     chain.findings

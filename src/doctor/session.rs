@@ -10,6 +10,7 @@ use crate::aws::Aws;
 use crate::config::Environment;
 use crate::reach::{Greeting, Reach};
 use crate::route::Route;
+use crate::session::OnNotice;
 
 use super::finding::{Component, Diagnosis, Finding, MachineProblem, Outcome};
 
@@ -22,10 +23,11 @@ pub(super) async fn check(
     route: &Route,
     environment: &Environment,
     tasks: &TaskTracker,
+    on_notice: OnNotice,
 ) -> Vec<Finding> {
     let (name, port) = (route.goal.label().to_owned(), route.goal.port);
     let reach =
-        Reach::new(aws, route.clone(), environment.clone(), Rc::new(|_| {}), Rc::new(|_| {}), tasks.clone());
+        Reach::new(aws, route.clone(), environment.clone(), on_notice, Rc::new(|_| {}), tasks.clone());
     let session = |outcome| Finding::new(Component::Session, name.as_str(), outcome);
     let limit = route.config.session.connect_timeout;
     let connection = match timeout(limit, reach.connect()).await {
