@@ -93,7 +93,7 @@ mod deb {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        run(Command::new("contrib/packages/linux").args(["deb", FUMIDAI]).arg(folder.path()));
+        run(Command::new("contrib/packages/linux").args(["deb", FUMIDAI]).arg(folder.path()).arg("--fast"));
         let mut debs = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let deb = debs.next().unwrap();
 

@@ -1,4 +1,4 @@
-//! The rehearsal of an ssh_config, as the action runs it.
+//! The rehearsal of an ssh_config, as the action runs it, and the picture of the demo.
 
 use std::fs;
 use std::path::Path;
@@ -37,4 +37,27 @@ fn a_rehearsal_tells_which_hosts_can_be_connected_to() {
     let output = rehearse(home.path(), &["config", "web", id]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("FAILED  web\nok      {id}\n"));
+}
+
+#[test]
+fn the_picture_has_the_lines_of_the_demo() {
+    let picture = fs::read_to_string(root().join("docs/demo.svg")).unwrap();
+    let demo = fs::read_to_string(root().join("src/sim/cli/demo.rs")).unwrap();
+    let class = |name: &str| {
+        let start = format!("class=\"{name}\"");
+        let lines = picture.lines().filter(move |line| line.contains(&start));
+        lines.map(|line| line.split(['<', '>']).nth(2).unwrap().trim().to_owned()).collect::<Vec<_>>()
+    };
+    let steps = class("step");
+    assert_eq!(steps.len(), 3);
+    for step in &steps {
+        assert!(demo.contains(step), "the demo does not print `{step}`: run contrib/picture");
+    }
+    assert_eq!(class("proof").len(), 2);
+    let hashes: Vec<String> =
+        class("output").into_iter().filter(|line| line.starts_with("sha256 ")).collect();
+    let hash = |line: &String| line.split(' ').nth(1).unwrap().to_owned();
+    assert_eq!(hashes.len(), 5);
+    assert!(hashes[..3].iter().all(|line| hash(line) == hash(&hashes[0])));
+    assert_eq!(hash(&hashes[3]), hash(&hashes[4]));
 }
