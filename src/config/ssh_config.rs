@@ -121,9 +121,8 @@ impl<'a> KeyLines<'a> {
             None => format!("{command} connect {target} %p"),
             Some(KeyKind::Push) => format!("{command} connect {} %p", self.with_user(name)),
             Some(KeyKind::Ephemeral) => {
-                let file = self.file(name);
-                let file =
-                    file.map(|file| format!(" --key-file {}", quote_for_shell(&file))).unwrap_or_default();
+                let quoted = |file: String| format!(" --key-file '{}'", file.replace('\'', r"'\''"));
+                let file = self.file(name).map(quoted).unwrap_or_default();
                 format!("{command} connect{flag}{file} {} %p", self.with_user(name))
             }
         }
@@ -374,7 +373,7 @@ mod tests {
         let text = text_of(toml, &on_path());
         for block in [
             "\nHost web\n    HostKeyAlias web\n    User me\n    IdentityFile \"/run/user/7/fumidai/web-%r\"\n    \
-             IdentitiesOnly yes\n    ProxyCommand fumidai connect --key-file /run/user/7/fumidai/web-%r '%r@web' %p\n",
+             IdentitiesOnly yes\n    ProxyCommand fumidai connect --key-file '/run/user/7/fumidai/web-%r' '%r@web' %p\n",
             "\nHost db\n    HostKeyAlias db\n    ProxyCommand fumidai connect '%r@db' %p\n",
             "\nHost plain\n    HostKeyAlias plain\n    ProxyCommand fumidai connect plain %p\n",
             "\nHost i-* mi-*\n    ProxyCommand fumidai connect '%h' %p\n",
@@ -391,7 +390,7 @@ mod tests {
         let config = Config::resolve(flags, &with_folders(Environment::default())).expect("valid");
         let text = ssh_config(&config, &on_path());
         let line = "IdentityFile \"/run/user/7/fumidai/%h-%r\"\n    IdentitiesOnly yes\n    ProxyCommand fumidai connect \
-                    --ephemeral-key --key-file /run/user/7/fumidai/%h-%r '%r@%h' %p\n";
+                    --ephemeral-key --key-file '/run/user/7/fumidai/%h-%r' '%r@%h' %p\n";
         assert_eq!(text.matches(line).count(), 2, "{text}");
         assert!(text.contains("ProxyCommand fumidai connect '%n' %p\n"), "containers take no keys");
     }

@@ -35,10 +35,11 @@ impl OwnKey {
         Ok(Self(Arc::new(key)))
     }
 
-    /// Reads a key from the text of a file that [`OwnKey::text`] wrote.
+    /// Reads a key from the text of a file that [`OwnKey::text`] wrote; a key of the user is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let key = PrivateKey::from_openssh(text).ok()?;
-        matches!(key.key_data(), KeypairData::Ed25519(_)).then(|| Self(Arc::new(key)))
+        let is_ours = key.comment().as_bytes() == COMMENT.as_bytes();
+        (is_ours && matches!(key.key_data(), KeypairData::Ed25519(_))).then(|| Self(Arc::new(key)))
     }
 
     /// Returns the private key in the format of OpenSSH's files.
@@ -86,6 +87,9 @@ mod tests {
         assert!(line.len() >= 80, "Instance Connect takes 80 characters and more: {line}");
         assert_eq!(format!("{key:?}"), "OwnKey(…)");
         assert!(OwnKey::parse("no key").is_none());
+        let mut users = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
+        users.set_comment("me@home");
+        assert!(OwnKey::parse(&users.to_openssh(LineEnding::LF).expect("text")).is_none());
     }
 
     #[test]

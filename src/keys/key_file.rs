@@ -11,7 +11,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +46,7 @@ impl KeyFile {
     /// # Errors
     /// The folder or the file cannot be written.
     pub fn take(file: &Path) -> io::Result<(Self, OwnKey)> {
+        refuse_parents(file)?;
         // Before there is a key: a killed process leaves none.
         Self::hold(file, start_watcher(file))
     }
@@ -54,6 +55,7 @@ impl KeyFile {
         if let Some(folder) = file.parent() {
             create_private_folder(folder)?;
         }
+        refuse_foreign(file)?;
         let mut taken = Self { file: file.to_owned(), lock: None, watcher };
         for _ in 0..MOST_TRIES {
             let lock = lock(file)?;
@@ -99,9 +101,9 @@ fn wait_for_late_comers() {
 fn start_watcher(file: &Path) -> Option<Child> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.arg(WATCH).arg(file).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // The terminal's signals, and ssh's, are not for it.
+    // The terminal's signals, and ssh's, are not for it; neither are credentials in the environment.
     #[cfg(unix)]
-    command.process_group(0);
+    command.process_group(0).env_clear();
     let started = command.spawn();
     if let Err(error) = &started {
         tracing::info!(%error, "no process watches the key file");
@@ -112,11 +114,28 @@ fn start_watcher(file: &Path) -> Option<Child> {
 /// Takes a shared lock; if nobody holds one, the key is found or made before.
 fn lock(file: &Path) -> io::Result<File> {
     let lock = private().create(true).write(true).open(lock_path(file))?;
-    if lock.try_lock().is_ok() {
+    if lock.try_lock().is_ok() && is_same(&lock, &lock_path(file)) {
         provide_key(file)?;
     }
     lock.lock_shared()?;
     Ok(lock)
+}
+
+/// ssh puts the user into the name, which may come from a link: it must not lead to another folder.
+fn refuse_parents(file: &Path) -> io::Result<()> {
+    match file.components().any(|part| part == Component::ParentDir) {
+        true => Err(io::Error::other("its path has `..` in it")),
+        false => Ok(()),
+    }
+}
+
+/// A file that fumidai did not write, such as a key of the user, is neither replaced nor removed.
+fn refuse_foreign(file: &Path) -> io::Result<()> {
+    match fs::read(file) {
+        Ok(bytes) => parse(bytes).map(drop).ok_or_else(|| io::Error::other("fumidai has not made this file")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Keeps the key that is there, else moves one back, else makes one.
@@ -137,14 +156,21 @@ fn is_usable(file: &Path) -> bool {
     is_young && read_key(file).is_some()
 }
 
+/// Writes the key beside the file, so that the file is never half of one.
 fn make_key(file: &Path) -> io::Result<()> {
-    remove(file)?;
-    let key = OwnKey::generate()?;
-    private().create_new(true).write(true).open(file)?.write_all(key.text().as_bytes())
+    let (key, beside) = (OwnKey::generate()?, moved_path(file));
+    remove(&beside)?;
+    private().create_new(true).write(true).open(&beside)?.write_all(key.text().as_bytes())?;
+    fs::rename(beside, file)
 }
 
 fn read_key(file: &Path) -> Option<OwnKey> {
-    OwnKey::parse(&zeroize::Zeroizing::new(fs::read_to_string(file).ok()?))
+    parse(fs::read(file).ok()?)
+}
+
+fn parse(bytes: Vec<u8>) -> Option<OwnKey> {
+    let bytes = zeroize::Zeroizing::new(bytes);
+    OwnKey::parse(std::str::from_utf8(&bytes).ok()?)
 }
 
 /// Returns the exclusive lock, unless a connection holds a shared one or there is no lock file.
@@ -157,7 +183,8 @@ fn lock_alone(file: &Path) -> Option<File> {
 /// Removes the key and the lock file, unless a connection uses them.
 fn remove_unless_in_use(file: &Path) {
     let Some(_lock) = lock_alone(file) else { return };
-    let removed = remove(file).and_then(|()| remove(&lock_path(file)));
+    let removed = if read_key(file).is_some() { remove(file) } else { Ok(()) };
+    let removed = removed.and_then(|()| remove(&lock_path(file)));
     if let Err(error) = removed {
         tracing::warn!(%error, file = %file.display(), "cannot remove the key file");
     }
@@ -168,14 +195,16 @@ fn move_away(file: &Path) -> Option<SystemTime> {
     let _lock = lock_alone(file)?;
     let moved = moved_path(file);
     // Without a file, the process was killed before it had one: an earlier one may still be there.
-    let _ = fs::rename(file, &moved);
+    if read_key(file).is_some() {
+        let _ = fs::rename(file, &moved);
+    }
     let Ok(open) = OpenOptions::new().write(true).open(&moved) else {
         let _ = remove(&lock_path(file));
         return None;
     };
-    let mark = clock::wall();
-    open.set_modified(mark).ok()?;
-    Some(mark)
+    open.set_modified(clock::wall()).ok()?;
+    // As the file system rounds it.
+    open.metadata().ok()?.modified().ok()
 }
 
 /// Removes what was moved away at that time, unless a connection has moved it back since.
@@ -316,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_or_broken_file_is_replaced() {
+    async fn an_old_key_is_replaced_and_another_file_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("web-me");
         let old = OwnKey::generate().expect("random bytes");
@@ -326,9 +355,11 @@ mod tests {
         let (held, key) = take(&file);
         assert_ne!(key.public_line(), old.public_line());
         drop(held);
-        fs::write(&file, "half a key").expect("a file");
-        let (_held, key) = take(&file);
-        assert_eq!(read_key(&file).expect("a key").public_line(), key.public_line());
+        fs::write(&file, "a key of the user").expect("a file");
+        assert!(KeyFile::hold(&file, None).is_err());
+        assert!(move_away(&file).is_none());
+        assert_eq!(fs::read_to_string(&file).expect("the file"), "a key of the user");
+        assert!(KeyFile::take(&folder.path().join("web-../../x")).is_err());
     }
 
     #[test]

@@ -16,7 +16,6 @@ const HOSTS: &str = "
     [hosts.bastion]
     target = 'i-0123456789abcdef0'
     user = 'ec2-user'
-    stop_after = '2h'
     [hosts.appserver]
     address = '10.0.0.115'
     via = 'bastion'
@@ -49,6 +48,7 @@ fn json(output: &Output) -> Value {
 #[test]
 fn a_chain_is_explained_for_people_and_for_programs() {
     let (home, stub) = (home(), Stub::start());
+    home.config(&HOSTS.replace("user = 'ec2-user'", "user = 'ec2-user'\n    start = true"));
     let text = stdout(&explain(&home, Some(&stub), "db"));
     for line in [
         "target      db\n",
@@ -57,7 +57,7 @@ fn a_chain_is_explained_for_people_and_for_programs() {
         "hop         appserver at 10.0.0.115, sshd at port 22: its sshd leads on\n",
         "region      ap-northeast-1\n",
         "caller      arn:aws:iam::123456789012:user/alice\n",
-        "asked for   bastion: stop it after 7200 s; this version cannot do that yet\n",
+        "life        bastion: started by the guardian fumidai-guardian when it is down; it is waited for 300 s\n",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

@@ -45,18 +45,6 @@ fn what_is_typed_goes_before_the_host() {
 }
 
 #[test]
-fn what_this_version_lacks_is_one_line_and_exit_3() {
-    let (home, stub) = (Home::new(), Stub::start());
-    home.config("[hosts.app]\naddress = '10.0.0.115'\nvia = 'b'\n[hosts.b]\ntarget = 'i-0123'\nstart = true");
-    for host in ["app", "b", "10.0.0.9 --via b"] {
-        let (code, words) = connect(&home, &stub, host);
-        assert_eq!(code, Some(3));
-        assert_eq!(words, "fumidai: `start` of host `b` is not implemented in this version\n");
-    }
-    assert!(stub.requests("StartSession").is_empty());
-}
-
-#[test]
 fn a_chain_that_cannot_be_is_refused_before_anything_is_asked() {
     let (home, stub) = (Home::new(), Stub::start());
     home.config(

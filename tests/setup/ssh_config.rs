@@ -189,7 +189,7 @@ fn a_program_that_is_not_found_by_name_is_called_by_its_quoted_path() {
     home.write("printed", &stdout(&text));
     let output =
         home.command("ssh").env("PATH", "/usr/bin:/bin").args(["-F", "printed", "app"]).output().unwrap();
-    assert!(stderr(&output).contains("fumidai: `start` of host `app` is not implemented"), "{output:?}");
+    assert!(stderr(&output).contains("fumidai: no region is configured"), "{output:?}");
 }
 
 #[test]
