@@ -175,6 +175,19 @@ fn workflows_and_the_action_are_well_formed() {
 }
 
 #[test]
+fn the_forms_of_issues_have_what_github_asks_for() {
+    let paths = folder(".github/ISSUE_TEMPLATE");
+    let Some(files) = yaml(&paths) else { return };
+    for (path, file) in paths.iter().zip(&files).filter(|(path, _)| !path.ends_with("config.yml")) {
+        assert!(file["name"].is_string() && file["description"].is_string(), "{}", path.display());
+        let parts = file["body"].as_array().unwrap_or_else(|| panic!("{}: no body", path.display()));
+        for part in parts {
+            assert!(part["attributes"]["label"].is_string(), "{}: {part}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_release_is_built_for_every_target_and_published_from_tags_only() {
     let Some(files) = yaml(&[root().join(".github/workflows/release.yml")]) else { return };
     let jobs = files[0]["jobs"].as_object().unwrap();
