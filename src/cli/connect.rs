@@ -13,6 +13,7 @@ use crate::session::{Interrupts, OnNotice};
 use super::args::ConnectArgs;
 use super::life_notes::LifeNotes;
 use super::prompt::ask_code;
+use super::reason;
 use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
@@ -33,7 +34,7 @@ pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environ
 }
 
 async fn relay(
-    route: Route,
+    mut route: Route,
     environment: Environment,
     recording: &Rc<Recording>,
     context: &Context,
@@ -42,6 +43,7 @@ async fn relay(
     if stdin().is_terminal() && stdout().is_terminal() && verbosity != Verbosity::Quiet {
         print_note(&notes::of_connect_by_hand(&route.goal.word));
     }
+    reason::require([&mut route.config].into_iter()).await?;
     let aws = Rc::new(open_aws(&route.config, ask_code())?);
     let port = route.goal.port;
     let on_notice = on_notice(verbosity, port, recording.clone(), Way::of_route(&route));

@@ -22,6 +22,7 @@ mod log;
 mod log_file;
 mod man;
 mod prompt;
+mod reason;
 mod recording;
 pub mod report;
 mod runtime;

@@ -208,6 +208,11 @@ impl Config {
         Some((name, host, self.for_hop(Some(host), Some(host))))
     }
 
+    /// Returns true if a session needs a reason and has none.
+    pub fn lacks_reason(&self) -> bool {
+        self.session.require_reason && self.session.reason.is_none()
+    }
+
     /// Returns the configuration of a session to `hop` on the way to `goal`, as far as they are hosts. The hop alone gives
     /// profile, region, endpoint and document; for the rest the goal overrides the hop.
     #[must_use]
@@ -355,6 +360,7 @@ mod tests {
             Key::EndpointUrl => format!("http://v{number}"),
             Key::LogFile => format!("/v{number}"),
             Key::Color => ["always", "never"][number % 2].to_owned(),
+            Key::RequireReason => ["true", "false"][number % 2].to_owned(),
             Key::ConnectTimeout | Key::ResumeWindow | Key::Keepalive | Key::Linger | Key::StartTimeout => {
                 format!("{}", 100 + number)
             }
@@ -368,7 +374,7 @@ mod tests {
             |source: &Source| given.iter().find(|one| one.source == *source).map(|one| one.value.as_str());
         let (host, forward) = (Source::Host("h".into()), Source::Forward("f".into()));
         let line = |source| {
-            let quote = if key == Key::MaxPayload { "" } else { "'" };
+            let quote = if matches!(key, Key::MaxPayload | Key::RequireReason) { "" } else { "'" };
             value(source).map(|value| format!("{} = {quote}{value}{quote}", key.name())).unwrap_or_default()
         };
         let text = format!(

@@ -324,6 +324,7 @@ mod tests {
             region = "ap-northeast-1"
             endpoint_url = "http://127.0.0.1:1"
             reason = "on call"
+            require_reason = true
             color = "always"
             log_file = "/var/log/fumidai.log"
             connect_timeout = 60
@@ -341,6 +342,7 @@ mod tests {
             region: Some("ap-northeast-1".into()),
             endpoint_url: Some("http://127.0.0.1:1".into()),
             reason: Some("on call".into()),
+            require_reason: Some(true),
             color: Some(Color::Always),
             log_file: Some("/var/log/fumidai.log".into()),
             connect_timeout: Some(Duration::from_secs(60)),
@@ -495,7 +497,7 @@ mod tests {
             (
                 "[forwards.a]\nbanana = 'x'",
                 "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `exec`, `token`, `db_user`, `profile`, `region`, \
-                 `endpoint_url`, `reason`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `start_timeout`, `guardian`, `document`",
+                 `endpoint_url`, `reason`, `require_reason`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `start_timeout`, `guardian`, `document`",
             ),
             (
                 "[bananas]\n",

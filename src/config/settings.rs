@@ -67,6 +67,14 @@ settings! {
             value_name: "TEXT",
             values: "1 to 256 characters",
         }
+        /// Whether a session without a reason is refused; on a terminal, the reason is asked for
+        RequireReason require_reason: bool = value::on_or_off, default "false" {
+            heading: Heading::Global,
+            variables: &["FUMIDAI_REQUIRE_REASON"],
+            value_name: "BOOL",
+            choices: &["true", "false"],
+            values: "`true` or `false`",
+        }
         /// Time from the start until data can flow
         ConnectTimeout connect_timeout: Duration = value::some_time, default "45" {
             variables: &["FUMIDAI_CONNECT_TIMEOUT"],
@@ -207,6 +215,12 @@ impl Shown for Duration {
 
     fn word(&self) -> String {
         self.as_secs().to_string()
+    }
+}
+
+impl Shown for bool {
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -299,6 +299,15 @@ pub fn switch(raw: Raw<'_>) -> Result<bool, ValueError> {
     }
 }
 
+/// Reads `true` or `false`, also as a word.
+pub fn on_or_off(raw: Raw<'_>) -> Result<bool, ValueError> {
+    match raw {
+        Raw::Word(word) if word == "true" => Ok(true),
+        Raw::Word(word) if word == "false" => Ok(false),
+        Raw::Boolean(_) | Raw::Word(_) | Raw::String(_) | Raw::Integer(_) | Raw::Other => switch(raw),
+    }
+}
+
 /// Reads the name or ARN of a state machine, or `none`.
 pub fn guardian(raw: Raw<'_>) -> Result<String, ValueError> {
     let name = text(raw)?;

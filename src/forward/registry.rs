@@ -384,7 +384,7 @@ impl PoolFactory {
             let (planned, readiness, document) = (planned.clone(), readiness.clone(), document.clone());
             Box::pin(async move {
                 let target = readiness.target(clock::now()).await?;
-                let request = session_request(&target, document, &planned.route.config);
+                let request = session_request(&target, document, &planned.route.config)?;
                 Ok((target, request))
             })
         })

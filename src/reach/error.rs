@@ -46,6 +46,9 @@ pub enum ReachError {
         /// The host.
         host: String,
     },
+    /// `require_reason` is set, and there is no reason.
+    #[error("a reason is required, and none is given")]
+    NoReason,
     /// The machine could not be started, or a group not be lent.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -170,6 +173,7 @@ impl ReachError {
             Self::LookupTimedOut { .. }
             | Self::Stopped(_)
             | Self::NoTask { .. }
+            | Self::NoReason
             | Self::Start(_)
             | Self::HopSettings(_)
             | Self::HostKeys(_)
@@ -190,6 +194,7 @@ impl ReachError {
             Self::Aws(_)
             | Self::Lookup { .. }
             | Self::LookupTimedOut { .. }
+            | Self::NoReason
             | Self::HopSettings(_)
             | Self::HostKeys(_)
             | Self::Session { .. }
@@ -230,6 +235,7 @@ impl ReachError {
                 matches!(error.meaning(), Meaning::TargetNotConnected | Meaning::Transient)
             }
             Self::Lookup { .. }
+            | Self::NoReason
             | Self::Start(_)
             | Self::Aws(_)
             | Self::LookupTimedOut { .. }

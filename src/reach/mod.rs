@@ -159,7 +159,7 @@ impl Reach {
         tracing::debug!(machine = end.machine, document = document.name, "opening a session");
         let mut settings = session_settings(&self.route.config, began, LINGER);
         settings.for_remote_host = document.host().is_some();
-        let request = session_request(&target, document, &self.route.config);
+        let request = session_request(&target, document, &self.route.config)?;
         let session = OneStream {
             aws: self.aws.clone(),
             request,

@@ -122,14 +122,24 @@ impl SessionTask {
 }
 
 /// Returns the request of StartSession for a document.
-pub fn session_request(target: &Target, document: Document, config: &Config) -> SessionRequest {
+///
+/// # Errors
+/// [`ReachError::NoReason`]
+pub fn session_request(
+    target: &Target,
+    document: Document,
+    config: &Config,
+) -> Result<SessionRequest, ReachError> {
+    if config.lacks_reason() {
+        return Err(ReachError::NoReason);
+    }
     let parameters = document.parameters.into_iter();
     let parameters: HashMap<String, Vec<String>> =
         parameters.map(|(name, value)| (name.to_owned(), vec![value])).collect();
-    SessionRequest {
+    Ok(SessionRequest {
         target: target.id().to_owned(),
         document: document.name,
         parameters,
         reason: config.session.reason.clone(),
-    }
+    })
 }

@@ -1,4 +1,4 @@
-//! Credentials that need a human: a second factor, a login.
+//! What needs a human: a second factor, a login, a reason.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -300,4 +300,48 @@ fn the_command_of_the_hint_is_the_cure() {
     ]);
     assert_eq!(asked.output().unwrap().status.code(), Some(14), "moto's answer is understood");
     assert!(!home.path(".aws/cli").exists());
+}
+
+const REASONS: &str = "[defaults]\nrequire_reason = true\nprofile = 'plain'\n\
+    [hosts.free]\ntarget = 'i-0456'\nrequire_reason = false\n\
+    [forwards.db]\ntarget = 'i-0123'\nlocal = '0'\nremote = '80'";
+
+/// The reason of the last session that was asked for.
+fn reason(stub: &Stub) -> serde_json::Value {
+    let request = stub.requests("StartSession").pop().expect("a session was asked for");
+    let call: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    call["Reason"].clone()
+}
+
+#[test]
+fn a_session_that_needs_a_reason_is_not_opened_without_one() {
+    let (home, stub) = (home(), Stub::start());
+    home.config(REASONS);
+    let refused = "fumidai: a reason is required, and none is given\n\
+                   fumidai: hint: give it: `--reason TEXT`, or for ssh the variable `FUMIDAI_REASON`\n";
+    for words in ["connect i-0123", "forward i-0123 -L 0:80", "forward db"] {
+        assert_eq!(end(&alone(&home, &stub, words)), (Some(2), refused.to_owned()), "{words}");
+    }
+    assert!(stub.requests("AssumeRole").is_empty() && stub.requests("StartSession").is_empty());
+    for (words, expected) in [
+        ("connect free", None),
+        ("connect i-0123 --require-reason false", None),
+        ("connect i-0123 --reason rotate", Some("rotate")),
+    ] {
+        assert_eq!(alone(&home, &stub, words).status.code(), Some(14), "{words}");
+        assert_eq!(reason(&stub).as_str(), expected, "{words}");
+    }
+}
+
+#[test]
+fn a_reason_is_asked_for_on_the_terminal() {
+    let (home, stub) = (home(), Stub::start());
+    home.config(REASONS);
+    let output = answered(&home, &stub, "rotate the logs\n", "0", "connect i-0123");
+    assert_eq!(output.status.code(), Some(14), "{}", stdout(&output));
+    assert!(stdout(&output).contains("Reason for this session: "), "{}", stdout(&output));
+    assert_eq!(reason(&stub), "rotate the logs");
+    let output = answered(&home, &stub, "\n", "0", "connect i-0456");
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert_eq!(stub.requests("StartSession").len(), 1);
 }

@@ -1,4 +1,4 @@
-"""Runs a program on a terminal of its own, with standard input elsewhere, and answers its question for a code.
+"""Runs a program on a terminal of its own, with standard input elsewhere, and answers its question.
 
 terminal.py ANSWER DELAY COMMAND...: prints what the terminal showed, then `echo on` or `echo off`; exits as the program.
 """
@@ -19,7 +19,7 @@ while True:
         pass
     if ended:
         break
-    if b"MFA code" in shown and not answered:
+    if (b"MFA code" in shown or b"Reason for" in shown) and not answered:
         answered = True
         time.sleep(float(delay))
         os.write(terminal, answer.encode())

@@ -18,6 +18,7 @@ use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
 use super::prompt::ask_code;
+use super::reason;
 use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
 use super::runtime::{self, Context};
@@ -86,6 +87,7 @@ struct Command<'a> {
 
 impl Command<'_> {
     async fn run(mut self, environment: &Environment, context: &Context) -> Result<ExitCode, Report> {
+        reason::require(self.plan.iter_mut().map(|planned| &mut planned.route.config)).await?;
         let registry = Registry::new(self.options(environment, context), &self.plan);
         let listeners = self.bind(&registry).await?;
         let ready = self.ready(&listeners);

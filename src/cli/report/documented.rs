@@ -710,6 +710,7 @@ fn reach_errors() -> Vec<ReachError> {
             .map(|error| to().error(error))
             .chain([SessionEnd { through: Some(text("HOP")), ..to() }.error(SessionError::RemotePort(other()))])
             .chain([stopped().error(SessionError::Api(service("TargetNotConnected", "StartSession")))]),
+        ReachError::NoReason => [ReachError::NoReason],
         ReachError::NoTask { .. } => [ReachError::NoTask { host: text("NAME") }],
         ReachError::Start(_) => start_errors().into_iter().map(ReachError::Start),
         ReachError::Hop(_) => jump_errors().into_iter().map(ReachError::Hop),

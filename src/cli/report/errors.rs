@@ -35,6 +35,8 @@ impl From<&ReachError> for Report {
             ReachError::Stopped(stopped) => of_stopped(stopped),
             ReachError::NoTask { host } => Self::new(ExitKind::NotConnected, error.to_string())
                 .hint(format!("run `fumidai bastion start {}`, or leave out `--no-start`", shell_word(host))),
+            ReachError::NoReason => Self::new(ExitKind::Usage, error.to_string())
+                .hint("give it: `--reason TEXT`, or for ssh the variable `FUMIDAI_REASON`"),
             ReachError::Start(error) => starting::of_start(error),
             ReachError::HopSettings(error) => of_ssh_config(error),
             ReachError::HostKeys(error) => of_host_keys(error),
