@@ -249,3 +249,29 @@ fn every_script_and_folder_that_is_named_exists() {
         }
     }
 }
+
+#[test]
+fn the_flake_is_balanced_and_takes_its_version_from_cargo_toml() {
+    let flake = read("flake.nix");
+    for (opening, closing) in [('{', '}'), ('[', ']'), ('(', ')')] {
+        assert_eq!(flake.matches(opening).count(), flake.matches(closing).count(), "{opening}{closing}");
+    }
+    assert!(
+        flake.contains("builtins.readFile ./Cargo.toml") && flake.contains("version = manifest.version;")
+    );
+}
+
+#[test]
+fn the_image_has_the_program_and_the_roots_only() {
+    let file = read("contrib/container/Containerfile");
+    let lines: Vec<&str> = file.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines[0], "FROM scratch");
+    let copied: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("COPY ")).collect();
+    assert_eq!(
+        copied,
+        ["ca-certificates.crt /etc/ssl/certs/ca-certificates.crt", "${TARGETARCH}/fumidai /usr/bin/fumidai"]
+    );
+    assert!(lines.contains(&"ENTRYPOINT [\"/usr/bin/fumidai\"]"));
+    let words = ["FROM", "ARG", "COPY", "ENV", "USER", "ENTRYPOINT", "LABEL"];
+    assert!(lines.iter().all(|line| words.contains(&line.split(' ').next().unwrap())));
+}
