@@ -1,7 +1,7 @@
 //! A JSON file in the cache folder: entries by key that expire, readable by their owner only.
 //!
-//! A cache never fails its user. A file that cannot be read counts as empty; a failed write is logged. The three caches
-//! (message sizes in `session`, machines and resolved names in `names`) differ in file, key, value and lifetime only.
+//! A cache never fails its user. A file that cannot be read counts as empty; a failed write is logged. The caches
+//! (message sizes in `session`, machines and resolved names in `names`, host keys in `reach`) differ in file, key, value and lifetime only.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,7 @@ pub struct Cache<T> {
     folder: Option<PathBuf>,
     file: &'static str,
     lifetime: Duration,
+    is_kept: bool,
     values: PhantomData<T>,
 }
 
@@ -42,7 +43,12 @@ struct Entry<T> {
 impl<T: Serialize + DeserializeOwned> Cache<T> {
     /// Names a file in `folder`; without a folder the cache stays empty. Entries expire after `lifetime`.
     pub fn new(folder: Option<PathBuf>, file: &'static str, lifetime: Duration) -> Self {
-        Self { folder, file, lifetime, values: PhantomData }
+        Self { folder, file, lifetime, is_kept: false, values: PhantomData }
+    }
+
+    /// Names a file whose entries do not expire, and which is left as it is while it cannot be read.
+    pub fn kept(folder: Option<PathBuf>, file: &'static str) -> Self {
+        Self { folder, file, lifetime: Duration::MAX, is_kept: true, values: PhantomData }
     }
 
     /// Returns the entry of `key` unless it has expired.
@@ -55,19 +61,43 @@ impl<T: Serialize + DeserializeOwned> Cache<T> {
     /// Stores a value under `key`, and drops expired entries.
     pub fn put(&self, now: SystemTime, key: &str, value: T) {
         let Some(folder) = &self.folder else { return };
-        let mut entries = self.read(now);
-        entries.insert(key.to_owned(), Entry { learned: unix_seconds(now), value });
-        if let Err(error) = replace(folder, self.file, &entries) {
+        if let Err(error) = self.add(folder, now, key, value) {
             tracing::debug!(%error, folder = %folder.display(), file = self.file, "cannot write the cache");
         }
     }
 
+    /// Adds an entry, one process at a time: none loses what another has added.
+    fn add(&self, folder: &Path, now: SystemTime, key: &str, value: T) -> io::Result<()> {
+        create_private_folder(folder)?;
+        let lock = folder.join(format!(".{}.lock", self.file));
+        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(lock)?;
+        lock.lock()?;
+        let mut entries = match self.load(folder) {
+            Err(error) if self.is_kept => return Err(error),
+            entries => self.living(entries.unwrap_or_default(), now),
+        };
+        entries.insert(key.to_owned(), Entry { learned: unix_seconds(now), value });
+        replace(folder, self.file, &entries)
+    }
+
     fn read(&self, now: SystemTime) -> BTreeMap<String, Entry<T>> {
-        let text = self.folder.as_ref().and_then(|folder| fs::read(folder.join(self.file)).ok());
-        let entries = text.and_then(|text| serde_json::from_slice(&text).ok());
-        let mut entries: BTreeMap<String, Entry<T>> = entries.unwrap_or_default();
+        let entries = self.folder.as_ref().and_then(|folder| self.load(folder).ok());
+        self.living(entries.unwrap_or_default(), now)
+    }
+
+    /// Reads the file; one that is not there is empty.
+    fn load(&self, folder: &Path) -> io::Result<BTreeMap<String, Entry<T>>> {
+        match fs::read(folder.join(self.file)) {
+            Ok(text) => Ok(serde_json::from_slice(&text)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn living(&self, mut entries: BTreeMap<String, Entry<T>>, now: SystemTime) -> BTreeMap<String, Entry<T>> {
         let now = unix_seconds(now);
-        entries.retain(|_, entry| entry.learned <= now && now - entry.learned < self.lifetime.as_secs());
+        let is_living = |learned| learned <= now && now - learned < self.lifetime.as_secs();
+        entries.retain(|_, entry| self.is_kept || is_living(entry.learned));
         entries
     }
 }
@@ -78,7 +108,6 @@ fn unix_seconds(time: SystemTime) -> u64 {
 
 /// Writes a new file beside the old one and renames it, so that readers never see half of it.
 fn replace(folder: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
-    create_private_folder(folder)?;
     let text = serde_json::to_vec(content)?;
     let fresh = folder.join(format!(".{name}.{}", std::process::id()));
     let done = create_private(&fresh)

@@ -591,7 +591,7 @@ mod tests {
 
     #[test]
     fn every_option_stands_before_or_after_the_command() {
-        let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --color never \
+        let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --require-reason true --color never \
                        --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
                        --max-payload 1024 --document d --start-timeout 2 --guardian g --via a --via b";
         let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
@@ -601,6 +601,7 @@ mod tests {
             region: Some("eu-west-1".into()),
             endpoint_url: Some("http://e".into()),
             reason: Some("r".into()),
+            require_reason: Some(true),
             color: Some(config::Color::Never),
             log_file: Some("l".into()),
             connect_timeout: Some(Duration::from_secs(1)),

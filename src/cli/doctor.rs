@@ -3,10 +3,12 @@
 //! Standard output gets the table or the JSON. The command asks no question. Texts of AWS and of servers are escaped.
 
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use serde::Serialize;
 
 use crate::aws::NoCode;
+use crate::bastion::LifeEvent;
 use crate::config::{Config, Environment, Verbosity};
 use crate::doctor::{self, Component, Finding, Outcome, Subject};
 use crate::escape::{escape, escape_json};
@@ -33,7 +35,10 @@ pub(super) fn doctor(args: &DoctorArgs, config: &Config, environment: &Environme
         let of_target = subject.route.as_ref().map_or(config, |route| &route.config);
         let aws = open_aws(of_target, Box::new(|_| Box::pin(async { Err(NoCode::NoTerminal) })));
         let on_notice = recording.on_notice(subject.route.as_ref().map(Way::of_route));
-        let findings = doctor::examine(&subject, config, environment, aws, &context.tasks, on_notice).await;
+        let lives = recording.clone();
+        let on_life = Rc::new(move |event: &LifeEvent| lives.life(event));
+        let findings =
+            doctor::examine(&subject, config, environment, aws, &context.tasks, on_notice, on_life).await;
         Ok(show(&findings, &subject.word, args.json))
     });
     recording.finish();

@@ -20,8 +20,8 @@ struct Facts {
     connected: Result<bool, String>,
 }
 
-/// Asks EC2 and Systems Manager side by side.
-pub(super) async fn check(access: &Access, target: &Target, wish: &Wish) -> Vec<Finding> {
+/// Asks EC2 and Systems Manager side by side. Returns whether the machine runs, as far as that is known.
+pub(super) async fn check(access: &Access, target: &Target, wish: &Wish) -> (Vec<Finding>, bool) {
     let facts = ask(access, target).await;
     let mut findings = Vec::new();
     if target.kind() == TargetKind::Instance {
@@ -31,15 +31,18 @@ pub(super) async fn check(access: &Access, target: &Target, wish: &Wish) -> Vec<
             of_instance(&facts, access.region(), wish),
         ));
     }
-    let is_up = !findings.iter().any(|finding| matches!(finding.outcome, Outcome::Broken(_)));
-    let is_down = matches!(&facts.instance, Ok(Some(instance)) if instance.state != "running");
-    if is_up && !is_down {
+    let is_up = match &facts.instance {
+        Ok(Some(instance)) => instance.state == "running",
+        Ok(None) => target.kind() != TargetKind::Instance,
+        Err(_) => true,
+    };
+    if is_up {
         findings.push(Finding::new(Component::Agent, target.id(), of_agent(&facts, target.kind())));
     }
     if wish.is_guarded() {
         findings.extend(of_guardian(access, wish, target).await);
     }
-    findings
+    (findings, is_up)
 }
 
 async fn ask(access: &Access, target: &Target) -> Facts {
@@ -72,7 +75,7 @@ fn of_instance(facts: &Facts, region: &str, wish: &Wish) -> Outcome {
         Ok(None) => Outcome::Broken(Diagnosis::Machine(MachineProblem::NotHere(region.to_owned()))),
         Ok(Some(instance)) if instance.state == "running" => Outcome::Good("running".to_owned()),
         Ok(Some(instance)) if wish.start => {
-            Outcome::Good(format!("{}; it is started when needed", instance.state))
+            Outcome::Good(format!("{}; `connect` starts it, and so does `--start` here", instance.state))
         }
         Ok(Some(instance)) => {
             Outcome::Broken(Diagnosis::Machine(MachineProblem::NotRunning(instance.state.clone())))

@@ -1,8 +1,8 @@
 //! What `doctor` finds out: the chain from this machine to the goal, link by link, up to the first that is broken.
 //!
 //! The links of one stage are looked at side by side, each with a deadline; a stage is skipped if an earlier one has a
-//! broken link. Nothing here asks a question or changes anything but the session that it opens and ends. Facts are typed;
-//! `cli::report` words them.
+//! broken link. Nothing here asks a question or changes anything but the session that it opens and ends: a machine that is
+//! down is started if `--start` says so, and else left alone. Facts are typed; `cli::report` words them.
 
 mod access;
 mod finding;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::{Access, Aws};
+use crate::bastion::OnLife;
 use crate::config::{Config, Environment};
 use crate::names::Target;
 use crate::reach::{ReachError, find_machine};
@@ -67,7 +68,14 @@ impl Chain {
     }
 }
 
-/// Examines a subject; the events of its session go to `on_notice`.
+/// The machine of a session.
+struct Found {
+    /// `None` is a task that does not run.
+    target: Option<Target>,
+    is_up: bool,
+}
+
+/// Examines a subject; the events of its session go to `on_notice`, those of a bastion to `on_life`.
 pub async fn examine(
     subject: &Subject,
     config: &Config,
@@ -75,6 +83,7 @@ pub async fn examine(
     aws: Result<Aws, ReachError>,
     tasks: &TaskTracker,
     on_notice: OnNotice,
+    on_life: OnLife,
 ) -> Vec<Finding> {
     let mut chain = Chain { findings: Vec::new(), is_broken: false };
     let file = config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
@@ -114,34 +123,29 @@ pub async fn examine(
         chain.skip(&[Component::Machine, Component::Session]);
         return chain.findings;
     }
-    let target = of_target(&mut chain, &aws, &access, route, &wish).await;
-    if chain.is_broken {
+    let found = of_target(&mut chain, &aws, &access, route, &wish).await;
+    let can_be_up = found.is_up || route.config.start_by_flag == Some(true);
+    if chain.is_broken || !can_be_up {
         chain.skip(&[Component::Session]);
     } else {
-        chain.add(session::check(aws, route, environment, tasks, on_notice).await);
+        chain.add(session::check(aws, route, environment, tasks, on_notice, on_life).await);
     }
-    chain.add(leftovers::check(&access, &wish, target.as_ref()).await);
+    chain.add(leftovers::check(&access, &wish, found.target.as_ref()).await);
     chain.findings
 }
 
-async fn of_target(
-    chain: &mut Chain,
-    aws: &Aws,
-    access: &Access,
-    route: &Route,
-    wish: &Wish,
-) -> Option<Target> {
-    let found = match find_machine(aws, access, route).await {
-        Ok(found) => found,
+async fn of_target(chain: &mut Chain, aws: &Aws, access: &Access, route: &Route, wish: &Wish) -> Found {
+    let target = match find_machine(aws, access, route).await {
+        Ok(target) => target,
         Err(error) => {
             chain.add(vec![Finding::new(Component::Name, &wish.host, Outcome::failed(error))]);
-            return None;
+            return Found { target: None, is_up: false };
         }
     };
-    let id = found.as_ref().map_or("a task", Target::id).to_owned();
+    let id = target.as_ref().map_or("a task that does not run", Target::id).to_owned();
     chain.add(vec![Finding::new(Component::Name, &wish.host, Outcome::Good(id))]);
-    if let Some(target) = &found {
-        chain.add(machine::check(access, target, wish).await);
-    }
-    found
+    let Some(target) = target else { return Found { target, is_up: false } };
+    let (findings, is_up) = machine::check(access, &target, wish).await;
+    chain.add(findings);
+    Found { target: Some(target), is_up }
 }

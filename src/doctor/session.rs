@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
+use crate::bastion::OnLife;
 use crate::config::Environment;
 use crate::reach::{Greeting, Reach};
 use crate::route::Route;
@@ -17,25 +18,28 @@ use super::finding::{Component, Diagnosis, Finding, MachineProblem, Outcome};
 /// A server that speaks first does so within this time.
 const GREETING: Duration = Duration::from_secs(3);
 
-/// Opens a session as `connect` does, and ends it.
+/// Opens a session as `connect` does, but pushes no key to the goal, and ends it. Nothing is started, unless `--start` says so.
 pub(super) async fn check(
     aws: Rc<Aws>,
     route: &Route,
     environment: &Environment,
     tasks: &TaskTracker,
     on_notice: OnNotice,
+    on_life: OnLife,
 ) -> Vec<Finding> {
     let (name, port) = (route.goal.label().to_owned(), route.goal.port);
-    let reach =
-        Reach::new(aws, route.clone(), environment.clone(), on_notice, Rc::new(|_| {}), tasks.clone());
+    let mut route = route.clone();
+    route.config.start_by_flag.get_or_insert(false);
+    let limit = limit(&route);
+    let hops = route.hops.len();
+    let reach = Reach::new(aws, route, environment.clone(), on_notice, on_life, tasks.clone());
     let session = |outcome| Finding::new(Component::Session, name.as_str(), outcome);
-    let limit = route.config.session.connect_timeout;
-    let connection = match timeout(limit, reach.connect()).await {
-        Ok(Ok(connection)) => connection,
+    let connection = match timeout(limit, reach.connect_without_key()).await {
+        Ok(Ok((connection, _))) => connection,
         Ok(Err(error)) => return vec![session(Outcome::failed(error))],
         Err(_) => return vec![session(Outcome::Unknown(format!("not open within {} s", limit.as_secs())))],
     };
-    let opened = match route.hops.len() {
+    let opened = match hops {
         0 => "opened".to_owned(),
         1 => "opened, through 1 hop".to_owned(),
         many => format!("opened, through {many} hops"),
@@ -52,6 +56,15 @@ pub(super) async fn check(
         Err(error) => port_finding(Outcome::failed(error)),
     });
     findings
+}
+
+/// Returns the time for a session, with that for a machine that is started first.
+fn limit(route: &Route) -> Duration {
+    let session = &route.config.session;
+    match route.config.start_by_flag {
+        Some(true) => session.connect_timeout + session.start_timeout,
+        Some(false) | None => session.connect_timeout,
+    }
 }
 
 /// Names what speaks by its first bytes.

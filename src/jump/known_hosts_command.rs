@@ -4,11 +4,16 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// The tokens that depend on the question; all others are expanded when ssh_config is read.
 pub(super) const OPEN_TOKENS: [char; 5] = ['H', 'I', 'K', 'f', 't'];
+
+/// The time for an answer: the login waits for it, and a session to a slow machine may be behind it.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What OpenSSH says for a token of the key when there is no key yet.
 const NONE: &str = "NONE";
@@ -39,7 +44,7 @@ pub(super) struct OfferedKey {
 }
 
 impl KnownHostsCommand {
-    /// Splits a command, and expands its arguments with `expand`, which leaves [`OPEN_TOKENS`] and `%%`. Returns `None` if
+    /// Splits a command, and expands its arguments with `expand`, which leaves the tokens of the question and `%%`. Returns `None` if
     /// it cannot be split or expanded, or its program is not an absolute path.
     pub(super) fn parse(text: &str, expand: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let mut words = split(text)?.into_iter();
@@ -56,7 +61,9 @@ impl KnownHostsCommand {
         let mut command = Command::new(&self.program);
         command.args(self.arguments.iter().map(|argument| question.expand(argument)));
         // The command may call AWS, and keeps the whole environment, as `ssh -G` does.
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = timeout(LIMIT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+        let output =
+            output.map_err(|_| format!("`{}`: no answer within {} s", self.program, LIMIT.as_secs()))?;
         let output = output.map_err(|error| format!("`{}`: {error}", self.program))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -1,7 +1,6 @@
 //! The host keys of one machine, on disk. They do not expire: a key that changes is refused until the user renews it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use russh::keys::PublicKey;
 use serde::{Deserialize, Serialize};
@@ -12,8 +11,6 @@ use crate::jump::TrustedKeys;
 
 /// The file in the cache folder.
 const FILE: &str = "host_keys.json";
-/// No machine lives longer.
-const LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The place of the keys of one machine.
 pub(super) struct HostKeyCache {
@@ -31,7 +28,7 @@ struct Kept {
 impl HostKeyCache {
     /// Names the place in the cache folder; without one nothing is kept.
     pub fn new(folder: Option<PathBuf>, place: Option<String>) -> Self {
-        Self { cache: Cache::new(folder, FILE, LIFETIME), place }
+        Self { cache: Cache::kept(folder, FILE), place }
     }
 
     /// Returns the keys, if there are some.
@@ -64,5 +61,15 @@ mod tests {
         cache(Some("i-1")).store(&trusted);
         assert_eq!(cache(Some("i-1")).load(), Some(trusted));
         assert_eq!((cache(Some("i-2")).load(), cache(None).load()), (None, None));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "{ half").unwrap();
+        let cache = HostKeyCache::new(Some(folder.path().into()), Some("i-1".to_owned()));
+        cache.store(&TrustedKeys { source: "a".into(), keys: Vec::new() });
+        assert_eq!(std::fs::read_to_string(folder.path().join(FILE)).unwrap(), "{ half");
+        assert_eq!(cache.load(), None);
     }
 }

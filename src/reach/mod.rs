@@ -116,6 +116,17 @@ impl Reach {
     /// [`ReachError`]
     pub async fn connect(&self) -> Result<Connection, ReachError> {
         let key = self.goal_key().await?;
+        let (connection, entry) = self.connect_without_key().await?;
+        let Some(key) = key else { return Ok(connection) };
+        let (goal, user) = (self.route.hops.len(), self.route.goal.user.clone());
+        Ok(connection.with_key(key, self.push_to(goal, user, &entry)?))
+    }
+
+    /// Connects to the goal, to which no key is pushed, and tells which machine the session was opened to.
+    ///
+    /// # Errors
+    /// [`ReachError`]
+    pub async fn connect_without_key(&self) -> Result<(Connection, Target), ReachError> {
         let connected = self.with_fall_back(async |attempt| {
             let (first, entry) = (attempt.machine, attempt.target.clone());
             let (stream, session) = self.open_session(attempt).await?;
@@ -126,10 +137,7 @@ impl Reach {
             let linger = self.route.config.session.linger.unwrap_or(LINGER);
             Ok((Connection::through_hops(hops, &self.route.goal, linger).await?, entry))
         });
-        let (connection, entry) = self.located(connected.await).await?;
-        let Some(key) = key else { return Ok(connection) };
-        let (goal, user) = (self.route.hops.len(), self.route.goal.user.clone());
-        Ok(connection.with_key(key, self.push_to(goal, user, &entry)?))
+        self.located(connected.await).await
     }
 
     /// Logs in to all hops of a route that has some.

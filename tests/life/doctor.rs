@@ -97,13 +97,18 @@ fn each_meaning_of_not_connected_is_named() {
 }
 
 #[test]
-fn a_bastion_that_is_stopped_is_started_and_its_guardian_checked() {
+fn a_bastion_that_is_stopped_is_started_on_demand_and_its_guardian_checked() {
     let world = World::new();
     world.configure(HOSTS);
     let (exit, links) = examine(&world, &["bastion"], &[]);
     assert_eq!(exit, 0, "{links:#?}");
+    let session = links.iter().find(|link| link["component"] == "session").expect("a session");
+    assert_eq!(session["status"], "skipped", "{links:#?}");
+    assert_eq!(world.life_count(), 0, "it was started");
+    let (exit, links) = examine(&world, &["--start", "bastion"], &[]);
+    assert_eq!(exit, 0, "{links:#?}");
     let all: String = links.iter().map(Value::to_string).collect();
-    assert_contains(&all, &["it is started when needed", "fumidai-guardian", "sshd (SSH-2.0-life)"]);
+    assert_contains(&all, &["`connect` starts it", "fumidai-guardian", "sshd (SSH-2.0-life)"]);
     expect(
         &world,
         &["--guardian", "other", "bastion"],
