@@ -69,6 +69,7 @@ struct Sealed {
     entry: Entry,
 }
 
-fn hash(text: &str) -> String {
+/// Returns the SHA-256 of a text in hexadecimal.
+pub(super) fn hash(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::bastion::LifeEvent;
 use crate::session::{Amounts, Fact, Outcome};
 
+use super::process::Machine;
+
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +65,9 @@ pub struct Entry {
     /// When the process began, where the system tells: a number is given to another process later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_began: Option<u64>,
+    /// The machine of the process, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// The session's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,

@@ -17,6 +17,7 @@ mod verify;
 
 pub use self::entry::{Entry, stamp};
 pub use self::page::{Page, verdict};
+pub use self::process::Fate;
 pub use self::recorder::Recorder;
 pub use self::rows::{Row, rows};
 pub use self::store::{Contents, Store, StoreError};

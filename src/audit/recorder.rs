@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use super::entry::Entry;
-use super::process::process_began;
+use super::process::{Machine, process_began};
 use super::store::{Store, StoreError};
 
 /// How long the end of a process waits for lines that are being written.
@@ -51,8 +51,9 @@ fn write_all(store: &Store, entries: Receiver<Entry>, on_failure: OnFailure) {
     let mut on_failure = Some(on_failure);
     let (user, pid) = (local_user(), std::process::id());
     let process_began = process_began(pid);
+    let machine = Machine::here();
     for entry in entries {
-        let entry = Entry { user: user.clone(), pid, process_began, ..entry };
+        let entry = Entry { user: user.clone(), pid, process_began, machine: machine.cloned(), ..entry };
         let written = store.append(&entry);
         if let Err(error) = written
             && let Some(on_failure) = on_failure.take()

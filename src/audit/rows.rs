@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::entry::{Entry, EventKind, time_of};
-use super::process::is_living;
+use super::process::{Fate, Machine, fate};
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub enum RowEnd {
     /// Its process is gone and has recorded no end.
     #[default]
     Unknown,
-    /// CloudTrail has its start; its end is not known.
+    /// It is of another machine, container or program; its end is not known.
     Elsewhere,
     /// It is not about a session.
     Event,
@@ -104,9 +104,9 @@ impl Row {
         matches!(self.state, RowEnd::Failed | RowEnd::NotStarted | RowEnd::Unknown)
     }
 
-    /// Returns true if the process that wrote it still runs.
-    pub fn has_living_process(&self) -> bool {
-        is_living(self.start.pid, self.start.process_began)
+    /// Returns what has become of the process that wrote it.
+    pub fn fate(&self) -> Fate {
+        fate_of(&self.start)
     }
 
     fn of(entry: Entry) -> Self {
@@ -116,8 +116,12 @@ impl Row {
             | EventKind::KeyPushed
             | EventKind::InstancesStarted
             | EventKind::InstancesStopped => RowEnd::Event,
-            EventKind::Started if is_living(entry.pid, entry.process_began) => RowEnd::Open,
-            EventKind::Started | EventKind::Ended | EventKind::Unknown => RowEnd::Unknown,
+            EventKind::Started => match fate_of(&entry) {
+                Fate::Living => RowEnd::Open,
+                Fate::Gone => RowEnd::Unknown,
+                Fate::Elsewhere => RowEnd::Elsewhere,
+            },
+            EventKind::Ended | EventKind::Unknown => RowEnd::Unknown,
         };
         Self { start: entry, state, ended: None, seconds: None, trail: None }
     }
@@ -135,6 +139,10 @@ impl Row {
         let Entry { sent, received, resumes, end, why, .. } = entry;
         self.start = Entry { sent, received, resumes, end, why, ..std::mem::take(&mut self.start) };
     }
+}
+
+fn fate_of(entry: &Entry) -> Fate {
+    fate(entry.pid, entry.process_began, entry.machine.as_ref(), Machine::here())
 }
 
 /// Makes the rows, the earliest first. An end without a start is a row of its own.
@@ -167,5 +175,7 @@ pub fn rows(entries: impl Iterator<Item = Entry>) -> Vec<Row> {
             }
         }
     }
+    // A file that was put aside twice is not in the order of time.
+    rows.sort_by_key(Row::began);
     rows
 }

@@ -14,7 +14,7 @@ use crate::private_file;
 use super::chain::{Line, Link};
 use super::entry::Entry;
 
-/// About four thousand sessions; a file of this size is still quickly read.
+/// About three thousand sessions; a file of this size is still quickly read.
 const ROTATE_AT: u64 = 4 << 20;
 /// More than the longest line.
 const TAIL: u64 = 64 << 10;
@@ -92,16 +92,23 @@ impl Store {
         written
     }
 
-    /// Puts a full file aside under the number of its first line.
+    /// Puts a full file aside under the number of its first line. A record that was removed or restored has the number again.
     fn rotated(&self, file: File, path: &Path) -> io::Result<File> {
         // A link may lead to a file or device of another program: only a regular file is renamed.
         let is_full = fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() >= self.rotate_at);
         if !is_full {
             return Ok(file);
         }
-        let text = fs::read_to_string(path)?;
+        let bytes = fs::read(path)?;
+        let text = String::from_utf8_lossy(&bytes);
         let first = text.lines().next().and_then(Line::parse).map_or(0, |line| line.link.seq);
-        fs::rename(path, self.folder.join(format!("audit-{first:012}.jsonl")))?;
+        let mut aside = self.folder.join(format!("audit-{first:012}.jsonl"));
+        let mut copy = 1;
+        while fs::symlink_metadata(&aside).is_ok() {
+            copy += 1;
+            aside = self.folder.join(format!("audit-{first:012}-{copy}.jsonl"));
+        }
+        fs::rename(path, aside)?;
         private_file::open(path)
     }
 
@@ -141,7 +148,7 @@ impl Store {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let mut aside: Vec<String> =
             names.filter(|name| name.starts_with("audit-") && name.ends_with(".jsonl")).collect();
-        aside.sort();
+        aside.sort_by_cached_key(|name| (place(name), name.clone()));
         let all = aside.into_iter().map(|name| self.folder.join(name)).chain([self.file()]);
         Ok(all.filter(|path| path.is_file()).collect())
     }
@@ -155,14 +162,23 @@ impl Contents {
     }
 }
 
+/// Returns the number of the first line of a file that was put aside, and which one of that number it is. Other names
+/// come last.
+fn place(name: &str) -> (u64, u64) {
+    let middle = name.trim_start_matches("audit-").trim_end_matches(".jsonl");
+    let (first, copy) = middle.split_once('-').unwrap_or((middle, "1"));
+    (first.parse().unwrap_or(u64::MAX), copy.parse().unwrap_or(u64::MAX))
+}
+
 fn failed(file: &Path) -> impl Fn(io::Error) -> StoreError {
     move |source| StoreError { file: file.to_owned(), source }
 }
 
 fn read_head(head: &mut File) -> io::Result<Option<Link>> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     head.seek(SeekFrom::Start(0))?;
-    head.take(TAIL).read_to_string(&mut text)?;
+    head.take(TAIL).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
     // The last line may have been cut off by a crash.
     Ok(text.lines().rev().find_map(|line| serde_json::from_str(line).ok()))
 }

@@ -167,6 +167,45 @@ fn a_file_that_is_put_aside_keeps_the_chain() {
 }
 
 #[test]
+fn a_file_that_was_put_aside_before_is_not_overwritten() {
+    let folder = Folder::new();
+    let store = folder.store().rotating_at(1);
+    for number in 1..=12 {
+        // Each pair begins a new record; the second line puts the first one aside.
+        (0..2).for_each(|line| store.append(&entry(number * 10 + line)).expect("appended"));
+        fs::remove_file(store.file()).expect("removed");
+        fs::remove_file(folder.path.join("audit.head")).expect("removed");
+    }
+    let contents = store.read().expect("read");
+    let sessions: Vec<String> = contents.entries().filter_map(|entry| entry.session).collect();
+    assert_eq!(sessions, (1..=12).map(|number| format!("ann-{}", number * 10)).collect::<Vec<_>>());
+    let touched = folder.verify().expect_err("there are several records");
+    assert_eq!(touched.fault, Fault::OutOfPlace { seq: 1, before: 1 });
+    assert_eq!(touched.file, folder.path.join("audit-000000000001-2.jsonl"));
+}
+
+#[test]
+fn a_byte_that_is_no_text_does_not_stop_the_record() {
+    let folder = Folder::with_lines(2);
+    for name in ["audit.jsonl", "audit.head"] {
+        let path = folder.path.join(name);
+        let mut bytes = fs::read(&path).expect("a file");
+        bytes[20] = 0xff;
+        fs::write(&path, bytes).expect("written");
+    }
+    folder.store().rotating_at(1).append(&entry(3)).expect("appended");
+    assert_eq!(folder.store().read().expect("read").files.len(), 2);
+    assert_eq!(folder.touched().0, 1);
+}
+
+#[test]
+fn a_line_of_an_earlier_version_is_verified() {
+    let (line, _) = super::chain::Link::root().seal(&entry(1));
+    assert!(!line.contains("machine"), "{line}");
+    assert!(super::chain::Line::parse(&line).expect("a line").is_intact);
+}
+
+#[test]
 fn several_append_at_once() {
     let folder = Folder::new();
     std::thread::scope(|scope| {
@@ -232,6 +271,7 @@ fn a_session_is_one_row() {
         event: EventKind::Started,
         session: Some(session.to_owned()),
         pid,
+        machine: super::process::Machine::here().cloned(),
         ..Entry::default()
     };
     let end = Entry {
@@ -242,7 +282,9 @@ fn a_session_is_one_row() {
         end: Some("done".to_owned()),
         ..Entry::default()
     };
-    let found = rows([start("ann-b-1", pid), start("bob-2", pid), start("eve-3", 0), end].into_iter());
+    let unnamed = Entry { machine: None, ..start("old-4", 0) };
+    let lines = [start("ann-b-1", pid), start("bob-2", pid), start("eve-3", 0), unnamed, end];
+    let found = rows(lines.into_iter());
     let shown: Vec<_> =
         found.iter().map(|row| (row.person(), row.state, row.seconds, row.start.sent)).collect();
     assert_eq!(
@@ -251,6 +293,7 @@ fn a_session_is_one_row() {
             ("ann-b", RowEnd::Done, Some(5), Some(7)),
             ("bob", RowEnd::Open, None, None),
             ("eve", RowEnd::Unknown, None, None),
+            ("old", RowEnd::Elsewhere, None, None),
         ]
     );
     assert!(found[2].is_failure() && !found[0].is_failure());

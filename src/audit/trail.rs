@@ -35,7 +35,9 @@ pub fn merge(mut rows: Vec<Row>, events: &[TrailEvent]) -> Vec<Row> {
         match call.session.as_ref().and_then(|session| by_session.get(session)) {
             Some(at) => call.add_to(&mut rows[*at]),
             None => {
-                by_session.extend(call.session.clone().map(|session| (session, rows.len())));
+                // A call that failed says nothing about the session: a later one has a row of its own.
+                let session = call.session.clone().filter(|_| call.error.is_none());
+                by_session.extend(session.map(|session| (session, rows.len())));
                 rows.push(call.into_row());
             }
         }
@@ -81,13 +83,14 @@ impl Call {
     fn add_to(self, row: &mut Row) {
         let line = format!("{} {}{}", self.time, self.name, self.failure());
         let trail = row.trail.get_or_insert_default();
-        if self.name == "StartSession" || trail.caller.is_none() {
+        let succeeded = self.error.is_none();
+        if succeeded && (self.name == "StartSession" || trail.caller.is_none()) {
             trail.caller = self.trail.caller;
             trail.from = self.trail.from;
             trail.agent = self.trail.agent;
         }
         trail.calls.push(line);
-        if self.name == "TerminateSession" && row.state == RowEnd::Elsewhere {
+        if succeeded && self.name == "TerminateSession" && row.state == RowEnd::Elsewhere {
             row.state = RowEnd::Left;
             row.ended = Some(self.time);
         }
@@ -99,10 +102,10 @@ impl Call {
 
     fn into_row(mut self) -> Row {
         let state = match (&self.error, self.name.as_str()) {
-            (Some(_), _) => RowEnd::NotStarted,
+            (Some(_), "StartSession") => RowEnd::NotStarted,
             (None, "TerminateSession") => RowEnd::Left,
             (None, "StartSession" | "ResumeSession") => RowEnd::Elsewhere,
-            (None, _) => RowEnd::Event,
+            (_, _) => RowEnd::Event,
         };
         let line = format!("{} {}{}", self.time, self.name, self.failure());
         self.trail.calls.push(line);
@@ -136,8 +139,8 @@ impl Call {
             ("SendSSHPublicKey", _) => EventKind::KeyPushed,
             ("StartInstances", _) => EventKind::InstancesStarted,
             ("StopInstances", _) => EventKind::InstancesStopped,
-            (_, Some(_)) => EventKind::NotStarted,
-            (_, None) => EventKind::Started,
+            ("StartSession", Some(_)) => EventKind::NotStarted,
+            (_, _) => EventKind::Started,
         }
     }
 
@@ -238,6 +241,29 @@ mod tests {
         let shown: Vec<_> =
             rows.iter().map(|row| (row.state, row.start.target.as_deref().unwrap_or_default())).collect();
         assert_eq!(shown, [(RowEnd::NotStarted, "i-1"), (RowEnd::Event, "i-2"), (RowEnd::Event, "i-3 i-4")]);
+    }
+
+    #[test]
+    fn a_denied_end_ends_nothing_and_is_no_denied_start() {
+        let denied = |session: &str, seconds| {
+            let request = json!({ "sessionId": session });
+            let more = json!({ "errorCode": "AccessDenied", "requestParameters": request });
+            event("TerminateSession", seconds, more)
+        };
+        let events = [started("bob-2", 1), denied("bob-2", 2), denied("eve-3", 3), ended("eve-3", 4)];
+        let rows = merge(Vec::new(), &events);
+        let shown: Vec<_> =
+            rows.iter().map(|row| (row.state, row.start.event, row.ended.is_some())).collect();
+        let session = EventKind::Started;
+        assert_eq!(
+            shown,
+            [
+                (RowEnd::Elsewhere, session, false),
+                (RowEnd::Event, session, false),
+                (RowEnd::Left, session, true)
+            ]
+        );
+        assert!(rows[0].trail.as_ref().is_some_and(|trail| trail.calls[1].ends_with("(AccessDenied)")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::audit::{Row, rows};
+use crate::audit::{Fate, Row, rows};
 use crate::aws::{Access, ActiveSession};
 use crate::clock;
 use crate::config::{Config, Environment, Verbosity};
@@ -86,7 +86,7 @@ enum Holder {
     },
     /// The process of this machine that started it is gone.
     Leaked,
-    /// Another machine or another program started it.
+    /// Another machine, container or program started it, or it is not known which.
     Elsewhere,
 }
 
@@ -174,10 +174,10 @@ impl Listed {
     fn new(session: ActiveSession, recorded: &BTreeMap<String, Row>, now: SystemTime) -> Self {
         let started = Duration::from_secs(session.started.try_into().unwrap_or_default());
         let age = now.duration_since(SystemTime::UNIX_EPOCH + started).unwrap_or_default();
-        let holder = match recorded.get(&session.id) {
-            Some(row) if row.has_living_process() => Holder::Held { pid: row.start.pid },
-            Some(_) => Holder::Leaked,
-            None => Holder::Elsewhere,
+        let holder = match recorded.get(&session.id).map(|row| (row.fate(), row.start.pid)) {
+            Some((Fate::Living, pid)) => Holder::Held { pid },
+            Some((Fate::Gone, _)) => Holder::Leaked,
+            Some((Fate::Elsewhere, _)) | None => Holder::Elsewhere,
         };
         Self {
             session: session.id,

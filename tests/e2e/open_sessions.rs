@@ -65,6 +65,32 @@ async fn a_session_of_another_machine_is_not_taken_for_a_leak() {
 }
 
 #[tokio::test]
+async fn a_session_in_a_shared_record_is_another_machines() {
+    let bench = Bench::new().port(PORT, echo().await).start().await;
+    let mut killed = bench.connect(PORT, &[]).start();
+    killed.round_trip(b"x").await;
+    let file = bench.path("home/fumidai/audit.jsonl");
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    until("it is recorded", || lines().lines().count() == 1).await;
+    killed.signal(Signal::KILL);
+    killed.finish().await;
+    assert_eq!(listed(&bench).await[0]["state"], "leaked");
+    let own = lines();
+    let named = own.replacen("\"name\":\"", "\"name\":\"another-", 1);
+    let unnamed = own.replacen("\"machine\":", "\"unknown\":", 1);
+    for other in [named, unnamed] {
+        assert_ne!(other, own);
+        std::fs::write(&file, other).unwrap();
+        assert_eq!(listed(&bench).await[0]["state"], "elsewhere");
+        let end = sessions(&bench, &["end", "--leaked"]).finish().await.exits(0);
+        assert!(end.stderr.contains("no session of this machine was left behind"), "{}", end.stderr);
+    }
+    std::fs::write(&file, own).unwrap();
+    sessions(&bench, &["end", "--leaked"]).finish().await.exits(0);
+    bench.settle().await;
+}
+
+#[tokio::test]
 async fn what_is_to_be_ended_must_be_named() {
     let bench = Bench::new().start().await;
     for args in [&["end"][..], &["end", "x", "--leaked"]] {
