@@ -8,8 +8,8 @@ use crate::jump::{OwnKey, add_to_agent, remove_from_agent};
 use super::error::KeyError;
 use super::key_file::KeyFile;
 
-/// The agent removes the key after this time even if this process is killed: the last push is after 150 s, and a login
-/// takes less than the rest.
+/// The agent removes the key after this time even if this process is killed. It counts from the banner: the last push is
+/// 150 s later, and a login takes less than the rest.
 const LIFETIME: Duration = Duration::from_secs(180);
 
 /// The holder of a private half.
@@ -49,6 +49,16 @@ impl Keeper {
                 Ok((Self::Agent { key: key.clone(), socket: socket.to_owned() }, key))
             }
             (None, None) => Err(KeyError::NoKeeper { machine: machine.to_owned() }),
+        }
+    }
+
+    /// Begins the lifetime anew, since the banner may have come late: a machine may have been started first. A file has its
+    /// key for as long as it is held.
+    pub(super) async fn renew(&self) {
+        let Self::Agent { key, socket } = self else { return };
+        // Without it, the login may still succeed: the key may be there.
+        if let Err(problem) = add_to_agent(key, socket, LIFETIME).await {
+            tracing::warn!(%problem, "the key's lifetime in the ssh-agent does not begin anew");
         }
     }
 

@@ -47,6 +47,7 @@ impl KeyFile {
     /// The folder or the file cannot be written.
     pub fn take(file: &Path) -> io::Result<(Self, OwnKey)> {
         refuse_parents(file)?;
+        refuse_foreign(file)?;
         // Before there is a key: a killed process leaves none.
         Self::hold(file, start_watcher(file))
     }
@@ -55,7 +56,6 @@ impl KeyFile {
         if let Some(folder) = file.parent() {
             create_private_folder(folder)?;
         }
-        refuse_foreign(file)?;
         let mut taken = Self { file: file.to_owned(), lock: None, watcher };
         for _ in 0..MOST_TRIES {
             let lock = lock(file)?;
@@ -129,11 +129,35 @@ fn refuse_parents(file: &Path) -> io::Result<()> {
     }
 }
 
-/// A file that fumidai did not write, such as a key of the user, is neither replaced nor removed.
+/// A file that fumidai did not write, such as a key of the user, is neither replaced nor removed; neither are those that
+/// have the names of the files beside it.
 fn refuse_foreign(file: &Path) -> io::Result<()> {
-    match fs::read(file) {
-        Ok(bytes) => parse(bytes).map(drop).ok_or_else(|| io::Error::other("fumidai has not made this file")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+    if !is_absent_or(file, |bytes| parse(bytes).is_some())? {
+        return Err(io::Error::other("fumidai has not made this file"));
+    }
+    let both = [(lock_path(file), is_our_lock(file)?), (moved_path(file), is_our_moved(file)?)];
+    for (beside, is_ours) in both {
+        if !is_ours {
+            return Err(io::Error::other(format!("fumidai has not made `{}`", beside.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if there is no lock file, or one that has nothing in it.
+fn is_our_lock(file: &Path) -> io::Result<bool> {
+    is_absent_or(&lock_path(file), |bytes| bytes.is_empty())
+}
+
+/// Returns true if nothing was moved, or a key, or if a process was killed before it wrote one.
+fn is_our_moved(file: &Path) -> io::Result<bool> {
+    is_absent_or(&moved_path(file), |bytes| bytes.is_empty() || parse(bytes).is_some())
+}
+
+fn is_absent_or(path: &Path, is_ours: impl Fn(Vec<u8>) -> bool) -> io::Result<bool> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(is_ours(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -143,6 +167,7 @@ fn provide_key(file: &Path) -> io::Result<()> {
     if is_usable(file) {
         return Ok(());
     }
+    refuse_foreign(file)?;
     let moved = moved_path(file);
     if is_usable(&moved) {
         return fs::rename(moved, file);
@@ -160,8 +185,12 @@ fn is_usable(file: &Path) -> bool {
 fn make_key(file: &Path) -> io::Result<()> {
     let (key, beside) = (OwnKey::generate()?, moved_path(file));
     remove(&beside)?;
-    private().create_new(true).write(true).open(&beside)?.write_all(key.text().as_bytes())?;
-    fs::rename(beside, file)
+    let written = private().create_new(true).write(true).open(&beside)?.write_all(key.text().as_bytes());
+    if written.is_err() {
+        // Nobody would know half a key as one of fumidai's.
+        let _ = remove(&beside);
+    }
+    written.and_then(|()| fs::rename(beside, file))
 }
 
 fn read_key(file: &Path) -> Option<OwnKey> {
@@ -173,9 +202,12 @@ fn parse(bytes: Vec<u8>) -> Option<OwnKey> {
     OwnKey::parse(std::str::from_utf8(&bytes).ok()?)
 }
 
-/// Returns the exclusive lock, unless a connection holds a shared one or there is no lock file.
+/// Returns the exclusive lock, unless a connection holds a shared one or there is no lock file of fumidai's.
 fn lock_alone(file: &Path) -> Option<File> {
     let path = lock_path(file);
+    if !is_our_lock(file).ok()? {
+        return None;
+    }
     let lock = OpenOptions::new().write(true).open(&path).ok()?;
     (lock.try_lock().is_ok() && is_same(&lock, &path)).then_some(lock)
 }
@@ -183,17 +215,27 @@ fn lock_alone(file: &Path) -> Option<File> {
 /// Removes the key and the lock file, unless a connection uses them.
 fn remove_unless_in_use(file: &Path) {
     let Some(_lock) = lock_alone(file) else { return };
-    let removed = if read_key(file).is_some() { remove(file) } else { Ok(()) };
-    let removed = removed.and_then(|()| remove(&lock_path(file)));
-    if let Err(error) = removed {
+    if let Err(error) = remove_with_lock(file) {
         tracing::warn!(%error, file = %file.display(), "cannot remove the key file");
     }
+}
+
+fn remove_with_lock(file: &Path) -> io::Result<()> {
+    if read_key(file).is_some() {
+        remove(file)?;
+    }
+    remove(&lock_path(file))
 }
 
 /// Moves the file out of ssh's sight unless a connection uses it; returns when, which marks it.
 fn move_away(file: &Path) -> Option<SystemTime> {
     let _lock = lock_alone(file)?;
     let moved = moved_path(file);
+    if !is_our_moved(file).is_ok_and(|is_ours| is_ours) {
+        // It has no place to go to.
+        let _ = remove_with_lock(file);
+        return None;
+    }
     // Without a file, the process was killed before it had one: an earlier one may still be there.
     if read_key(file).is_some() {
         let _ = fs::rename(file, &moved);
@@ -225,11 +267,11 @@ fn remove(file: &Path) -> io::Result<()> {
 }
 
 fn lock_path(file: &Path) -> PathBuf {
-    with_suffix(file, ".lock")
+    with_suffix(file, ".fumidai-lock")
 }
 
 fn moved_path(file: &Path) -> PathBuf {
-    with_suffix(file, ".moved")
+    with_suffix(file, ".fumidai-moved")
 }
 
 fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
@@ -338,7 +380,7 @@ mod tests {
         fs::write(lock_path(&file), "").expect("a lock");
         assert!(move_away(&file).is_none() && is_empty(), "killed before there was a key");
         fs::write(lock_path(&file), "").expect("a lock");
-        fs::write(moved_path(&file), "half").expect("a file");
+        fs::write(moved_path(&file), "").expect("a file");
         let mark = move_away(&file).expect("an earlier key is there");
         remove_moved(&file, mark);
         assert!(is_empty(), "killed before the earlier key was moved back");
@@ -356,10 +398,43 @@ mod tests {
         assert_ne!(key.public_line(), old.public_line());
         drop(held);
         fs::write(&file, "a key of the user").expect("a file");
-        assert!(KeyFile::hold(&file, None).is_err());
+        assert!(KeyFile::take(&file).is_err() && KeyFile::hold(&file, None).is_err());
         assert!(move_away(&file).is_none());
         assert_eq!(fs::read_to_string(&file).expect("the file"), "a key of the user");
         assert!(KeyFile::take(&folder.path().join("web-../../x")).is_err());
+    }
+
+    #[tokio::test]
+    async fn files_of_the_user_beside_the_key_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("Gemfile");
+        let is_users = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text == "the user's");
+        let users = ["", ".lock", ".moved"].map(|suffix| with_suffix(&file, suffix));
+        for path in &users {
+            fs::write(path, "the user's").expect("a file");
+        }
+        assert!(KeyFile::take(&file).is_err());
+        if let Some(mark) = move_away(&file) {
+            remove_moved(&file, mark);
+        }
+        assert!(users.iter().all(|path| is_users(path)));
+
+        let file = folder.path().join("web-me");
+        for beside in [lock_path(&file), moved_path(&file)] {
+            fs::write(&beside, "the user's").expect("a file");
+            let error = KeyFile::take(&file).err().expect("a refusal");
+            assert!(error.to_string().contains(&beside.display().to_string()), "{error}");
+            assert!(is_users(&beside) && !file.exists());
+            // As if it came while the key was held.
+            fs::remove_file(&beside).expect("the file");
+            std::mem::forget(take(&file).0.released());
+            fs::write(&beside, "the user's").expect("a file");
+            assert!(move_away(&file).is_none() && is_users(&beside));
+            remove_unless_in_use(&file);
+            assert!(is_users(&beside));
+            fs::remove_file(&beside).expect("the file");
+            let _ = remove(&file);
+        }
     }
 
     #[test]

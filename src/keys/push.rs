@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, oneshot};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Access, Aws};
 use crate::names::lookup;
@@ -72,16 +71,11 @@ impl KeyPush {
         }
     }
 
-    /// Pushes the key when the banner has come, and then as long as a login may run.
+    /// Pushes the key now that the banner has come, and then as long as a login may run.
     ///
     /// # Errors
     /// Those of the first push; a later one may be superfluous, and its error is logged.
-    pub(super) async fn push_for_login(
-        &self,
-        banner: CancellationToken,
-        pushed: oneshot::Sender<()>,
-    ) -> Result<(), KeyError> {
-        banner.cancelled().await;
+    pub(super) async fn push_for_login(&self, pushed: oneshot::Sender<()>) -> Result<(), KeyError> {
         self.send().await?;
         // The stream may have ended.
         let _ = pushed.send(());

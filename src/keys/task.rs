@@ -59,7 +59,11 @@ async fn work(
 ) -> Result<(), KeyError> {
     let push = async {
         match orders.await {
-            Ok((push, banner)) => push.push_for_login(banner.came, banner.pushed).await,
+            Ok((push, banner)) => {
+                banner.came.cancelled().await;
+                keeper.renew().await;
+                push.push_for_login(banner.pushed).await
+            }
             Err(_) => Ok(()),
         }
     };

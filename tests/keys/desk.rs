@@ -125,3 +125,10 @@ pub fn listed(agent: &Path) -> String {
     }
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// Removes all keys from an agent.
+pub fn forget_all(agent: &Path) {
+    let mut remove = std::process::Command::new(tool("ssh-add"));
+    let status = remove.args(["-q", "-D"]).env("SSH_AUTH_SOCK", agent).status().unwrap();
+    assert!(status.success(), "{status}");
+}

@@ -31,7 +31,7 @@ async fn no_file_is_left_after_kill_9() {
 #[tokio::test]
 async fn a_kill_at_any_moment_leaves_no_file() {
     let desk = Desk::new("").await;
-    let (file, lock) = (desk.key_files().join("killed"), desk.key_files().join("killed.lock"));
+    let (file, lock) = (desk.key_files().join("killed"), desk.key_files().join("killed.fumidai-lock"));
     let line =
         format!("fumidai connect --ephemeral-key --key-file {} {}@{ONLINE_TARGET}", file.display(), user());
     for round in 0..40 {

@@ -1,12 +1,16 @@
 //! Logins with a key that was pushed: from a file, from the agent, two at once, through a hop, with the user's own key.
 
 use fumidai::sim::ONLINE_TARGET;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::desk::{APP, Desk, listed};
+use crate::desk::{APP, Desk, forget_all, listed};
 use crate::instance_connect::Push;
 use crate::network::Machine;
 use crate::openssh::{SshAgent, keygen, script, user};
-use crate::run::until;
+use crate::run::{PATIENCE, until};
+use crate::world::World;
 
 fn is_to(push: &Push, instance: &str) -> bool {
     push.instance == instance && push.user == user()
@@ -39,6 +43,28 @@ async fn the_agent_has_the_key_only_while_the_connection_lasts() {
     until("the key is removed", || listed(&agent.socket).is_empty()).await;
     assert!(desk.has_no_files());
     desk.world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_banner_that_comes_late_finds_the_key_in_the_agent() {
+    let late = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = late.local_addr().unwrap();
+    let world = World::new().configure(|config| config.ports.extend([(2222, address)]));
+    let desk = Desk::of(world, "").await;
+    let agent = desk.agent().await;
+    let line = format!("fumidai connect --ephemeral-key {}@{ONLINE_TARGET} 2222", user());
+    let mut running = desk.run(&line).env("SSH_AUTH_SOCK", &agent.socket).start();
+    let (mut server, _) = timeout(PATIENCE, late.accept()).await.expect("a connection").unwrap();
+    assert!(!listed(&agent.socket).is_empty());
+    // As if its lifetime has ended, while a machine was started.
+    forget_all(&agent.socket);
+    assert_eq!(listed(&agent.socket), "");
+    server.write_all(b"SSH-2.0-late\r\n").await.unwrap();
+    assert_eq!(running.hear(4).await, b"SSH-");
+    assert_eq!(listed(&agent.socket).trim_end(), desk.service.pushes()[0].line);
+    drop(server);
+    running.close_and_finish().await.exits(0);
+    assert_eq!(listed(&agent.socket), "");
 }
 
 #[tokio::test]
