@@ -2,10 +2,10 @@
 //!
 //! A line's hash is the SHA-256 of its bytes before `,"hash":"`, so that a checker needs no JSON library.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::hash::hash;
 
 /// What stands before the hash of a line, and behind it.
 const BEFORE_HASH: &str = ",\"hash\":\"";
@@ -67,9 +67,4 @@ struct Sealed {
     prev: String,
     #[serde(flatten)]
     entry: Entry,
-}
-
-/// Returns the SHA-256 of a text in hexadecimal.
-pub(super) fn hash(text: &str) -> String {
-    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@
 
 mod chain;
 mod entry;
+mod hash;
 mod page;
 mod process;
 mod recorder;

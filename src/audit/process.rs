@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::hash::hash;
+
 /// The machine of a process, and what its number counts in. Several machines and containers may share a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -38,7 +40,7 @@ fn here() -> Option<Machine> {
     // Images have an empty file, or `uninitialized`.
     let id = read("/etc/machine-id").filter(|id| id.len() == 32);
     Some(Machine {
-        id: id.map(|id| super::chain::hash(&format!("fumidai {id}"))[..32].to_owned()),
+        id: id.map(|id| hash(&format!("fumidai {id}"))[..32].to_owned()),
         name: read("/proc/sys/kernel/hostname")?,
         boot: Some(read("/proc/sys/kernel/random/boot_id")?),
         pids: Some(std::fs::read_link("/proc/self/ns/pid").ok()?.to_str()?.to_owned()),

@@ -299,12 +299,12 @@ pub fn switch(raw: Raw<'_>) -> Result<bool, ValueError> {
     }
 }
 
-/// Reads `true` or `false`, also as a word.
+/// Reads `true` or `false`, also as text.
 pub fn on_or_off(raw: Raw<'_>) -> Result<bool, ValueError> {
-    match raw {
-        Raw::Word(word) if word == "true" => Ok(true),
-        Raw::Word(word) if word == "false" => Ok(false),
-        Raw::Boolean(_) | Raw::Word(_) | Raw::String(_) | Raw::Integer(_) | Raw::Other => switch(raw),
+    match raw.text() {
+        Ok("true") => Ok(true),
+        Ok("false") => Ok(false),
+        Ok(_) | Err(_) => switch(raw),
     }
 }
 
