@@ -775,16 +775,20 @@ fn host_keys_errors() -> Vec<HostKeysError> {
     })
 }
 
-fn start_errors() -> Vec<StartError> {
-    let host = || text("NAME");
-    let steps = samples!(Step {
+fn start_steps() -> Vec<Step> {
+    samples!(Step {
         Step::Stop => [Step::Stop],
         Step::Begin => [Step::Begin],
         Step::Boot => [Step::Boot],
         Step::Agent => [Step::Agent],
         Step::Group => [Step::Group],
         Step::TakeBack => [Step::TakeBack],
-    });
+    })
+}
+
+fn start_errors() -> Vec<StartError> {
+    let host = || text("NAME");
+    let steps = start_steps();
     let person = Person { owner: other(), session: other(), since: 0, reason: None };
     samples!(StartError {
         StartError::Api(_) => [StartError::Api(service("AccessDeniedException", "OPERATION"))],
@@ -910,14 +914,7 @@ fn forward_events() -> Vec<ForwardEvent> {
 
 fn life_events() -> Vec<LifeEvent> {
     let host = || text("NAME");
-    let steps = samples!(Step {
-        Step::Stop => [Step::Stop],
-        Step::Begin => [Step::Begin],
-        Step::Boot => [Step::Boot],
-        Step::Agent => [Step::Agent],
-        Step::Group => [Step::Group],
-        Step::TakeBack => [Step::TakeBack],
-    });
+    let steps = start_steps();
     samples!(LifeEvent {
         LifeEvent::Waiting { .. } => {
             steps.into_iter().map(|step| LifeEvent::Waiting { host: host(), step, since: seconds() })
