@@ -286,7 +286,7 @@ impl World {
             command.env(folder, self.home.path());
         }
         command.envs(self.simulator.environment());
-        for service in ["SSM", "EC2", "ECS", "STS", "SFN", "CLOUDFORMATION"] {
+        for service in ["SSM", "EC2", "ECS", "STS", "SFN", "CLOUDFORMATION", "CLOUDTRAIL"] {
             command.env(format!("AWS_ENDPOINT_URL_{service}"), format!("http://{}", self.cloud.address));
         }
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
