@@ -52,3 +52,19 @@ fn a_task_that_may_not_be_started_is_not_there() {
     assert_eq!(code, 21, "{stderr}");
     assert_contains(&stderr, &["fumidai.TaskFailed", "not authorized"]);
 }
+
+#[test]
+fn a_task_that_ends_itself_is_not_extended() {
+    let world = world();
+    let task = TASK.replace("subnet-0abc", &world.subnet()).replace(" }", ", container = 'bastion' }");
+    world.configure(&task);
+    world.succeed(&["bastion", "start", "box"]);
+    let (code, stderr) = world.refuse(&["bastion", "extend", "box", "1h"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert_contains(
+        &stderr,
+        &["the task of `box` ends itself", "set a longer `stop_after` in `[hosts.box]`"],
+    );
+    world.succeed(&["bastion", "stop", "box"]);
+    world.until("no life runs", |world| world.lives().is_empty());
+}
