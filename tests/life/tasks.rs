@@ -7,12 +7,7 @@ const TASK: &str = "[hosts.box]\ntask = { cluster = 'ops', definition = 'bastion
 fn world() -> World {
     let targets = (1..=2).map(|number| format!("ecs:ops_{number:032x}_{number:032x}-0000000001")).collect();
     let world = World::with(Given { targets, ..Given::default() });
-    world.ecs("CreateCluster", r#"{"clusterName": "ops"}"#);
-    world.ecs(
-        "RegisterTaskDefinition",
-        r#"{"family": "bastion", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
-            "containerDefinitions": [{"name": "bastion", "image": "a", "memory": 512}]}"#,
-    );
+    world.define_task();
     let subnet = world.subnet();
     world.configure(&TASK.replace("subnet-0abc", &subnet));
     world
