@@ -95,7 +95,7 @@ async fn a_parameter_without_keys_is_refused() {
 }
 
 #[tokio::test]
-async fn an_address_behind_a_hop_has_no_session_source() {
+async fn a_session_source_behind_a_hop_is_refused_when_the_config_file_is_read() {
     let world = World::new("session").await;
     let hosts = |source: &str| {
         format!(
@@ -104,14 +104,35 @@ async fn an_address_behind_a_hop_has_no_session_source() {
         )
     };
     world.config(&hosts("session"));
-    let refused = world.fumidai(["host-keys", "app"]).finish().await.exits(3);
-    let cause = "`host_keys = \"session\"` cannot be used for `app`: it is behind hop `bastion`, and a path through a hop \
-                 does not prove which machine answers";
-    assert_eq!(refused.cause(), cause);
+    let file = world.bench.path("home/fumidai/config.toml").display().to_string();
+    let cause = format!(
+        "{file}:6:13: `host_keys = \"session\"` cannot be used for `app`: it is behind hop `bastion`, and a path through a hop \
+         does not prove which machine answers; use `console` or `parameter:NAME`"
+    );
+    for command in ["host-keys app", "host-keys", "ssh-config", "explain app", "connect app", "list"] {
+        let refused = world.fumidai(command.split(' ')).finish().await.exits(3);
+        assert_eq!((refused.cause(), refused.text()), (cause.as_str(), ""), "{command}");
+    }
     assert_eq!(world.sessions(), 0);
     world.config(&hosts("console"));
-    let printed = world.fumidai(["host-keys", "app"]).finish().await.exits(0).silent();
+    let printed = world.fumidai(["host-keys", "app"]).finish().await.exits(0);
     assert_eq!(printed.text(), format!("app {}\n", world.key()), "found by its address");
+    let by_hand = world.fumidai(["host-keys", "app", "--source", "session"]).finish().await.exits(3);
+    assert!(by_hand.cause().contains("it is behind hop `bastion`"), "{}", by_hand.cause());
+    assert_eq!(world.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_hop_of_the_command_line_has_no_session_source_behind_another_one() {
+    let world = World::new("session").await;
+    world.config(&format!(
+        "[hosts.gate]\ntarget = '{ONLINE_TARGET}'\n[hosts.inner]\naddress = '{ADDRESS}'\nhost_keys = 'session'\n"
+    ));
+    let args = ["--via", "gate", "--via", "inner", "10.0.0.9"];
+    for command in ["connect", "explain"] {
+        let refused = world.fumidai([command]).args(args).finish().await.exits(3);
+        assert!(refused.cause().contains("`inner`: it is behind hop `gate`"), "{}", refused.cause());
+    }
     assert_eq!(world.sessions(), 0);
 }
 

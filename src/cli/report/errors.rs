@@ -64,11 +64,13 @@ fn of_ssh_config(error: &OpenSshError) -> Report {
     Report::new(ExitKind::Configuration, error.to_string())
 }
 
+/// The sources of a machine behind a hop.
+const SOURCES_BEHIND_HOP: &str = "use `host_keys = \"console\"` or `host_keys = \"parameter:NAME\"`";
+
 fn of_host_keys(error: &HostKeysError) -> Report {
-    const OTHER_SOURCES: &str = "use `host_keys = \"console\"` or `host_keys = \"parameter:NAME\"`";
     let report = |exit| Report::new(exit, error.to_string());
     match error {
-        HostKeysError::BehindHop { .. } => report(ExitKind::Configuration).hint(OTHER_SOURCES),
+        HostKeysError::BehindHop { .. } => report(ExitKind::Configuration).hint(SOURCES_BEHIND_HOP),
         HostKeysError::NotAnInstance { .. } => report(ExitKind::Configuration)
             .hint("use `host_keys = \"session\"` or `host_keys = \"parameter:NAME\"`"),
         HostKeysError::NoConsole { .. } => report(ExitKind::SshAuth)
@@ -338,6 +340,9 @@ impl From<RouteError> for Report {
             RouteError::Cycle { by_flag: false, .. } => Self::new(ExitKind::Configuration, cause),
             RouteError::NotTheFirstHop { .. } => {
                 Self::new(ExitKind::Configuration, cause).hint("write `route = \"ssh\"`, or remove `route`")
+            }
+            RouteError::SessionBehindHop { .. } => {
+                Self::new(ExitKind::Configuration, cause).hint(SOURCES_BEHIND_HOP)
             }
             RouteError::NoAddress { .. } => Self::new(ExitKind::Usage, cause)
                 .hint("add it to the config file, with `address` as the hop sees it"),
