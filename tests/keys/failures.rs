@@ -1,10 +1,11 @@
 //! Why a key could not be pushed or used, and what the user is told.
 
 use fumidai::sim::ONLINE_TARGET;
+use rustix::process::Signal;
 
 use crate::desk::Desk;
 use crate::network::Machine;
-use crate::openssh::user;
+use crate::openssh::{SshAgent, user};
 use crate::run::{Finished, until};
 use crate::world::World;
 
@@ -80,6 +81,55 @@ async fn a_hop_without_the_agent_of_instance_connect_is_named() {
     assert!(cause.starts_with("the key was pushed, but") && cause.contains("`bastion`"), "{cause}");
     assert!(finished.stderr.contains("`ec2-instance-connect`"), "{}", finished.stderr);
     assert_eq!(desk.service.pushes().len(), 1);
+}
+
+/// What the log says if the login of ssh looks refused.
+const REFUSED: &str = "the login of ssh looks refused";
+
+#[tokio::test]
+async fn a_refused_login_of_ssh_is_noticed() {
+    // The bastion knows keys in files only: its image has no Instance Connect.
+    let desk = Desk::with("key = 'ephemeral'", &[Machine::App]).await;
+    let agent = SshAgent::start(&desk.world.bench.path("home")).await;
+    agent.add(&desk.world.third.path("identity")).await;
+    for (number, line) in [
+        "ssh bastion true",
+        "ssh -o IdentitiesOnly=no bastion true",
+        "ssh -c aes256-gcm@openssh.com bastion true",
+        "ssh -c aes128-ctr -m hmac-sha2-512 bastion true",
+        "ssh -o Compression=yes bastion true",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = desk.run(line).env("SSH_AUTH_SOCK", &agent.socket).finish().await.exits(255);
+        assert!(refused.stderr.contains("Permission denied (publickey)"), "{}", refused.stderr);
+        until("the log has it", || desk.log().matches(REFUSED).count() == number + 1).await;
+    }
+    assert_eq!(desk.service.pushes().len(), 5);
+}
+
+#[tokio::test]
+async fn a_login_that_succeeds_is_not_taken_for_a_refused_one() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let agent = SshAgent::start(&desk.world.bench.path("home")).await;
+    agent.add(&desk.world.third.path("identity")).await;
+    for line in [
+        "ssh bastion true",
+        "ssh -o IdentitiesOnly=no bastion true",
+        "ssh -c aes256-gcm@openssh.com bastion true",
+        "ssh -c aes128-ctr -m hmac-sha2-512 bastion true",
+        "ssh -o Compression=yes bastion exit 3",
+    ] {
+        desk.run(line).env("SSH_AUTH_SOCK", &agent.socket).finish().await;
+    }
+    let mut killed = desk.run("ssh bastion 'echo in; cat'").start();
+    assert_eq!(killed.hear(3).await, b"in\n");
+    killed.signal(Signal::KILL);
+    killed.finish().await;
+    until("all keys are removed", || desk.has_no_files()).await;
+    assert_eq!(desk.service.pushes().len(), 6);
+    assert!(!desk.log().contains(REFUSED), "{}", desk.log());
 }
 
 #[tokio::test]

@@ -777,6 +777,10 @@ fn host_keys_errors() -> Vec<HostKeysError> {
             [HostKeysError::NoParameter { name: host(), region: text("REGION") }]
         }
         HostKeysError::NoKeysInParameter { .. } => [HostKeysError::NoKeysInParameter { name: host() }],
+        HostKeysError::Call { .. } => {
+            let error = || Box::new(service("AccessDeniedException", "OPERATION"));
+            [HostKeysError::Call { error: error(), host: host(), action: "ACTION" }]
+        }
         HostKeysError::Target(_) => target_errors().into_iter().map(HostKeysError::Target),
     })
 }
@@ -944,6 +948,9 @@ fn notices() -> Vec<Notice> {
             [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
+        Notice::LoginRefused { .. } => {
+            [Notice::LoginRefused { machine: text("TARGET"), user: text("USER") }]
+        }
         Notice::Recorded(_) => [Notice::Recorded(fact())],
     })
 }
