@@ -42,8 +42,7 @@ fn behind_hop(host: &Host) -> Option<Found> {
 fn later_hop(host: &Host, hosts: &BTreeMap<String, Host>) -> Option<Found> {
     let pairs = host.hops().windows(2);
     let mut pairs = pairs.filter_map(|pair| Some((pair.first()?, named(hosts, pair.last()?)?)));
-    let (before, (name, _)) =
-        pairs.find(|(_, (_, hop))| hop.host_keys == Some(HostKeySource::Session))?;
+    let (before, (name, _)) = pairs.find(|(_, (_, hop))| hop.host_keys == Some(HostKeySource::Session))?;
     Some(("via", no_session(name, before)))
 }
 
@@ -143,7 +142,8 @@ mod tests {
             let text = format!("[hosts.web]\n{machine}\nhost_keys = 'session'");
             assert_eq!(fault(&text), None);
         }
-        for machine in ["", "target = 'i-0123'", "target = 'tag:Name=web'", "address = '10.0.0.1'\nvia = 'b'"] {
+        for machine in ["", "target = 'i-0123'", "target = 'tag:Name=web'", "address = '10.0.0.1'\nvia = 'b'"]
+        {
             let text = format!("[hosts.web]\n{machine}\nhost_keys = 'console'\nkey = 'push'");
             assert_eq!(fault(&text), None, "{machine}");
         }

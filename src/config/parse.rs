@@ -436,7 +436,10 @@ mod tests {
         };
         assert_eq!(hosts["web"], expected);
         let bastion = &hosts["bastion"];
-        assert_eq!((bastion.via.as_slice(), bastion.key), (["i-0123".to_owned()].as_slice(), Some(KeyKind::Ephemeral)));
+        assert_eq!(
+            (bastion.via.as_slice(), bastion.key),
+            (["i-0123".to_owned()].as_slice(), Some(KeyKind::Ephemeral))
+        );
         assert_eq!(hosts["plain"], Host { name: "plain".into(), ..Host::default() });
     }
 

@@ -102,11 +102,7 @@ impl<S: AsyncRead + Unpin> HeldStream<S> {
     }
 
     /// Reads what may pass.
-    fn poll_passed(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_passed(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_first(context))?;
         if let State::Pushing(pushed) = &mut self.state {
             let pushed = ready!(Pin::new(pushed).poll(context));

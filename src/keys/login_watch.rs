@@ -64,7 +64,12 @@ impl LoginWatch {
         let is_first_longest = none >= first;
         // The last answer may be a disconnect: too many failures.
         let are_same = others.iter().all(|length| length == first);
-        !self.is_asked && !self.is_over() && is_first_longest && are_same && is_failure(first) && is_failure(last)
+        !self.is_asked
+            && !self.is_over()
+            && is_first_longest
+            && are_same
+            && is_failure(first)
+            && is_failure(last)
     }
 }
 

@@ -185,11 +185,7 @@ impl Reach {
         self.route().machine(question.number).label()
     }
 
-    async fn ask_sshd(
-        &self,
-        question: &Question<'_>,
-        allowed: &Allowed,
-    ) -> Result<PublicKey, ReachError> {
+    async fn ask_sshd(&self, question: &Question<'_>, allowed: &Allowed) -> Result<PublicKey, ReachError> {
         match question.target.as_ref().filter(|_| question.is_ready) {
             Some(target) => {
                 let attempt = Attempt { machine: 0, target: target.clone(), began: clock::now() };

@@ -202,9 +202,8 @@ fn refuse_cycle(machines: &[Machine], goal: &Machine, by_flag: bool) -> Result<(
 
 /// The config file is refused if its own hops are in such an order; those of `--via` are known here.
 fn refuse_session_behind_hop(machines: &[Machine]) -> Result<(), RouteError> {
-    let has_session = |machine: &Machine| {
-        machine.host().is_some_and(|host| host.host_keys == Some(HostKeySource::Session))
-    };
+    let has_session =
+        |machine: &Machine| machine.host().is_some_and(|host| host.host_keys == Some(HostKeySource::Session));
     let mut pairs = machines.iter().zip(machines.iter().skip(1));
     match pairs.find(|(_, machine)| has_session(machine)) {
         Some((hop, machine)) => Err(RouteError::SessionBehindHop {

@@ -65,6 +65,28 @@ impl World {
         self.make_key("host_key", "ed25519").await;
     }
 
+    /// Gives the sshd new host keys of these types alone, and returns them.
+    pub async fn use_host_keys(&self, kinds: &[&str]) -> Vec<String> {
+        let sshd = self.folder.path().join("sshd");
+        let file = sshd.join("sshd_config");
+        let config = fs::read_to_string(&file).unwrap();
+        let others = config.lines().filter(|line| !line.starts_with("HostKey "));
+        let mut config = others.collect::<Vec<_>>().join("\n") + "\n";
+        let mut keys = Vec::new();
+        for kind in kinds {
+            let name = format!("host_{kind}");
+            keys.push(self.make_key(&name, kind).await);
+            config += &format!("HostKey {}/{name}\n", sshd.display());
+        }
+        fs::write(file, config).unwrap();
+        keys
+    }
+
+    /// Removes the keys that fumidai keeps.
+    pub fn forget(&self) {
+        fs::remove_file(self.bench.path("home/fumidai/host_keys.json")).unwrap();
+    }
+
     /// Gives the sshd a certificate of an authority that nobody trusts.
     pub async fn certify(&self) {
         let sshd = self.folder.path().join("sshd");

@@ -208,7 +208,8 @@ async fn a_key_is_forgotten_after_a_minute() {
     assert_eq!(held.hear(3).await, b"in\n");
     let key = fs::read_dir(desk.key_files()).unwrap().map(|entry| entry.unwrap().path());
     let key = key.into_iter().find(|path| path.extension().is_none()).unwrap();
-    let line = format!("ssh -i {} -o 'ProxyCommand fumidai connect {ONLINE_TARGET} 22' bastion true", key.display());
+    let line =
+        format!("ssh -i {} -o 'ProxyCommand fumidai connect {ONLINE_TARGET} 22' bastion true", key.display());
     desk.run(&line).finish().await.exits(0).silent();
     let pushed = fs::read_dir(desk.world.bastion.path(&format!("pushed-{}", user()))).unwrap();
     for file in pushed {

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod desk;
+mod doctor;
 mod endings;
 mod failures;
 mod instance_connect;

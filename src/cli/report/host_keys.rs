@@ -7,7 +7,8 @@ use super::api::{is_explicit_deny, of_api, shell_word};
 use super::{ExitKind, Report};
 
 /// The sources for a machine behind a hop.
-pub(super) const SOURCES_BEHIND_HOP: &str = "use `host_keys = \"console\"` or `host_keys = \"parameter:NAME\"`";
+pub(super) const SOURCES_BEHIND_HOP: &str =
+    "use `host_keys = \"console\"` or `host_keys = \"parameter:NAME\"`";
 
 /// Returns the report of a source of host keys.
 pub(super) fn of_host_keys(error: &HostKeysError) -> Report {
