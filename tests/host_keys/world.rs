@@ -8,10 +8,10 @@ use fumidai::sim::{ONLINE_TARGET, SimConfig};
 
 use crate::bench::Bench;
 use crate::ec2::Ec2;
-use crate::openssh::{keygen, script};
+use crate::openssh::keygen;
 use crate::run::Run;
 use crate::sshd::Sshd;
-use crate::tools::{search_path, tool};
+use crate::tools::tool;
 
 /// The name of the parameter.
 pub const PARAMETER: &str = "/keys/web";
@@ -42,7 +42,7 @@ impl World {
         let bench = Bench::new().configure(configure).start().await;
         let world = Self { bench, ec2: Ec2::start(), sshd, folder };
         world.ec2.show(&key);
-        world.provide_programs();
+        world.bench.provide_programs(&["ssh"]);
         world.config(&format!("[hosts.web]\ntarget = '{ONLINE_TARGET}'\nhost_keys = '{source}'\n"));
         world.use_fumidai("").await;
         world
@@ -117,8 +117,7 @@ impl World {
 
     /// Writes the config file.
     pub fn config(&self, text: &str) {
-        fs::create_dir_all(self.bench.path("home/fumidai")).unwrap();
-        self.bench.write("home/fumidai/config.toml", text);
+        self.bench.config(text);
     }
 
     /// Writes the ssh_config: these lines, the output of `fumidai ssh-config`, and logins without questions.
@@ -156,22 +155,13 @@ impl World {
     }
 
     fn dressed(&self, run: Run) -> Run {
-        let path = format!("{}:{}", self.bench.path("bin").display(), search_path());
-        run.env("AWS_ENDPOINT_URL_EC2", &self.ec2.url).env("PATH", path).env("USER", &self.sshd.user)
+        let run = self.bench.with_programs(run);
+        run.env("AWS_ENDPOINT_URL_EC2", &self.ec2.url).env("USER", &self.sshd.user)
     }
 
     /// The number of sessions that were started.
     pub fn sessions(&self) -> usize {
         self.bench.simulator.sessions().len()
-    }
-
-    /// Wraps ssh to use the test's ssh_config: it finds the home folder in the password file.
-    fn provide_programs(&self) {
-        let (bin, config) = (self.bench.path("bin"), self.bench.path("ssh_config"));
-        fs::create_dir(&bin).unwrap();
-        let command = format!("exec {} -F {} \"$@\"", tool("ssh").display(), config.display());
-        script(&bin.join("ssh"), &command);
-        fs::write(config, "").unwrap();
     }
 }
 

@@ -24,6 +24,8 @@ mod node;
 #[path = "../jump/openssh.rs"]
 #[allow(dead_code, reason = "shared with the tests of one hop")]
 mod openssh;
+#[path = "../hops/programs.rs"]
+mod programs;
 #[path = "../e2e/run.rs"]
 #[allow(dead_code, reason = "shared with the tests of one session")]
 mod run;
