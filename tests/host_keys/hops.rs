@@ -90,6 +90,32 @@ async fn a_later_hop_is_trusted_by_a_source_that_is_not_the_session() {
     assert_eq!((refused.text(), world.sessions()), ("", 0));
 }
 
+/// By the agent of the hop, and through the sshd of a hop that has a source of its own.
+#[tokio::test]
+async fn ssh_trusts_a_machine_behind_a_hop_by_its_source() {
+    let parameter = format!("parameter:{PARAMETER}");
+    for (of_hop, source) in [("", "console"), ("host_keys = 'session'\n", parameter.as_str())] {
+        let (world, _) = world(None).await;
+        let (sshd, route) = (world.sshd.address, if of_hop.is_empty() { "remote-host" } else { "ssh" });
+        world.config(&format!(
+            "[hosts.web]\ntarget = '{ONLINE_TARGET}'\n{of_hop}[hosts.inner]\ntarget = '{ONLINE_TARGET}'\naddress = '{}'\n\
+             port = {}\nvia = 'web'\nroute = '{route}'\nhost_keys = '{source}'\n",
+            sshd.ip(),
+            sshd.port()
+        ));
+        world.use_fumidai("").await;
+        let answer = world.ssh(["inner", "echo in"]).finish().await.exits(0).silent();
+        assert_eq!(answer.text(), "in\n", "{source}");
+        assert!(!world.bench.path("known_hosts").exists());
+        world.forget();
+        world.use_host_keys(&["ecdsa"]).await;
+        let refused = world.ssh(["inner", "echo in"]).finish().await.exits(255);
+        assert!(refused.stderr.contains("` has changed: E"), "{source}: {}", refused.stderr);
+        assert_eq!(refused.text(), "");
+        world.bench.settle().await;
+    }
+}
+
 #[tokio::test]
 async fn a_forward_trusts_each_of_its_hops_by_the_source() {
     let (world, port) = world(None).await;

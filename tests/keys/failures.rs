@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use crate::desk::Desk;
 use crate::network::Machine;
-use crate::openssh::{SshAgent, user};
+use crate::openssh::{SshAgent, script, user};
 use crate::run::{Finished, until};
 use crate::world::World;
 
@@ -107,6 +107,24 @@ async fn a_refused_login_of_ssh_is_noticed() {
         until("the log has it", || desk.log().matches(REFUSED).count() == number + 1).await;
     }
     assert_eq!(desk.service.pushes().len(), 5);
+}
+
+#[tokio::test]
+async fn a_refused_login_of_ssh_is_said_on_a_terminal() {
+    let desk = Desk::with("key = 'ephemeral'", &[Machine::App]).await;
+    // ssh does not wait for fumidai. The key file is removed once that has ended.
+    let login = desk.world.bench.path("login");
+    let wait = format!("while [ \"$(ls -A {})\" ]; do sleep 0.1; done", desk.key_files().display());
+    script(&login, &format!("ssh bastion true; code=$?; {wait}; exit $code"));
+    let shown = desk.run(&format!("script -qec {} /dev/null", login.display())).finish().await.exits(255);
+    let line = format!(
+        "fumidai: if ssh said `Permission denied (publickey)`: `{}` may not exist there, or its image may lack EC2 Instance \
+         Connect (AuthorizedKeysCommand); run `fumidai doctor bastion`\r\n",
+        user()
+    );
+    assert!(shown.text().contains(&line), "{}", shown.text());
+    let quiet = desk.run("ssh bastion true").finish().await.exits(255);
+    assert!(!quiet.stderr.contains("fumidai"), "only a terminal shows it: {}", quiet.stderr);
 }
 
 #[tokio::test]
