@@ -1,6 +1,7 @@
 //! Why a key could not be pushed or used, and what the user is told.
 
 use fumidai::sim::ONLINE_TARGET;
+use fumidai::sim::faults::{ApiEffect, ApiFault};
 use rustix::process::Signal;
 
 use crate::desk::Desk;
@@ -41,6 +42,25 @@ async fn each_refusal_has_its_exit_code_and_its_fix() {
     }
     desk.world.bench.settle().await;
     until("the key file is removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_may_not_be_looked_up_gets_no_key() {
+    let desk = Desk::new("").await;
+    let (app, user) = (&desk.world.app, user());
+    desk.world.configure(&format!(
+        "[hosts.bastion]\ntarget = '{ONLINE_TARGET}'\n[hosts.appserver]\naddress = '{}'\nport = {}\nuser = '{user}'\n\
+         via = 'bastion'\nroute = 'remote-host'\nkey = 'ephemeral'\n",
+        app.host, app.port
+    ));
+    // The simulator denies EC2's calls always.
+    let effect = ApiEffect::Error { code: "AccessDeniedException".into(), message: "not authorized".into() };
+    let fault = ApiFault { operation: "DescribeInstanceInformation".into(), effect, times: 100 };
+    desk.world.bench.simulator.change_faults(|faults| faults.api.push(fault));
+    let denied = connect(&desk, "appserver").await.exits(11);
+    assert!(denied.cause().contains("when calling DescribeInstances"), "{}", denied.stderr);
+    assert!(denied.stderr.contains("hint: allow `ec2:DescribeInstances`"), "{}", denied.stderr);
+    assert!(desk.service.pushes().is_empty() && denied.text().is_empty());
 }
 
 #[tokio::test]
