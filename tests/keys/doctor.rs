@@ -59,3 +59,13 @@ async fn a_host_without_a_key_gets_none() {
     assert!(!finished.text().contains("\"login\""), "{}", finished.text());
     assert!(desk.service.pushes().is_empty());
 }
+
+#[tokio::test]
+async fn a_machine_whose_host_key_is_not_known_is_not_logged_in_to() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    desk.world.bench.write("known_hosts", "");
+    let (exit, login) = login(&desk, "bastion").await;
+    assert_eq!((exit, &login["status"]), (Some(0), &Value::from("unknown")), "{login}");
+    assert!(login["detail"].as_str().unwrap().ends_with("; log in by ssh once"), "{login}");
+    assert!(!desk.world.bastion.log().contains("Accepted"));
+}

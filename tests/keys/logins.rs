@@ -100,6 +100,24 @@ async fn two_logins_at_once_use_one_key() {
 }
 
 #[tokio::test]
+async fn two_logins_at_once_have_a_key_each_in_the_agent() {
+    let desk = Desk::new("").await;
+    let agent = desk.agent().await;
+    let line = format!("ssh {ONLINE_TARGET} 'echo in; cat'");
+    let start = || desk.run(&line).env("SSH_AUTH_SOCK", &agent.socket).start();
+    let (mut one, mut two) = (start(), start());
+    assert_eq!((one.hear(3).await, two.hear(3).await), (b"in\n".to_vec(), b"in\n".to_vec()));
+    let pushes = desk.service.pushes();
+    assert!(pushes.len() == 2 && pushes[0] != pushes[1], "{pushes:?}");
+    assert_eq!(listed(&agent.socket).lines().count(), 2);
+    one.close_and_finish().await.exits(0).silent();
+    until("its key is removed", || listed(&agent.socket).lines().count() == 1).await;
+    two.round_trip(b"still here").await;
+    two.close_and_finish().await.exits(0).silent();
+    until("the other key is removed", || listed(&agent.socket).is_empty()).await;
+}
+
+#[tokio::test]
 async fn many_logins_at_once_succeed() {
     let desk = Desk::new("key = 'ephemeral'").await;
     for _ in 0..3 {
