@@ -238,7 +238,7 @@ impl Aws {
             client: aws_sdk_ssm::Client::from_conf(client.build()),
             http: self.http.clone(),
             usual_endpoints: UsualEndpoints::new(&config, &region).await,
-            hosts: stream_hosts(&endpoints, &region).await,
+            hosts: endpoint::stream_hosts(&endpoints, &region).await,
             signer: Signer { credentials, region },
             caller: self.caller.clone(),
             endpoints,
@@ -450,16 +450,6 @@ fn sdk_files(profile: &Profile) -> EnvConfigFiles {
     let lines: String = settings.map(|(key, value)| format!("{key} = {value}\n")).collect();
     let text = format!("[{DEFAULT_PROFILE}]\n{lines}");
     EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build()
-}
-
-/// Returns the hosts that a stream URL may name.
-async fn stream_hosts(endpoints: &ServiceEndpoints, region: &str) -> StreamHosts {
-    let mut suffixes = Vec::new();
-    for dual_stack in [false, true] {
-        suffixes.extend(endpoint::suffix(region, dual_stack).await);
-    }
-    let configured = endpoints.ssm.iter().chain(&endpoints.streams).cloned().collect();
-    StreamHosts { region: region.to_owned(), suffixes, configured }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One link of the chain, and what was found out about it.
 
 use crate::reach::ReachError;
+use crate::transport::{ConnectFault, TlsFault};
 
 /// The kind of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +139,10 @@ pub enum NetworkProblem {
     Unresolved(String),
     /// No connection to a host.
     Unreachable(String),
+    /// The proxy, or what answers in its place or the host's, refuses.
+    Refused(String, ConnectFault),
     /// TLS with a host failed.
-    Untrusted(String),
+    Untrusted(String, TlsFault),
     /// What answered is not AWS: a captive portal, or another server.
     NotAws(u16),
     /// The clock is off by so many seconds.

@@ -15,7 +15,7 @@ use crate::aws::Aws;
 use crate::clock;
 use crate::reach::ReachError;
 use crate::route::Wish;
-use crate::transport::{ConnectError, Connector, Io};
+use crate::transport::{ConnectError, ConnectFault, Connector, Io, TlsFault};
 
 use super::DEADLINE;
 use super::finding::{Component, Diagnosis, Finding, NetworkProblem, Outcome};
@@ -124,15 +124,15 @@ async fn addresses(url: &Uri) -> Result<String, Diagnosis> {
 }
 
 fn of_connect(error: ConnectError) -> Diagnosis {
-    match error {
-        ConnectError::Tls(_) | ConnectError::ProxyTls(_) | ConnectError::Setup(_) => {
-            Diagnosis::Network(NetworkProblem::Untrusted(error.to_string()))
+    let text = error.to_string();
+    Diagnosis::Network(match (&error, error.fault()) {
+        (ConnectError::Tls(inner), _) if let Some(fault) = TlsFault::of(inner) => {
+            NetworkProblem::Untrusted(text, fault)
         }
-        ConnectError::Network(_)
-        | ConnectError::Login(_)
-        | ConnectError::Refused(_)
-        | ConnectError::NotHttp => Diagnosis::Network(NetworkProblem::Unreachable(error.to_string())),
-    }
+        (ConnectError::Setup(_), _) => NetworkProblem::Untrusted(text, TlsFault::Issuer),
+        (_, ConnectFault::Network) => NetworkProblem::Unreachable(text),
+        (_, fault) => NetworkProblem::Refused(text, fault),
+    })
 }
 
 async fn head(mut stream: Box<dyn Io>, host: &str) -> io::Result<Vec<u8>> {

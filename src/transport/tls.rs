@@ -1,5 +1,6 @@
 //! Root certificates for TLS: the system's and the user's bundle, read once when they are first needed.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::CertificateDer;
@@ -31,6 +32,45 @@ pub enum BundleError {
     /// The file has no certificate.
     #[error("it has no certificate")]
     Empty,
+}
+
+/// The kind of a failed handshake, by what mends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The certificate's issuer is not trusted.
+    Issuer,
+    /// The certificate is that of another host: another machine answers.
+    Name,
+    /// The certificate has expired or is not valid yet, or this machine's clock is wrong.
+    Time,
+    /// The answer is not TLS.
+    NotTls,
+    /// The two sides have no version or algorithm in common, or the other side refuses.
+    Handshake,
+}
+
+impl TlsFault {
+    /// Recognizes the error of a handshake; `None` if the connection failed.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        Some(Self::of_rustls(error.get_ref()?.downcast_ref()?))
+    }
+
+    /// Recognizes an error of rustls.
+    pub fn of_rustls(error: &rustls::Error) -> Self {
+        use rustls::CertificateError as Why;
+
+        match error {
+            rustls::Error::InvalidCertificate(Why::NotValidForName | Why::NotValidForNameContext { .. }) => {
+                Self::Name
+            }
+            rustls::Error::InvalidCertificate(
+                Why::Expired | Why::ExpiredContext { .. } | Why::NotValidYet | Why::NotValidYetContext { .. },
+            ) => Self::Time,
+            rustls::Error::InvalidCertificate(_) => Self::Issuer,
+            rustls::Error::InvalidMessage(_) => Self::NotTls,
+            _ => Self::Handshake,
+        }
+    }
 }
 
 /// The user's root certificates: at least one, and all of them usable.

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod audit;
+mod authority;
 mod bench;
 mod chaos;
 mod connect;
@@ -24,6 +25,7 @@ mod forward_streams;
 mod forwarding;
 mod hostile;
 mod mariadb;
+mod networks;
 mod open_sessions;
 mod processes;
 mod programs;

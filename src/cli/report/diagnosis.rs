@@ -3,7 +3,9 @@
 use crate::doctor::{
     AgentProblem, BastionProblem, Diagnosis, MachineProblem, NetworkProblem, Outcome, SshProblem,
 };
+use crate::transport::ConnectFault;
 
+use super::network::{connect_hint, tls_hint};
 use super::{ExitKind, Report};
 
 /// One row of the table.
@@ -93,13 +95,11 @@ fn of_network(problem: &NetworkProblem) -> Row {
             format!("no connection: {error}"),
             "allow this host in the firewall, or set `HTTPS_PROXY`; docs/security.md lists the hosts",
         ),
-        NetworkProblem::Untrusted(error) => row(
-            format!("TLS failed: {error}"),
-            "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates",
-        ),
+        NetworkProblem::Refused(error, fault) => row(format!("no connection: {error}"), connect_hint(*fault)),
+        NetworkProblem::Untrusted(error, fault) => row(format!("TLS failed: {error}"), tls_hint(*fault)),
         NetworkProblem::NotAws(status) => row(
             format!("not AWS answered, but a page that leads elsewhere (HTTP {status})"),
-            "log in to the network in a browser (captive portal), or correct the proxy",
+            connect_hint(ConnectFault::Portal),
         ),
         NetworkProblem::ClockOff(seconds) => Row {
             exit: ExitKind::Credentials,
