@@ -100,8 +100,7 @@ async fn the_stream_of_a_private_endpoint_is_accepted_by_variable_and_by_section
         run.env("AWS_ENDPOINT_URL_SSM", format!("http://{address}"))
     };
     let with_section = || run().env("AWS_CONFIG_FILE", &file).env("AWS_PROFILE", "work");
-    carries(&bench, run().env("AWS_ENDPOINT_URL_SSMMESSAGES", &stream)).await;
-    carries(&bench, with_section()).await;
+    carries(&bench, [run().env("AWS_ENDPOINT_URL_SSMMESSAGES", &stream), with_section()]).await;
     // Without the setting, and with an endpoint for the API that is not ignored.
     let ignoring = with_section().env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
     let ignoring = ignoring.env("FUMIDAI_ENDPOINT_URL", format!("http://{address}"));

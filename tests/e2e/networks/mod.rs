@@ -36,13 +36,19 @@ fn connect(bench: &Bench) -> Run {
     bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", bundle).without("NO_PROXY")
 }
 
-/// Sees data in both directions, before and after a cut.
-async fn carries(bench: &Bench, connect: Run) {
-    let mut connect = connect.start();
-    connect.round_trip(b"before").await;
+/// Sees data in both directions in each session, before and after a cut of all of them.
+async fn carries<const N: usize>(bench: &Bench, connects: [Run; N]) {
+    let mut connects = connects.map(Run::start);
+    for connect in &mut connects {
+        connect.round_trip(b"before").await;
+    }
     bench.simulator.cut_all(CutKind::Reset);
-    connect.round_trip(b"after").await;
-    connect.close_and_finish().await.exits(0).silent();
+    for connect in &mut connects {
+        connect.round_trip(b"after").await;
+    }
+    for connect in connects {
+        connect.close_and_finish().await.exits(0).silent();
+    }
     bench.settle().await;
 }
 

@@ -19,6 +19,9 @@ const FIRST_ADDRESS: u32 = u32::from_be_bytes([198, 19, 0, 0]);
 /// The number of networks.
 const NETWORKS: u32 = 1 << 12;
 
+/// Whether this machine has no IPv6.
+const DISABLED: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+
 static NUMBER: AtomicU16 = AtomicU16::new(0);
 
 pub struct Namespace {
@@ -30,7 +33,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace with addresses of both families; `None` where namespaces are not permitted.
+    /// Makes a namespace with addresses of both families; `None` where namespaces are not permitted, or there is no
+    /// IPv6.
     pub fn new() -> Option<Self> {
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let first = FIRST_ADDRESS + (process.wrapping_mul(8).wrapping_add(number.into()) % NETWORKS) * 8;
@@ -38,10 +42,14 @@ impl Namespace {
         let namespace = Self {
             name: format!("fn{process}n{number}"),
             v4: Ipv4Addr::from(first + 1),
-            v6: Ipv6Addr::new(0xfd00, 0xf, high, low, number, 0, 0, 1),
+            v6: Ipv6Addr::new(0xfd00, high, low, number, 0, 0, 0, 1),
             relays: Vec::new(),
         };
-        namespace.make().ok()?;
+        let has_v6 = std::fs::read_to_string(DISABLED).is_ok_and(|text| text.trim() == "0");
+        if !has_v6 || ip(None, &format!("netns add {}\n", namespace.name)).is_err() {
+            return None;
+        }
+        namespace.make().unwrap();
         Some(namespace)
     }
 
@@ -50,7 +58,7 @@ impl Namespace {
         let namespace = Self::new()?;
         let own = Ipv4Addr::from(u32::from(namespace.v4) + 1);
         namespace
-            .ip(&format!("address delete 127.0.0.1/8 dev lo\naddress delete {own}/29 dev up\n"))
+            .ip(&format!("address delete 127.0.0.1/8 dev lo\naddress delete {own}/29 dev wire\n"))
             .unwrap();
         Some(namespace)
     }
@@ -60,13 +68,13 @@ impl Namespace {
         ip(
             None,
             &format!(
-                "netns add {name}\nlink add {name} type veth peer name up netns {name}\n\
+                "link add {name} type veth peer name wire netns {name}\n\
                  address add {v4}/29 dev {name}\naddress add {v6}/64 dev {name} nodad\nlink set {name} up\n"
             ),
         )?;
         let (v4, v6) = (u32::from(v4), u128::from(v6));
         self.ip(&format!(
-            "link set lo up\naddress add {}/29 dev up\naddress add {}/64 dev up nodad\nlink set up up\n",
+            "link set lo up\naddress add {}/29 dev wire\naddress add {}/64 dev wire nodad\nlink set wire up\n",
             Ipv4Addr::from(v4 + 1),
             Ipv6Addr::from(v6 + 1)
         ))
@@ -78,7 +86,8 @@ impl Namespace {
             IpAddr::V4(address) => IpAddr::V4((u32::from(address) + 2).into()),
             IpAddr::V6(address) => IpAddr::V6((u128::from(address) + 2).into()),
         };
-        self.ip(&format!("neighbor replace {dead} lladdr 02:00:00:00:00:01 nud permanent dev up\n")).unwrap();
+        self.ip(&format!("neighbor replace {dead} lladdr 02:00:00:00:00:01 nud permanent dev wire\n"))
+            .unwrap();
         dead
     }
 

@@ -15,10 +15,11 @@ async fn an_http_proxy_with_a_login_carries_a_session_with_tls_and_without() {
     let (bench, _) = secure("localhost").await;
     let proxy = Part::tinyproxy(HERE, &bench.path(""), "alice", "s3cret").await;
     let url = format!("http://alice:s3cret@{}", proxy.address);
-    carries(&bench, connect(&bench).env("HTTPS_PROXY", &url)).await;
+    let encrypted = carries(&bench, [connect(&bench).env("HTTPS_PROXY", &url)]);
     // The calls are forwarded with their whole URL, the websocket goes through a tunnel.
     let plain = Bench::new().port(ECHO, echo().await).start().await;
-    carries(&plain, connect(&plain).without("AWS_CA_BUNDLE").env("HTTP_PROXY", &url)).await;
+    let forwarded = carries(&plain, [connect(&plain).without("AWS_CA_BUNDLE").env("HTTP_PROXY", &url)]);
+    tokio::join!(encrypted, forwarded);
 }
 
 #[tokio::test]
@@ -43,7 +44,7 @@ async fn a_proxy_with_tls_carries_a_session_if_its_authority_is_trusted() {
     let file = bench.write("proxy.pem", format!("{}{}", identity.key_pem, identity.certificates_pem));
     let proxy = Part::tls(&file, inner.address).await;
     let url = format!("https://alice:s3cret@localhost:{}", proxy.address.port());
-    carries(&bench, connect(&bench).env("HTTPS_PROXY", &url)).await;
+    carries(&bench, [connect(&bench).env("HTTPS_PROXY", &url)]).await;
     let untrusting = connect(&bench).without("AWS_CA_BUNDLE").env("HTTPS_PROXY", &url);
     let finished = untrusting.finish().await.exits(1);
     names(
@@ -57,10 +58,8 @@ async fn a_proxy_with_tls_carries_a_session_if_its_authority_is_trusted() {
 async fn a_socks_proxy_with_a_login_carries_a_session_and_rejects_a_wrong_password() {
     let (bench, _) = secure("localhost").await;
     let proxy = Part::microsocks(HERE, Some(("alice", "s3cret"))).await;
-    for scheme in ["socks5", "socks5h"] {
-        let url = format!("{scheme}://alice:s3cret@{}", proxy.address);
-        carries(&bench, connect(&bench).env("ALL_PROXY", &url)).await;
-    }
+    let by = |scheme| connect(&bench).env("ALL_PROXY", format!("{scheme}://alice:s3cret@{}", proxy.address));
+    carries(&bench, [by("socks5"), by("socks5h")]).await;
     let sessions = bench.simulator.sessions().len();
     for (login, cause) in [("alice:wrong@", "name or password rejected"), ("", "none is set")] {
         let url = format!("socks5h://{login}{}", proxy.address);
@@ -80,5 +79,5 @@ async fn a_proxy_that_opens_tls_needs_its_authority() {
     let finished = connect(&bench).env("HTTPS_PROXY", &url).finish().await.exits(1);
     names(&finished, "invalid peer certificate: UnknownIssuer", "if a proxy of your company intercepts TLS");
     let bundle = bench.write("company.pem", opener.authority.pem());
-    carries(&bench, connect(&bench).env("AWS_CA_BUNDLE", bundle).env("HTTPS_PROXY", &url)).await;
+    carries(&bench, [connect(&bench).env("AWS_CA_BUNDLE", bundle).env("HTTPS_PROXY", &url)]).await;
 }
