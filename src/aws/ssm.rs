@@ -303,7 +303,7 @@ fn active_session(item: aws_sdk_ssm::types::Session) -> ActiveSession {
     }
 }
 
-fn once() -> Builder {
+pub(super) fn once() -> Builder {
     aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled())
 }
 

@@ -20,7 +20,7 @@ use crate::route::{KeySource, REMOTE_HOST_AGENT, Route, Wish};
 use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::report::{Report, UsageError};
 use super::runtime::{self, Context};
 use super::stdout;
@@ -32,7 +32,7 @@ pub(super) fn explain(config: &Config, args: &ExplainArgs) -> ExitCode {
         Err(report) => return report.print(),
     };
     runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| {
-        let facts = reach::inspect(subject.route(), ask_code()).await?;
+        let facts = reach::inspect(subject.route(), prompts(config)).await?;
         Ok(show(&subject, &facts, args))
     }))
 }

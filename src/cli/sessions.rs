@@ -17,7 +17,7 @@ use crate::session::Interrupts;
 
 use super::columns::columns;
 use super::duration::words;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::recording::store;
 use super::report::{ExitKind, LocalError, Report, notes};
 use super::runtime::{self, Context};
@@ -144,7 +144,7 @@ fn note(text: &str, config: &Config) {
 }
 
 async fn open(config: &Config) -> Result<Access, Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     Ok(aws.access().await.map_err(ReachError::from)?)
 }
 

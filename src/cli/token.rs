@@ -14,7 +14,7 @@ use crate::reach::{ReachError, open_aws};
 use crate::session::Interrupts;
 
 use super::child::ChildCommand;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::report::{Report, UsageError, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
@@ -159,7 +159,7 @@ async fn print_token(
     output: &Output,
     context: &Context,
 ) -> Result<ExitCode, Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     let token = access.token(what, clock::wall()).map_err(ReachError::from)?;
     output.give(token.reveal(), config, context).await
@@ -170,7 +170,7 @@ async fn redshift(args: &RedshiftArgs, config: &Config, context: &Context) -> Re
         Some(user) => RedshiftAt::Cluster { id: args.cluster.clone(), user: user.clone() },
         None => RedshiftAt::Workgroup(args.cluster.clone()),
     };
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     let login = access.redshift_login(&at, args.database.as_deref()).await.map_err(ReachError::from)?;
     let DatabaseLogin { user, password } = &login;

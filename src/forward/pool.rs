@@ -494,7 +494,9 @@ impl Pool {
 
     /// How long a local client waits for its stream.
     fn open_timeout(&self) -> Duration {
-        self.settings.settings.connect_timeout + self.settings.readiness.patience()
+        let settings = &self.settings.settings;
+        let approval = settings.access_request.as_ref().map(|wanted| wanted.patience).unwrap_or_default();
+        settings.connect_timeout + self.settings.readiness.patience() + approval
     }
 
     fn session_error(&self, error: SessionError) -> ReachError {

@@ -14,7 +14,7 @@ use crate::reach::{ReachError, open_aws};
 use crate::session::Interrupts;
 
 use super::columns::columns;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::recording::store;
 use super::report::{ExitKind, LocalError, Report, notes};
 use super::runtime::{self, Context};
@@ -118,7 +118,7 @@ fn text_of(row: &Row) -> String {
 }
 
 async fn with_trail(rows: Vec<Row>, since: Option<SystemTime>, config: &Config) -> Result<Vec<Row>, Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     let since = since.map(|since| since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
     let since = since.and_then(|since| since.try_into().ok());

@@ -17,7 +17,7 @@ use crate::forward::{ForwardEvent, Listener, Upstream};
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
-use super::prompt::ask_code;
+use super::prompt::prompts_of;
 use super::reason;
 use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
@@ -54,6 +54,7 @@ pub(super) fn forward(
             descriptor,
             reporter: reporter.clone(),
             recording: recording.clone(),
+            verbosity: config.log.verbosity,
         };
         command.run(environment, context).await
     };
@@ -83,6 +84,7 @@ struct Command<'a> {
     descriptor: Option<(i32, File)>,
     reporter: Rc<Reporter>,
     recording: Rc<Recording>,
+    verbosity: Verbosity,
 }
 
 impl Command<'_> {
@@ -104,6 +106,7 @@ impl Command<'_> {
     }
 
     fn options(&self, environment: &Environment, context: &Context) -> RegistryOptions {
+        let verbosity = self.verbosity;
         let (reporter, recording) = (self.reporter.clone(), self.recording.clone());
         RegistryOptions {
             sessions: usize::from(self.args.sessions),
@@ -112,7 +115,7 @@ impl Command<'_> {
                 record(&recording, planned, event);
                 reporter.event(planned, event);
             }),
-            ask_code: Box::new(ask_code),
+            prompts: Box::new(move || prompts_of(verbosity)),
             environment: environment.clone(),
             leave: context.leave.clone(),
             tasks: context.tasks.clone(),

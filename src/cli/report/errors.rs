@@ -19,6 +19,7 @@ use crate::transport::DialError;
 
 use super::super::ssh_files::InstallError;
 use super::api::{CERTIFICATE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word};
+use super::approval::of_approval;
 use super::lookup::of_lookup;
 use super::{ExitKind, LocalError, Report, UsageError, keys, starting};
 
@@ -89,6 +90,7 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
     let whole = failure.to_string();
     match failure {
         SessionError::Api(error) => of_session_call(error, to),
+        SessionError::Approval(error) => of_approval(error, &to.subject),
         SessionError::Host(_) => Report::new(ExitKind::Failure, whole)
             .hint("for your own endpoint, set `AWS_ENDPOINT_URL_SSMMESSAGES` to its URL"),
         SessionError::Dial(error) => of_dial(error),

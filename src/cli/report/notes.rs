@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::audit::StoreError;
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ApprovalEvent};
 use crate::bastion::{LifeEvent, Step};
 use crate::forward::ForwardEvent;
 use crate::session::{Notice, SHORT_PAUSE};
@@ -34,7 +34,7 @@ pub fn of_connect_by_hand(word: &str) -> String {
 pub fn of_link(notice: &Notice) -> Option<String> {
     match notice {
         Notice::CustomerMessage(text) => Some(text.clone()),
-        Notice::FirstInputUnanswered | Notice::Recorded(_) => None,
+        Notice::FirstInputUnanswered | Notice::Approval(_) | Notice::Recorded(_) => None,
         Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
         Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
         Notice::CredentialsEnded { error, left } => {
@@ -118,6 +118,36 @@ fn reset(connections: usize) -> String {
         0 => String::new(),
         1 => "; 1 connection was reset".to_owned(),
         many => format!("; {many} connections were reset"),
+    }
+}
+
+/// Returns the question whether to log in, without its choices.
+pub fn of_login_offer(profile: &str, command: &str) -> String {
+    format!("profile `{profile}` is not logged in: run `{command}` now?")
+}
+
+/// Returns the note about a login that failed.
+pub fn of_failed_login(command: &str, why: &str) -> String {
+    format!("`{command}` failed: {why}")
+}
+
+/// Returns the note about an access request.
+pub fn of_approval(event: &ApprovalEvent) -> String {
+    match event {
+        ApprovalEvent::Requested { id, target } => {
+            format!("access to {target} is requested: {id}; waiting for its approval")
+        }
+        ApprovalEvent::Waiting { id, since } => {
+            format!("access request {id}: waiting for its approval, {} s", since.as_secs())
+        }
+        ApprovalEvent::Approved { id, valid } => {
+            let valid = valid.map(|valid| format!(", for {}", minutes(valid))).unwrap_or_default();
+            format!("access request {id} is approved{valid}")
+        }
+        ApprovalEvent::Left { id } => format!(
+            "access request {id} stays pending; to go on with it, use `--access-request {id}`, or for ssh \
+             `FUMIDAI_ACCESS_REQUEST={id}`"
+        ),
     }
 }
 
