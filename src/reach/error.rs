@@ -205,6 +205,12 @@ impl ReachError {
         }
     }
 
+    /// Returns true if the caller may not start the session.
+    pub fn is_denied_start(&self) -> bool {
+        let Self::Session { error: SessionError::Api(error), .. } = self else { return false };
+        error.is_of("StartSession") && error.meaning() == Meaning::AccessDenied
+    }
+
     /// Returns true if the last hop refused to connect to the destination.
     pub fn is_refused_by_hop(&self) -> bool {
         matches!(self, Self::Hop(JumpError::ChannelRefused { .. }))

@@ -25,6 +25,7 @@ mod forwarding;
 mod hostile;
 mod mariadb;
 mod open_sessions;
+mod postgres;
 mod processes;
 mod programs;
 mod readme;

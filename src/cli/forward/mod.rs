@@ -36,6 +36,9 @@ pub(super) fn forward(
     environment: &Environment,
     descriptor: Option<(i32, File)>,
 ) -> ExitCode {
+    if let Some(error) = exec::before_name(args, config) {
+        return Report::from(error).print();
+    }
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
         Err(error) => return Report::from(error).print(),

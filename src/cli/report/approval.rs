@@ -31,9 +31,8 @@ pub(super) fn of_approval(error: &ApprovalError, subject: &str) -> Report {
             .hint(go_on(id))
             .hint("use `--access-request-timeout SECONDS` to wait longer"),
         ApprovalError::Document { document, .. } => report.hint(SHELL).hint(format!(
-            "ask an administrator to allow `ssm:StartSession` on the node and on `document/{document}` to you: \
-             `fumidai explain {} --policy`",
-            shell_word(subject)
+            "ask an administrator to allow `ssm:StartSession` on the node and on `document/{document}` to you \
+             instead, and remove `access_request`"
         )),
     }
 }

@@ -893,6 +893,7 @@ fn local_errors() -> Vec<LocalError> {
         LocalError::NoHome => [LocalError::NoHome],
         LocalError::Record(_) => [LocalError::Record(StoreError { file: file(), source: system() })],
         LocalError::NoState => [LocalError::NoState],
+        LocalError::NoSession { .. } => [LocalError::NoSession { id: text("ID"), region: text("REGION") }],
         LocalError::Page { .. } => [LocalError::Page { file: file(), source: system() }],
         LocalError::OwnPath(_) => [LocalError::OwnPath(system())],
     })
@@ -921,6 +922,13 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::NoExec => [UsageError::NoExec],
         UsageError::NotForToken { .. } => {
             [UsageError::NotForToken { name: text("NAME"), missing: "KEY" }]
+        }
+        UsageError::NoSession => [UsageError::NoSession],
+        UsageError::ExecBeforeName { .. } => [UsageError::ExecBeforeName { name: text("NAME") }],
+        UsageError::NoPort { .. } => [UsageError::NoPort { host: text("HOST") }],
+        UsageError::NotAPort { .. } => [UsageError::NotAPort { host: text("HOST"), port: text("VALUE") }],
+        UsageError::NotADatabase { .. } => {
+            [UsageError::NotADatabase { name: text("NAME"), nearest: None }]
         }
         UsageError::PortOfForward { .. } => [UsageError::PortOfForward { name: text("NAME") }],
     })

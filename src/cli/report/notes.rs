@@ -171,6 +171,21 @@ pub fn of_empty_record(file: &Path) -> String {
     format!("no session in `{}` passes the filters", file.display())
 }
 
+/// Returns what `audit verify` prints without a record.
+pub fn of_no_record(file: &Path) -> String {
+    format!("no record exists at `{}`", file.display())
+}
+
+/// Returns what `sessions end` prints of a session that has ended.
+pub fn of_ended_session(id: &str) -> String {
+    format!("{id} has ended")
+}
+
+/// Returns what `sessions end` prints if it may not see whether there was such a session.
+pub fn of_asked_to_end(id: &str) -> String {
+    format!("{id} was asked to end; whether it was open is unknown without `ssm:DescribeSessions`")
+}
+
 /// Returns the note of `sessions` if there is none.
 pub fn of_no_sessions(region: &str) -> String {
     format!("you have no open session in {region}")
