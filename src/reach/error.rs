@@ -224,12 +224,10 @@ impl ReachError {
     /// Returns true if no later session with the same route can succeed either.
     pub fn is_permanent(&self) -> bool {
         let Self::Session { error, .. } = self else { return false };
-        match error {
-            SessionError::Approval(error) => error.is_final(),
-            error => {
-                matches!(error, SessionError::Refused(_) | SessionError::NotAPort | SessionError::Host(_))
-            }
+        if let SessionError::Approval(error) = error {
+            return error.is_final();
         }
+        matches!(error, SessionError::Refused(_) | SessionError::NotAPort | SessionError::Host(_))
     }
 
     /// Returns true if a later attempt may succeed: the target is restarting, or the service or the network fails.

@@ -76,10 +76,10 @@ fn asks_for_sshd(error: &ReachError) -> bool {
         let unknown = ["InvalidDocument", "BadRequest", "BadRequestException"];
         return error.meaning() == Meaning::AccessDenied || unknown.iter().any(|code| error.has_code(code));
     }
-    match error {
-        SessionError::Approval(error) => matches!(**error, ApprovalError::Document { .. }),
-        error => matches!(error, SessionError::Refused(Refusal::IgnoresHost(_))),
+    if let SessionError::Approval(error) = error {
+        return matches!(**error, ApprovalError::Document { .. });
     }
+    matches!(error, SessionError::Refused(Refusal::IgnoresHost(_)))
 }
 
 #[cfg(test)]

@@ -194,10 +194,7 @@ impl From<channel::ChannelError> for SessionError {
 
 impl From<ApprovalError> for SessionError {
     fn from(error: ApprovalError) -> Self {
-        match error {
-            ApprovalError::Own(error) => Self::Api(error),
-            error => Self::Approval(Box::new(error)),
-        }
+        if let ApprovalError::Own(error) = error { Self::Api(error) } else { Self::Approval(Box::new(error)) }
     }
 }
 

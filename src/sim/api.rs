@@ -10,7 +10,8 @@ use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::sim::access_requests::{self, JustInTime};
+use crate::sim::access_api;
+use crate::sim::access_requests::JustInTime;
 use crate::sim::agent::Status;
 use crate::sim::api_call::{ApiCall, ApiService};
 use crate::sim::clock;
@@ -144,10 +145,10 @@ fn ssm(
 ) -> Result<Value, ApiException> {
     let asked: StartSession = serde_json::from_slice(body).unwrap_or_default();
     let document = asked.document_name.as_deref().unwrap_or(JustInTime::SHELL);
-    access_requests::authorize(shared, key, operation, &asked.target, document)?;
+    access_api::authorize(shared, key, operation, &asked.target, document)?;
     match operation {
-        "StartAccessRequest" => access_requests::start(shared, &parse(body)?),
-        "GetAccessToken" => access_requests::token(shared, &parse(body)?),
+        "StartAccessRequest" => access_api::start(shared, &parse(body)?),
+        "GetAccessToken" => access_api::token(shared, &parse(body)?),
         "StartSession" => start_session(shared, parse(body)?),
         "ResumeSession" => resume_session(shared, &parse(body)?, effect),
         "TerminateSession" => Ok(terminate_session(shared, &parse(body)?)),
