@@ -5,6 +5,7 @@
 
 mod access_request;
 mod aws;
+mod conflicts;
 mod cycles;
 mod environment;
 mod error;

@@ -227,6 +227,13 @@ pub enum Notice {
     Resumed(Duration),
     /// An event of the access request for the session.
     Approval(ApprovalEvent),
+    /// A key was pushed, and the server seems to have refused the login of ssh.
+    LoginRefused {
+        /// The machine, as the user names it.
+        machine: String,
+        /// The user that the key was pushed to.
+        user: String,
+    },
     /// A fact for a record.
     Recorded(Fact),
 }

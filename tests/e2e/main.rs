@@ -9,6 +9,7 @@
 mod access_requests;
 mod audit;
 mod bench;
+mod chaos;
 mod connect;
 mod cuts;
 mod database;
