@@ -92,11 +92,8 @@ impl Access {
         self.caller.of(self.access_key_id())
     }
 
-    /// Learns who the caller is within 3 s, once for these credentials; a failure leaves it unknown.
+    /// Learns who the caller is within 3 s; a failure leaves it unknown.
     pub async fn learn_caller(&self) {
-        if self.known_caller().is_some() {
-            return;
-        }
         match tokio::time::timeout(ACCOUNT_TIMEOUT, self.caller()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the caller is unknown"),

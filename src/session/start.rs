@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::{Fuse, LocalBoxFuture};
 use tokio::time::{timeout, timeout_at};
 
 use crate::aws::{self, Access, AccessWish, ApiError, ApprovalError, Aws, Meaning, SessionRequest};
@@ -34,18 +33,13 @@ pub(super) struct Started {
     started: aws::StartedSession,
     /// When data must flow.
     deadline: Instant,
-    /// Learns who the caller is.
-    asking: Asking,
 }
-
-/// Asks for the caller, beside everything else.
-type Asking = Fuse<LocalBoxFuture<'static, ()>>;
 
 impl Started {
     /// Runs the session until it is over, and ends it at the service on every way out. Returns the local end unless there
     /// was a panic.
     pub async fn run<E: LocalSide>(
-        mut self,
+        self,
         aws: Rc<Aws>,
         request: &SessionRequest,
         settings: Rc<SessionOptions>,
@@ -54,13 +48,9 @@ impl Started {
     ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
         on_notice(&Notice::Recorded(self.fact(request)));
-        let was_known = access.known_caller().is_some();
-        let asking = std::mem::replace(&mut self.asking, Fuse::terminated());
         let name = async {
-            asking.await;
-            if let Some(caller) = access.known_caller().filter(|_| !was_known) {
-                let session_id = session_id.clone();
-                on_notice(&Notice::Recorded(Fact::Caller { session_id, caller }));
+            if let Some(caller) = learn_caller(&access).await {
+                on_notice(&Notice::Recorded(Fact::Caller { session_id: session_id.clone(), caller }));
             }
         };
         let tally = Rc::new(Tally::default());
@@ -140,11 +130,11 @@ pub(super) async fn start(
     let mut work = Box::pin(begin(aws, request, settings.access_request.as_ref(), on_notice));
     let result = tokio::select! {
         result = &mut work => {
-            let Begun { access, started, asking } = result?;
+            let Begun { access, started } = result?;
             let (session_id, document) = (&started.session_id, &request.document);
             tracing::info!(session_id, target = request.target, document, "session started");
             let deadline = began + connect_timeout + aws.human_time().spent_since(began);
-            return Ok(Start::Started(Box::new(Started { access, started, deadline, asking })));
+            return Ok(Start::Started(Box::new(Started { access, started, deadline })));
         }
         () = left => Ok(Start::Left),
         () = aws.human_time().wait_until(began, connect_timeout) => {
@@ -154,7 +144,7 @@ pub(super) async fn start(
     // While a human is waited for, no session can have been started.
     let patience = if aws.human_time().is_open() { Duration::ZERO } else { LEAVE };
     let leave_at = clock::now() + patience;
-    if let Ok(Ok(Begun { access, started, .. })) = timeout_at(leave_at.into(), work).await {
+    if let Ok(Ok(Begun { access, started })) = timeout_at(leave_at.into(), work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
         let end_by = leave_at.max(clock::now() + LATE_END);
         let approved_target = access.approval().map(|_| request.target.clone());
@@ -164,11 +154,10 @@ pub(super) async fn start(
     result
 }
 
-/// A session that was started, and the question for its caller.
+/// A session that was started, and what it was started with.
 struct Begun {
     access: Rc<Access>,
     started: aws::StartedSession,
-    asking: Asking,
 }
 
 /// Starts a session with the caller's own credentials, or with those of an approval.
@@ -230,13 +219,19 @@ fn is_denied_start(error: &ApiError) -> bool {
     error.is_of("StartSession") && error.meaning() == Meaning::AccessDenied
 }
 
-/// Starts a session, and asks meanwhile who the caller is.
 async fn begin_with(access: Access, request: &SessionRequest) -> Result<Begun, ApiError> {
-    let access = Rc::new(access);
-    let caller = access.clone();
-    let mut asking: Asking = async move { caller.learn_caller().await }.boxed_local().fuse();
-    let started = beside(start_session(&access, request), &mut asking).await?;
-    Ok(Begun { access, started, asking })
+    let started = start_session(&access, request).await?;
+    Ok(Begun { access: Rc::new(access), started })
+}
+
+/// Asks for the caller unless it is known. Not before StartSession has succeeded: a proxy that refuses a password would see
+/// it twice.
+async fn learn_caller(access: &Access) -> Option<String> {
+    if access.known_caller().is_some() {
+        return None;
+    }
+    access.learn_caller().await;
+    access.known_caller()
 }
 
 /// Does `work` to its end, and the other only as long as that takes.
