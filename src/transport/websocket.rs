@@ -19,6 +19,8 @@ const MESSAGE_LIMIT: usize = 1 << 20;
 const QUEUE_LIMIT: usize = 256 << 10;
 /// While more messages can be read, sending is delayed until this many bytes are queued.
 const BATCH: usize = 64 << 10;
+/// The same, in messages that are read meanwhile: a peer that sends without a pause must not hold back what we send.
+const READS: usize = 256;
 /// With this many unsent bytes nothing is read: the service sends what has to be answered, and does not read the answers.
 const OWED_LIMIT: usize = 1 << 20;
 const KEEPALIVE: &[u8] = b"keepalive";
@@ -46,6 +48,8 @@ pub struct Websocket {
     stream: Box<WebSocketStream<Box<dyn Io>>>,
     /// Bytes that were queued since the last complete flush.
     unflushed: usize,
+    /// Messages that were read while there were some.
+    delayed_by: usize,
 }
 
 impl Websocket {
@@ -55,7 +59,7 @@ impl Websocket {
         let stream: Box<dyn Io> = Box::new(stream);
         let stream =
             WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
-        Self { stream: Box::new(stream), unflushed: 0 }
+        Self { stream: Box::new(stream), unflushed: 0, delayed_by: 0 }
     }
 
     pub(super) async fn upgrade(
@@ -66,7 +70,7 @@ impl Websocket {
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { stream: Box::new(stream), unflushed: 0 })
+        Ok(Self { stream: Box::new(stream), unflushed: 0, delayed_by: 0 })
     }
 
     /// Returns true if more may be queued. After false, [`WebsocketEvent::Flushed`] reports that there is room again.
@@ -113,15 +117,17 @@ impl Websocket {
 
     /// Reads before it flushes, so that the acknowledgements of a burst are sent together, up to [`BATCH`].
     fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<WebsocketEvent, Lost>> {
+        let may_wait = self.unflushed < BATCH && self.delayed_by < READS;
         if read
-            && self.unflushed < BATCH
+            && may_wait
             && let Poll::Ready(incoming) = self.poll_read(cx)
         {
+            self.delayed_by += usize::from(self.unflushed > 0);
             return Poll::Ready(incoming);
         }
         if self.unflushed > 0 && self.poll_flush(cx)?.is_ready() {
             let had_room = self.has_room();
-            self.unflushed = 0;
+            (self.unflushed, self.delayed_by) = (0, 0);
             if !had_room {
                 return Poll::Ready(Ok(WebsocketEvent::Flushed));
             }
@@ -165,11 +171,33 @@ fn lost(error: &tungstenite::Error) -> Lost {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{SinkExt, poll};
+    use futures_util::{SinkExt, StreamExt, poll};
     use tokio::io::duplex;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_messages_does_not_hold_back_what_is_sent() {
+        let (near, far) = duplex(64 << 10);
+        let mut client = Websocket::in_memory(near).await;
+        let (mut sink, mut stream) = WebSocketStream::from_raw_socket(far, Role::Server, None).await.split();
+        // It fills what is between them whenever it is polled, so that there is always another message to read.
+        let mut flood = Box::pin(async {
+            loop {
+                sink.feed(Message::Binary(Bytes::from_static(b"x"))).await.expect("the client is there");
+            }
+        });
+        client.send_binary(Bytes::from_static(b"answer")).expect("it is open");
+        for _ in 0..10 * READS {
+            let _: Poll<()> = poll!(&mut flood);
+            assert!(poll!(Box::pin(client.next(true))).is_ready());
+            if let Poll::Ready(message) = poll!(stream.next()) {
+                return assert_eq!(message.expect("a message").expect("it is whole").into_data(), "answer");
+            }
+        }
+        panic!("it is not sent");
+    }
 
     #[tokio::test]
     async fn a_flood_of_pings_whose_answers_are_not_read_stops_the_reading() {
