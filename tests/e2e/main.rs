@@ -26,6 +26,8 @@ mod mariadb;
 mod open_sessions;
 mod processes;
 mod programs;
+#[cfg(target_os = "linux")]
+mod quiet;
 mod readme;
 mod redis;
 mod resume;
