@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::connect::Io;
+use super::rationed::Rationed;
 
 /// The largest message that is accepted; the agent's have 1,024 bytes of payload.
 const MESSAGE_LIMIT: usize = 1 << 20;
@@ -45,7 +46,7 @@ pub enum WebsocketEvent {
 
 /// The client's end of an open websocket.
 pub struct Websocket {
-    stream: Box<WebSocketStream<Box<dyn Io>>>,
+    stream: Box<WebSocketStream<Rationed<Box<dyn Io>>>>,
     /// Bytes that were queued since the last complete flush.
     unflushed: usize,
     /// Messages that were read while there were some.
@@ -55,8 +56,8 @@ pub struct Websocket {
 impl Websocket {
     /// The client's end of a websocket whose upgrade is done.
     #[cfg(test)]
-    pub(crate) async fn in_memory(stream: tokio::io::DuplexStream) -> Self {
-        let stream: Box<dyn Io> = Box::new(stream);
+    pub(crate) async fn in_memory(stream: impl Io + 'static) -> Self {
+        let stream = Rationed::new(Box::new(stream) as Box<dyn Io>);
         let stream =
             WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
         Self { stream: Box::new(stream), unflushed: 0, delayed_by: 0 }
@@ -69,6 +70,7 @@ impl Websocket {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
+        let stream = Rationed::new(stream);
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
         Ok(Self { stream: Box::new(stream), unflushed: 0, delayed_by: 0 })
     }
@@ -172,10 +174,56 @@ fn lost(error: &tungstenite::Error) -> Lost {
 #[cfg(test)]
 mod tests {
     use futures_util::{SinkExt, StreamExt, poll};
-    use tokio::io::duplex;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+
+    /// A service that is faster than its client: as many fragments of a message as are read, without an end.
+    struct Fragments {
+        reads: usize,
+    }
+
+    impl AsyncRead for Fragments {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            to: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            const FIRST: [u8; 2] = [2, 0];
+            self.reads += 1;
+            assert!(self.reads < 1000, "it is read without a pause");
+            let next = &[0; 64][..to.remaining().min(64) & !1];
+            to.put_slice(if self.reads == 1 { &FIRST } else { next });
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Fragments {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_without_an_end_leaves_turns_to_other_tasks() {
+        let mut client = Websocket::in_memory(Fragments { reads: 0 }).await;
+        for _ in 0..10 {
+            assert!(poll!(Box::pin(client.next(true))).is_pending());
+        }
+    }
 
     #[tokio::test]
     async fn a_flood_of_messages_does_not_hold_back_what_is_sent() {
