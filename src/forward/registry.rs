@@ -349,7 +349,7 @@ impl PoolFactory {
             prepare: self.prepare(document),
             readiness: self.readiness.clone(),
             settings,
-            unseen_linger: linger.unseen,
+            linger,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
             idle_limit: idle_limit.or(ends_idle.then_some(IDLE)),

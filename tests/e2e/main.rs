@@ -29,6 +29,8 @@ mod open_sessions;
 mod postgres;
 mod processes;
 mod programs;
+#[cfg(target_os = "linux")]
+mod quiet;
 mod readme;
 mod redis;
 mod resume;
