@@ -22,7 +22,7 @@ use super::liveness::LinkVerdict;
 use super::path_cache::PathCache;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{LossCause, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
+use super::{LossCause, Measured, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -116,6 +116,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
                 Err(error) => break Err(error),
             }
         };
+        self.tell_path();
         let Self { clock, channel, link, mut end, .. } = self;
         end.ending();
         let hurried = matches!(result, Ok(Outcome::Left));
@@ -126,6 +127,13 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             end.write_out().await;
         }
         (result, end)
+    }
+
+    fn tell_path(&self) {
+        if let Phase::Connected(_) = self.phase {
+            let (round_trip, message_size) = (self.channel.round_trip_time(), self.channel.message_size());
+            (self.on_notice)(&Notice::Measured(Measured { round_trip, message_size }));
+        }
     }
 
     /// One round of the loop.

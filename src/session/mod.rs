@@ -205,8 +205,19 @@ pub enum Notice {
     },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
+    /// The session is about to end; this was learned about its path.
+    Measured(Measured),
     /// A fact for a record.
     Recorded(Fact),
+}
+
+/// What a session has learned about its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// The smoothed time until the agent has acknowledged a message.
+    pub round_trip: Duration,
+    /// The size in bytes of the largest message that passes, as far as it was tried.
+    pub message_size: usize,
 }
 
 /// A shorter loss of the link is not noticed by a user, and is not reported as [`Notice::Interrupted`].

@@ -108,6 +108,7 @@ impl Simulator {
             ("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", endpoint.clone()),
             ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_STS", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_IAM", endpoint.clone()),
             ("AWS_ENDPOINT_URL_SFN", endpoint.clone()),
             ("AWS_ENDPOINT_URL_CLOUDFORMATION", endpoint.clone()),
             ("AWS_ENDPOINT_URL_CLOUDTRAIL", endpoint.clone()),

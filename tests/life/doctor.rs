@@ -12,7 +12,7 @@ const HOSTS: &str = "[hosts.web]\ntarget = 'SERVER'\n[hosts.down]\ntarget = 'BAS
                      [hosts.bastion]\ntarget = 'BASTION'\nstart = true\n";
 
 /// Runs doctor with further variables; returns the exit code and the links.
-fn examine(world: &World, args: &[&str], variables: &[(&str, &str)]) -> (i32, Vec<Value>) {
+pub fn examine(world: &World, args: &[&str], variables: &[(&str, &str)]) -> (i32, Vec<Value>) {
     let mut command = world.command(&[&["doctor", "--json"], args].concat());
     command.envs(variables.iter().copied());
     let output = command.output().expect("the program runs");
@@ -22,14 +22,14 @@ fn examine(world: &World, args: &[&str], variables: &[(&str, &str)]) -> (i32, Ve
 }
 
 /// The first broken link: component, detail and action as one text.
-fn first_broken(links: &[Value]) -> String {
+pub fn first_broken(links: &[Value]) -> String {
     let broken = links.iter().find(|link| link["status"] == "broken");
     let broken = broken.unwrap_or_else(|| panic!("nothing is broken: {links:#?}"));
     format!("{} {}: {} -> {}", broken["component"], broken["target"], broken["detail"], broken["action"])
 }
 
 #[track_caller]
-fn expect(world: &World, args: &[&str], variables: &[(&str, &str)], code: i32, words: &[&str]) {
+pub fn expect(world: &World, args: &[&str], variables: &[(&str, &str)], code: i32, words: &[&str]) {
     let (exit, links) = examine(world, args, variables);
     let broken = first_broken(&links);
     assert_contains(&broken, words);
@@ -37,7 +37,7 @@ fn expect(world: &World, args: &[&str], variables: &[(&str, &str)], code: i32, w
 }
 
 /// A server that gives each connection the same answer; returns its URL.
-fn answering(answer: &'static str) -> String {
+pub fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     thread::spawn(move || {

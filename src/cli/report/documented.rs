@@ -31,7 +31,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
-use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
+use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Measured, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
 /// Any number: `N` in the rows.
@@ -938,6 +938,9 @@ fn notices() -> Vec<Notice> {
             [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
+        Notice::Measured(_) => {
+            [Notice::Measured(Measured { round_trip: Duration::from_secs(1), message_size: 1 })]
+        }
         Notice::Recorded(_) => [Notice::Recorded(fact())],
     })
 }

@@ -34,7 +34,7 @@ pub fn of_connect_by_hand(word: &str) -> String {
 pub fn of_link(notice: &Notice) -> Option<String> {
     match notice {
         Notice::CustomerMessage(text) => Some(text.clone()),
-        Notice::FirstInputUnanswered | Notice::Recorded(_) => None,
+        Notice::FirstInputUnanswered | Notice::Measured(_) | Notice::Recorded(_) => None,
         Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
         Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
         Notice::CredentialsEnded { error, left } => {
