@@ -63,6 +63,14 @@ impl Subject {
         }
     }
 
+    /// Returns the route with the target of a forward as the last hop.
+    fn through(&self) -> Route {
+        match self {
+            Self::Route(route) => (**route).clone(),
+            Self::Forward(_, planned) => planned.to_destination(),
+        }
+    }
+
     fn explain(&self, facts: &Facts) -> Explanation {
         let (name, planned) = match self {
             Self::Route(route) => return Explanation::new(route, facts),
@@ -71,13 +79,15 @@ impl Subject {
         let port =
             if let ForwardTo::Port(remote) = &planned.to { remote.port } else { planned.route.goal.port };
         let forward = ForwardRow { name, local: planned.bind.to_string(), remote: planned.remote() };
-        Explanation::of_forward(&planned.route, facts, forward, port, planned.documents())
+        let through = planned.to_destination();
+        Explanation::of_forward(&planned.route, &through, facts, forward, port, planned.documents())
     }
 }
 
 fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
     let explanation = subject.explain(facts);
     if args.policy {
+        let through = subject.through();
         let needs = Needs {
             target: &facts.target,
             name: subject.route().entry.name(),
@@ -86,7 +96,7 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
             key_sources: &KeySource::of(subject.route()),
-            keys: subject.route().pushed_keys(matches!(subject, Subject::Route(_))),
+            keys: through.pushed_keys(matches!(subject, Subject::Route(_))),
         };
         return stdout::print(&json(&needs.policy()));
     }

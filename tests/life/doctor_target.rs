@@ -136,7 +136,7 @@ fn a_machine_of_another_region_is_found_there() {
     expect(&world, &["web"], &[], 12, &["machine", "not in eu-central-1", &there, &region]);
     expect(&world, &["far"], &[], 12, &["name", "not in eu-central-1", &there, "use `far--us-east-1`"]);
     // The name that is printed.
-    let (_, links) = examine(&world, &["far--us-east-1"], &[]);
+    let (_, links) = examine(&world, &["web--us-east-1"], &[]);
     assert_eq!(
         (statuses(&links, "name"), statuses(&links, "machine")),
         (vec!["ok".into()], vec!["ok".into()])
