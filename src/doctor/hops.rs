@@ -41,14 +41,12 @@ pub(super) fn skipped(route: &Route, from: usize) -> Vec<Finding> {
 
 /// A login that needs an answer was not tried to its end.
 pub(super) fn refused(error: ReachError) -> Outcome {
-    match &error {
-        ReachError::Hop(JumpError::Auth(failure))
-            if failure.offered.iter().any(|method| ASKING.contains(&method.as_str())) =>
-        {
-            Outcome::Unknown(format!("{failure}; it was not tried with a question to you"))
-        }
-        _ => Outcome::failed(error),
+    if let ReachError::Hop(JumpError::Auth(failure)) = &error
+        && failure.offered.iter().any(|method| ASKING.contains(&method.as_str()))
+    {
+        return Outcome::Unknown(format!("{failure}; it was not tried with a question to you"));
     }
+    Outcome::failed(error)
 }
 
 /// Makes the finding of a hop.

@@ -299,6 +299,7 @@ fn value_errors() -> Vec<ValueError> {
         TooLong => [TooLong],
         NotAPayload => [NotAPayload],
         NotARegion(_) => [NotARegion(text("VALUE"))],
+        NotATarget(_) => target_errors().into_iter().map(NotATarget),
         NotAUrl => [NotAUrl],
         ReasonTooLong(_) => [ReasonTooLong(N.into())],
         NotAColor => [NotAColor],
