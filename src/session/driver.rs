@@ -22,7 +22,9 @@ use super::liveness::LinkVerdict;
 use super::path_cache::PathCache;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{LossCause, Measured, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
+use super::{
+    LossCause, LossHistory, Measured, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random,
+};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -116,6 +118,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
                 Err(error) => break Err(error),
             }
         };
+        let result = result.map_err(|error| self.with_history(error));
         self.tell_path();
         let Self { clock, channel, link, mut end, .. } = self;
         end.ending();
@@ -127,6 +130,17 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             end.write_out().await;
         }
         (result, end)
+    }
+
+    /// Adds since when the session was lost, and what was tried.
+    fn with_history(&self, error: SessionError) -> SessionError {
+        let SessionError::Lost { cause, suspected_size, credentials, .. } = error else { return error };
+        let now = self.clock.now().instant;
+        let history = self.link.loss(now).map(|(lasted, attempts)| {
+            let since = self.clock.wall().checked_sub(lasted).unwrap_or_else(|| self.clock.wall());
+            LossHistory { since, lasted, attempts }
+        });
+        SessionError::Lost { cause, suspected_size, credentials, history }
     }
 
     fn tell_path(&self) {
@@ -225,7 +239,12 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
                 let cause = LossCause::MessageSize(size);
-                return Err(SessionError::Lost { cause, suspected_size: Some(size), credentials: None });
+                return Err(SessionError::Lost {
+                    cause,
+                    suspected_size: Some(size),
+                    credentials: None,
+                    history: None,
+                });
             }
         }
         Ok(())
@@ -308,7 +327,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
         let last = self.link.take_last_error().unwrap_or_default();
         let credentials = self.link.take_ended_credentials().map(Box::new);
         let cause = LossCause::NotResumed { window, last };
-        Err(SessionError::Lost { cause, suspected_size: None, credentials })
+        Err(SessionError::Lost { cause, suspected_size: None, credentials, history: None })
     }
 
     /// Empties the channel: events to us, messages to the websocket.

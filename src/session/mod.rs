@@ -43,7 +43,7 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub use self::end_reason::{EarlyEnd, LossCause};
+pub use self::end_reason::{EarlyEnd, LossCause, LossHistory};
 pub use self::fact::{Amounts, Fact};
 pub(crate) use self::open::{Ran, Session, open, run};
 pub(crate) use self::relay::{FAREWELL, LocalStream, Peer, RelayEnd, RelayPolicy, Way, close, relay};
@@ -131,7 +131,7 @@ pub enum SessionError {
         last: Option<String>,
     },
     /// The session was lost and cannot be resumed.
-    #[error("session lost: {cause}")]
+    #[error("session lost: {cause}{}", told(history.as_ref()))]
     Lost {
         /// Why it cannot be resumed.
         cause: LossCause,
@@ -139,6 +139,8 @@ pub enum SessionError {
         suspected_size: Option<usize>,
         /// Why there were no usable credentials to resume it with.
         credentials: Option<Box<ApiError>>,
+        /// Since when, and what was tried; `None` if it was lost without an outage.
+        history: Option<LossHistory>,
     },
     /// The port on the far side refused, or cannot be reached.
     #[error("{0}")]
@@ -181,8 +183,12 @@ impl From<channel::ChannelError> for SessionError {
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: LossCause) -> Self {
-        Self::Lost { cause, suspected_size: None, credentials: None }
+        Self::Lost { cause, suspected_size: None, credentials: None, history: None }
     }
+}
+
+fn told(history: Option<&LossHistory>) -> String {
+    history.map(|history| format!("; {history}")).unwrap_or_default()
 }
 
 /// An event of a session: for the user, or for a record.

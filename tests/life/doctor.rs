@@ -127,6 +127,15 @@ fn the_network_is_told_apart_from_the_rest() {
     expect(&world, &["web"], &messages, 1, &["network", &closed, "no connection", "docs/security.md"]);
     let unknown = [("AWS_ENDPOINT_URL_SSM", "http://no-such-host.invalid")];
     expect(&world, &["web"], &unknown, 1, &["network", "no-such-host.invalid", "cannot be resolved"]);
+    // What a split-horizon DNS gives outside of its VPC.
+    let private = [("AWS_ENDPOINT_URL_SSM", "http://10.255.255.1:9")];
+    expect(
+        &world,
+        &["web"],
+        &private,
+        1,
+        &["network", "10.255.255.1, an address of a private network", "VPN"],
+    );
     let portal =
         answering("HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Length: 0\r\n\r\n");
     expect(
@@ -156,7 +165,7 @@ fn the_network_is_told_apart_from_the_rest() {
     let proxy = answering("HTTP/1.1 407 X\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n");
     let through =
         [("HTTP_PROXY", proxy.as_str()), ("HTTPS_PROXY", &proxy), ("NO_PROXY", ""), ("no_proxy", "")];
-    expect(&world, &["web"], &through, 1, &["network", "asks for a login", "Basic"]);
+    expect(&world, &["web"], &through, 1, &["network", "asks for a login", "Basic", "USER:PASSWORD"]);
 }
 
 #[test]
@@ -179,6 +188,11 @@ fn credentials_and_settings_are_told_apart() {
     world.no_fault();
     world.configure("[hosts.web]\ntargt = 'SERVER'\n");
     expect(&world, &["web"], &[], 3, &["config", "unknown key `targt`", "nearest valid one is `target`"]);
+    world.configure("[hosts.web]\ntarget = 'i-'\n");
+    expect(&world, &["web"], &[], 3, &["config", "config.toml:2:10", "must be a target"]);
+    world.configure(HOSTS);
+    let (exit, links) = examine(&world, &["web"], &[]);
+    assert_eq!(exit, 0, "the corrected file: {links:#?}");
 }
 
 #[test]

@@ -99,6 +99,18 @@ fn the_role_and_the_subnet_of_an_agent_that_never_connected_are_named_and_mended
 }
 
 #[test]
+fn a_stopped_instance_is_started_by_the_printed_command() {
+    let world = World::new();
+    world.configure("[hosts.down]\ntarget = 'BASTION'\nstop_grace = '10m'\n");
+    let (exit, links) = examine(&world, &["down"], &[]);
+    assert_contains(&first_broken(&links), &["machine", "the instance is stopped"]);
+    assert_eq!(exit, 14, "{links:#?}");
+    perform(&world, &links, "fumidai bastion start down", &[]);
+    let (exit, links) = examine(&world, &["down"], &[]);
+    assert_eq!((exit, statuses(&links, "machine")), (0, vec!["ok".to_owned()]), "{links:#?}");
+}
+
+#[test]
 fn an_agent_that_is_lost_or_reaches_one_service_only_is_told_apart() {
     let world = World::new();
     world.configure(HOSTS);

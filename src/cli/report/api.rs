@@ -10,7 +10,8 @@ pub(super) const ELSEWHERE: &str =
     "if it is in another region or account, use `NAME--REGION`, `--region` or `--profile`";
 pub(super) const CERTIFICATE: &str =
     "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
-pub(super) const NETWORK: &str = "check the network, `HTTPS_PROXY` and the endpoint settings";
+pub(super) const NETWORK: &str =
+    "check the network, `HTTPS_PROXY` and the endpoint settings: `fumidai doctor` names what is in the way";
 pub(super) const EXPLICIT_DENY: &str = "an explicit deny overrides every permission: adding one does not help; ask who wrote the policy that denies it";
 pub(super) const INSTANCE_PROFILE: &str =
     "check that its role has `AmazonSSMManagedInstanceCore` and its subnet a route to Systems Manager";

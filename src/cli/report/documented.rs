@@ -546,7 +546,7 @@ fn session_errors() -> Vec<SessionError> {
             steps.into_iter().map(|step| timed_out(step, (step == session::Step::Open).then(other)))
         }
         SessionError::Lost { .. } => {
-            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None })
+            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None, history: None })
         }
         SessionError::RemotePort(_) => [SessionError::RemotePort(other())],
         SessionError::Ended { .. } => {
