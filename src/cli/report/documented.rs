@@ -805,6 +805,7 @@ fn start_errors() -> Vec<StartError> {
         }
         StartError::InUse { .. } => [StartError::InUse { host: host(), others: vec![person; N.into()] }],
         StartError::NoLife { .. } => [StartError::NoLife { host: host() }],
+        StartError::TaskEndsItself { .. } => [StartError::TaskEndsItself { host: host() }],
         StartError::StackFailed { .. } => [StartError::StackFailed { status: other() }],
         StartError::NoTarget => [StartError::NoTarget],
         StartError::Loan(_) => loan_errors().into_iter().map(StartError::Loan),
