@@ -221,7 +221,7 @@ impl Host {
         let user = user.map(|user| value::user(Raw::String(user))).transpose()?;
         let (target, region) = split_region(rest);
         let target = value::text(Raw::String(target))?;
-        Destination::of_name(&target).map_err(ValueError::NotATarget)?;
+        Destination::of_name(&target).map_err(|error| ValueError::NotATarget(error.to_string()))?;
         self.target = Some(target);
         self.user = self.user.take().or(user);
         self.settings.region = self.settings.region.take().or(region.map(|region| region.to_string()));

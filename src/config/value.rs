@@ -13,7 +13,6 @@ use http::Uri;
 use thiserror::Error;
 use toml::de::DeValue;
 
-use crate::names::TargetError;
 use crate::region::is_region;
 
 use super::Color;
@@ -61,7 +60,7 @@ pub enum ValueError {
     NotARegion(String),
     /// A text that cannot be a target.
     #[error("must be a target: {0}")]
-    NotATarget(TargetError),
+    NotATarget(String),
     /// Not the URL of an API.
     #[error("must be a URL such as `https://host:port`")]
     NotAUrl,

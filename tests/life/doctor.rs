@@ -128,7 +128,7 @@ fn the_network_is_told_apart_from_the_rest() {
     let unknown = [("AWS_ENDPOINT_URL_SSM", "http://no-such-host.invalid")];
     expect(&world, &["web"], &unknown, 1, &["network", "no-such-host.invalid", "cannot be resolved"]);
     // What a split-horizon DNS gives outside of its VPC.
-    let private = [("AWS_ENDPOINT_URL_SSM", "http://10.255.255.1:9")];
+    let private = [("AWS_ENDPOINT_URL_SSM", "http://10.255.255.1:9"), ("NO_PROXY", "*"), ("no_proxy", "*")];
     expect(
         &world,
         &["web"],

@@ -299,7 +299,7 @@ fn value_errors() -> Vec<ValueError> {
         TooLong => [TooLong],
         NotAPayload => [NotAPayload],
         NotARegion(_) => [NotARegion(text("VALUE"))],
-        NotATarget(_) => target_errors().into_iter().map(NotATarget),
+        NotATarget(_) => [NotATarget(other())],
         NotAUrl => [NotAUrl],
         ReasonTooLong(_) => [ReasonTooLong(N.into())],
         NotAColor => [NotAColor],
