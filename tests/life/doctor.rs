@@ -127,15 +127,6 @@ fn the_network_is_told_apart_from_the_rest() {
     expect(&world, &["web"], &messages, 1, &["network", &closed, "no connection", "docs/security.md"]);
     let unknown = [("AWS_ENDPOINT_URL_SSM", "http://no-such-host.invalid")];
     expect(&world, &["web"], &unknown, 1, &["network", "no-such-host.invalid", "cannot be resolved"]);
-    // What a split-horizon DNS gives outside of its VPC.
-    let private = [("AWS_ENDPOINT_URL_SSM", "http://10.255.255.1:9"), ("NO_PROXY", "*"), ("no_proxy", "*")];
-    expect(
-        &world,
-        &["web"],
-        &private,
-        1,
-        &["network", "10.255.255.1, an address of a private network", "VPN"],
-    );
     let portal =
         answering("HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Length: 0\r\n\r\n");
     expect(
