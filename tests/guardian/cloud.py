@@ -45,8 +45,9 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 from moto.ec2.models import ec2_backends
 from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.exceptions import NotFoundException
-from moto.iam.models import iam_backends
+from moto.iam.models import AWSManagedPolicy, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from werkzeug.serving import make_server
@@ -60,6 +61,7 @@ from machine import Machine
 NAME = "fumidai-guardian"
 CALLER = f"arn:aws:sts::{ACCOUNT}:assumed-role/ops/verified"
 MOST_GROUPS = 5
+AGENT_POLICY = "AmazonSSMManagedInstanceCore"
 # The other regions that are enabled for the account; moto takes seconds for the first call of each.
 OTHER_REGIONS = ("us-east-1",)
 # Headers of one connection, not of the message.
@@ -332,6 +334,7 @@ class Cloud:
         interpreter.use(self.clock)
         interpreter.install(lambda service: Service(self, service))
         self.delays.install()
+        know_policy(AGENT_POLICY)
 
     def use_simulator(self, url, **keys):
         self.sessions.use(url, **keys)
@@ -399,6 +402,13 @@ class Cloud:
         self.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.client("stepfunctions").create_state_machine(name=NAME, definition=definition(**settings), roleArn=ROLE)
+
+
+def know_policy(name):
+    """moto has AWS's own policies only if it makes all of them, which takes seconds."""
+    data = json.loads(aws_managed_policies_data)[name]
+    policy = AWSManagedPolicy.from_data(name, ACCOUNT, "us-east-1", data)
+    iam_backends[ACCOUNT]["aws"].managed_policies[policy.arn] = policy
 
 
 def region_item(name):
@@ -476,7 +486,6 @@ def main():
     given = options()
     if not given.verbose:
         logging.disable(logging.CRITICAL)
-    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ.setdefault(name, "test")
     cloud = Cloud(given.scale, given.region)
