@@ -37,6 +37,8 @@ pub enum Component {
     Port,
     /// What the session has measured.
     Path,
+    /// A login with a key that is pushed.
+    Login,
     /// The guardian of the bastion.
     Guardian,
     /// What was left behind.
@@ -64,6 +66,7 @@ impl Component {
             Self::Hop => "hop",
             Self::Port => "port",
             Self::Path => "path",
+            Self::Login => "login",
             Self::Guardian => "guardian",
             Self::Leftovers => "leftovers",
             Self::Log => "log",

@@ -11,6 +11,7 @@ mod finding;
 mod hops;
 mod leftovers;
 mod log;
+mod login;
 mod machine;
 mod network;
 mod permissions;
@@ -151,7 +152,10 @@ async fn of_aws(
     if chain.is_broken || !can_be_up {
         chain.skip(&[Component::Session]);
     } else {
-        chain.add(session::check(aws, route, around).await);
+        chain.add(session::check(aws.clone(), route, around).await);
+        if !chain.is_broken && subject.is_for_ssh {
+            chain.add(login::check(aws, route, around).await);
+        }
     }
     chain.add(leftovers);
 }

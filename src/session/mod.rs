@@ -213,6 +213,13 @@ pub enum Notice {
     Resumed(Duration),
     /// The session is about to end; this was learned about its path.
     Measured(Measured),
+    /// A key was pushed, and the server seems to have refused the login of ssh.
+    LoginRefused {
+        /// The machine, as the user names it.
+        machine: String,
+        /// The user that the key was pushed to.
+        user: String,
+    },
     /// A fact for a record.
     Recorded(Fact),
 }

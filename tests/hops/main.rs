@@ -15,6 +15,7 @@ mod links;
 mod logins;
 mod network;
 mod node;
+mod programs;
 mod refusals;
 mod world;
 
