@@ -402,3 +402,32 @@ fn one_crypto_stack_is_in_the_tree() {
         }
     }
 }
+
+/// The tests of docs/security.md, in the form `FILE: FUNCTION`.
+fn tests_of_threats() -> Vec<(String, String)> {
+    let text = read("docs/security.md");
+    let (_, table) = text.split_once("## Threats").expect("a table of threats");
+    let table = table.split("\n## ").next().expect("a section");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.iter().all(|row| row.contains(".rs: ")), "each threat has a test: {rows:#?}");
+    let named = rows.iter().flat_map(|row| row.split('`')).filter_map(|part| part.split_once(".rs: "));
+    named.map(|(file, function)| (format!("{file}.rs"), function.to_owned())).collect()
+}
+
+#[test]
+fn the_test_of_each_threat_exists() {
+    let tests = tests_of_threats();
+    for (file, function) in &tests {
+        let code = read(file);
+        let (before, _) = code
+            .split_once(&format!("fn {function}("))
+            .unwrap_or_else(|| panic!("{file} has no function `{function}`"));
+        let attribute = before.rfind("test").map(|at| &before[at..]).unwrap_or_default();
+        assert!(attribute.len() < 120 && before.contains("#["), "{file}: `{function}` is no test");
+    }
+    for attacker in
+        ["agent", "service", "hop", "local user", "web page", "stolen laptop", "config", "terminal"]
+    {
+        assert!(read("docs/security.md").contains(&format!("{attacker} |")), "no threat of a {attacker}");
+    }
+}

@@ -25,6 +25,7 @@ pub mod files;
 pub(crate) mod fuzz;
 mod http;
 mod human_time;
+mod iam;
 mod instance_connect;
 mod json;
 mod network;
@@ -36,6 +37,7 @@ pub mod source;
 mod ssm;
 mod sts;
 mod variables;
+mod vpc;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
 pub use self::human_time::HumanTime;
+pub use self::iam::Simulated;
 pub use self::network::{NetworkInterface, SecurityGroup};
 pub use self::prompts::{AskCode, NoCode, OfferLogin, Prompts};
 pub use self::sfn::{Execution, ExecutionStatus, NewExecution};
@@ -83,6 +86,7 @@ pub use self::ssm::{
 };
 pub use self::sts::{Caller, CredentialsSource, Place};
 pub use self::variables::CredentialVariables;
+pub use self::vpc::{RouteTable, VpcEndpoint, VpcRoute};
 
 /// Time limit for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -118,6 +122,8 @@ pub struct AwsOptions {
     pub redshift_endpoint: Option<String>,
     /// The endpoint of the Redshift Serverless API.
     pub redshift_serverless_endpoint: Option<String>,
+    /// The endpoint of the IAM API.
+    pub iam_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
     /// The endpoint of the STS API for assuming roles (`AWS_ENDPOINT_URL_STS`).
@@ -255,12 +261,8 @@ impl Aws {
         };
         let provider = SharedCredentialsProvider::new(credentials.clone());
         let config = config.into_builder().credentials_provider(provider).build();
-        let mut client = aws_sdk_ssm::config::Builder::from(&config);
-        if let Some(url) = &endpoints.ssm {
-            client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
-        }
         Ok(Access {
-            client: aws_sdk_ssm::Client::from_conf(client.build()),
+            client: ssm_client(&config, &endpoints),
             http: self.http.clone(),
             usual_endpoints: UsualEndpoints::new(&config, &region).await,
             hosts: stream_hosts(&endpoints, &region).await,
@@ -429,6 +431,23 @@ const NOT_FOR_THE_SDK: [&str; 11] = [
 ];
 
 impl Access {
+    /// Returns the access with the same credentials and endpoint settings to another region.
+    pub async fn in_region(&self, region: &str) -> Self {
+        let config = self.config.clone().into_builder().region(Region::new(region.to_owned())).build();
+        Self {
+            client: ssm_client(&config, &self.endpoints),
+            http: self.http.clone(),
+            usual_endpoints: UsualEndpoints::new(&config, region).await,
+            hosts: stream_hosts(&self.endpoints, region).await,
+            signer: Signer { region: region.to_owned(), ..self.signer.clone() },
+            caller: self.caller.clone(),
+            endpoints: self.endpoints.clone(),
+            owner: self.owner.clone(),
+            approval: self.approval.clone(),
+            config,
+        }
+    }
+
     /// Returns the region of the calls.
     pub fn region(&self) -> &str {
         &self.signer.region
@@ -512,6 +531,14 @@ fn sdk_files(profile: &Profile) -> EnvConfigFiles {
     let lines: String = settings.map(|(key, value)| format!("{key} = {value}\n")).collect();
     let text = format!("[{DEFAULT_PROFILE}]\n{lines}");
     EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build()
+}
+
+fn ssm_client(config: &SdkConfig, endpoints: &ServiceEndpoints) -> aws_sdk_ssm::Client {
+    let mut client = aws_sdk_ssm::config::Builder::from(config);
+    if let Some(url) = &endpoints.ssm {
+        client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
+    }
+    aws_sdk_ssm::Client::from_conf(client.build())
 }
 
 /// Returns the hosts that a stream URL may name.

@@ -23,14 +23,14 @@ use super::stderr::print_note;
 pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environment) -> ExitCode {
     let route = match Route::new(&args.target, args.port, config) {
         Ok(route) => route,
-        Err(error) => return Report::from(error).print(),
+        Err(error) => return Report::from(error).about(&args.target).print(),
     };
     let is_visible = stderr().is_terminal() && config.log.verbosity != Verbosity::Quiet;
     let recording = Recording::start(environment, is_visible);
     let run = async |context: &Context| relay(route, environment.clone(), &recording, context).await;
     let result = runtime::run(Interrupts::listen, run);
     recording.finish();
-    runtime::finish(result)
+    runtime::finish(result.map_err(|report| report.about(&args.target)))
 }
 
 async fn relay(

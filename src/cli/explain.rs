@@ -73,6 +73,14 @@ impl Subject {
         }
     }
 
+    /// Returns the route with the target of a forward as the last hop.
+    fn through(&self) -> Route {
+        match self {
+            Self::Route(route) => (**route).clone(),
+            Self::Forward(_, planned) => planned.to_destination(),
+        }
+    }
+
     fn explain(&self, facts: &Facts) -> Explanation {
         let (name, planned) = match self {
             Self::Route(route) => return Explanation::new(route, facts),
@@ -89,13 +97,15 @@ impl Subject {
             db_user: client.db_user.clone(),
             exec: client.exec.as_ref().map(ToString::to_string),
         };
-        Explanation::of_forward(&planned.route, facts, forward, port, planned.documents())
+        let through = planned.to_destination();
+        Explanation::of_forward(&planned.route, &through, facts, forward, port, planned.documents())
     }
 }
 
 fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
     let explanation = subject.explain(facts);
     if args.policy {
+        let through = subject.through();
         let needs = Needs {
             target: &facts.target,
             name: subject.route().entry.name(),
@@ -104,7 +114,7 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
             key_sources: &KeySource::of(subject.route()),
-            keys: subject.route().pushed_keys(matches!(subject, Subject::Route(_))),
+            keys: through.pushed_keys(matches!(subject, Subject::Route(_))),
             requests_access: explanation.access_request.is_some(),
             db_user: subject.db_user(),
         };

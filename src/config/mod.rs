@@ -506,13 +506,13 @@ mod tests {
     fn a_session_to_a_hop_takes_aws_settings_from_the_hop_and_times_from_the_goal() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("config.toml");
-        let text = "[defaults]\nkeepalive=7\nprofile='default'\n[hosts.hop]\nregion='hop'\nreason='hop'\nlinger=1\n\
-                    [hosts.goal]\nprofile='goal'\nregion='goal'\nreason='goal'\nresume_window=9\ndocument='goal'";
+        let text = "[defaults]\nkeepalive=7\nprofile='default'\n[hosts.hop]\nregion='hop-1'\nreason='hop'\nlinger=1\n\
+                    [hosts.goal]\nprofile='goal'\nregion='goal-1'\nreason='goal'\nresume_window=9\ndocument='goal'";
         fs::write(&file, text).expect("a file");
         let flags = Flags { config_file: Some(file), ..Flags::default() };
         let config = Config::resolve(flags, &Environment::default()).expect("valid");
         let own = config.for_hop(config.hosts.get("hop"), config.hosts.get("goal"));
-        assert_eq!(own.aws.region.as_deref(), Some("hop"));
+        assert_eq!(own.aws.region.as_deref(), Some("hop-1"));
         assert_eq!(own.aws.profile.as_deref(), Some("default"));
         assert_eq!((own.session.reason.as_deref(), own.session.document), (Some("goal"), None));
         assert_eq!((own.session.resume_window.as_secs(), own.session.keepalive.as_secs()), (9, 7));

@@ -59,6 +59,9 @@ pub enum ValueError {
     /// A text that cannot be a region's name.
     #[error("must be a region such as `eu-central-1`")]
     NotARegion(String),
+    /// A text that cannot be a target.
+    #[error("must be a target: {0}")]
+    NotATarget(String),
     /// Not the URL of an API.
     #[error("must be a URL such as `https://host:port`")]
     NotAUrl,

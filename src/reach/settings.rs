@@ -41,6 +41,7 @@ fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
         cloudtrail_endpoint: config.cloudtrail_endpoint().map(str::to_owned),
         redshift_endpoint: config.redshift_endpoint().map(str::to_owned),
         redshift_serverless_endpoint: config.redshift_serverless_endpoint().map(str::to_owned),
+        iam_endpoint: config.iam_endpoint().map(str::to_owned),
         ignores_endpoints: config.ignores_endpoints,
         ca_bundle: config.ca_bundle.clone(),
         usual_ca_bundle: config.usual_ca_bundle.clone(),

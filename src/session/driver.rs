@@ -23,7 +23,9 @@ use super::path_cache::PathCache;
 use super::pause::Interruption;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{LossCause, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
+use super::{
+    LossCause, LossHistory, Measured, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random,
+};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -117,6 +119,8 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
                 Err(error) => break Err(error),
             }
         };
+        let result = result.map_err(|error| self.with_history(error));
+        self.tell_path();
         let Self { clock, channel, link, mut end, .. } = self;
         end.ending();
         let hurried = matches!(result, Ok(Outcome::Left));
@@ -127,6 +131,24 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             end.write_out().await;
         }
         (result, end)
+    }
+
+    /// Adds since when the session was lost, and what was tried.
+    fn with_history(&self, error: SessionError) -> SessionError {
+        let SessionError::Lost { cause, suspected_size, credentials, .. } = error else { return error };
+        let now = self.clock.now().instant;
+        let history = self.link.loss(now).map(|(lasted, attempts)| {
+            let since = self.clock.wall().checked_sub(lasted).unwrap_or_else(|| self.clock.wall());
+            LossHistory { since, lasted, attempts }
+        });
+        SessionError::Lost { cause, suspected_size, credentials, history }
+    }
+
+    fn tell_path(&self) {
+        if let Phase::Connected(_) = self.phase {
+            let (round_trip, message_size) = (self.channel.round_trip_time(), self.channel.message_size());
+            (self.on_notice)(&Notice::Measured(Measured { round_trip, message_size }));
+        }
     }
 
     /// One round of the loop.
@@ -220,7 +242,12 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
                 let cause = LossCause::MessageSize(size);
-                return Err(SessionError::Lost { cause, suspected_size: Some(size), credentials: None });
+                return Err(SessionError::Lost {
+                    cause,
+                    suspected_size: Some(size),
+                    credentials: None,
+                    history: None,
+                });
             }
         }
         Ok(())
@@ -303,7 +330,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
         let last = self.link.take_last_error().unwrap_or_default();
         let credentials = self.link.take_ended_credentials().map(Box::new);
         let cause = LossCause::NotResumed { window, last };
-        Err(SessionError::Lost { cause, suspected_size: None, credentials })
+        Err(SessionError::Lost { cause, suspected_size: None, credentials, history: None })
     }
 
     /// Empties the channel: events to us, messages to the websocket.

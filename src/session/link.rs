@@ -201,6 +201,13 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         waits.then(|| now.saturating_duration_since(self.outage.since()))
     }
 
+    /// Returns how long ago a session that worked was lost, and how many attempts to resume it have failed; `None` if none was
+    /// made.
+    pub(super) fn loss(&self, now: Instant) -> Option<(Duration, u32)> {
+        let attempts = self.outage.attempts_to_resume()?;
+        Some((now.saturating_duration_since(self.outage.since()), attempts))
+    }
+
     /// Takes a fresh websocket and attaches the channel to it. Returns the outage that is over, if it was one.
     pub(super) fn opened(
         &mut self,

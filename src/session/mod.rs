@@ -43,7 +43,7 @@ use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub use self::end_reason::{EarlyEnd, LossCause};
+pub use self::end_reason::{EarlyEnd, LossCause, LossHistory};
 pub use self::fact::{Amounts, Fact};
 pub(crate) use self::open::{Ran, Session, open, run};
 pub(crate) use self::relay::{FAREWELL, LocalStream, Peer, RelayEnd, RelayPolicy, Way, close, relay};
@@ -145,7 +145,7 @@ pub enum SessionError {
         last: Option<String>,
     },
     /// The session was lost and cannot be resumed.
-    #[error("session lost: {cause}")]
+    #[error("session lost: {cause}{}", told(history.as_ref()))]
     Lost {
         /// Why it cannot be resumed.
         cause: LossCause,
@@ -153,6 +153,8 @@ pub enum SessionError {
         suspected_size: Option<usize>,
         /// Why there were no usable credentials to resume it with.
         credentials: Option<Box<ApiError>>,
+        /// Since when, and what was tried; `None` if it was lost without an outage.
+        history: Option<LossHistory>,
     },
     /// The port on the far side refused, or cannot be reached.
     #[error("{0}")]
@@ -201,8 +203,12 @@ impl From<ApprovalError> for SessionError {
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: LossCause) -> Self {
-        Self::Lost { cause, suspected_size: None, credentials: None }
+        Self::Lost { cause, suspected_size: None, credentials: None, history: None }
     }
+}
+
+fn told(history: Option<&LossHistory>) -> String {
+    history.map(|history| format!("; {history}")).unwrap_or_default()
 }
 
 /// An event of a session: for the user, or for a record.
@@ -227,6 +233,8 @@ pub enum Notice {
     Resumed(Duration),
     /// An event of the access request for the session.
     Approval(ApprovalEvent),
+    /// The session is about to end; this was learned about its path.
+    Measured(Measured),
     /// A key was pushed, and the server seems to have refused the login of ssh.
     LoginRefused {
         /// The machine, as the user names it.
@@ -236,6 +244,15 @@ pub enum Notice {
     },
     /// A fact for a record.
     Recorded(Fact),
+}
+
+/// What a session has learned about its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// The smoothed time until the agent has acknowledged a message.
+    pub round_trip: Duration,
+    /// The size in bytes of the largest message that passes, as far as it was tried.
+    pub message_size: usize,
 }
 
 /// A shorter loss of the link is not noticed by a user, and is not reported as [`Notice::Interrupted`].

@@ -105,16 +105,8 @@ fn perform(
     match call.service {
         ApiService::Ssm => ssm(shared, &call.operation, &key, body, effect).map(|json| json.to_string()),
         ApiService::Sts => sts::answer(shared, &call.operation),
-        ApiService::Ec2 => Err(not_simulated("UnauthorizedOperation", "EC2")),
-        ApiService::Ecs => Err(not_simulated("AccessDeniedException", "ECS")),
+        ApiService::Other(other) => Err(other.refusal()),
     }
-}
-
-/// Refuses a call as if the caller had no permission, which no client retries.
-fn not_simulated(code: &str, service: &str) -> ApiException {
-    let message =
-        format!("fumidai-sim does not simulate {service}; set AWS_ENDPOINT_URL_{service} to a moto server");
-    ApiException::new(code, message)
 }
 
 fn authenticate(
@@ -132,7 +124,7 @@ fn authenticate(
             check("ssm").map_err(|error: SignatureError| ApiException::new(error.code(), error.to_string()))
         }
         ApiService::Sts => check("sts").map_err(|error| sts::refuse(&error)),
-        ApiService::Ec2 | ApiService::Ecs => Ok(String::new()),
+        ApiService::Other(_) => Ok(String::new()),
     }
 }
 

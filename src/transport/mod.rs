@@ -6,6 +6,7 @@
 mod connect;
 mod dial;
 mod host;
+mod issuer;
 mod proxy;
 mod rationed;
 mod tls;
@@ -14,6 +15,7 @@ mod websocket;
 pub use self::connect::{ConnectError, Connector, Io};
 pub use self::dial::{DialError, Dialer, Signer};
 pub use self::host::{HostError, StreamHosts};
+pub use self::issuer::Issuer;
 #[cfg(test)]
 pub use self::proxy::ProxyProblem;
 pub use self::proxy::{Proxies, Proxy, ProxySettingError};

@@ -31,7 +31,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
-use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
+use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Measured, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
 /// Any number: `N` in the rows.
@@ -302,6 +302,7 @@ fn value_errors() -> Vec<ValueError> {
         TooLong => [TooLong],
         NotAPayload => [NotAPayload],
         NotARegion(_) => [NotARegion(text("VALUE"))],
+        NotATarget(_) => [NotATarget(other())],
         NotAUrl => [NotAUrl],
         ReasonTooLong(_) => [ReasonTooLong(N.into())],
         NotAColor => [NotAColor],
@@ -554,7 +555,7 @@ fn session_errors() -> Vec<SessionError> {
             steps.into_iter().map(|step| timed_out(step, (step == session::Step::Open).then(other)))
         }
         SessionError::Lost { .. } => {
-            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None })
+            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None, history: None })
         }
         SessionError::RemotePort(_) => [SessionError::RemotePort(other())],
         SessionError::Ended { .. } => {
@@ -1010,6 +1011,9 @@ fn notices() -> Vec<Notice> {
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
         Notice::Approval(_) => approval_events().into_iter().map(Notice::Approval),
+        Notice::Measured(_) => {
+            [Notice::Measured(Measured { round_trip: Duration::from_secs(1), message_size: 1 })]
+        }
         Notice::LoginRefused { .. } => {
             [Notice::LoginRefused { machine: text("TARGET"), user: text("USER") }]
         }

@@ -376,7 +376,10 @@ impl From<InstallError> for Report {
             }
             InstallError::NotAFile { .. } => report
                 .hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text"),
-            InstallError::Io { .. } => report,
+            InstallError::Io { source, .. } if source.kind() != ErrorKind::PermissionDenied => report,
+            InstallError::Io { .. } => report
+                .hint("check that you own and may write that file and its folder: `ls -ld ~ ~/.ssh`")
+                .hint("use `fumidai ssh-config`, which prints the text, and keep it elsewhere"),
         }
     }
 }

@@ -34,7 +34,9 @@ pub fn of_connect_by_hand(word: &str) -> String {
 pub fn of_link(notice: &Notice) -> Option<String> {
     match notice {
         Notice::CustomerMessage(text) => Some(text.clone()),
-        Notice::FirstInputUnanswered | Notice::Approval(_) | Notice::Recorded(_) => None,
+        Notice::FirstInputUnanswered | Notice::Approval(_) | Notice::Measured(_) | Notice::Recorded(_) => {
+            None
+        }
         Notice::LoginRefused { machine, user } => Some(format!(
             "if ssh said `Permission denied (publickey)`: `{user}` may not exist there, or its image may lack EC2 Instance Connect \
              (AuthorizedKeysCommand); run `fumidai doctor {}`",
