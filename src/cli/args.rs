@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::config::{self, Flags, HostKeySource, Key, ValueError, Verbosity, value};
 
 use super::audit::args::AuditArgs;
+use super::running::args::{LogsArgs, NamesArgs, RunningArgs, UpArgs};
 use super::sessions::SessionsArgs;
 use super::setting_flags::{self, SettingFlags};
 use super::token::TokenArgs;
@@ -45,6 +46,16 @@ pub enum Command {
     Connect(ConnectArgs),
     /// Lead local ports to ports that TARGET reaches
     Forward(Box<ForwardArgs>),
+    /// Have forwards of the config file run by the system's supervisor, now and after each login
+    Up(UpArgs),
+    /// End forwards that `up` has started, and start them no more
+    Down(NamesArgs),
+    /// Show the forwards that run: listeners, sessions, connections, bytes, the last error
+    Status(RunningArgs),
+    /// Print what a forward that `up` has started wrote
+    Logs(LogsArgs),
+    /// End forwards that `up` has started, and start them again
+    Restart(NamesArgs),
     /// Start and stop bastions by hand, see who is on them, set them up
     Bastion(BastionArgs),
     /// Find the first broken link on the way to TARGET, and say what mends it
@@ -133,6 +144,9 @@ pub struct ForwardArgs {
     /// config file
     #[arg(long, value_name = "COMMAND", num_args = 0..=1)]
     pub exec: Option<Option<String>>,
+    /// The supervisor that runs this process; in the definitions that `up` writes
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(super) supervisor: Option<String>,
 }
 
 /// The arguments of `bastion`.
@@ -687,7 +701,7 @@ mod tests {
             (
                 "fumidai man conect",
                 ErrorKind::ValueValidation,
-                "connect, forward, bastion, doctor, list, explain, token, sessions, audit, host-keys, ssh-config",
+                "connect, forward, up, down, status, logs, restart, bastion, doctor, list, explain, token, sessions, audit, host-keys, ssh-config",
             ),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
@@ -766,6 +780,11 @@ mod tests {
             [
                 "connect",
                 "forward",
+                "up",
+                "down",
+                "status",
+                "logs",
+                "restart",
                 "bastion",
                 "doctor",
                 "list",

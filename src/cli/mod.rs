@@ -21,10 +21,12 @@ mod list;
 mod log;
 mod log_file;
 mod man;
+mod own_path;
 mod prompt;
 mod reason;
 mod recording;
 pub mod report;
+mod running;
 mod runtime;
 mod sessions;
 mod setting_flags;
@@ -81,6 +83,11 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         Command::Man(args) => return man::print(args.command.as_deref()),
         Command::Connect(_)
         | Command::Forward(_)
+        | Command::Up(_)
+        | Command::Down(_)
+        | Command::Status(_)
+        | Command::Logs(_)
+        | Command::Restart(_)
         | Command::Bastion(_)
         | Command::Doctor(_)
         | Command::List(_)
@@ -100,6 +107,9 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
             if let Command::Doctor(args) = &command {
                 return doctor::broken_config(&report, args.json);
             }
+            if let Command::Forward(args) = &command {
+                return forward::give_up(args, &report);
+            }
             return report.print();
         }
     };
@@ -114,6 +124,11 @@ fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError
     match command {
         Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
         Command::Connect(_)
+        | Command::Up(_)
+        | Command::Down(_)
+        | Command::Status(_)
+        | Command::Logs(_)
+        | Command::Restart(_)
         | Command::Bastion(_)
         | Command::Doctor(_)
         | Command::List(_)
@@ -137,6 +152,11 @@ fn dispatch(
     match command {
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
+        Command::Up(args) => running::up(args, &config, environment),
+        Command::Down(args) => running::down(args, &config, environment),
+        Command::Status(args) => running::status(args, &config, environment),
+        Command::Logs(args) => running::logs(args, &config, environment),
+        Command::Restart(args) => running::restart(args, &config, environment),
         Command::Bastion(args) => bastion::run(&args.command, &config, environment),
         Command::Doctor(args) => doctor::doctor(args, &config, environment),
         Command::List(args) => list::list(&config, args),

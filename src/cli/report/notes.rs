@@ -121,6 +121,28 @@ fn reset(connections: usize) -> String {
     }
 }
 
+/// What keeps forwards of systemd running without a login.
+pub const LINGER: &str =
+    "systemd ends them with your last login: run `loginctl enable-linger` to keep them, from each boot on";
+
+/// There is nothing to show or to stop.
+pub const NOTHING_UP: &str = "no forward is up: `fumidai up NAME` starts one";
+
+/// Returns the note of `up` about a forward.
+pub fn of_up(name: &str, local: &str) -> String {
+    format!("{name} is up, listening on {local}")
+}
+
+/// Returns the note of `down` about a forward.
+pub fn of_down(name: &str) -> String {
+    format!("{name} is down")
+}
+
+/// Returns the note of `restart` about a forward.
+pub fn of_restart(name: &str) -> String {
+    format!("{name} was restarted")
+}
+
 /// Returns the note of `forward` about a listener.
 pub fn of_listener(local: &str, remote: &str, target: &str) -> String {
     format!("listening on {local}, forwarding to {remote} through {target}")
