@@ -606,7 +606,7 @@ mod tests {
     #[test]
     fn every_option_stands_before_or_after_the_command() {
         let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --require-reason true --color never \
-                       --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
+                       --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 --idle-close 4 \
                        --max-payload 1024 --document d --start-timeout 2 --guardian g --via a --via b";
         let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
         let after = flags(&format!("fumidai connect i-0123 {options} --config c -vv"));
@@ -622,6 +622,7 @@ mod tests {
             resume_window: Some(Duration::from_secs(900)),
             keepalive: Some(Duration::from_secs(3)),
             linger: Some(Duration::ZERO),
+            idle_close: Some(Duration::from_secs(4)),
             max_payload: Some(1024),
             document: Some("d".into()),
             start_timeout: Some(Duration::from_secs(2)),

@@ -361,7 +361,12 @@ mod tests {
             Key::LogFile => format!("/v{number}"),
             Key::Color => ["always", "never"][number % 2].to_owned(),
             Key::RequireReason => ["true", "false"][number % 2].to_owned(),
-            Key::ConnectTimeout | Key::ResumeWindow | Key::Keepalive | Key::Linger | Key::StartTimeout => {
+            Key::ConnectTimeout
+            | Key::ResumeWindow
+            | Key::Keepalive
+            | Key::Linger
+            | Key::IdleClose
+            | Key::StartTimeout => {
                 format!("{}", 100 + number)
             }
             Key::MaxPayload => format!("{}", 1024 + number),

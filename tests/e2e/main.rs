@@ -22,6 +22,7 @@ mod forward_retries;
 mod forward_streams;
 mod forwarding;
 mod hostile;
+mod kept;
 mod mariadb;
 mod open_sessions;
 mod processes;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::running::SupervisorError;
 use super::super::ssh_files::InstallError;
 use super::{ExitKind, LocalError, Report, UsageError, notes};
 use crate::audit::{Fault, StoreError, Touched};
@@ -31,6 +32,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
+use crate::running::{DefinitionError, SecretVariable};
 use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
@@ -846,6 +848,29 @@ fn local_errors() -> Vec<LocalError> {
     })
 }
 
+fn supervisor_errors() -> Vec<SupervisorError> {
+    let name = || text("NAME");
+    let command = || text("COMMAND");
+    let definitions = samples!(DefinitionError {
+        DefinitionError::NotOurs { .. } => [DefinitionError::NotOurs { file: file() }],
+        DefinitionError::Io { .. } => [DefinitionError::Io { file: file(), source: system() }],
+    });
+    samples!(SupervisorError {
+        SupervisorError::None(_) => [SupervisorError::None(other())],
+        SupervisorError::Failed { .. } => [
+            SupervisorError::Failed { command: command(), said: other(), name: None },
+            SupervisorError::Failed { command: command(), said: other(), name: Some(name()) },
+        ],
+        SupervisorError::NotUp { .. } => [SupervisorError::NotUp { name: name() }],
+        SupervisorError::Keys { .. } => [SupervisorError::Keys { name: name() }],
+        SupervisorError::Secret(_) => [SupervisorError::Secret(SecretVariable { name: "VARIABLE" })],
+        SupervisorError::SecretFlag => [SupervisorError::SecretFlag],
+        SupervisorError::Path(_) => [SupervisorError::Path("PATH".into())],
+        SupervisorError::NoFolder => [SupervisorError::NoFolder],
+        SupervisorError::Definition(_) => definitions.into_iter().map(SupervisorError::Definition),
+    })
+}
+
 fn touched() -> Vec<Touched> {
     let (first, last) = (N.into(), N.into());
     let faults = samples!(Fault {
@@ -885,6 +910,7 @@ fn reports() -> Vec<Report> {
     reports.extend(install_errors().into_iter().map(Report::from));
     reports.extend(local_errors().into_iter().map(Report::from));
     reports.extend(usage_errors().into_iter().map(Report::from));
+    reports.extend(supervisor_errors().into_iter().map(Report::from));
     reports.extend(touched().into_iter().map(Report::from));
     reports
 }
@@ -952,6 +978,11 @@ fn printed_notes() -> Vec<String> {
         notes::of_empty_list(N.into(), region),
         notes::of_incomplete_list(&ApiError::Settings(other())),
         notes::of_cached_list(seconds()),
+        notes::of_up("NAME", "LOCAL"),
+        notes::of_down("NAME"),
+        notes::of_restart("NAME"),
+        notes::LINGER.to_owned(),
+        notes::NOTHING_UP.to_owned(),
         notes::of_silent_port(PORT),
         notes::of_connect_by_hand("TARGET"),
         notes::of_dropped_lines(N.into()),
