@@ -70,7 +70,7 @@ pub(super) fn regions() -> ArgValueCompleter {
 }
 
 /// AWS's regions, as its documentation lists them.
-const REGIONS: [&str; 39] = [
+pub(super) const REGIONS: [&str; 39] = [
     "af-south-1",
     "ap-east-1",
     "ap-east-2",

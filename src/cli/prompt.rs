@@ -17,6 +17,7 @@ pub(super) fn ask_code() -> AskCode {
             let question = format!("Enter MFA code for {}: ", crate::escape::escape(&serial));
             let answer = terminal::ask(&question, Echo::Hidden).await.map_err(|error| match error {
                 PromptError::NoTerminal => NoCode::NoTerminal,
+                PromptError::Forbidden => NoCode::Forbidden,
                 PromptError::Dismissed => NoCode::NoAnswer,
             })?;
             let answer = answer.reveal().trim().to_owned();

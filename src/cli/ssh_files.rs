@@ -90,6 +90,12 @@ impl SshFiles {
         Self { folder: home.join(".ssh") }
     }
 
+    /// Returns whether the user's file includes ours.
+    pub fn is_installed(&self) -> bool {
+        let text = self.config().and_then(|config| read(&config)).ok().flatten();
+        text.is_some_and(|text| self.include_in(&text).is_some())
+    }
+
     /// Writes our file and includes it; what is in place already is left alone.
     pub fn install(&self, text: &str) -> Result<Vec<Change>, InstallError> {
         let mut changes = Vec::new();

@@ -43,6 +43,7 @@ settings! {
         /// When log lines on a terminal have colour; NO_COLOR means never
         Color color: Color = value::color {
             heading: Heading::Global,
+            variables: &["FUMIDAI_COLOR"],
             value_name: "WHEN",
             choices: &["auto", "always", "never"],
             values: "`auto`, `always` or `never`",

@@ -22,6 +22,8 @@ mod forward_retries;
 mod forward_streams;
 mod forwarding;
 mod hostile;
+mod init;
+mod json;
 mod kept;
 mod mariadb;
 mod open_sessions;

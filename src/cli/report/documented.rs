@@ -160,6 +160,7 @@ fn api_errors() -> Vec<ApiError> {
         ApiError::NoLogin { .. } => [],
         ApiError::NoCode { .. } => samples!(NoCode {
             NoCode::NoTerminal => [NoCode::NoTerminal],
+            NoCode::Forbidden => [NoCode::Forbidden],
             NoCode::NoAnswer => [NoCode::NoAnswer],
         })
         .into_iter()
@@ -569,6 +570,7 @@ fn key_problems() -> Vec<KeyProblem> {
         KeyProblem::NoPublicKey(_) => [KeyProblem::NoPublicKey(file())],
         KeyProblem::Locked { .. } => samples!(PromptError {
             PromptError::NoTerminal => [PromptError::NoTerminal],
+            PromptError::Forbidden => [PromptError::Forbidden],
             PromptError::Dismissed => [PromptError::Dismissed],
         })
         .iter()
@@ -840,6 +842,7 @@ fn local_errors() -> Vec<LocalError> {
         LocalError::Stdout(_) => [LocalError::Stdout(system())],
         LocalError::ReadyFd { .. } => [LocalError::ReadyFd { fd: N.into(), source: system() }],
         LocalError::Exec { .. } => [LocalError::Exec { command: text("COMMAND"), source: system() }],
+        LocalError::ConfigWrite { .. } => [LocalError::ConfigWrite { file: file(), source: system() }],
         LocalError::NoHome => [LocalError::NoHome],
         LocalError::Record(_) => [LocalError::Record(StoreError { file: file(), source: system() })],
         LocalError::NoState => [LocalError::NoState],
@@ -890,6 +893,11 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::ViaForEveryHost => [UsageError::ViaForEveryHost],
         UsageError::PasswordForEveryHost => [UsageError::PasswordForEveryHost],
         UsageError::NotConfirmed => [UsageError::NotConfirmed],
+        // clap's words; prose above the table.
+        UsageError::CommandLine { .. } => [],
+        UsageError::Dismissed => [UsageError::Dismissed],
+        UsageError::NothingToAskOn { .. } => [UsageError::NothingToAskOn { flag: "FLAG" }],
+        UsageError::Taken { .. } => [UsageError::Taken { table: "TABLE", name: text("NAME") }],
         UsageError::NoUser => [UsageError::NoUser],
         UsageError::NoExec => [UsageError::NoExec],
         UsageError::NotForToken { .. } => {
@@ -978,6 +986,8 @@ fn printed_notes() -> Vec<String> {
         notes::of_empty_list(N.into(), region),
         notes::of_incomplete_list(&ApiError::Settings(other())),
         notes::of_cached_list(seconds()),
+        notes::of_written(&file()),
+        notes::of_nothing_to_add(&file()),
         notes::of_up("NAME", "LOCAL"),
         notes::of_down("NAME"),
         notes::of_restart("NAME"),

@@ -414,7 +414,8 @@ impl From<LocalError> for Report {
             LocalError::NoState => report.hint("set `HOME`, or `XDG_STATE_HOME` to a folder of yours"),
             LocalError::Page { .. } => report.hint("write the page to another folder: `--html FILE`"),
             LocalError::ConfigPath { .. } => report.hint("rename that file, or set `FUMIDAI_CONFIG`"),
-            LocalError::Runtime(_)
+            LocalError::ConfigWrite { .. }
+            | LocalError::Runtime(_)
             | LocalError::Signals(_)
             | LocalError::Stdout(_)
             | LocalError::Exec { .. }
@@ -474,6 +475,17 @@ impl From<UsageError> for Report {
                 report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file")
             }
             UsageError::NotConfirmed => report.hint("answer `y` on a terminal, or use `--yes`"),
+            UsageError::CommandLine { .. } => {
+                report.hint("run `fumidai COMMAND --help` to see the valid forms")
+            }
+            UsageError::Dismissed => report.hint("run `fumidai init` again, or give the answers by flags"),
+            UsageError::NothingToAskOn { .. } => {
+                report.hint("run `fumidai init --help`: every question is a flag too")
+            }
+            UsageError::Taken { table: "forwards", .. } => {
+                report.hint("use another name: `--forward-name NAME`")
+            }
+            UsageError::Taken { .. } => report.hint("use another name: `--name NAME`"),
             UsageError::NoUser => report.hint("name the database user: `--user USER`"),
             UsageError::NoExec => report
                 .hint("write the command behind `--exec`")

@@ -121,6 +121,16 @@ fn reset(connections: usize) -> String {
     }
 }
 
+/// Returns the note of `init` about what it has written.
+pub fn of_written(file: &Path) -> String {
+    format!("added to `{}`", file.display())
+}
+
+/// Returns the note of `init` that all is there.
+pub fn of_nothing_to_add(file: &Path) -> String {
+    format!("`{}` has all of that already", file.display())
+}
+
 /// What keeps forwards of systemd running without a login.
 pub const LINGER: &str =
     "systemd ends them with your last login: run `loginctl enable-linger` to keep them, from each boot on";

@@ -36,7 +36,7 @@ pub struct RunningArgs {
     pub(super) names: Vec<String>,
     /// Print one JSON array with all that is known
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// The arguments of `logs`.
