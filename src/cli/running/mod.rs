@@ -136,7 +136,7 @@ pub(super) fn restart(args: &NamesArgs, config: &Config, environment: &Environme
 /// Returns those of these names, or all, that `up` has started.
 fn ours(names: &[String], config: &Config, supervisor: &Supervisor) -> Result<Vec<String>, Report> {
     let ours: Vec<String> = Definitions::of(supervisor).list().into_iter().map(|one| one.name).collect();
-    for name in names.iter().filter(|name| !ours.contains(name)) {
+    if let Some(name) = names.iter().find(|name| !ours.contains(name)) {
         known(name, config)?;
         return Err(SupervisorError::NotUp { name: name.clone() }.into());
     }
