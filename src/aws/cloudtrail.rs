@@ -25,18 +25,24 @@ pub struct TrailEvent {
 }
 
 impl Access {
-    /// Looks up all events of that name since a Unix time, the newest first. A call appears about 15 minutes later.
+    /// Looks up all events of that name in a period (Unix times), the newest first. A call appears about 15 minutes later.
     ///
     /// # Errors
     /// [`ApiError`], after retries of throttling and server faults.
-    pub async fn lookup_events(&self, name: &str, since: Option<i64>) -> Result<Vec<TrailEvent>, ApiError> {
+    pub async fn lookup_events(
+        &self,
+        name: &str,
+        (since, until): (Option<i64>, Option<i64>),
+    ) -> Result<Vec<TrailEvent>, ApiError> {
         let client = self.cloudtrail()?;
         let mut input = json!({
             "LookupAttributes": [{ "AttributeKey": "EventName", "AttributeValue": name }],
             "MaxResults": PAGE,
         });
-        if let Some(since) = since {
-            input["StartTime"] = since.into();
+        for (key, time) in [("StartTime", since), ("EndTime", until)] {
+            if let Some(time) = time {
+                input[key] = time.into();
+            }
         }
         let mut events = Vec::new();
         loop {

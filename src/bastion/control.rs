@@ -75,7 +75,7 @@ impl Bastion {
     /// Extends the life by a time, and those that lend its groups; returns the new end in Unix seconds.
     ///
     /// # Errors
-    /// [`StartError::NoLife`], or any other.
+    /// [`StartError::NoLife`], [`StartError::TaskEndsItself`], or any other.
     pub async fn extend(
         &self,
         access: &Access,
@@ -83,6 +83,9 @@ impl Bastion {
         by: Duration,
     ) -> Result<i64, StartError> {
         let wish = &self.wish;
+        if wish.task.as_ref().is_some_and(|task| task.container.is_some()) {
+            return Err(StartError::TaskEndsItself { host: wish.host.clone() });
+        }
         let guardian = Guardian::of(access, wish).await?;
         let now = seconds_now();
         let ends = status.lives.iter().map(super::Life::ends).max();

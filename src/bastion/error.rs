@@ -75,6 +75,12 @@ pub enum StartError {
         /// The machine, as the user names it.
         host: String,
     },
+    /// The task's container sleeps for `stop_after` of the life that ran it: a successor does not change that.
+    #[error("the task of `{host}` ends itself at its `stop_after`, and cannot be extended")]
+    TaskEndsItself {
+        /// The machine, as the user names it.
+        host: String,
+    },
     /// CloudFormation could not create or delete the stack.
     #[error("the stack `fumidai` could not be changed: {status}")]
     StackFailed {

@@ -18,6 +18,7 @@ mod loan;
 mod person;
 mod setup;
 mod start;
+mod starter;
 mod status;
 mod task;
 mod wait;
@@ -36,6 +37,7 @@ pub use self::event::{LifeEvent, OnLife};
 pub use self::life::Life;
 pub use self::person::Person;
 pub use self::setup::{STACK, Setup, SetupInstance, TEMPLATE, check, install, tag, uninstall, untag};
+pub use self::starter::Starter;
 pub use self::status::{BastionStatus, Lending, inspect};
 pub use self::task::task_target;
 

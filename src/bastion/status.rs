@@ -9,6 +9,7 @@ use super::guardian::Guardian;
 use super::life::{Key, Life};
 use super::loan::{find_group, find_interface};
 use super::person::Person;
+use super::starter::Starter;
 use super::task;
 
 /// The state.
@@ -24,6 +25,8 @@ pub struct BastionStatus {
     pub since: Option<i64>,
     /// The lives that watch it, the youngest first.
     pub lives: Vec<Life>,
+    /// Who started them, as CloudTrail has it, in the same order; empty until [`BastionStatus::find_starters`].
+    pub starters: Vec<Option<Starter>>,
     /// Who is on it.
     pub people: Vec<Person>,
     /// The groups of machines of the route.
@@ -69,6 +72,7 @@ pub async fn inspect(
         state: None,
         since: None,
         lives: Vec::new(),
+        starters: Vec::new(),
         people: Vec::new(),
         groups: Vec::new(),
         unknown: Vec::new(),
@@ -92,6 +96,18 @@ impl BastionStatus {
     /// Returns true if it is stopped or being stopped.
     pub fn is_stopped(&self) -> bool {
         matches!(self.state.as_deref(), Some("stopped" | "stopping" | "terminated" | "shutting-down"))
+    }
+
+    /// Asks CloudTrail who started the lives.
+    pub async fn find_starters(&mut self, access: &Access) {
+        for life in &self.lives {
+            let starter = Starter::of(access, life).await;
+            let starter = starter.unwrap_or_else(|error| {
+                self.unknown.push(error.to_string());
+                None
+            });
+            self.starters.push(starter);
+        }
     }
 
     async fn of_task(

@@ -205,6 +205,7 @@ pub enum BastionCommand {
 
 /// A bastion, and whether to change it.
 #[derive(Args)]
+#[command(args = [Key::StartTimeout, Key::Guardian].map(setting_flags::shown))]
 pub struct OneBastion {
     /// A host of the config file, or a target
     #[arg(value_name = "NAME", add = completers::targets())]
@@ -236,6 +237,7 @@ pub struct ExtendArgs {
 
 /// The arguments of `bastion status`.
 #[derive(Args)]
+#[command(args = [Key::Guardian].map(setting_flags::shown))]
 pub struct StatusArgs {
     /// A host of the config file, or a target [default: all bastions of the config file]
     #[arg(value_name = "NAME", add = completers::targets())]
@@ -253,6 +255,7 @@ pub struct StatusArgs {
 
 /// The arguments of `bastion setup`.
 #[derive(Args)]
+#[command(args = [Key::Guardian].map(setting_flags::shown))]
 pub struct SetupArgs {
     /// A host of the config file, or a target
     #[arg(value_name = "NAME", add = completers::targets())]
@@ -266,6 +269,7 @@ pub struct SetupArgs {
 
 /// The arguments of `bastion teardown`.
 #[derive(Args)]
+#[command(args = [Key::Guardian].map(setting_flags::shown))]
 pub struct TeardownArgs {
     /// A host of the config file, or a target: only its tags are removed
     #[arg(value_name = "NAME", add = completers::targets())]

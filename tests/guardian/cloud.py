@@ -7,6 +7,7 @@ those of the simulator, unless POST /fumidai/sim gives them.
 
   - moto answers EC2, ECS, STS and Step Functions. The state machine fumidai-guardian is there; its tasks call this server.
   - The simulator answers `AmazonSSM.*`, except what depends on the state of an instance or task (`Sessions`).
+  - CloudTrail, which moto lacks, has the StartExecution calls of clients, at once; its callers are `CALLER`.
   - Seconds of lives and machines pass N times faster than real time (30 unless told otherwise).
   - `/fumidai/…` is the test's own interface, with JSON bodies:
 
@@ -28,6 +29,7 @@ import argparse
 import io
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -52,6 +54,7 @@ from interpreter import iso, listed_executions, lowered, raised
 from machine import Machine
 
 NAME = "fumidai-guardian"
+CALLER = f"arn:aws:sts::{ACCOUNT}:assumed-role/ops/verified"
 MOST_GROUPS = 5
 # Headers of one connection, not of the message.
 OWN_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
@@ -224,6 +227,30 @@ class Sessions:
             pass  # A simulator that has ended has no sessions.
 
 
+class Trail:
+    """CloudTrail: the StartExecution calls of clients."""
+
+    def __init__(self):
+        self.events, self.lock = [], threading.Lock()
+
+    def add(self, request):
+        given = request.json()
+        execution = given["stateMachineArn"].replace(":stateMachine:", ":execution:") + ":" + given["name"]
+        record = {"eventName": request.action, "eventSource": "states.amazonaws.com", "sourceIPAddress": "198.51.100.7",
+                  "userIdentity": {"arn": CALLER}, "responseElements": {"executionArn": execution}}
+        event = {"EventName": request.action, "EventTime": time.time(), "CloudTrailEvent": json.dumps(record)}
+        with self.lock:
+            self.events.insert(0, event)
+
+    def answer(self, request):
+        given = request.json()
+        [wanted] = given["LookupAttributes"]
+        earliest, latest = given.get("StartTime", 0), given.get("EndTime", math.inf)
+        with self.lock:
+            found = [event for event in self.events if earliest <= event["EventTime"] <= latest]
+        return Answer.of({"Events": [event for event in found if event["EventName"] == wanted["AttributeValue"]]})
+
+
 class Control:
     """The test's own interface; the text at the top of this file says what each way takes and gives."""
 
@@ -290,6 +317,7 @@ class Cloud:
         self.clock, self.region = Clock(scale), region
         self.faults, self.sessions, self.control = Faults(), Sessions(region), Control(self)
         self.delays = Delays(self.clock, self.sessions.end)
+        self.trail = Trail()
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.starting, self.counting = threading.Lock(), threading.Lock()
         self.calls, self.clients, self.url = {"guardian": {}, "clients": {}}, {}, None
@@ -324,6 +352,10 @@ class Cloud:
         if request.action == "ModifyNetworkInterfaceAttribute" and groups_in(request.form) > MOST_GROUPS:
             message = f"The maximum number of security groups per interface has been reached, limit {MOST_GROUPS}."
             return Answer.refusal(request, "SecurityGroupsPerInterfaceLimitExceeded", message)
+        if request.action == "LookupEvents":
+            return self.trail.answer(request)
+        if request.action == "StartExecution" and request.caller == "clients":
+            self.trail.add(request)
         return self.started_alone if request.action == "StartExecution" else self.moto
 
     def started_alone(self, environ, start_response):

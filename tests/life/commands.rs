@@ -7,6 +7,9 @@ use crate::world::{World, assert_contains};
 const HOSTS: &str = "[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_grace = '1m'\n\
                      [hosts.app]\naddress = '10.0.0.115'\nvia = 'bastion'\nroute = 'remote-host'\nsecurity_group = 'SG_Maintenance'\n";
 
+/// CloudTrail's caller, as `cloud.py` has it.
+const CALLER: &str = "arn:aws:sts::123456789012:assumed-role/ops/verified";
+
 fn status(world: &World, name: &str) -> Value {
     let json = world.succeed(&["bastion", "status", "--json", name]);
     serde_json::from_str::<Value>(&json).expect("JSON")[0].clone()
@@ -27,6 +30,15 @@ fn a_bastion_is_started_extended_and_stopped_by_hand() {
     assert_eq!((&row["state"], &row["lives"][0]["reason"]), (&"running".into(), &"ticket 4711".into()));
     let table = world.succeed(&["bastion", "status"]);
     assert_contains(&table, &["NAME", "STARTED BY", "ticket 4711", &world.bastion]);
+    let life = &row["lives"][0];
+    assert_eq!((&life["caller"], &life["address"]), (&CALLER.into(), &"198.51.100.7".into()));
+    assert_contains(&table, &[&format!("bastion: {CALLER} started it from 198.51.100.7 at 20")]);
+    world.fault("LookupEvents", "AccessDeniedException", None);
+    let denied = status(&world, "bastion");
+    assert_eq!(
+        (&denied["lives"][0]["caller"], &denied["unknown"]),
+        (&Value::Null, &Value::Array(Vec::new()))
+    );
     let before = row["stops"].as_str().expect("an end").to_owned();
     assert_contains(&world.succeed(&["bastion", "extend", "bastion", "1h"]), &["is stopped at 20"]);
     let after = status(&world, "bastion");

@@ -1,6 +1,6 @@
 //! `kill -9` of the client at every step: whoever cleans up does not live on the client's machine.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use crate::world::World;
 
@@ -72,16 +72,25 @@ fn clients_that_are_killed_at_random_moments_leave_nothing_behind() {
             killed.kill().expect("it is killed");
             killed.wait().expect("it is gone");
         }
+        if next(&mut seed).is_multiple_of(6) {
+            end_all(&world, running.drain(..));
+            assert_eq!(world.groups(&interface), before);
+        }
     }
-    for mut client in running {
+    end_all(&world, running.into_iter());
+    assert_eq!(world.groups(&interface), before);
+}
+
+/// Kills clients, and waits until the service has ended their sessions and nothing runs.
+fn end_all(world: &World, clients: impl Iterator<Item = Child>) {
+    for mut client in clients {
         client.kill().expect("it is killed");
         client.wait().expect("it is gone");
     }
-    world.until("the service ends the sessions of clients that are gone, and nothing runs", |world| {
+    world.until("nothing runs", |world| {
         for session in world.simulator.open_sessions() {
             world.simulator.end_session(&session.id, "timed out due to inactivity");
         }
         world.state_of(&world.bastion) == "stopped" && world.lives().is_empty()
     });
-    assert_eq!(world.groups(&interface), before);
 }

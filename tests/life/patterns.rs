@@ -70,12 +70,7 @@ fn a_bastion_in_a_private_subnet_forwards_to_a_database() {
 fn a_fargate_bastion_is_a_hop() {
     let targets = vec![format!("ecs:ops_{:032x}_{:032x}-0000000001", 1, 1)];
     let world = World::with(Given { targets, ..Given::default() });
-    world.ecs("CreateCluster", r#"{"clusterName": "ops"}"#);
-    world.ecs(
-        "RegisterTaskDefinition",
-        r#"{"family": "bastion", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
-            "containerDefinitions": [{"name": "bastion", "image": "a", "memory": 512}]}"#,
-    );
+    world.define_task();
     configure(&world, "Fargate bastion");
     world.reach(&["appserver"]);
     world.until("no life runs", |world| world.lives().is_empty());

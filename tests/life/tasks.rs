@@ -7,12 +7,7 @@ const TASK: &str = "[hosts.box]\ntask = { cluster = 'ops', definition = 'bastion
 fn world() -> World {
     let targets = (1..=2).map(|number| format!("ecs:ops_{number:032x}_{number:032x}-0000000001")).collect();
     let world = World::with(Given { targets, ..Given::default() });
-    world.ecs("CreateCluster", r#"{"clusterName": "ops"}"#);
-    world.ecs(
-        "RegisterTaskDefinition",
-        r#"{"family": "bastion", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
-            "containerDefinitions": [{"name": "bastion", "image": "a", "memory": 512}]}"#,
-    );
+    world.define_task();
     let subnet = world.subnet();
     world.configure(&TASK.replace("subnet-0abc", &subnet));
     world
@@ -51,4 +46,20 @@ fn a_task_that_may_not_be_started_is_not_there() {
     let (code, stderr) = world.refuse(&["connect", "box"]);
     assert_eq!(code, 21, "{stderr}");
     assert_contains(&stderr, &["fumidai.TaskFailed", "not authorized"]);
+}
+
+#[test]
+fn a_task_that_ends_itself_is_not_extended() {
+    let world = world();
+    let task = TASK.replace("subnet-0abc", &world.subnet()).replace(" }", ", container = 'bastion' }");
+    world.configure(&task);
+    world.succeed(&["bastion", "start", "box"]);
+    let (code, stderr) = world.refuse(&["bastion", "extend", "box", "1h"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert_contains(
+        &stderr,
+        &["the task of `box` ends itself", "set a longer `stop_after` in `[hosts.box]`"],
+    );
+    world.succeed(&["bastion", "stop", "box"]);
+    world.until("no life runs", |world| world.lives().is_empty());
 }

@@ -253,6 +253,16 @@ impl World {
         assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
     }
 
+    /// Makes the cluster `ops` and the task definition `bastion`.
+    pub fn define_task(&self) {
+        self.ecs("CreateCluster", r#"{"clusterName": "ops"}"#);
+        self.ecs(
+        "RegisterTaskDefinition",
+        r#"{"family": "bastion", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
+            "containerDefinitions": [{"name": "bastion", "image": "a", "memory": 512}]}"#,
+    );
+    }
+
     /// The subnet of the instances.
     pub fn subnet(&self) -> String {
         let form = format!("Action=DescribeInstances&InstanceId.1={}", self.bastion);
@@ -286,7 +296,7 @@ impl World {
             command.env(folder, self.home.path());
         }
         command.envs(self.simulator.environment());
-        for service in ["SSM", "EC2", "ECS", "STS", "SFN", "CLOUDFORMATION"] {
+        for service in ["SSM", "EC2", "ECS", "STS", "SFN", "CLOUDFORMATION", "CLOUDTRAIL"] {
             command.env(format!("AWS_ENDPOINT_URL_{service}"), format!("http://{}", self.cloud.address));
         }
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -134,7 +134,7 @@ async fn with_trail(rows: Vec<Row>, since: Option<SystemTime>, config: &Config) 
     let since = since.and_then(|since| since.try_into().ok());
     let mut events = Vec::new();
     for (name, _) in TRAIL_EVENTS {
-        events.extend(access.lookup_events(name, since).await.map_err(ReachError::from)?);
+        events.extend(access.lookup_events(name, (since, None)).await.map_err(ReachError::from)?);
     }
     Ok(merge(rows, &events))
 }

@@ -9,7 +9,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use serde::Serialize;
 
-use crate::bastion::{BastionStatus, Lending, Life, Person};
+use crate::bastion::{BastionStatus, Lending, Life, Person, Starter};
 use crate::clock;
 use crate::config::Config;
 use crate::escape::{escape, escape_json};
@@ -39,7 +39,8 @@ pub(super) async fn status(
     let mut statuses = Vec::new();
     for name in &names {
         let subject = Subject::find(name, config, recording).await?;
-        let status = subject.status().await?;
+        let mut status = subject.status().await?;
+        status.find_starters(&subject.access).await;
         note_unknown(&status.unknown, config.log.verbosity);
         if args.fix {
             fix(&subject, &status, args.dry_run).await?;
@@ -95,7 +96,11 @@ struct Row<'a> {
 struct LifeRow<'a> {
     execution: &'a str,
     started: String,
+    /// Who asked for it, by their own statement.
     by: Option<&'a str>,
+    /// Who started it, as CloudTrail has it.
+    caller: Option<&'a str>,
+    address: Option<&'a str>,
     reason: Option<&'a str>,
     ends: String,
 }
@@ -126,7 +131,7 @@ impl<'a> Row<'a> {
             target: status.target.as_deref(),
             state: status.state.as_deref(),
             since: status.since.map(time),
-            lives: status.lives.iter().map(LifeRow::of).collect(),
+            lives: lives(status).map(|(life, starter)| LifeRow::of(life, starter)).collect(),
             sessions: status.people.iter().map(PersonRow::of).collect(),
             stops: end_of(status),
             groups: status.groups.iter().map(GroupRow::of).collect(),
@@ -136,11 +141,13 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> LifeRow<'a> {
-    fn of(life: &'a Life) -> Self {
+    fn of(life: &'a Life, starter: Option<&'a Starter>) -> Self {
         Self {
             execution: &life.name,
             started: time(life.started),
             by: life.input.by.as_deref(),
+            caller: starter.map(|starter| starter.arn.as_str()),
+            address: starter.and_then(|starter| starter.address.as_deref()),
             reason: life.input.reason.as_deref(),
             ends: time(life.ends()),
         }
@@ -167,6 +174,12 @@ impl<'a> GroupRow<'a> {
     }
 }
 
+/// Returns the lives, each with its starter if CloudTrail has it.
+fn lives(status: &BastionStatus) -> impl Iterator<Item = (&Life, Option<&Starter>)> {
+    let starters = status.starters.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    status.lives.iter().zip(starters)
+}
+
 /// Returns a Unix time as RFC 3339 writes it, in UTC.
 pub(super) fn time(seconds: i64) -> String {
     DateTime::from_secs(seconds).fmt(Format::DateTime).unwrap_or_else(|_| "?".to_owned())
@@ -182,6 +195,9 @@ fn text(statuses: &[BastionStatus]) -> String {
     lines.extend(statuses.iter().map(|status| cells(status).map(|cell| escape(&cell).into_owned()).to_vec()));
     let mut text = columns(&lines);
     for status in statuses {
+        for line in lives(status).filter_map(|(life, starter)| Some(starter_line(status, life, starter?))) {
+            let _ = writeln!(text, "{}", escape(&line));
+        }
         for person in &status.people {
             let Person { owner, session, since, reason } = person;
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -217,6 +233,12 @@ fn cells(status: &BastionStatus) -> [String; HEADER.len()] {
 fn since(seconds: i64) -> String {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs());
     words(clock::wall().duration_since(then).unwrap_or_default())
+}
+
+fn starter_line(status: &BastionStatus, life: &Life, starter: &Starter) -> String {
+    let Starter { arn, address } = starter;
+    let from = address.as_ref().map(|address| format!(" from {address}")).unwrap_or_default();
+    format!("{}: {arn} started it{from} at {} (CloudTrail)", status.host, time(life.started))
 }
 
 fn group_line(lending: &Lending) -> String {

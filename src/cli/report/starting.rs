@@ -31,6 +31,9 @@ pub(super) fn of_start(error: &StartError) -> Report {
             .hint("use `--force` to stop it all the same: their sessions end"),
         StartError::NoLife { host } => Report::new(ExitKind::Failure, whole)
             .hint(format!("run `fumidai bastion start {}`", shell_word(host))),
+        StartError::TaskEndsItself { host } => Report::new(ExitKind::Failure, whole).hint(format!(
+            "set a longer `stop_after` in `[hosts.{host}]` before its next start, or leave `container` out of its `task`"
+        )),
         StartError::StackFailed { .. } => {
             Report::new(ExitKind::Failure, whole).hint("look at the events of the stack in CloudFormation")
         }
