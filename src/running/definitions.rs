@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::supervisor::{Kept, MARK, Supervisor};
+use super::kept::{Kept, MARK};
+use super::supervisor::Supervisor;
 use crate::whole_file;
 
 /// Between two tries to get the lock.

@@ -3,7 +3,7 @@
 //! launchd restarts whatever ends with another status than 0. `forward --supervisor launchd` therefore ends with 0 after a
 //! failure that a restart does not mend.
 
-use super::supervisor::{Action, Kept, MARK, Phase, Seen, Written};
+use super::kept::{Action, Kept, MARK, Phase, Seen, Written};
 
 const PREFIX: &str = "io.github.fumidai.forward.";
 

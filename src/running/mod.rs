@@ -6,6 +6,7 @@
 
 mod answer;
 mod definitions;
+mod kept;
 mod launchd;
 mod socket;
 mod supervisor;
@@ -28,6 +29,7 @@ pub fn ends_quietly(supervisor: &str, code: u8) -> bool {
 
 pub use self::answer::{Answer, Bytes, Connections, LastError, ListeningOn};
 pub use self::definitions::{DefinitionError, Definitions, Lock};
+pub use self::kept::{Action, Kept, Phase, Seen, Written};
 pub use self::socket::{Asked, NoAnswer, StatusSocket, ask};
-pub use self::supervisor::{Action, Kept, Phase, Seen, Supervisor, SupervisorKind, Written};
+pub use self::supervisor::{Supervisor, SupervisorKind};
 pub use self::variables::{SecretVariable, carried};

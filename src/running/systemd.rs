@@ -1,7 +1,7 @@
 //! User units of systemd. A unit of `up` is an instance of the template that packages install, with its own text.
 
 use super::IN_VAIN;
-use super::supervisor::{Action, Kept, MARK, Phase, Seen};
+use super::kept::{Action, Kept, MARK, Phase, Seen};
 
 /// What all unit names begin with.
 const PREFIX: &str = "fumidai-forward@";

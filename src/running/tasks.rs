@@ -2,8 +2,8 @@
 //!
 //! A task has no environment of its own, so that PowerShell sets the variables.
 
+use super::kept::{Action, Kept, MARK, Phase, Seen, Written};
 use super::launchd::escaped;
-use super::supervisor::{Action, Kept, MARK, Phase, Seen, Written};
 
 /// The last result of a task that runs: `SCHED_S_TASK_RUNNING`.
 const RUNNING: i64 = 0x0004_1301;
