@@ -380,7 +380,7 @@ async fn a_session_without_connections_ends_and_the_next_connection_opens_anothe
     let forward = bench.forward(&["-L", "0:7", "--idle-close", "1"]).await;
     assert_eq!(bench.started(), 0, "none is open before the first connection");
     let mut long = talking(&forward).await;
-    talk(&bench, &forward).await;
+    drop(talking(&forward).await);
     round_trip(&mut long, b"in use").await;
     drop(long);
     until("the session ends", || bench.simulator.open_sessions().is_empty()).await;
