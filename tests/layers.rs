@@ -46,7 +46,7 @@ const NARROW: [(&str, &[&str]); 12] = [
     ("names", &["names", "aws", "cache", "clock"]),
     ("channel", &["channel"]),
     ("mux", &["mux"]),
-    ("cache", &["cache"]),
+    ("cache", &["cache", "private_file"]),
     ("clock", &["clock"]),
 ];
 

@@ -193,6 +193,13 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
         Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
         Some("host-keys") => &["ec2:GetConsoleOutput", "ssm:GetParameter", "ssm:StartSession"],
         Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
+        Some("access-request") => &[
+            "ssm:GetAccessToken",
+            "ssm:ResumeSession",
+            "ssm:StartAccessRequest",
+            "ssm:TerminateSession",
+            "ssmmessages:OpenDataChannel",
+        ],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
         }
@@ -228,8 +235,9 @@ fn every_contributed_file_has_a_row() {
 
 #[test]
 fn the_units_run_forwards_and_end_them_in_order() {
-    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::NotFound, ExitKind::Ambiguous];
-    let codes = codes.into_iter().chain([ExitKind::RemotePort, ExitKind::Encryption]);
+    // Access that was refused must not be requested again and again.
+    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::AccessDenied, ExitKind::NotFound];
+    let codes = codes.into_iter().chain([ExitKind::Ambiguous, ExitKind::RemotePort, ExitKind::Encryption]);
     let codes: Vec<String> = codes.map(|kind| kind.code().to_string()).collect();
     let terminated = ExitKind::Signal(15).code();
     for path in files("contrib/systemd", ".service") {

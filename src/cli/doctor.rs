@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::aws::NoCode;
+use crate::aws::Prompts;
 use crate::bastion::LifeEvent;
 use crate::config::{Config, Environment, Verbosity};
 use crate::doctor::{self, Component, Finding, Outcome, Subject};
@@ -33,7 +33,7 @@ pub(super) fn doctor(args: &DoctorArgs, config: &Config, environment: &Environme
     let recording = Recording::start(environment, config.log.verbosity != Verbosity::Quiet);
     let result = runtime::run(Interrupts::signals, async |context: &Context| {
         let of_target = subject.route.as_ref().map_or(config, |route| &route.config);
-        let aws = open_aws(of_target, Box::new(|_| Box::pin(async { Err(NoCode::NoTerminal) })));
+        let aws = open_aws(of_target, Prompts::default());
         let on_notice = recording.on_notice(subject.route.as_ref().map(Way::of_route));
         let lives = recording.clone();
         let on_life = Rc::new(move |event: &LifeEvent| lives.life(event));

@@ -3,6 +3,7 @@
 //! [`Source`] has the rank of the sources; a setting that none of them gives is left to the AWS profile (`None`) or gets the
 //! default. Unknown keys and bad values are refused with their place. Called once, by `cli`.
 
+mod access_request;
 mod aws;
 mod conflicts;
 mod cycles;
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access_request::AccessRequest;
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
@@ -214,9 +216,10 @@ impl Config {
         Some((name, host, self.for_hop(Some(host), Some(host))))
     }
 
-    /// Returns true if a session needs a reason and has none.
+    /// Returns true if a session needs a reason and has none. A new access request needs one too.
     pub fn lacks_reason(&self) -> bool {
-        self.session.require_reason && self.session.reason.is_none()
+        let is_needed = self.session.require_reason || self.session.access_request == AccessRequest::New;
+        is_needed && self.session.reason.is_none()
     }
 
     /// Returns the configuration of a session to `hop` on the way to `goal`, as far as they are hosts. The hop alone gives
@@ -373,7 +376,9 @@ mod tests {
             Key::LogFile => format!("/v{number}"),
             Key::Color => ["always", "never"][number % 2].to_owned(),
             Key::RequireReason => ["true", "false"][number % 2].to_owned(),
-            Key::ConnectTimeout
+            Key::AccessRequest => format!("oi-{number:012x}"),
+            Key::AccessRequestTimeout
+            | Key::ConnectTimeout
             | Key::ResumeWindow
             | Key::Keepalive
             | Key::Linger

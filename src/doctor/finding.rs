@@ -111,6 +111,8 @@ pub enum Diagnosis {
     Bastion(BastionProblem),
     /// So many sessions of this caller are open.
     OpenSessions(usize),
+    /// StartSession is denied, so that access will be requested, whose approval may not be for this document.
+    AccessRequest(String),
 }
 
 /// What is wrong with ssh on this machine.

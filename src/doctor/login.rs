@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
 use crate::bastion::OnLife;
-use crate::config::Environment;
+use crate::config::{AccessRequest, Environment};
 use crate::jump::JumpError;
 use crate::reach::{Reach, ReachError};
 use crate::route::Route;
@@ -30,6 +30,7 @@ pub(super) async fn check(
     let name = route.goal.label().to_owned();
     let mut route = route.clone();
     route.config.start_by_flag.get_or_insert(false);
+    route.config.session.access_request = AccessRequest::Off;
     let limit = limit(&route);
     let reach = Reach::new(aws, route, environment.clone(), on_notice, on_life, tasks.clone());
     let outcome = match timeout(limit, reach.try_pushed_login()).await {

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
 use crate::bastion::OnLife;
-use crate::config::Environment;
+use crate::config::{AccessRequest, Environment};
 use crate::reach::{Greeting, Reach};
 use crate::route::Route;
 use crate::session::OnNotice;
@@ -18,7 +18,8 @@ use super::finding::{Component, Diagnosis, Finding, MachineProblem, Outcome};
 /// A server that speaks first does so within this time.
 const GREETING: Duration = Duration::from_secs(3);
 
-/// Opens a session as `connect` does, but pushes no key to the goal, and ends it. Nothing is started, unless `--start` says so.
+/// Opens a session as `connect` does, but pushes no key to the goal, and ends it. No access is requested, and nothing is started
+/// unless `--start` says so.
 pub(super) async fn check(
     aws: Rc<Aws>,
     route: &Route,
@@ -30,12 +31,18 @@ pub(super) async fn check(
     let (name, port) = (route.goal.label().to_owned(), route.goal.port);
     let mut route = route.clone();
     route.config.start_by_flag.get_or_insert(false);
+    let requested = std::mem::replace(&mut route.config.session.access_request, AccessRequest::Off);
     let limit = limit(&route);
-    let hops = route.hops.len();
+    let (hops, documents) = (route.hops.len(), route.documents());
     let reach = Reach::new(aws, route, environment.clone(), on_notice, on_life, tasks.clone());
     let session = |outcome| Finding::new(Component::Session, name.as_str(), outcome);
     let connection = match timeout(limit, reach.connect_without_key()).await {
         Ok(Ok((connection, _))) => connection,
+        Ok(Err(error)) if requested != AccessRequest::Off && error.is_denied_start() => {
+            let document = documents.into_iter().next_back().map(|document| document.name);
+            let diagnosis = Diagnosis::AccessRequest(document.unwrap_or_default());
+            return vec![session(Outcome::Doubtful(diagnosis))];
+        }
         Ok(Err(error)) => return vec![session(Outcome::failed(error))],
         Err(_) => return vec![session(Outcome::Unknown(format!("not open within {} s", limit.as_secs())))],
     };

@@ -162,12 +162,13 @@ impl Reach {
     }
 
     async fn open_session(&self, attempt: Attempt) -> Result<(Stream, SessionTask), ReachError> {
-        let Attempt { machine: first, target, began } = attempt;
+        let Attempt { machine: first, target, began, is_last } = attempt;
         let end = self.session_end(first, &target).await?;
         let document = self.route.document(first, &self.address(first).await?, end.port);
         tracing::debug!(machine = end.machine, document = document.name, "opening a session");
         let mut settings = session_settings(&self.route.config, began, LINGER);
         settings.for_remote_host = document.host().is_some();
+        settings.access_request = settings.access_request.filter(|_| is_last);
         let request = session_request(&target, document, &self.route.config)?;
         let session = OneStream {
             aws: self.aws.clone(),

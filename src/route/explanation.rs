@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::aws::{Caller, CredentialsSource};
-use crate::config::{ResolvedSetting, Settings, Source, TaskSettings};
+use crate::config::{AccessRequest, ResolvedSetting, Settings, Source, TaskSettings};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
 use super::policy::PushedKey;
@@ -52,6 +52,8 @@ pub struct Explanation {
     pub keys: Vec<KeyRow>,
     /// What the config file asks for besides the route.
     pub asked: Vec<AskedRow>,
+    /// What is requested when StartSession is denied: `true`, or the id of a request; `null` is nothing.
+    pub access_request: Option<String>,
     /// The forward of the config file, if that was asked for.
     pub forward: Option<ForwardRow>,
     /// Every setting with its source.
@@ -76,6 +78,11 @@ pub struct ForwardRow {
     pub local: String,
     /// What it connects to.
     pub remote: String,
+    /// The kind of token that is signed for its clients, such as `rds`.
+    pub token: Option<&'static str>,
+    pub db_user: Option<String>,
+    /// The command of `--exec`, with its placeholders.
+    pub exec: Option<String>,
 }
 
 /// A setting of the session.
@@ -188,6 +195,7 @@ impl Explanation {
             session: SessionRow::new(route, facts),
             keys: KeyRow::all(route, true),
             asked: AskedRow::all(route),
+            access_request: access_request(&route.config.session.access_request),
             forward: None,
             settings: settings(route, facts),
             unknown: facts.unknown.clone(),
@@ -215,6 +223,10 @@ impl Explanation {
     pub fn documents(&self) -> Vec<&str> {
         self.session.documents.iter().map(|document| document.name.as_str()).collect()
     }
+}
+
+fn access_request(setting: &AccessRequest) -> Option<String> {
+    (*setting != AccessRequest::Off).then(|| setting.to_string())
 }
 
 /// Returns the source as the config file has it.

@@ -20,6 +20,7 @@ use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
 use super::link_error::LinkError;
 use super::liveness::LinkVerdict;
 use super::path_cache::PathCache;
+use super::pause::Interruption;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
 use super::{LossCause, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
@@ -192,10 +193,12 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
     }
 
     fn opened(&mut self, now: Now, opened: Opened<C::Access>) {
-        if let Some(outage) = self.link.opened(now, opened, &mut self.channel) {
-            tracing::info!(session_id = &*self.session_id, ?outage, "resumed");
-            self.tally.resumed();
-            (self.on_notice)(&Notice::Resumed(outage));
+        if let Some(Interruption { cause, length }) = self.link.opened(now, opened, &mut self.channel) {
+            tracing::info!(session_id = &*self.session_id, outage = ?length, "resumed");
+            self.tally.sent(self.channel.written());
+            let fact = self.tally.resumed(&self.session_id, cause, length);
+            (self.on_notice)(&Notice::Recorded(fact));
+            (self.on_notice)(&Notice::Resumed(length));
         }
     }
 

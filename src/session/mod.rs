@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ApprovalError, ApprovalEvent};
 use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
@@ -73,6 +73,17 @@ pub struct SessionOptions {
     pub cache_dir: Option<PathBuf>,
     /// The session is for a host behind the agent.
     pub for_remote_host: bool,
+    /// Access is requested if StartSession is denied; `None` is not.
+    pub access_request: Option<AccessRequest>,
+}
+
+/// How access is requested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRequest {
+    /// The id of a request that was filed before.
+    pub known: Option<String>,
+    /// How long the approval is waited for.
+    pub patience: Duration,
 }
 
 /// How a session ended that did not fail.
@@ -114,6 +125,9 @@ pub enum SessionError {
     /// The control plane refused the call, or cannot be reached.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// Access was requested, and there is none.
+    #[error(transparent)]
+    Approval(Box<ApprovalError>),
     /// The service gave a stream URL that must not be dialled.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -178,6 +192,12 @@ impl From<channel::ChannelError> for SessionError {
     }
 }
 
+impl From<ApprovalError> for SessionError {
+    fn from(error: ApprovalError) -> Self {
+        if let ApprovalError::Own(error) = error { Self::Api(error) } else { Self::Approval(Box::new(error)) }
+    }
+}
+
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: LossCause) -> Self {
@@ -205,6 +225,8 @@ pub enum Notice {
     },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
+    /// An event of the access request for the session.
+    Approval(ApprovalEvent),
     /// A key was pushed, and the server seems to have refused the login of ssh.
     LoginRefused {
         /// The machine, as the user names it.

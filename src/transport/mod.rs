@@ -7,6 +7,7 @@ mod connect;
 mod dial;
 mod host;
 mod proxy;
+mod rationed;
 mod tls;
 mod websocket;
 
@@ -16,6 +17,7 @@ pub use self::host::{HostError, StreamHosts};
 #[cfg(test)]
 pub use self::proxy::ProxyProblem;
 pub use self::proxy::{Proxies, Proxy, ProxySettingError};
+pub use self::rationed::Rationed;
 #[cfg(test)]
 pub use self::tls::TlsError;
 pub use self::tls::{Bundle, Roots};

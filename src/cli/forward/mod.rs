@@ -19,7 +19,7 @@ use crate::running::ends_quietly;
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
-use super::prompt::ask_code;
+use super::prompt::prompts_of;
 use super::reason;
 use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
@@ -39,6 +39,9 @@ pub(super) fn forward(
     environment: &Environment,
     descriptor: Option<(i32, File)>,
 ) -> ExitCode {
+    if let Some(error) = exec::before_name(args, config) {
+        return give_up(args, &Report::from(error));
+    }
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
         Err(error) => return give_up(args, &Report::from(error)),
@@ -58,6 +61,7 @@ pub(super) fn forward(
             descriptor,
             reporter: reporter.clone(),
             recording: recording.clone(),
+            verbosity: config.log.verbosity,
         };
         command.run(environment, context).await
     };
@@ -95,6 +99,7 @@ struct Command<'a> {
     descriptor: Option<(i32, File)>,
     reporter: Rc<Reporter>,
     recording: Rc<Recording>,
+    verbosity: Verbosity,
 }
 
 impl Command<'_> {
@@ -119,6 +124,7 @@ impl Command<'_> {
     }
 
     fn options(&self, environment: &Environment, context: &Context, status: &Rc<Status>) -> RegistryOptions {
+        let verbosity = self.verbosity;
         let (reporter, recording) = (self.reporter.clone(), self.recording.clone());
         let status = status.clone();
         RegistryOptions {
@@ -129,7 +135,7 @@ impl Command<'_> {
                 status.event(planned, event);
                 reporter.event(planned, event);
             }),
-            ask_code: Box::new(ask_code),
+            prompts: Box::new(move || prompts_of(verbosity)),
             environment: environment.clone(),
             leave: context.leave.clone(),
             tasks: context.tasks.clone(),

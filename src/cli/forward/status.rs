@@ -56,7 +56,10 @@ impl Status {
             self.sessions.set(match fact {
                 Fact::Started { .. } => self.sessions.get() + 1,
                 Fact::Ended { .. } => self.sessions.get().saturating_sub(1),
-                Fact::NotStarted { .. } | Fact::KeyPushed { .. } => self.sessions.get(),
+                Fact::NotStarted { .. }
+                | Fact::KeyPushed { .. }
+                | Fact::Caller { .. }
+                | Fact::Resumed { .. } => self.sessions.get(),
             });
         }
         if let Some(failure) = notes::of_forward(event, &planned.remote(), planned.target()) {

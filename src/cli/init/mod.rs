@@ -21,7 +21,7 @@ use crate::whole_file;
 
 use super::args::DoctorArgs;
 use super::completers::REGIONS;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::report::{ExitKind, LocalError, Report, UsageError, notes};
 use super::runtime::{self, Context};
 use super::ssh_config::{self, SshConfigAction};
@@ -96,7 +96,7 @@ async fn place(mut config: Config, is_asked: bool) -> Result<Config, Report> {
         let profile = profiles.get(place).cloned();
         config = config.with_flags(Settings { profile, ..Settings::default() });
     }
-    if reach::open_aws(&config, ask_code())?.region().await.is_some() || !is_asked {
+    if reach::open_aws(&config, prompts(&config))?.region().await.is_some() || !is_asked {
         return Ok(config);
     }
     let regions = REGIONS.map(str::to_owned).to_vec();
@@ -144,7 +144,7 @@ fn a_target(word: &str) -> Result<String, crate::names::TargetError> {
 
 /// Lists what can be reached; a failure is a note, since a target can be typed.
 async fn listed(config: &Config) -> Vec<ListedMachine> {
-    match reach::list(config, ask_code(), true).await {
+    match reach::list(config, prompts(config), true).await {
         Ok(listing) => {
             if listing.machines.is_empty() {
                 print_note(&notes::of_empty_list(0, &listing.region));

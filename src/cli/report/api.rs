@@ -1,7 +1,7 @@
 //! Errors of AWS's APIs in words, and what other reports have in common with them.
 
 use crate::aws::files::FileProblem;
-use crate::aws::source::{KeyOwner, LoginKind};
+use crate::aws::source::{KeyOwner, LoginCommand, LoginKind};
 use crate::aws::{ApiError, Meaning};
 
 use super::{ExitKind, Report};
@@ -117,11 +117,13 @@ pub(super) fn credentials_hint(error: &ApiError) -> String {
 }
 
 fn login_hint(profile: &str, kind: LoginKind) -> String {
-    let command = match kind {
-        LoginKind::Sso => "aws sso login",
-        LoginKind::Console => "aws login",
-    };
-    format!("run `{command} --profile {}`", shell_word(profile))
+    let command = LoginCommand { profile: profile.to_owned(), kind };
+    format!("run `{}`", login_words(&command))
+}
+
+/// Returns the command of a login as the user types it.
+pub fn login_words(command: &LoginCommand) -> String {
+    command.words().into_iter().map(shell_word).collect::<Vec<_>>().join(" ")
 }
 
 /// Says whose credentials AWS rejected, and how to renew them.
@@ -140,6 +142,11 @@ fn owner_hint(owner: &KeyOwner) -> String {
             )
         }
         KeyOwner::Login(profile, kind) => login_hint(profile, *kind),
+        KeyOwner::Approval(id) => {
+            format!(
+                "the credentials are those of access request `{id}`: its approval may have ended; try again"
+            )
+        }
         KeyOwner::Machine => {
             "the credentials are those of this machine's role: check the role and the clock".to_owned()
         }

@@ -45,6 +45,14 @@ fn words(diagnosis: &Diagnosis, subject: &str) -> Row {
         ),
         Diagnosis::Machine(problem) => of_machine(problem, subject),
         Diagnosis::Bastion(problem) => of_bastion(problem, subject),
+        Diagnosis::AccessRequest(document) => broken(
+            ExitKind::AccessDenied,
+            format!(
+                "StartSession is denied: `connect` will request access; by AWS's policy an approval is for \
+                 `SSM-SessionManagerRunShell` only, not for `{document}`"
+            ),
+            "ask an administrator whether `ssm:StartSession` on that document can be allowed to you instead",
+        ),
         Diagnosis::OpenSessions(count) => broken(
             ExitKind::Failure,
             format!("{count} sessions of yours are open, also those in use"),

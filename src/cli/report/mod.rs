@@ -5,6 +5,7 @@
 //! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
 mod api;
+mod approval;
 pub(super) mod diagnosis;
 #[cfg(test)]
 mod documented;
@@ -26,6 +27,7 @@ use serde_json::json;
 
 use crate::escape::{cut, escape, escape_json};
 
+pub(super) use self::api::login_words;
 pub use self::exit_kind::ExitKind;
 pub use self::local_error::LocalError;
 pub use self::usage_error::UsageError;

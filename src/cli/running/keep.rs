@@ -8,7 +8,7 @@ use crate::reach::{ReachError, open_aws};
 use crate::running::{Kept, Supervisor, carried};
 
 use super::super::own_path::own_path;
-use super::super::prompt::ask_code;
+use super::super::prompt::prompts;
 use super::super::report::{LocalError, Report};
 use super::supervision::SupervisorError;
 
@@ -42,7 +42,7 @@ fn refuse_what_is_not_kept(name: &str, config: &Config) -> Result<(), Report> {
     if config.lacks_reason() {
         return Err(ReachError::NoReason.into());
     }
-    if open_aws(config, ask_code())?.has_environment_keys() {
+    if open_aws(config, prompts(config))?.has_environment_keys() {
         return Err(SupervisorError::Keys { name: name.to_owned() }.into());
     }
     Ok(())

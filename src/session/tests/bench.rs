@@ -65,6 +65,7 @@ impl Bench {
             max_payload: None,
             cache_dir: None,
             for_remote_host: false,
+            access_request: None,
         };
         Self {
             settings,

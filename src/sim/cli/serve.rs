@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::sim::access_requests::{Decision, JustInTime};
 use crate::sim::cli::{print, print_error};
 use crate::sim::config::{SimConfig, SimTarget};
 use crate::sim::faults::{CutKind, CutWhen};
@@ -103,6 +104,12 @@ pub(super) struct Options {
     /// Answer API calls with an error: `StartSession=AccessDeniedException` or `ResumeSession=ThrottlingException:3`.
     #[arg(long = "fail", value_name = "OPERATION=ERROR[:TIMES]")]
     fails: Vec<Fail>,
+    /// Deny StartSession until access is approved; decide a request after it was pending so often.
+    #[arg(long, value_name = "DECISION[:TIMES]")]
+    just_in_time: Option<Script>,
+    /// A document that the credentials of an approval may start [default: SSM-SessionManagerRunShell]
+    #[arg(long = "approved-document", value_name = "NAME", requires = "just_in_time")]
+    approved_documents: Vec<String>,
     /// Close the websocket of a client that sends more messages per second for 2 s.
     #[arg(long, value_name = "MESSAGES")]
     max_per_second: Option<u32>,
@@ -119,6 +126,28 @@ enum How {
     Reset,
     Bye,
     BlackHole,
+}
+
+/// How access requests are decided: `approve`, `reject`, `revoke`, `expire` or `never`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Script(JustInTime);
+
+impl FromStr for Script {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (word, times) = text.split_once(':').unwrap_or((text, "1"));
+        let decision = match word {
+            "approve" => Some(Decision::Approve),
+            "reject" => Some(Decision::Reject),
+            "revoke" => Some(Decision::Revoke),
+            "expire" => Some(Decision::Expire),
+            "never" => None,
+            _ => return Err("expected approve, reject, revoke, expire or never".to_owned()),
+        };
+        let times = times.parse().map_err(|_| format!("`{times}` is not a number"))?;
+        Ok(Self(JustInTime::new(decision, times)))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +268,12 @@ fn config(options: &Options) -> SimConfig {
     for fail in &options.fails {
         config.faults.fail_api(&fail.operation, &fail.code, "scripted by fumidai-sim", fail.times);
     }
+    config.just_in_time = options.just_in_time.clone().map(|Script(mut script)| {
+        if !options.approved_documents.is_empty() {
+            script.documents.clone_from(&options.approved_documents);
+        }
+        script
+    });
     config.faults.limits.messages_per_second = options.max_per_second;
     config.faults.limits.message_size = options.max_message;
     config
@@ -314,6 +349,14 @@ mod tests {
         assert_eq!("StartSession=Throttling:3".parse(), Ok(fail("Throttling", 3)));
         assert_eq!("StartSession=Throttling".parse(), Ok(fail("Throttling", ALWAYS)));
         assert!("StartSession".parse::<Fail>().is_err());
+    }
+
+    #[test]
+    fn decisions_about_access_are_parsed_with_and_without_a_count() {
+        let script = |decision, polls| Ok(Script(JustInTime::new(decision, polls)));
+        assert_eq!("approve:3".parse(), script(Some(Decision::Approve), 3));
+        assert_eq!("never".parse(), script(None, 1));
+        assert!("perhaps".parse::<Script>().is_err() && "reject:x".parse::<Script>().is_err());
     }
 
     #[test]
