@@ -17,9 +17,9 @@ mod variables;
 /// The folder of the sockets, in the user's runtime folder.
 pub const FOLDER: &str = "forwards";
 
-/// Exit codes after which a restart does not help: usage, configuration, name not found, ambiguous name, remote port,
+/// Exit codes after which a restart does not help: usage, configuration, access denied, name not found, ambiguous name, remote port,
 /// encryption.
-const IN_VAIN: [u8; 6] = [2, 3, 12, 13, 15, 20];
+const IN_VAIN: [u8; 7] = [2, 3, 11, 12, 13, 15, 20];
 
 /// Returns true if a forward that ends with this code must not fail, since its supervisor would start it again at once.
 /// systemd knows the codes itself.
