@@ -13,7 +13,7 @@ use fumidai::route;
 const PROTOCOL_IMPORTS: [&str; 6] = ["bytes", "serde", "serde_json", "base64", "uuid", "aws_lc_rs"];
 
 /// The README's command lines, the file that has each run, and the words there that do it.
-const COMMANDS_RUN: [(&str, &str, &str); 11] = [
+const COMMANDS_RUN: [(&str, &str, &str); 13] = [
     (
         "cargo run --features sim --bin fumidai-sim -- demo",
         "tests/run",
@@ -40,6 +40,8 @@ const COMMANDS_RUN: [(&str, &str, &str); 11] = [
         "tests/e2e/readme.rs",
         "commands(\"fumidai forward i-\")",
     ),
+    ("fumidai init", "tests/e2e/init.rs", "on_terminal(&bench, &[\"init\"]"),
+    ("fumidai up orders-db", "tests/e2e/kept.rs", "\"up orders-db\""),
     ("fumidai forward orders-db", "tests/e2e/readme.rs", "commands(\"fumidai forward orders-db\")"),
 ];
 

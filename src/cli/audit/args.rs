@@ -20,9 +20,28 @@ pub enum AuditCommand {
     /// Show who went where, when and why
     Show(ShowArgs),
     /// Check that no line of the record was touched, and name the first that was
-    Verify,
+    Verify(VerifyArgs),
     /// Write the record as one HTML page
     Report(ReportArgs),
+}
+
+impl AuditCommand {
+    /// Returns whether the output is for programs.
+    pub(in crate::cli) fn is_json(&self) -> bool {
+        match self {
+            Self::Show(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Report(_) => false,
+        }
+    }
+}
+
+/// The arguments of `audit verify`.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Print one JSON object with the verdict
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// The arguments of `audit show`.
