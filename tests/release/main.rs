@@ -10,6 +10,7 @@
 mod japanese;
 mod manifests;
 mod packages;
+mod pages;
 #[cfg(feature = "sim")]
 mod rehearsal;
 
