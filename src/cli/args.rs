@@ -21,7 +21,8 @@ use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
 #[derive(Parser)]
-#[command(name = "fumidai", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "fumidai", version, long_version = env!("FUMIDAI_VERSION"), subcommand_required = true)]
+#[command(arg_required_else_help = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, styles = Styles::plain())]
 pub struct CommandLine {
     /// What to do.
@@ -704,9 +705,13 @@ mod tests {
 
     #[test]
     fn version_is_the_packages() {
-        let (kind, text) = refuse("fumidai --version");
-        assert_eq!(kind, ErrorKind::DisplayVersion);
-        assert_eq!(text, format!("fumidai {}\n", env!("CARGO_PKG_VERSION")));
+        for (words, version) in
+            [("fumidai -V", env!("CARGO_PKG_VERSION")), ("fumidai --version", env!("FUMIDAI_VERSION"))]
+        {
+            let (kind, text) = refuse(words);
+            assert_eq!(kind, ErrorKind::DisplayVersion);
+            assert_eq!(text, format!("fumidai {version}\n"));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod packages;
 mod pages;
 #[cfg(feature = "sim")]
 mod rehearsal;
+mod version;
 
 use std::fs;
 use std::path::{Path, PathBuf};
