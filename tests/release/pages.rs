@@ -1,8 +1,8 @@
 //! The settings of other programs on the pages: they parse.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::book::below;
 use crate::{ready, root, run, venv};
 
 /// Parses the blocks of each page that are files of other programs, and prints how many there are.
@@ -24,17 +24,6 @@ for page in sys.argv[1:]:
 print(count)
 ";
 
-fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => pages(&path, found),
-            false if path.extension().is_some_and(|extension| extension == "md") => found.push(path),
-            false => (),
-        }
-    }
-}
-
 #[test]
 fn the_files_of_other_programs_on_the_pages_parse() {
     let python = venv().unwrap_or_else(|| root().join("target/test-venv")).join("bin/python");
@@ -42,9 +31,8 @@ fn the_files_of_other_programs_on_the_pages_parse() {
     if !ready("python-hcl2", can_parse.is_ok_and(|output| output.status.success())) {
         return;
     }
-    let mut found = Vec::new();
-    pages(&root().join("docs"), &mut found);
-    let output = run(Command::new(python).args(["-c", PARSE]).args(found));
+    let pages = below(&root().join("docs"), ".md").into_iter().map(|page| root().join("docs").join(page));
+    let output = run(Command::new(python).args(["-c", PARSE]).args(pages));
     let count: usize = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
     assert!(count >= 5, "{count}");
 }
