@@ -126,6 +126,19 @@ fn every_source_file_that_a_page_names_exists() {
     }
 }
 
+/// A page names the user, the client or the session that it means.
+#[test]
+fn no_page_speaks_of_nobody_and_everybody() {
+    let vague = ["nobody", "somebody", "anybody", "everybody", "whoever", "for ever "];
+    for paper in papers() {
+        let text = fs::read_to_string(&paper).expect("a page").to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            let found = vague.iter().find(|word| line.contains(*word));
+            assert!(found.is_none(), "{}:{}: {found:?}", paper.display(), number + 1);
+        }
+    }
+}
+
 /// A heading's name in links, as hosts of repositories make it.
 fn anchor(line: &str) -> Option<String> {
     let heading = line.starts_with('#').then(|| line.trim_start_matches('#').trim())?;

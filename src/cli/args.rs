@@ -44,11 +44,11 @@ pub struct CommandLine {
 pub enum Command {
     /// Join stdin and stdout to a port of TARGET, as ssh's ProxyCommand
     Connect(ConnectArgs),
-    /// Lead local ports to ports that TARGET reaches
+    /// Forward local ports to ports that TARGET reaches
     Forward(Box<ForwardArgs>),
-    /// Start and stop bastions by hand, see who is on them, set them up
+    /// Start and stop bastions by hand, show their open sessions, set them up
     Bastion(BastionArgs),
-    /// Find the first broken link on the way to TARGET, and say what mends it
+    /// Find the first broken link on the way to TARGET, and say how to fix it
     Doctor(DoctorArgs),
     /// List what can be reached, and its state
     List(ListArgs),
@@ -62,7 +62,7 @@ pub enum Command {
     Audit(AuditArgs),
     /// Print the host keys of TARGET from a source that AWS authenticates, as lines of known_hosts
     HostKeys(HostKeysArgs),
-    /// Print the ssh_config that leads ssh through fumidai, or install it
+    /// Print the ssh_config that makes ssh use fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
     Completions(CompletionsArgs),
@@ -103,7 +103,7 @@ pub struct ForwardArgs {
     /// With -L or -D a target; without, names of forwards in the config file
     #[arg(value_name = "TARGET|NAME", add = completers::forwards())]
     pub words: Vec<String>,
-    /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
+    /// Forward a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
     pub local: Vec<config::LocalForward>,
     /// Listen for SOCKS4, SOCKS5 and HTTP CONNECT; each destination gets a session of its own
@@ -152,11 +152,11 @@ pub enum BastionCommand {
     Teardown(TeardownArgs),
     /// Start a bastion, and wait until it can be connected to
     Start(OneBastion),
-    /// Stop a bastion, unless others are on it
+    /// Stop a bastion, unless others have open sessions on it
     Stop(StopArgs),
     /// Let a bastion run longer than its limit
     Extend(ExtendArgs),
-    /// Show the state of bastions: who is on them, when they stop, which groups are lent
+    /// Show the state of bastions: their open sessions, when they stop, which groups are lent
     Status(StatusArgs),
 }
 
