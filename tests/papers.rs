@@ -182,7 +182,7 @@ fn policies_are_json_and_allow_what_is_named() {
         let named = |document: &str| text.contains(&format!("document/{document}\""));
         let documents = [route::SSH_DOCUMENT, route::PORT_DOCUMENT, route::REMOTE_HOST_DOCUMENT].map(named);
         let started = match path.file_stem().and_then(|stem| stem.to_str()) {
-            Some("connect" | "connect-role") => [true, false, false],
+            Some("connect" | "connect-role" | "host-keys") => [true, false, false],
             Some("forward") => [false, true, true],
             _ => [false; 3],
         };
@@ -200,6 +200,7 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
             "ecs:DescribeTasks",
         ],
         Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
+        Some("host-keys") => &["ec2:GetConsoleOutput", "ssm:GetParameter", "ssm:StartSession"],
         Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]

@@ -32,6 +32,10 @@ use super::capped::capped;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
+/// How long a connection may be idle. After a change of network an older one may be dead without a sign, and a request on it
+/// would wait for the time limit of the answer; a new one is open, or refused, at once.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// A request without an answer.
 #[derive(Debug, Error)]
 #[error("no answer from {place}")]
@@ -68,7 +72,8 @@ impl ApiClient {
     fn pool(&self, limit: Option<Duration>) -> Pool {
         let new = || {
             let opener = Opener { connector: self.connector.clone(), limit };
-            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(opener)
+            let mut client = Client::builder(TokioExecutor::new());
+            client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(opener)
         };
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.entry(limit).or_insert_with(new).clone()

@@ -93,11 +93,13 @@ impl Discovery {
         }
         let proven = self.payload_limit() + OVERHEAD;
         let steps = self.remembered.into_iter().chain(PROBE_SIZES);
-        let size = steps.map(|size| size.min(self.cap + OVERHEAD)).find(|size| *size > proven)?;
+        let mut sizes = steps.map(|size| size.min(self.cap + OVERHEAD));
+        // A remembered size that the path cannot afford yet does not keep smaller ones from being proven.
+        let size = sizes.find(|size| *size > proven && *size <= affordable)?;
         let refused = self.refused.is_some_and(|refused| size >= refused);
         let too_soon =
             self.failed_once.is_some_and(|(suspect, since)| size >= suspect && now < since + SECOND_TRY);
-        (!refused && !too_soon && size <= affordable).then_some(size)
+        (!refused && !too_soon).then_some(size)
     }
 
     /// Records that a probe of `size` was sent as `number`; returns when it counts as lost.
@@ -194,6 +196,16 @@ mod tests {
         );
         assert_eq!(discovery.next(later + SECOND_TRY * 10, FAST), None);
         assert_eq!(discovery.payload_limit(), 1024);
+    }
+
+    #[test]
+    fn a_remembered_size_that_is_too_large_for_the_rate_does_not_stop_the_search() {
+        let known = PathKnowledge { proven: Some(32_768), refused: None };
+        let (mut discovery, now) = (Discovery::new(known, LARGEST_PAYLOAD), start().instant);
+        assert_eq!(discovery.next(now, 20_000), Some(4096));
+        discovery.sent(now, 1, 4096, TIMEOUT);
+        discovery.acknowledged(1);
+        assert_eq!(discovery.next(now, FAST), Some(32_768));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! default. Unknown keys and bad values are refused with their place. Called once, by `cli`.
 
 mod aws;
+mod conflicts;
 mod cycles;
 mod environment;
 mod error;

@@ -10,6 +10,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::conflicts;
 use super::cycles;
 use super::error::ConfigError;
 use super::forward::{Draft, FORWARD_KEYS, Forward};
@@ -101,6 +102,7 @@ fn parse_hosts(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, Hos
         hosts.insert(name.to_owned(), host);
     }
     refuse_cycles(&hosts, entries)?;
+    refuse_conflicts(&hosts, entries)?;
     Ok(hosts)
 }
 
@@ -119,13 +121,28 @@ fn parse_forwards(entries: &DeTable<'_>, text: &str) -> Result<BTreeMap<String, 
 
 /// Points at the `via` of the first host of a cycle.
 fn refuse_cycles(hosts: &BTreeMap<String, Host>, entries: &DeTable<'_>) -> Result<(), Fault> {
-    let names = in_order(entries).into_iter().map(|(name, _)| name.get_ref().as_ref());
-    let Some(cycle) = cycles::find_cycle(hosts, names) else { return Ok(()) };
+    let Some(cycle) = cycles::find_cycle(hosts, names_in_order(entries)) else { return Ok(()) };
     let first = cycle.first().copied().unwrap_or_default();
-    let value = entries.get(first).and_then(|host| host.get_ref().get("via"));
     let shown: Vec<String> = cycle.iter().map(|name| format!("`{name}`")).collect();
     let message = format!("`via` contains a cycle: {}", shown.join(" → "));
-    Err(Fault::new(value.map(At::span).unwrap_or_default(), message))
+    Err(Fault::new(span_of(entries, first, "via"), message))
+}
+
+fn refuse_conflicts(hosts: &BTreeMap<String, Host>, entries: &DeTable<'_>) -> Result<(), Fault> {
+    match conflicts::find_conflict(hosts, names_in_order(entries)) {
+        Some(found) => Err(Fault::new(span_of(entries, &found.host, found.key), found.message)),
+        None => Ok(()),
+    }
+}
+
+fn names_in_order<'t>(entries: &'t DeTable<'_>) -> impl Iterator<Item = &'t str> {
+    in_order(entries).into_iter().map(|(name, _)| name.get_ref().as_ref())
+}
+
+/// The place of the value of a host's key.
+fn span_of(entries: &DeTable<'_>, host: &str, key: &str) -> Range<usize> {
+    let value = entries.get(host).and_then(|host| host.get_ref().get(key));
+    value.map(At::span).unwrap_or_default()
 }
 
 fn named_table<'t, 'i>(
@@ -368,7 +385,6 @@ mod tests {
             port = 2222
             security_group = "SG_Maintenance"
             host_keys = "parameter:/hosts/web"
-            key = "ephemeral"
             start = true
             stop = "always"
             stop_grace = "5m"
@@ -382,6 +398,7 @@ mod tests {
             keepalive = 5
             [hosts.bastion]
             via = "i-0123"
+            key = "ephemeral"
             [hosts.plain]
         "#;
         assert!(HOST_KEYS.iter().all(|key| text.contains(&format!("{} = ", key.name))));
@@ -402,7 +419,7 @@ mod tests {
             port: Some(2222),
             security_group: Some("SG_Maintenance".into()),
             host_keys: Some(HostKeySource::Parameter("/hosts/web".into())),
-            key: Some(KeyKind::Ephemeral),
+            key: None,
             start: true,
             stop_always: true,
             stop_grace: Some(Duration::from_secs(300)),
@@ -418,7 +435,11 @@ mod tests {
             cache: Some(Duration::from_secs(60)),
         };
         assert_eq!(hosts["web"], expected);
-        assert_eq!(hosts["bastion"].via, ["i-0123"]);
+        let bastion = &hosts["bastion"];
+        assert_eq!(
+            (bastion.via.as_slice(), bastion.key),
+            (["i-0123".to_owned()].as_slice(), Some(KeyKind::Ephemeral))
+        );
         assert_eq!(hosts["plain"], Host { name: "plain".into(), ..Host::default() });
     }
 

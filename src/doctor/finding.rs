@@ -25,6 +25,8 @@ pub enum Component {
     Session,
     /// What is at the port.
     Port,
+    /// A login with a key that is pushed.
+    Login,
     /// The guardian of the bastion.
     Guardian,
     /// What was left behind.
@@ -45,6 +47,7 @@ impl Component {
             Self::Agent => "agent",
             Self::Session => "session",
             Self::Port => "port",
+            Self::Login => "login",
             Self::Guardian => "guardian",
             Self::Leftovers => "leftovers",
         }

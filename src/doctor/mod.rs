@@ -7,6 +7,7 @@
 mod access;
 mod finding;
 mod leftovers;
+mod login;
 mod machine;
 mod network;
 mod session;
@@ -128,7 +129,11 @@ pub async fn examine(
     if chain.is_broken || !can_be_up {
         chain.skip(&[Component::Session]);
     } else {
-        chain.add(session::check(aws, route, environment, tasks, on_notice, on_life).await);
+        let (notice, life) = (on_notice.clone(), on_life.clone());
+        chain.add(session::check(aws.clone(), route, environment, tasks, notice, life).await);
+        if !chain.is_broken && subject.is_for_ssh {
+            chain.add(Vec::from_iter(login::check(aws, route, environment, tasks, on_notice, on_life).await));
+        }
     }
     chain.add(leftovers::check(&access, &wish, found.target.as_ref()).await);
     chain.findings

@@ -59,7 +59,7 @@ pub(super) async fn check(
 }
 
 /// Returns the time for a session, with that for a machine that is started first.
-fn limit(route: &Route) -> Duration {
+pub(super) fn limit(route: &Route) -> Duration {
     let session = &route.config.session;
     match route.config.start_by_flag {
         Some(true) => session.connect_timeout + session.start_timeout,

@@ -135,6 +135,14 @@ pub enum JumpError {
     },
 }
 
+impl JumpError {
+    /// Returns true if the server has no host key of the types that were asked for.
+    pub fn is_no_common_host_key(&self) -> bool {
+        let Self::Protocol { source, .. } = self else { return false };
+        matches!(source, russh::Error::NoCommonAlgo { kind: russh::AlgorithmKind::Key, .. })
+    }
+}
+
 /// A login that the server refused. Texts from the server are untrusted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("`{user}` cannot log in to `{hop}`: tried {}; the server accepts {}", list(tried), list(offered))]

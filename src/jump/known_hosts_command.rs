@@ -2,10 +2,13 @@
 //!
 //! As in OpenSSH, no shell reads the command; it is split by rules of its own, and each word but the first is expanded.
 
+use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use futures_util::future::try_join;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -14,6 +17,9 @@ pub(super) const OPEN_TOKENS: [char; 5] = ['H', 'I', 'K', 'f', 't'];
 
 /// The time for an answer: the login waits for it, and a session to a slow machine may be behind it.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// The most that the command may print: far more than a machine has keys.
+const MOST_OUTPUT: u64 = 1024 * 1024;
 
 /// What OpenSSH says for a token of the key when there is no key yet.
 const NONE: &str = "NONE";
@@ -61,16 +67,33 @@ impl KnownHostsCommand {
         let mut command = Command::new(&self.program);
         command.args(self.arguments.iter().map(|argument| question.expand(argument)));
         // The command may call AWS, and keeps the whole environment, as `ssh -G` does.
-        let output = timeout(LIMIT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
-        let output =
-            output.map_err(|_| format!("`{}`: no answer within {} s", self.program, LIMIT.as_secs()))?;
-        let output = output.map_err(|error| format!("`{}`: {error}", self.program))?;
+        let said = |what: &str| format!("`{}`: {what}", self.program);
+        let output = timeout(LIMIT, output(command.stdin(Stdio::null()))).await;
+        let output = output.map_err(|_| said(&format!("no answer within {} s", LIMIT.as_secs())))?;
+        let output = output.map_err(|error| said(&error.to_string()))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr);
         Err(last_words(&said).map_or_else(|| output.status.to_string(), str::to_owned))
     }
+}
+
+/// Runs a command that prints little, and ends it if it prints much.
+async fn output(command: &mut Command) -> io::Result<Output> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let (stdout, stderr) = try_join(bounded(child.stdout.take()), bounded(child.stderr.take())).await?;
+    Ok(Output { status: child.wait().await?, stdout, stderr })
+}
+
+async fn bounded(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(pipe) = pipe else { return Ok(bytes) };
+    pipe.take(MOST_OUTPUT + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > MOST_OUTPUT {
+        return Err(io::Error::other(format!("it prints more than {} MiB", MOST_OUTPUT >> 20)));
+    }
+    Ok(bytes)
 }
 
 impl Question<'_> {
@@ -193,5 +216,10 @@ mod tests {
             "echo key; echo first >&2; echo 'fumidai: denied' >&2; echo 'fumidai: hint: x' >&2; exit 11";
         assert_eq!(run(failing).await, Err("denied".to_owned()));
         assert_eq!(run("exit 3").await, Err("exit status: 3".to_owned()));
+        let much = Err("`/bin/sh`: it prints more than 1 MiB".to_owned());
+        assert_eq!(run("exec cat /dev/zero").await, much);
+        assert_eq!(run("exec cat /dev/zero >&2").await, much);
+        let most = run("head -c 1048576 /dev/zero").await.map(|text| text.len());
+        assert_eq!(most, Ok(1_048_576));
     }
 }

@@ -2,7 +2,7 @@
 
 use russh::keys::PublicKey;
 
-use super::algorithms::{fingerprint, is_same_type, key_algorithms, short_name, shown};
+use super::algorithms::{fingerprint, is_same_type, key_algorithms, same_type, short_name, shown};
 use super::allowed::Allowed;
 use super::error::{HostKeyFacts, JumpError};
 
@@ -43,6 +43,21 @@ impl TrustedKeys {
         self.keys.iter().any(|key| key_algorithms(allowed).any(|kind| is_same_type(&kind, &key.algorithm())))
     }
 
+    /// Returns true if some key is among the other ones too.
+    pub fn shares_key(&self, other: &Self) -> bool {
+        other.keys.iter().any(|key| self.has(key))
+    }
+
+    /// Returns true if some key has the type of one of the other ones.
+    pub fn shares_type(&self, other: &Self) -> bool {
+        other.keys.iter().any(|key| self.has_allowed(&same_type(key)))
+    }
+
+    /// Returns the algorithms of keys of these types.
+    pub fn types(&self) -> Allowed {
+        Allowed::any_of(self.keys.iter().map(same_type))
+    }
+
     /// Finds the key of the same type that is another key.
     pub fn changed(&self, key: &PublicKey) -> Option<&PublicKey> {
         if self.has(key) {
@@ -61,7 +76,6 @@ impl TrustedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jump::algorithms::same_type;
 
     const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
     const TWO: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
@@ -98,6 +112,15 @@ mod tests {
         assert_eq!((one.changed(&key(ONE)), one.changed(&key(CURVE))), (None, None));
         assert!(one.has_allowed(&Allowed::default()) && one.has_allowed(&same_type(&key(TWO))));
         assert!(!one.has_allowed(&same_type(&key(CURVE))));
+    }
+
+    #[test]
+    fn keys_are_shared_by_bytes_and_types_by_algorithm() {
+        let both = trusted(&[ONE, CURVE]);
+        assert!(both.shares_key(&trusted(&[TWO, CURVE])) && !both.shares_key(&trusted(&[TWO])));
+        assert!(both.shares_type(&trusted(&[TWO])) && !trusted(&[ONE]).shares_type(&trusted(&[CURVE])));
+        let types = both.types();
+        assert!(types.has("ssh-ed25519") && types.has("ecdsa-sha2-nistp256") && !types.has("rsa-sha2-256"));
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! A stream whose ssh banner is held back until the key is pushed, so that no login comes before its key.
+//! A stream whose ssh banner is held back until the key is pushed, so that no login comes before its key. The login that
+//! follows is watched.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use super::login_watch::LoginWatch;
 
 /// The first bytes of an ssh server (RFC 4253, section 4.2).
 const SSH: &[u8] = b"SSH-";
@@ -17,6 +22,8 @@ pub struct HeldStream<S> {
     /// What was read and not passed on.
     held: Vec<u8>,
     state: State,
+    watch: LoginWatch,
+    is_refused: Arc<AtomicBool>,
 }
 
 enum State {
@@ -34,6 +41,8 @@ pub struct Banner {
     pub(super) came: CancellationToken,
     /// To be sent once the key is pushed; dropped if that failed.
     pub(super) pushed: oneshot::Sender<()>,
+    /// The server has refused every key, as far as can be seen.
+    pub(super) is_refused: Arc<AtomicBool>,
 }
 
 impl<S> HeldStream<S> {
@@ -41,8 +50,18 @@ impl<S> HeldStream<S> {
     pub fn new(stream: S) -> (Self, Banner) {
         let came = CancellationToken::new();
         let (sender, pushed) = oneshot::channel();
-        let banner = Banner { came: came.clone(), pushed: sender };
-        (Self { stream, held: Vec::new(), state: State::Waiting { came, pushed } }, banner)
+        let is_refused = Arc::<AtomicBool>::default();
+        let banner = Banner { came: came.clone(), pushed: sender, is_refused: is_refused.clone() };
+        let state = State::Waiting { came, pushed };
+        (Self { stream, held: Vec::new(), state, watch: LoginWatch::default(), is_refused }, banner)
+    }
+
+    /// Lets the login be watched at its beginning.
+    fn watch(&mut self, note: impl FnOnce(&mut LoginWatch)) {
+        if !self.watch.is_over() {
+            note(&mut self.watch);
+            self.is_refused.store(self.watch.is_refused(), Ordering::Relaxed);
+        }
     }
 
     /// Passes on what was held, as far as there is room.
@@ -81,14 +100,9 @@ impl<S: AsyncRead + Unpin> HeldStream<S> {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeldStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    /// Reads what may pass.
+    fn poll_passed(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_first(context))?;
         if let State::Pushing(pushed) = &mut self.state {
             let pushed = ready!(Pin::new(pushed).poll(context));
@@ -104,13 +118,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeldStream<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> AsyncRead for HeldStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.poll_passed(context, buffer))?;
+        self.watch(|watch| watch.down(&buffer.filled()[before..]));
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for HeldStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.watch(|watch| watch.up(&bytes[..written]));
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -26,6 +26,10 @@ const WATCH: &str = "watch-key-file";
 /// The time from the start of ssh until its connection holds the lock, also on a loaded machine.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// A watcher holds the lock for some microseconds: another one tries again this often, and only a connection holds it longer.
+const WATCHER_TRIES: usize = 40;
+const WATCHER_PAUSE: Duration = Duration::from_millis(25);
+
 /// A key that nobody has used for this long was left behind, by a machine that went down.
 const OLDEST: Duration = Duration::from_secs(3600);
 
@@ -86,16 +90,16 @@ pub fn watch(arguments: &[OsString]) -> bool {
     // An error is an end too.
     let _ = io::stdin().read_to_end(&mut Vec::new());
     let file = Path::new(file);
-    if let Some(moved) = move_away(file) {
-        wait_for_late_comers();
-        remove_moved(file, moved);
+    if let Some(moved) = move_away(file, || pause(WATCHER_PAUSE)) {
+        pause(GRACE);
+        remove_moved(file, moved, || pause(WATCHER_PAUSE));
     }
     true
 }
 
 #[expect(clippy::disallowed_methods, reason = "the watcher has one thread and nothing else to do")]
-fn wait_for_late_comers() {
-    std::thread::sleep(GRACE);
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 fn start_watcher(file: &Path) -> Option<Child> {
@@ -212,6 +216,21 @@ fn lock_alone(file: &Path) -> Option<File> {
     (lock.try_lock().is_ok() && is_same(&lock, &path)).then_some(lock)
 }
 
+/// Returns the exclusive lock unless a connection holds a shared one. That another watcher holds it is no reason to leave:
+/// each looks at the files of its own moment.
+fn lock_as_watcher(file: &Path, mut pause: impl FnMut()) -> Option<File> {
+    for _ in 1..WATCHER_TRIES {
+        if let Some(lock) = lock_alone(file) {
+            return Some(lock);
+        }
+        if !lock_path(file).exists() {
+            return None;
+        }
+        pause();
+    }
+    lock_alone(file)
+}
+
 /// Removes the key and the lock file, unless a connection uses them.
 fn remove_unless_in_use(file: &Path) {
     let Some(_lock) = lock_alone(file) else { return };
@@ -228,8 +247,8 @@ fn remove_with_lock(file: &Path) -> io::Result<()> {
 }
 
 /// Moves the file out of ssh's sight unless a connection uses it; returns when, which marks it.
-fn move_away(file: &Path) -> Option<SystemTime> {
-    let _lock = lock_alone(file)?;
+fn move_away(file: &Path, pause: impl FnMut()) -> Option<SystemTime> {
+    let _lock = lock_as_watcher(file, pause)?;
     let moved = moved_path(file);
     if !is_our_moved(file).is_ok_and(|is_ours| is_ours) {
         // It has no place to go to.
@@ -250,8 +269,8 @@ fn move_away(file: &Path) -> Option<SystemTime> {
 }
 
 /// Removes what was moved away at that time, unless a connection has moved it back since.
-fn remove_moved(file: &Path, mark: SystemTime) {
-    let Some(_lock) = lock_alone(file) else { return };
+fn remove_moved(file: &Path, mark: SystemTime, pause: impl FnMut()) {
+    let Some(_lock) = lock_as_watcher(file, pause) else { return };
     let moved = moved_path(file);
     let modified = fs::metadata(&moved).and_then(|data| data.modified());
     if modified.is_ok_and(|modified| modified == mark) {
@@ -354,20 +373,34 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("web-me");
         let (one, first) = take(&file);
-        assert!(move_away(&file).is_none(), "it is in use");
+        assert!(move_away(&file, || {}).is_none(), "it is in use");
         // As if the process was killed.
         std::mem::forget(one.released());
-        let mark = move_away(&file).expect("nobody uses it");
+        let mark = move_away(&file, || {}).expect("nobody uses it");
         assert!(!file.exists());
         let (two, second) = take(&file);
         assert_eq!(second.public_line(), first.public_line());
-        remove_moved(&file, mark);
+        remove_moved(&file, mark, || {});
         assert!(file.exists());
         std::mem::forget(two.released());
-        let later = move_away(&file).expect("nobody uses it");
-        remove_moved(&file, mark);
+        let later = move_away(&file, || {}).expect("nobody uses it");
+        remove_moved(&file, mark, || {});
         assert!(moved_path(&file).exists(), "it is the later watcher's");
-        remove_moved(&file, later);
+        remove_moved(&file, later, || {});
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    }
+
+    /// Two watchers at once: the second must not take the lock of the first for one of a connection.
+    #[tokio::test]
+    async fn a_watcher_waits_for_another_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("web-me");
+        std::mem::forget(take(&file).0.released());
+        let mut other = lock_alone(&file);
+        assert!(other.is_some() && lock_alone(&file).is_none());
+        let mark = move_away(&file, || drop(other.take())).expect("nobody uses it");
+        let mut other = lock_alone(&file);
+        remove_moved(&file, mark, || drop(other.take()));
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
     }
 
@@ -376,13 +409,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("web-me");
         let is_empty = || fs::read_dir(folder.path()).expect("the folder").count() == 0;
-        assert!(move_away(&file).is_none() && is_empty(), "killed before there was a lock");
+        assert!(move_away(&file, || {}).is_none() && is_empty(), "killed before there was a lock");
         fs::write(lock_path(&file), "").expect("a lock");
-        assert!(move_away(&file).is_none() && is_empty(), "killed before there was a key");
+        assert!(move_away(&file, || {}).is_none() && is_empty(), "killed before there was a key");
         fs::write(lock_path(&file), "").expect("a lock");
         fs::write(moved_path(&file), "").expect("a file");
-        let mark = move_away(&file).expect("an earlier key is there");
-        remove_moved(&file, mark);
+        let mark = move_away(&file, || {}).expect("an earlier key is there");
+        remove_moved(&file, mark, || {});
         assert!(is_empty(), "killed before the earlier key was moved back");
     }
 
@@ -399,7 +432,7 @@ mod tests {
         drop(held);
         fs::write(&file, "a key of the user").expect("a file");
         assert!(KeyFile::take(&file).is_err() && KeyFile::hold(&file, None).is_err());
-        assert!(move_away(&file).is_none());
+        assert!(move_away(&file, || {}).is_none());
         assert_eq!(fs::read_to_string(&file).expect("the file"), "a key of the user");
         assert!(KeyFile::take(&folder.path().join("web-../../x")).is_err());
     }
@@ -414,8 +447,8 @@ mod tests {
             fs::write(path, "the user's").expect("a file");
         }
         assert!(KeyFile::take(&file).is_err());
-        if let Some(mark) = move_away(&file) {
-            remove_moved(&file, mark);
+        if let Some(mark) = move_away(&file, || {}) {
+            remove_moved(&file, mark, || {});
         }
         assert!(users.iter().all(|path| is_users(path)));
 
@@ -429,7 +462,7 @@ mod tests {
             fs::remove_file(&beside).expect("the file");
             std::mem::forget(take(&file).0.released());
             fs::write(&beside, "the user's").expect("a file");
-            assert!(move_away(&file).is_none() && is_users(&beside));
+            assert!(move_away(&file, || {}).is_none() && is_users(&beside));
             remove_unless_in_use(&file);
             assert!(is_users(&beside));
             fs::remove_file(&beside).expect("the file");

@@ -8,6 +8,7 @@ mod error;
 mod held_stream;
 mod keeper;
 mod key_file;
+mod login_watch;
 mod push;
 mod task;
 
@@ -15,5 +16,5 @@ pub use self::error::KeyError;
 pub use self::held_stream::HeldStream;
 pub use self::keeper::Keeper;
 pub use self::key_file::watch;
-pub use self::push::{KeyPush, OnPushed};
+pub use self::push::{KeyEvent, KeyPush, OnKey};
 pub use self::task::{KeyTask, PushingKey};

@@ -19,8 +19,27 @@ const REPEATS: u32 = 3;
 /// The time that the last push is valid for, half of it: a login that begins later is not waited for.
 const REST: Duration = Duration::from_secs(30);
 
-/// Called with the instance and the user after each push.
-pub type OnPushed = Rc<dyn Fn(&str, &str)>;
+/// What became of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyEvent<'a> {
+    /// It was pushed to a user of an instance.
+    Pushed {
+        /// The instance.
+        instance: &'a str,
+        /// The user.
+        user: &'a str,
+    },
+    /// It was pushed, and the server seems to have refused the login of ssh.
+    LoginRefused {
+        /// The machine, as the user names it.
+        machine: &'a str,
+        /// The user.
+        user: &'a str,
+    },
+}
+
+/// Called with each event.
+pub type OnKey = Rc<dyn Fn(KeyEvent<'_>)>;
 
 /// A public key, and whom it is for.
 pub struct KeyPush {
@@ -32,7 +51,7 @@ pub struct KeyPush {
     /// The public key as a line of authorized_keys.
     line: String,
     instance: OnceCell<String>,
-    on_pushed: OnPushed,
+    on_key: OnKey,
 }
 
 impl KeyPush {
@@ -43,9 +62,9 @@ impl KeyPush {
         user: Option<String>,
         name: Name,
         line: String,
-        on_pushed: OnPushed,
+        on_key: OnKey,
     ) -> Self {
-        Self { aws, machine: machine.to_owned(), user, name, line, instance: OnceCell::new(), on_pushed }
+        Self { aws, machine: machine.to_owned(), user, name, line, instance: OnceCell::new(), on_key }
     }
 
     /// Pushes the key once.
@@ -59,7 +78,7 @@ impl KeyPush {
         match access.send_ssh_public_key(instance, user, &self.line).await {
             Ok(()) => {
                 tracing::info!(instance, user, "the public key is pushed");
-                (self.on_pushed)(instance, user);
+                (self.on_key)(KeyEvent::Pushed { instance, user });
                 Ok(())
             }
             Err(error) => Err(KeyError::Push {
@@ -68,6 +87,19 @@ impl KeyPush {
                 user: user.clone(),
                 instance: instance.clone(),
             }),
+        }
+    }
+
+    /// Says that the login seems to have been refused.
+    pub(super) fn login_refused(&self) {
+        if let Some(user) = &self.user {
+            tracing::info!(
+                machine = self.machine,
+                user,
+                "a key was pushed, and the login of ssh looks refused: the user may not exist, or the image may lack EC2 Instance \
+                 Connect (AuthorizedKeysCommand); `fumidai doctor` finds out"
+            );
+            (self.on_key)(KeyEvent::LoginRefused { machine: &self.machine, user });
         }
     }
 

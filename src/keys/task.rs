@@ -1,5 +1,7 @@
 //! The task that holds a key for one connection.
 
+use std::sync::atomic::Ordering;
+
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -57,21 +59,39 @@ async fn work(
     orders: oneshot::Receiver<(KeyPush, Banner)>,
     left: CancellationToken,
 ) -> Result<(), KeyError> {
-    let push = async {
-        match orders.await {
-            Ok((push, banner)) => {
-                banner.came.cancelled().await;
-                keeper.renew().await;
-                push.push_for_login(banner.pushed).await
-            }
-            Err(_) => Ok(()),
-        }
+    let order = tokio::select! {
+        biased;
+        order = orders => order.ok(),
+        () = left.cancelled() => None,
+    };
+    let result = match order {
+        Some((push, banner)) => push_for_login(&keeper, &push, banner, &left).await,
+        None => Ok(()),
+    };
+    keeper.release().await;
+    result
+}
+
+/// Pushes the key when the banner comes, until the connection ends, and says if that was a login that was refused.
+async fn push_for_login(
+    keeper: &Keeper,
+    push: &KeyPush,
+    banner: Banner,
+    left: &CancellationToken,
+) -> Result<(), KeyError> {
+    let Banner { came, pushed, is_refused } = banner;
+    let pushing = async {
+        came.cancelled().await;
+        keeper.renew().await;
+        push.push_for_login(pushed).await
     };
     let result = tokio::select! {
         biased;
-        result = push => result,
+        result = pushing => result,
         () = left.cancelled() => Ok(()),
     };
-    keeper.release().await;
+    if is_refused.load(Ordering::Relaxed) {
+        push.login_refused();
+    }
     result
 }

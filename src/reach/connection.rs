@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::jump::SshConnection;
 use crate::keys::{KeyError, KeyPush, PushingKey};
 use crate::route::Machine;
 use crate::session::{RelayEnd, RelayPolicy, Stdio, Stream, Way, relay};
@@ -92,6 +93,29 @@ impl Connection {
             return Ok(Greeting::Bytes { first, after });
         }
         closed.map(|()| Greeting::Silence)
+    }
+
+    /// Logs in to the sshd at the port, disconnects, and ends the session.
+    ///
+    /// # Errors
+    /// The login, or what the stream goes through.
+    pub(super) async fn log_in(
+        self,
+        log_in: impl AsyncFnOnce(Box<dyn ByteStream>) -> Result<SshConnection, ReachError>,
+    ) -> Result<(), ReachError> {
+        let Self { stream, path, key: _ } = self;
+        match log_in(stream).await {
+            Ok(login) => {
+                login.disconnect().await;
+                path.close(true).await
+            }
+            // A stream that breaks off has a cause below it.
+            Err(error @ ReachError::Hop(_)) => Err(path.close(true).await.err().unwrap_or(error)),
+            Err(error) => {
+                let _ = path.close(true).await;
+                Err(error)
+            }
+        }
     }
 
     /// Pushes a key to the goal when its banner comes.

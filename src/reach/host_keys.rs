@@ -5,7 +5,7 @@
 
 use russh::keys::PublicKey;
 
-use crate::aws::{Access, ConsoleTime};
+use crate::aws::{Access, ApiError, ConsoleTime};
 use crate::clock;
 use crate::config::HostKeySource;
 use crate::jump::{self, Allowed, HopSettings, JumpError, TrustedKeys};
@@ -73,14 +73,14 @@ impl Reach {
         Ok(keys)
     }
 
-    /// Returns how to log in to a hop, with its host keys if its host names their source. `entry` is the target of the
+    /// Adds the host keys of a machine to how to log in to it, if its host names their source. `entry` is the target of the
     /// session that is open.
-    pub(super) async fn trusting_login(
+    pub(super) async fn trusting(
         &self,
         number: usize,
+        mut login: HopSettings,
         entry: &Target,
     ) -> Result<HopSettings, ReachError> {
-        let mut login = self.login(number).await?.clone();
         let machine = self.route().machine(number);
         let Some(source) = machine.host().and_then(|host| host.host_keys.as_ref()) else { return Ok(login) };
         let target = if number == 0 { Some(entry.clone()) } else { self.target_of(number).await? };
@@ -124,13 +124,34 @@ impl Reach {
             return Ok(kept.clone());
         }
         let fresh = TrustedKeys { source, keys: self.ask(question).await? };
-        let machine = self.route().machine(question.number);
         let keys = match kept.filter(|_| !question.renew) {
-            Some(kept) => combined(&kept, fresh, machine, question.name)?,
+            Some(kept) => {
+                let fresh = self.with_kept_type(question, &kept, fresh).await?;
+                combined(&kept, fresh, self.route().machine(question.number), question.name)?
+            }
             None => fresh,
         };
         cache.store(&keys);
         Ok(keys)
+    }
+
+    /// An sshd shows one key for each connection. If that is one of another type than the kept ones, it is asked for those
+    /// too: a machine that no longer has them is another one.
+    async fn with_kept_type(
+        &self,
+        question: &Question<'_>,
+        kept: &TrustedKeys,
+        mut fresh: TrustedKeys,
+    ) -> Result<TrustedKeys, ReachError> {
+        if *question.source != HostKeySource::Session || kept.shares_type(&fresh) {
+            return Ok(fresh);
+        }
+        match self.ask_sshd(question, &kept.types()).await {
+            Ok(key) => fresh.keys.push(key),
+            Err(ReachError::Hop(error)) if error.is_no_common_host_key() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(fresh)
     }
 
     /// A path through a hop does not prove which machine is at its end.
@@ -148,18 +169,23 @@ impl Reach {
     async fn ask(&self, question: &Question<'_>) -> Result<Vec<PublicKey>, ReachError> {
         tracing::info!(source = %question.source, host = question.name, "asking for host keys");
         match question.source {
-            HostKeySource::Session => Ok(vec![self.ask_sshd(question).await?]),
+            HostKeySource::Session => Ok(vec![self.ask_sshd(question, &question.allowed).await?]),
             HostKeySource::Console => {
                 let access = self.aws().access().await?;
-                let host = self.route().machine(question.number).label();
-                keys_of_console(&access, question.target.as_ref(), host).await
+                keys_of_console(&access, question.target.as_ref(), self.label_of(question)).await
             }
-            HostKeySource::Parameter(name) => keys_of_parameter(&self.aws().access().await?, name).await,
+            HostKeySource::Parameter(name) => {
+                let access = self.aws().access().await?;
+                keys_of_parameter(&access, name, self.label_of(question)).await
+            }
         }
     }
 
-    async fn ask_sshd(&self, question: &Question<'_>) -> Result<PublicKey, ReachError> {
-        let allowed = &question.allowed;
+    fn label_of(&self, question: &Question<'_>) -> &str {
+        self.route().machine(question.number).label()
+    }
+
+    async fn ask_sshd(&self, question: &Question<'_>, allowed: &Allowed) -> Result<PublicKey, ReachError> {
         match question.target.as_ref().filter(|_| question.is_ready) {
             Some(target) => {
                 let attempt = Attempt { machine: 0, target: target.clone(), began: clock::now() };
@@ -211,14 +237,17 @@ impl Question<'_> {
     }
 }
 
-/// Adds the keys that the source had before. A key of the same type that differs from the kept one is refused.
+/// Adds the keys that the source had before. A key of the same type that differs from the kept one is refused, and so are
+/// keys among which there is no kept one: the machine was replaced, with keys of other types.
 fn combined(
     kept: &TrustedKeys,
     mut fresh: TrustedKeys,
     machine: &Machine,
     name: &str,
 ) -> Result<TrustedKeys, JumpError> {
-    if let Some(changed) = fresh.keys.iter().find(|key| kept.changed(key).is_some()) {
+    let changed = fresh.keys.iter().find(|key| kept.changed(key).is_some());
+    let other = || fresh.keys.first().filter(|_| !kept.shares_key(&fresh));
+    if let Some(changed) = changed.or_else(other) {
         kept.check(changed, machine.label(), name)?;
     }
     if kept.source == fresh.source {
@@ -239,9 +268,10 @@ async fn keys_of_console(
         return Err(HostKeysError::NotAnInstance { host: host.to_owned() }.into());
     };
     let id = target.id().to_owned();
+    let failed = call_failed(host, "ec2:GetConsoleOutput");
     let mut has_output = false;
     for time in [ConsoleTime::Latest, ConsoleTime::Posted] {
-        let Some(text) = access.console_output(&id, time).await? else { continue };
+        let Some(text) = access.console_output(&id, time).await.map_err(failed)? else { continue };
         has_output = true;
         let keys = jump::console_keys(&text);
         if !keys.is_empty() {
@@ -252,9 +282,14 @@ async fn keys_of_console(
         .into())
 }
 
-async fn keys_of_parameter(access: &Access, name: &str) -> Result<Vec<PublicKey>, ReachError> {
+/// Returns what adds to an error of a call whom it was for.
+fn call_failed(host: &str, action: &'static str) -> impl Fn(ApiError) -> HostKeysError + Copy {
+    move |error| HostKeysError::Call { error: Box::new(error), host: host.to_owned(), action }
+}
+
+async fn keys_of_parameter(access: &Access, name: &str, host: &str) -> Result<Vec<PublicKey>, ReachError> {
     let name = || name.to_owned();
-    let value = access.parameter(&name()).await?;
+    let value = access.parameter(&name()).await.map_err(call_failed(host, "ssm:GetParameter"))?;
     let region = || access.region().to_owned();
     let value = value.ok_or_else(|| HostKeysError::NoParameter { name: name(), region: region() })?;
     match jump::listed_keys(&value) {
@@ -285,8 +320,10 @@ mod tests {
     #[test]
     fn keys_of_other_types_are_added_and_changed_keys_are_refused() {
         let kept = keys("a", &[ONE]);
-        let more = combine(&kept, keys("a", &[CURVE])).expect("another type");
+        let more = combine(&kept, keys("a", &[CURVE, ONE])).expect("another type");
         assert_eq!(more, keys("a", &[CURVE, ONE]));
+        let error = combine(&kept, keys("a", &[CURVE])).expect_err("the kept key is gone");
+        assert!(matches!(error, JumpError::HostKeyOfSource { .. }), "{error}");
         let error = combine(&kept, keys("a", &[CURVE, TWO])).expect_err("changed");
         assert!(matches!(error, JumpError::HostKeyOfSource { .. }), "{error}");
     }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::aws::ApiError;
 use crate::names::TargetError;
 
 /// The cause. Only the user can correct it.
@@ -48,6 +49,16 @@ pub enum HostKeysError {
     NoKeysInParameter {
         /// Its name.
         name: String,
+    },
+    /// AWS did not answer for the source.
+    #[error("{error}")]
+    Call {
+        /// The cause.
+        error: Box<ApiError>,
+        /// The machine, as the user names it.
+        host: String,
+        /// The permission that the call needs.
+        action: &'static str,
     },
     /// The target of a machine behind a hop is not valid.
     #[error(transparent)]

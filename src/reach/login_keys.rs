@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::config::KeyKind;
-use crate::jump::{self, Askpass, HopSettings, JumpError, OwnKey, SshConnection};
-use crate::keys::{HeldStream, Keeper, KeyError, KeyPush, KeyTask, OnPushed, PushingKey};
+use crate::jump::{self, HopSettings, JumpError, OwnKey, SshConnection};
+use crate::keys::{HeldStream, Keeper, KeyError, KeyEvent, KeyPush, KeyTask, OnKey, PushingKey};
 use crate::names::{Name, Target};
 use crate::route::Machine;
 use crate::session::{Fact, Notice};
@@ -64,16 +64,23 @@ impl Reach {
             // Parsed when the route was made, or an address.
             _ => machine.destination().map_err(|_| not_an_instance(machine))?.name().clone(),
         };
-        let on_pushed = self.on_pushed();
-        Ok(move |line| KeyPush::new(self.aws.clone(), machine.label(), user, name, line, on_pushed))
+        let on_key = self.on_key();
+        Ok(move |line| KeyPush::new(self.aws.clone(), machine.label(), user, name, line, on_key))
     }
 
-    /// Returns what records a pushed key.
-    fn on_pushed(&self) -> OnPushed {
+    /// Returns what passes the events of a key on.
+    fn on_key(&self) -> OnKey {
         let on_notice = self.on_notice.clone();
-        Rc::new(move |instance, user| {
-            let (instance, user) = (instance.to_owned(), user.to_owned());
-            on_notice(&Notice::Recorded(Fact::KeyPushed { instance, user }));
+        Rc::new(move |event| {
+            let text = str::to_owned;
+            on_notice(&match event {
+                KeyEvent::Pushed { instance, user } => {
+                    Notice::Recorded(Fact::KeyPushed { instance: text(instance), user: text(user) })
+                }
+                KeyEvent::LoginRefused { machine, user } => {
+                    Notice::LoginRefused { machine: text(machine), user: text(user) }
+                }
+            });
         })
     }
 
@@ -84,7 +91,8 @@ impl Reach {
         entry: &Target,
         stream: impl ByteStream + 'static,
     ) -> Result<SshConnection, ReachError> {
-        let mut login = self.trusting_login(number, entry).await?;
+        let login = self.login(number).await?.clone();
+        let mut login = self.trusting(number, login, entry).await?;
         let machine = self.route.machine(number);
         let Some(kind) = self.route.key_of(machine) else {
             return Ok(jump::connect(stream, &login, &self.prompter).await?);
@@ -100,19 +108,19 @@ impl Reach {
         };
         let push = self.push_to(number, Some(login.user.clone()), entry)?(line);
         push.send().await?;
-        push.repeat_during(connect(stream, &login, &self.prompter)).await
+        push.repeat_during(self.log_in_with_pushed_key(stream, &login)).await
     }
-}
 
-/// A login that is refused although the key was pushed says something about the image of the machine.
-async fn connect(
-    stream: impl ByteStream + 'static,
-    login: &HopSettings,
-    prompter: &Askpass,
-) -> Result<SshConnection, ReachError> {
-    match jump::connect(stream, login, prompter).await {
-        Err(JumpError::Auth(failure)) => Err(KeyError::LoginRefused { failure }.into()),
-        other => Ok(other?),
+    /// A login that is refused although the key was pushed says something about the image of the machine.
+    pub(super) async fn log_in_with_pushed_key(
+        &self,
+        stream: impl ByteStream + 'static,
+        login: &HopSettings,
+    ) -> Result<SshConnection, ReachError> {
+        match jump::connect(stream, login, &self.prompter).await {
+            Err(JumpError::Auth(failure)) => Err(KeyError::LoginRefused { failure }.into()),
+            other => Ok(other?),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod host_keys;
 mod host_keys_error;
 mod inspect;
 mod login_keys;
+mod pushed_login;
 mod readiness;
 mod session_task;
 mod settings;

@@ -14,7 +14,7 @@ mod wish;
 
 use thiserror::Error;
 
-use crate::config::{Config, Host, KeyKind, RouteKind};
+use crate::config::{Config, Host, HostKeySource, KeyKind, RouteKind};
 use crate::names::{Destination, Region, TargetError};
 
 pub use self::document::{Document, PORT_DOCUMENT, REMOTE_HOST_AGENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT};
@@ -61,6 +61,16 @@ pub enum RouteError {
         /// The hop before it.
         hop: String,
     },
+    /// The host keys of a hop come from a session to it, and it is behind another hop.
+    #[error(
+        "`host_keys = \"session\"` cannot be used for `{host}`: it is behind hop `{hop}`, and a path through a hop does not prove which machine answers"
+    )]
+    SessionBehindHop {
+        /// The host with this source.
+        host: String,
+        /// The hop before it.
+        hop: String,
+    },
     /// A machine behind a hop has no address.
     #[error("hop `{hop}` cannot connect to `{word}`: it is not an address or a DNS name")]
     NoAddress {
@@ -83,6 +93,7 @@ impl Route {
     pub fn new(word: &str, port: Option<u16>, config: &Config) -> Result<Self, RouteError> {
         let goal = Machine::new(word, port, config)?;
         let machines = hops(&goal, config)?;
+        refuse_session_behind_hop(&machines)?;
         let dialers = dialers(&machines, &goal, !config.via.is_empty())?;
         let first = machines.first().unwrap_or(&goal);
         let entry = first.destination()?;
@@ -187,6 +198,20 @@ fn refuse_cycle(machines: &[Machine], goal: &Machine, by_flag: bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The config file is refused if its own hops are in such an order; those of `--via` are known here.
+fn refuse_session_behind_hop(machines: &[Machine]) -> Result<(), RouteError> {
+    let has_session =
+        |machine: &Machine| machine.host().is_some_and(|host| host.host_keys == Some(HostKeySource::Session));
+    let mut pairs = machines.iter().zip(machines.iter().skip(1));
+    match pairs.find(|(_, machine)| has_session(machine)) {
+        Some((hop, machine)) => Err(RouteError::SessionBehindHop {
+            host: machine.label().to_owned(),
+            hop: hop.label().to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Chooses who connects from each hop. The `route` of a host with hops decides for the hop in front of it, the goal's

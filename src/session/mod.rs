@@ -205,6 +205,13 @@ pub enum Notice {
     },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
+    /// A key was pushed, and the server seems to have refused the login of ssh.
+    LoginRefused {
+        /// The machine, as the user names it.
+        machine: String,
+        /// The user that the key was pushed to.
+        user: String,
+    },
     /// A fact for a record.
     Recorded(Fact),
 }

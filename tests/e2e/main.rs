@@ -8,6 +8,7 @@
 
 mod audit;
 mod bench;
+mod chaos;
 mod connect;
 mod cuts;
 mod database;

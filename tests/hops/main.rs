@@ -14,6 +14,7 @@ mod links;
 mod logins;
 mod network;
 mod node;
+mod programs;
 mod refusals;
 mod world;
 

@@ -13,9 +13,9 @@ use tokio::net::TcpListener;
 use crate::bench::{Bench, Builder as SimBuilder};
 use crate::network::{Machine, Network};
 use crate::node::Node;
-use crate::openssh::{script, user};
+use crate::openssh::user;
 use crate::run::Run;
-use crate::tools::{search_path, tool};
+use crate::tools::search_path;
 
 /// The document of a session in which the agent connects to another host.
 pub const BY_AGENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
@@ -101,7 +101,8 @@ impl Builder {
         let bench = self.simulator.configure(places).start().await;
         let users = self.users.map(|user| user.map_or_else(crate::openssh::user, str::to_owned));
         let world = World { bench, bastion, app, third, network, users, _folder: folder };
-        world.provide_programs();
+        world.bench.provide_programs(&["ssh", "scp"]);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fumidai"), world.bench.path("bin/fumidai")).unwrap();
         world.know(&[]);
         world.configure(&world.hosts(&self.app, &self.third));
         world.use_fumidai_for_all().await;
@@ -140,8 +141,7 @@ impl World {
 
     /// Writes the config file.
     pub fn configure(&self, text: &str) {
-        fs::create_dir_all(self.bench.path("home/fumidai")).unwrap();
-        self.bench.write("home/fumidai/config.toml", text);
+        self.bench.config(text);
     }
 
     /// Writes an ssh_config with these lines, which override the defaults of the tests.
@@ -189,10 +189,9 @@ impl World {
 
     /// Runs a command line in the user's folder.
     pub fn run(&self, line: &str) -> Run {
-        let path = format!("{}:{}", self.bench.path("bin").display(), search_path());
         let line = format!("cd {} && exec {line}", self.bench.path("").display());
-        let run = self.bench.run(Path::new("/bin/sh")).args(["-c", &line]).env("PATH", path);
-        run.env("USER", user()).env("GIT_CONFIG_NOSYSTEM", "1")
+        let run = self.bench.run(Path::new("/bin/sh")).args(["-c", &line]);
+        self.bench.with_programs(run).env("USER", user()).env("GIT_CONFIG_NOSYSTEM", "1")
     }
 
     /// The documents of all sessions.
@@ -225,21 +224,6 @@ impl World {
             }
         });
         format!("{host}:{port}")
-    }
-
-    /// Wraps ssh and scp to use the test's ssh_config: OpenSSH finds the home folder in the password file and ignores
-    /// HOME.
-    fn provide_programs(&self) {
-        let bin = self.bench.path("bin");
-        fs::create_dir(&bin).unwrap();
-        for program in ["ssh", "scp"] {
-            let config = self.bench.path("ssh_config");
-            script(
-                &bin.join(program),
-                &format!("exec {} -F {} \"$@\"", tool(program).display(), config.display()),
-            );
-        }
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fumidai"), bin.join("fumidai")).unwrap();
     }
 }
 

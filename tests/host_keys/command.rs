@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use fumidai::sim::ONLINE_TARGET;
+use fumidai::sim::faults::{ApiEffect, ApiFault};
 
 use crate::ec2::{ADDRESS, Console, output};
+use crate::run::Finished;
 use crate::world::{PARAMETER, World};
 
 #[tokio::test]
@@ -76,12 +78,44 @@ async fn a_source_without_keys_says_what_to_do() {
     let nothing = world.fumidai(["host-keys", "web"]).finish().await.exits(19);
     assert_eq!(nothing.cause(), format!("the console output of {ONLINE_TARGET} has no host keys"));
     assert!(nothing.stderr.contains("hint: cloud-init prints them at the first boot only"), "{nothing:?}");
-    world.ec2.set(Console { is_denied: true, ..Console::default() });
-    let denied = world.fumidai(["host-keys", "web"]).finish().await.exits(11);
-    assert!(denied.cause().contains("when calling GetConsoleOutput"), "{}", denied.cause());
     let unknown = world.fumidai(["host-keys", "web", "--source", "parameter:/none"]).finish().await.exits(3);
     assert_eq!(unknown.cause(), "no parameter `/none` in eu-central-1");
     assert_eq!(unknown.text(), "");
+}
+
+/// Checks that a denied call is the cause, and that the permission is the fix.
+fn assert_denied(denied: &Finished, operation: &str, action: &str) {
+    assert!(denied.cause().contains(&format!("when calling {operation}")), "{denied:?}");
+    assert!(denied.stderr.contains("hint: run `fumidai explain "), "{denied:?}");
+    assert!(denied.stderr.contains(action), "{denied:?}");
+    assert_eq!(denied.text(), "");
+}
+
+#[tokio::test]
+async fn each_permission_that_is_denied_is_named() {
+    let refuse = |operation: &str| ApiFault {
+        operation: operation.into(),
+        effect: ApiEffect::Error { code: "AccessDeniedException".into(), message: "not authorized".into() },
+        times: 100,
+    };
+    let world = World::new("console").await;
+    world.bench.simulator.change_faults(|faults| {
+        faults.api.extend(["GetParameter", "StartSession", "DescribeInstanceInformation"].map(refuse));
+    });
+    let ask = |source: &str| world.fumidai(["host-keys", "web", "--source", source]).finish();
+    world.ec2.deny("GetConsoleOutput");
+    assert_denied(&ask("console").await.exits(11), "GetConsoleOutput", "`ec2:GetConsoleOutput`");
+    let parameter = format!("parameter:{PARAMETER}");
+    assert_denied(&ask(&parameter).await.exits(11), "GetParameter", "`ssm:GetParameter`");
+    assert_denied(&ask("session").await.exits(11), "StartSession", "--policy");
+    world.ec2.deny("DescribeInstances");
+    let unseen = world.fumidai(["host-keys", ADDRESS, "--source", "console"]).finish().await.exits(11);
+    assert!(unseen.cause().contains("when calling DescribeInstances"), "{unseen:?}");
+    assert!(unseen.stderr.contains("hint: allow `ec2:DescribeInstances`"), "{unseen:?}");
+    let policy = world.fumidai(["explain", "web", "--policy"]).finish().await.exits(0);
+    for action in ["ec2:GetConsoleOutput", "ssm:StartSession"] {
+        assert!(policy.text().contains(&format!("\"{action}\"")), "{}", policy.text());
+    }
 }
 
 #[tokio::test]
@@ -95,7 +129,7 @@ async fn a_parameter_without_keys_is_refused() {
 }
 
 #[tokio::test]
-async fn an_address_behind_a_hop_has_no_session_source() {
+async fn a_session_source_behind_a_hop_is_refused_when_the_config_file_is_read() {
     let world = World::new("session").await;
     let hosts = |source: &str| {
         format!(
@@ -104,14 +138,35 @@ async fn an_address_behind_a_hop_has_no_session_source() {
         )
     };
     world.config(&hosts("session"));
-    let refused = world.fumidai(["host-keys", "app"]).finish().await.exits(3);
-    let cause = "`host_keys = \"session\"` cannot be used for `app`: it is behind hop `bastion`, and a path through a hop \
-                 does not prove which machine answers";
-    assert_eq!(refused.cause(), cause);
+    let file = world.bench.path("home/fumidai/config.toml").display().to_string();
+    let cause = format!(
+        "{file}:6:13: `host_keys = \"session\"` cannot be used for `app`: it is behind hop `bastion`, and a path through a hop \
+         does not prove which machine answers; use `console` or `parameter:NAME`"
+    );
+    for command in ["host-keys app", "host-keys", "ssh-config", "explain app", "connect app", "list"] {
+        let refused = world.fumidai(command.split(' ')).finish().await.exits(3);
+        assert_eq!((refused.cause(), refused.text()), (cause.as_str(), ""), "{command}");
+    }
     assert_eq!(world.sessions(), 0);
     world.config(&hosts("console"));
-    let printed = world.fumidai(["host-keys", "app"]).finish().await.exits(0).silent();
+    let printed = world.fumidai(["host-keys", "app"]).finish().await.exits(0);
     assert_eq!(printed.text(), format!("app {}\n", world.key()), "found by its address");
+    let by_hand = world.fumidai(["host-keys", "app", "--source", "session"]).finish().await.exits(3);
+    assert!(by_hand.cause().contains("it is behind hop `bastion`"), "{}", by_hand.cause());
+    assert_eq!(world.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_hop_of_the_command_line_has_no_session_source_behind_another_one() {
+    let world = World::new("session").await;
+    world.config(&format!(
+        "[hosts.gate]\ntarget = '{ONLINE_TARGET}'\n[hosts.inner]\naddress = '{ADDRESS}'\nhost_keys = 'session'\n"
+    ));
+    let args = ["--via", "gate", "--via", "inner", "10.0.0.9"];
+    for command in ["connect", "explain"] {
+        let refused = world.fumidai([command]).args(args).finish().await.exits(3);
+        assert!(refused.cause().contains("`inner`: it is behind hop `gate`"), "{}", refused.cause());
+    }
     assert_eq!(world.sessions(), 0);
 }
 
@@ -133,9 +188,10 @@ async fn a_machine_that_is_down_has_its_own_error() {
     let world = World::new("session").await;
     let stopped = world.fumidai(["host-keys", fumidai::sim::OFFLINE_TARGET]).finish().await.exits(14);
     assert!(stopped.cause().contains("TargetNotConnected"), "{}", stopped.cause());
-    world.config("[hosts.hybrid]\ntarget = 'mi-0123456789abcdef0'\nhost_keys = 'console'\n");
-    let hybrid = world.fumidai(["host-keys", "hybrid"]).finish().await.exits(3);
-    let cause = "`host_keys = \"console\"` cannot be used for `hybrid`: it is not an EC2 instance";
+    let by_hand = ["host-keys", "mi-0123456789abcdef0", "--source", "console"];
+    let hybrid = world.fumidai(by_hand).finish().await.exits(3);
+    let cause =
+        "`host_keys = \"console\"` cannot be used for `mi-0123456789abcdef0`: it is not an EC2 instance";
     assert_eq!(hybrid.cause(), cause);
 }
 

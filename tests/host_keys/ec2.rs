@@ -19,14 +19,13 @@ pub struct Console {
     pub posted: Option<String>,
     /// The instance type has no latest output.
     pub has_no_latest: bool,
-    /// Nobody may read it.
-    pub is_denied: bool,
 }
 
 /// The running stub.
 pub struct Ec2 {
     pub url: String,
     console: Arc<Mutex<Console>>,
+    denied: Arc<Mutex<Vec<&'static str>>>,
     calls: Arc<Mutex<Vec<String>>>,
 }
 
@@ -35,11 +34,17 @@ impl Ec2 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (console, calls) = (Arc::<Mutex<Console>>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let (shown, kept) = (console.clone(), calls.clone());
+        let denied = Arc::<Mutex<Vec<&'static str>>>::default();
+        let (shown, refused, kept) = (console.clone(), denied.clone(), calls.clone());
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let Some(body) = read(&stream) else { continue };
-                let (status, text) = answer(&body, &shown.lock().unwrap());
+                let is_denied =
+                    refused.lock().unwrap().iter().any(|one| parameter(&body, "Action") == Some(one));
+                let (status, text) = match is_denied {
+                    true => error(403, "UnauthorizedOperation"),
+                    false => answer(&body, &shown.lock().unwrap()),
+                };
                 kept.lock().unwrap().push(body);
                 let length = text.len();
                 let head =
@@ -47,7 +52,7 @@ impl Ec2 {
                 let _ = (&stream).write_all((head + &text).as_bytes());
             }
         });
-        Self { url, console, calls }
+        Self { url, console, denied, calls }
     }
 
     /// Shows these lines of keys on the console, as cloud-init prints them.
@@ -57,6 +62,11 @@ impl Ec2 {
 
     pub fn set(&self, console: Console) {
         *self.console.lock().unwrap() = console;
+    }
+
+    /// Denies an action to everybody.
+    pub fn deny(&self, action: &'static str) {
+        self.denied.lock().unwrap().push(action);
     }
 
     /// The number of calls of an action.
@@ -108,9 +118,6 @@ fn answer(body: &str, console: &Console) -> (u16, String) {
 
 fn console_output(body: &str, console: &Console) -> (u16, String) {
     let is_latest = parameter(body, "Latest") == Some("true");
-    if console.is_denied {
-        return error(403, "UnauthorizedOperation");
-    }
     if is_latest && console.has_no_latest {
         return error(400, "UnsupportedOperation");
     }

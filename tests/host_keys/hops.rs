@@ -38,6 +38,18 @@ async fn a_hop_is_trusted_by_its_source_alone() {
         let refused = connect(&world, port).finish().await.exits(19);
         let cause = format!("the host key of `{ONLINE_TARGET}` has changed: ED25519 {}", world.fingerprint());
         assert!(refused.cause().starts_with(&cause) && refused.text().is_empty(), "{}", refused.cause());
+        world.use_host_keys(&["rsa"]).await;
+        let refused = connect(&world, port).finish().await.exits(19);
+        let cause = format!("the host key of `{ONLINE_TARGET}` has changed: RSA SHA256:");
+        assert!(refused.cause().starts_with(&cause) && refused.text().is_empty(), "{}", refused.cause());
+        if source == "session" {
+            world.forget();
+            assert_eq!(
+                connect(&world, port).finish().await.exits(0).silent().text(),
+                "hello",
+                "an RSA key alone"
+            );
+        }
         assert!(!world.bench.path("known_hosts").exists());
         world.bench.settle().await;
     }
@@ -67,13 +79,41 @@ async fn a_later_hop_is_trusted_by_a_source_that_is_not_the_session() {
         let refused = connect(&world, port).finish().await.exits(19);
         let new = format!("has changed: ED25519 {}, but ", world.fingerprint());
         assert!(refused.cause().contains(&new), "{}", refused.cause());
+        world.use_host_keys(&["ecdsa"]).await;
+        let refused = connect(&world, port).finish().await.exits(19);
+        assert!(refused.cause().contains(" has changed: ECDSA SHA256:"), "{}", refused.cause());
         world.bench.settle().await;
     }
     let (world, port) = second_hop("session").await;
     let refused = connect(&world, port).finish().await.exits(3);
     assert!(refused.cause().contains("it is behind hop `web`"), "{}", refused.cause());
-    assert_eq!(refused.text(), "");
-    world.bench.settle().await;
+    assert_eq!((refused.text(), world.sessions()), ("", 0));
+}
+
+/// By the agent of the hop, and through the sshd of a hop that has a source of its own.
+#[tokio::test]
+async fn ssh_trusts_a_machine_behind_a_hop_by_its_source() {
+    let parameter = format!("parameter:{PARAMETER}");
+    for (of_hop, source) in [("", "console"), ("host_keys = 'session'\n", parameter.as_str())] {
+        let (world, _) = world(None).await;
+        let (sshd, route) = (world.sshd.address, if of_hop.is_empty() { "remote-host" } else { "ssh" });
+        world.config(&format!(
+            "[hosts.web]\ntarget = '{ONLINE_TARGET}'\n{of_hop}[hosts.inner]\ntarget = '{ONLINE_TARGET}'\naddress = '{}'\n\
+             port = {}\nvia = 'web'\nroute = '{route}'\nhost_keys = '{source}'\n",
+            sshd.ip(),
+            sshd.port()
+        ));
+        world.use_fumidai("").await;
+        let answer = world.ssh(["inner", "echo in"]).finish().await.exits(0).silent();
+        assert_eq!(answer.text(), "in\n", "{source}");
+        assert!(!world.bench.path("known_hosts").exists());
+        world.forget();
+        world.use_host_keys(&["ecdsa"]).await;
+        let refused = world.ssh(["inner", "echo in"]).finish().await.exits(255);
+        assert!(refused.stderr.contains("` has changed: E"), "{source}: {}", refused.stderr);
+        assert_eq!(refused.text(), "");
+        world.bench.settle().await;
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ mod bench;
 #[path = "../jump/openssh.rs"]
 #[allow(dead_code, reason = "shared with the tests of one hop")]
 mod openssh;
+#[path = "../hops/programs.rs"]
+mod programs;
 #[path = "../e2e/run.rs"]
 #[allow(dead_code, reason = "shared with the tests of one session")]
 mod run;

@@ -82,7 +82,7 @@ async fn a_source_that_is_denied_ends_the_connection() {
     assert_eq!(refused.text(), "");
     world.bench.settle().await;
     let world = World::new("console").await;
-    world.ec2.set(crate::ec2::Console { is_denied: true, ..Default::default() });
+    world.ec2.deny("GetConsoleOutput");
     let refused = world.ssh(["web", "echo in"]).finish().await.exits(255);
     let cause = "fumidai: UnauthorizedOperation when calling GetConsoleOutput";
     assert!(refused.stderr.contains(cause) && refused.text().is_empty(), "{refused:?}");
@@ -125,10 +125,50 @@ async fn a_type_of_key_that_ssh_is_limited_to_is_asked_for() {
     world.ssh(["web", "true"]).finish().await.exits(0).silent();
     let other = ["-o", "HostKeyAlgorithms=ecdsa-sha2-nistp256", "web", "true"];
     world.ssh(other).finish().await.exits(0).silent();
-    assert_eq!(world.sessions(), 4, "each type is asked for once");
+    assert_eq!(world.sessions(), 5, "the other type is asked for once, and the kept one again");
     world.ssh(other).finish().await.exits(0).silent();
-    assert_eq!(world.sessions(), 5);
+    assert_eq!(world.sessions(), 6);
     world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_machine_is_known_whatever_types_of_keys_it_has() {
+    let world = World::new("session").await;
+    for kinds in [&["rsa"][..], &["ecdsa"], &["ed25519"], &["rsa", "ecdsa", "ed25519"]] {
+        world.fumidai(["host-keys", "--renew", "web"]).finish().await.exits(0);
+        world.use_host_keys(kinds).await;
+        let stranger = world.ssh(["web", "echo in"]).finish().await.exits(255);
+        assert!(stranger.stderr.contains("has changed"), "{kinds:?}: {}", stranger.stderr);
+        world.forget();
+        let before = world.sessions();
+        let answer = world.ssh(["web", "echo in"]).finish().await.exits(0).silent();
+        assert_eq!((answer.text(), world.sessions() - before), ("in\n", 2), "{kinds:?}");
+        world.ssh(["web", "true"]).finish().await.exits(0).silent();
+        assert_eq!(world.sessions() - before, 3, "{kinds:?}: the key is kept");
+    }
+    world.bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_swapped_key_of_another_type_is_refused() {
+    for source in ["console".to_owned(), "session".to_owned(), format!("parameter:{PARAMETER}")] {
+        let world = World::new(&source).await;
+        world.ssh(["web", "true"]).finish().await.exits(0).silent();
+        let old = world.fingerprint();
+        let new = world.use_host_keys(&["ecdsa"]).await;
+        // Also if the source has that key now.
+        world.ec2.show(&new[0]);
+        let refused = world.ssh(["web", "echo in"]).finish().await.exits(255);
+        assert_eq!(refused.text(), "");
+        let cause = "fumidai: the host key of `i-0123456789abcdef0` has changed: ECDSA SHA256:";
+        let kept = format!(" has ED25519 {old}\n");
+        assert!(
+            refused.stderr.contains(cause) && refused.stderr.contains(&kept),
+            "{source}: {}",
+            refused.stderr
+        );
+        world.bench.settle().await;
+    }
 }
 
 #[tokio::test]

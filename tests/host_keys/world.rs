@@ -8,10 +8,10 @@ use fumidai::sim::{ONLINE_TARGET, SimConfig};
 
 use crate::bench::Bench;
 use crate::ec2::Ec2;
-use crate::openssh::{keygen, script};
+use crate::openssh::keygen;
 use crate::run::Run;
 use crate::sshd::Sshd;
-use crate::tools::{search_path, tool};
+use crate::tools::tool;
 
 /// The name of the parameter.
 pub const PARAMETER: &str = "/keys/web";
@@ -42,7 +42,7 @@ impl World {
         let bench = Bench::new().configure(configure).start().await;
         let world = Self { bench, ec2: Ec2::start(), sshd, folder };
         world.ec2.show(&key);
-        world.provide_programs();
+        world.bench.provide_programs(&["ssh"]);
         world.config(&format!("[hosts.web]\ntarget = '{ONLINE_TARGET}'\nhost_keys = '{source}'\n"));
         world.use_fumidai("").await;
         world
@@ -63,6 +63,28 @@ impl World {
     /// Gives the sshd another host key.
     pub async fn swap_key(&self) {
         self.make_key("host_key", "ed25519").await;
+    }
+
+    /// Gives the sshd new host keys of these types alone, and returns them.
+    pub async fn use_host_keys(&self, kinds: &[&str]) -> Vec<String> {
+        let sshd = self.folder.path().join("sshd");
+        let file = sshd.join("sshd_config");
+        let config = fs::read_to_string(&file).unwrap();
+        let others = config.lines().filter(|line| !line.starts_with("HostKey "));
+        let mut config = others.collect::<Vec<_>>().join("\n") + "\n";
+        let mut keys = Vec::new();
+        for kind in kinds {
+            let name = format!("host_{kind}");
+            keys.push(self.make_key(&name, kind).await);
+            config += &format!("HostKey {}/{name}\n", sshd.display());
+        }
+        fs::write(file, config).unwrap();
+        keys
+    }
+
+    /// Removes the keys that fumidai keeps.
+    pub fn forget(&self) {
+        fs::remove_file(self.bench.path("home/fumidai/host_keys.json")).unwrap();
     }
 
     /// Gives the sshd a certificate of an authority that nobody trusts.
@@ -95,8 +117,7 @@ impl World {
 
     /// Writes the config file.
     pub fn config(&self, text: &str) {
-        fs::create_dir_all(self.bench.path("home/fumidai")).unwrap();
-        self.bench.write("home/fumidai/config.toml", text);
+        self.bench.config(text);
     }
 
     /// Writes the ssh_config: these lines, the output of `fumidai ssh-config`, and logins without questions.
@@ -134,22 +155,13 @@ impl World {
     }
 
     fn dressed(&self, run: Run) -> Run {
-        let path = format!("{}:{}", self.bench.path("bin").display(), search_path());
-        run.env("AWS_ENDPOINT_URL_EC2", &self.ec2.url).env("PATH", path).env("USER", &self.sshd.user)
+        let run = self.bench.with_programs(run);
+        run.env("AWS_ENDPOINT_URL_EC2", &self.ec2.url).env("USER", &self.sshd.user)
     }
 
     /// The number of sessions that were started.
     pub fn sessions(&self) -> usize {
         self.bench.simulator.sessions().len()
-    }
-
-    /// Wraps ssh to use the test's ssh_config: it finds the home folder in the password file.
-    fn provide_programs(&self) {
-        let (bin, config) = (self.bench.path("bin"), self.bench.path("ssh_config"));
-        fs::create_dir(&bin).unwrap();
-        let command = format!("exec {} -F {} \"$@\"", tool("ssh").display(), config.display());
-        script(&bin.join("ssh"), &command);
-        fs::write(config, "").unwrap();
     }
 }
 

@@ -15,10 +15,11 @@ use crate::world::{Builder, World};
 /// The instance of the app server.
 pub const APP: &str = "i-0aaaabbbbccccdddd";
 
-/// An sshd that asks for the keys that were pushed.
+/// An sshd that asks for the keys that were pushed, which are valid for 60 seconds, as those of EC2 Instance Connect are.
 fn pushed_keys() -> String {
     format!(
-        "AuthorizedKeysFile none\nAuthorizedKeysCommand /bin/cat FOLDER/pushed-%u\nAuthorizedKeysCommandUser {}\n",
+        "AuthorizedKeysFile none\nAuthorizedKeysCommand /usr/bin/find FOLDER/pushed-%u -type f -newermt \"60 seconds ago\" \
+         -exec /bin/cat {{}} ;\nAuthorizedKeysCommandUser {}\n",
         user()
     )
 }
@@ -92,6 +93,11 @@ impl Desk {
     pub fn run(&self, line: &str) -> Run {
         let run = self.world.run(line).env("XDG_RUNTIME_DIR", self.world.bench.path("runtime"));
         run.env("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", &self.service.url)
+    }
+
+    /// The log file.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.world.bench.path("home/fumidai/fumidai.log")).unwrap_or_default()
     }
 
     /// The folder of key files.

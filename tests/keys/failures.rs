@@ -1,10 +1,12 @@
 //! Why a key could not be pushed or used, and what the user is told.
 
 use fumidai::sim::ONLINE_TARGET;
+use fumidai::sim::faults::{ApiEffect, ApiFault};
+use rustix::process::Signal;
 
 use crate::desk::Desk;
 use crate::network::Machine;
-use crate::openssh::user;
+use crate::openssh::{SshAgent, script, user};
 use crate::run::{Finished, until};
 use crate::world::World;
 
@@ -40,6 +42,25 @@ async fn each_refusal_has_its_exit_code_and_its_fix() {
     }
     desk.world.bench.settle().await;
     until("the key file is removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_may_not_be_looked_up_gets_no_key() {
+    let desk = Desk::new("").await;
+    let (app, user) = (&desk.world.app, user());
+    desk.world.configure(&format!(
+        "[hosts.bastion]\ntarget = '{ONLINE_TARGET}'\n[hosts.appserver]\naddress = '{}'\nport = {}\nuser = '{user}'\n\
+         via = 'bastion'\nroute = 'remote-host'\nkey = 'ephemeral'\n",
+        app.host, app.port
+    ));
+    // The simulator denies EC2's calls always.
+    let effect = ApiEffect::Error { code: "AccessDeniedException".into(), message: "not authorized".into() };
+    let fault = ApiFault { operation: "DescribeInstanceInformation".into(), effect, times: 100 };
+    desk.world.bench.simulator.change_faults(|faults| faults.api.push(fault));
+    let denied = connect(&desk, "appserver").await.exits(11);
+    assert!(denied.cause().contains("when calling DescribeInstances"), "{}", denied.stderr);
+    assert!(denied.stderr.contains("hint: allow `ec2:DescribeInstances`"), "{}", denied.stderr);
+    assert!(desk.service.pushes().is_empty() && denied.text().is_empty());
 }
 
 #[tokio::test]
@@ -80,6 +101,73 @@ async fn a_hop_without_the_agent_of_instance_connect_is_named() {
     assert!(cause.starts_with("the key was pushed, but") && cause.contains("`bastion`"), "{cause}");
     assert!(finished.stderr.contains("`ec2-instance-connect`"), "{}", finished.stderr);
     assert_eq!(desk.service.pushes().len(), 1);
+}
+
+/// What the log says if the login of ssh looks refused.
+const REFUSED: &str = "the login of ssh looks refused";
+
+#[tokio::test]
+async fn a_refused_login_of_ssh_is_noticed() {
+    // The bastion knows keys in files only: its image has no Instance Connect.
+    let desk = Desk::with("key = 'ephemeral'", &[Machine::App]).await;
+    let agent = SshAgent::start(&desk.world.bench.path("home")).await;
+    agent.add(&desk.world.third.path("identity")).await;
+    for (number, line) in [
+        "ssh bastion true",
+        "ssh -o IdentitiesOnly=no bastion true",
+        "ssh -c aes256-gcm@openssh.com bastion true",
+        "ssh -c aes128-ctr -m hmac-sha2-512 bastion true",
+        "ssh -o Compression=yes bastion true",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = desk.run(line).env("SSH_AUTH_SOCK", &agent.socket).finish().await.exits(255);
+        assert!(refused.stderr.contains("Permission denied (publickey)"), "{}", refused.stderr);
+        until("the log has it", || desk.log().matches(REFUSED).count() == number + 1).await;
+    }
+    assert_eq!(desk.service.pushes().len(), 5);
+}
+
+#[tokio::test]
+async fn a_refused_login_of_ssh_is_said_on_a_terminal() {
+    let desk = Desk::with("key = 'ephemeral'", &[Machine::App]).await;
+    // ssh does not wait for fumidai. The key file is removed once that has ended.
+    let login = desk.world.bench.path("login");
+    let wait = format!("while [ \"$(ls -A {})\" ]; do sleep 0.1; done", desk.key_files().display());
+    script(&login, &format!("ssh bastion true; code=$?; {wait}; exit $code"));
+    let shown = desk.run(&format!("script -qec {} /dev/null", login.display())).finish().await.exits(255);
+    let line = format!(
+        "fumidai: if ssh said `Permission denied (publickey)`: `{}` may not exist there, or its image may lack EC2 Instance \
+         Connect (AuthorizedKeysCommand); run `fumidai doctor bastion`\r\n",
+        user()
+    );
+    assert!(shown.text().contains(&line), "{}", shown.text());
+    let quiet = desk.run("ssh bastion true").finish().await.exits(255);
+    assert!(!quiet.stderr.contains("fumidai"), "only a terminal shows it: {}", quiet.stderr);
+}
+
+#[tokio::test]
+async fn a_login_that_succeeds_is_not_taken_for_a_refused_one() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let agent = SshAgent::start(&desk.world.bench.path("home")).await;
+    agent.add(&desk.world.third.path("identity")).await;
+    for line in [
+        "ssh bastion true",
+        "ssh -o IdentitiesOnly=no bastion true",
+        "ssh -c aes256-gcm@openssh.com bastion true",
+        "ssh -c aes128-ctr -m hmac-sha2-512 bastion true",
+        "ssh -o Compression=yes bastion exit 3",
+    ] {
+        desk.run(line).env("SSH_AUTH_SOCK", &agent.socket).finish().await;
+    }
+    let mut killed = desk.run("ssh bastion 'echo in; cat'").start();
+    assert_eq!(killed.hear(3).await, b"in\n");
+    killed.signal(Signal::KILL);
+    killed.finish().await;
+    until("all keys are removed", || desk.has_no_files()).await;
+    assert_eq!(desk.service.pushes().len(), 6);
+    assert!(!desk.log().contains(REFUSED), "{}", desk.log());
 }
 
 #[tokio::test]

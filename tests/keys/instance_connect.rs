@@ -1,10 +1,10 @@
 //! A stub of EC2 Instance Connect: it writes each key where the sshd of the instance reads it, or refuses it.
 //!
-//! It does not take keys away after 60 seconds as the service does; the pushes that it was sent show when a key would have
-//! been valid.
+//! Each key has a file, whose time is that of its last push. The sshd of a test reads no file that is older than 60 seconds.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl InstanceConnect {
         Self { url, state }
     }
 
-    /// Serves an instance whose sshd reads `pushed-USER` of a folder.
+    /// Serves an instance whose sshd reads the files in `pushed-USER` of a folder.
     pub fn serve(&self, instance: &str, folder: PathBuf) {
         self.state.lock().unwrap().folders.insert(instance.to_owned(), folder);
     }
@@ -85,9 +85,11 @@ fn take(body: &Value, state: &mut State) -> (&'static str, Value) {
     let Some(folder) = state.folders.get(&push.instance) else {
         return ("400 Bad Request", json!({ "__type": "EC2InstanceNotFoundException", "message": "no" }));
     };
-    let file = folder.join(format!("pushed-{}", push.user));
-    let mut file = File::options().create(true).append(true).open(file).unwrap();
-    writeln!(file, "{}", push.line).unwrap();
+    let folder = folder.join(format!("pushed-{}", push.user));
+    fs::create_dir_all(&folder).unwrap();
+    let mut digest = DefaultHasher::new();
+    push.line.hash(&mut digest);
+    fs::write(folder.join(format!("{:x}", digest.finish())), format!("{}\n", push.line)).unwrap();
     state.pushes.push(push);
     ("200 OK", json!({ "RequestId": "r-1", "Success": true }))
 }

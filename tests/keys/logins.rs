@@ -1,5 +1,8 @@
 //! Logins with a key that was pushed: from a file, from the agent, two at once, through a hop, with the user's own key.
 
+use std::fs;
+use std::time::{Duration, SystemTime};
+
 use fumidai::sim::ONLINE_TARGET;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -97,6 +100,24 @@ async fn two_logins_at_once_use_one_key() {
 }
 
 #[tokio::test]
+async fn two_logins_at_once_have_a_key_each_in_the_agent() {
+    let desk = Desk::new("").await;
+    let agent = desk.agent().await;
+    let line = format!("ssh {ONLINE_TARGET} 'echo in; cat'");
+    let start = || desk.run(&line).env("SSH_AUTH_SOCK", &agent.socket).start();
+    let (mut one, mut two) = (start(), start());
+    assert_eq!((one.hear(3).await, two.hear(3).await), (b"in\n".to_vec(), b"in\n".to_vec()));
+    let pushes = desk.service.pushes();
+    assert!(pushes.len() == 2 && pushes[0] != pushes[1], "{pushes:?}");
+    assert_eq!(listed(&agent.socket).lines().count(), 2);
+    one.close_and_finish().await.exits(0).silent();
+    until("its key is removed", || listed(&agent.socket).lines().count() == 1).await;
+    two.round_trip(b"still here").await;
+    two.close_and_finish().await.exits(0).silent();
+    until("the other key is removed", || listed(&agent.socket).is_empty()).await;
+}
+
+#[tokio::test]
 async fn many_logins_at_once_succeed() {
     let desk = Desk::new("key = 'ephemeral'").await;
     for _ in 0..3 {
@@ -177,21 +198,44 @@ async fn the_users_own_key_of_the_agent_is_pushed() {
     assert!(!listed(&agent.socket).is_empty(), "it stays in the agent");
 }
 
+/// The real ssh waits for 70 s at the question about the host key. The first push is forgotten then.
 #[tokio::test]
-async fn a_slow_login_finds_a_key_that_was_pushed_again() {
-    let desk = Desk::new("").await;
-    let file = desk.key_files().join("slow");
-    let line =
-        format!("fumidai connect --ephemeral-key --key-file {} {}@{ONLINE_TARGET}", file.display(), user());
-    let mut slow = desk.run(&line).start();
-    let banner = slow.hear(4).await;
-    assert_eq!(banner, b"SSH-");
-    assert_eq!(desk.service.pushes().len(), 1, "the key is there before the banner");
-    until("the second push", || desk.service.pushes().len() == 2).await;
+async fn a_login_after_70_seconds_finds_a_key_that_was_pushed_again() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let known = desk.world.bench.path("other_known_hosts");
+    let asks = format!(
+        "Host bastion\n    BatchMode no\n    StrictHostKeyChecking ask\n    UserKnownHostsFile {}\n",
+        known.display()
+    );
+    desk.use_ssh_config(&asks).await;
+    let answer = desk.world.bench.path("answer");
+    script(&answer, "sleep 70; echo yes");
+    let slow = desk.run("ssh bastion 'echo $NODE'");
+    let slow = slow.env("SSH_ASKPASS", &answer).env("SSH_ASKPASS_REQUIRE", "force").finish().await.exits(0);
+    assert_eq!(slow.text(), "bastion\n");
+    assert!(slow.took >= Duration::from_secs(70), "{:?}", slow.took);
     let pushes = desk.service.pushes();
-    assert_eq!(pushes[0], pushes[1]);
-    slow.close_and_finish().await.exits(0);
+    assert!(pushes.len() == 2 && pushes[0] == pushes[1], "{pushes:?}");
     until("the key file is removed", || desk.has_no_files()).await;
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_minute() {
+    let desk = Desk::new("key = 'ephemeral'").await;
+    let mut held = desk.run("ssh bastion 'echo in; cat'").start();
+    assert_eq!(held.hear(3).await, b"in\n");
+    let key = fs::read_dir(desk.key_files()).unwrap().map(|entry| entry.unwrap().path());
+    let key = key.into_iter().find(|path| path.extension().is_none()).unwrap();
+    let line =
+        format!("ssh -i {} -o 'ProxyCommand fumidai connect {ONLINE_TARGET} 22' bastion true", key.display());
+    desk.run(&line).finish().await.exits(0).silent();
+    let pushed = fs::read_dir(desk.world.bastion.path(&format!("pushed-{}", user()))).unwrap();
+    for file in pushed {
+        let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(61)).unwrap();
+    }
+    desk.run(&line).finish().await.exits(255);
+    held.close_and_finish().await.exits(0);
 }
 
 #[tokio::test]

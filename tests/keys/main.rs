@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod desk;
+mod doctor;
 mod endings;
 mod failures;
 mod instance_connect;
@@ -23,6 +24,8 @@ mod node;
 #[path = "../jump/openssh.rs"]
 #[allow(dead_code, reason = "shared with the tests of one hop")]
 mod openssh;
+#[path = "../hops/programs.rs"]
+mod programs;
 #[path = "../e2e/run.rs"]
 #[allow(dead_code, reason = "shared with the tests of one session")]
 mod run;

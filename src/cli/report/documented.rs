@@ -274,6 +274,9 @@ fn route_errors() -> Vec<RouteError> {
         RouteError::Target(_) => target_errors().into_iter().map(RouteError::Target),
         RouteError::Cycle { .. } => [cycle(true), cycle(false)],
         RouteError::NotTheFirstHop { .. } => [RouteError::NotTheFirstHop { host: text("NAME"), hop: text("HOP") }],
+        RouteError::SessionBehindHop { .. } => {
+            [RouteError::SessionBehindHop { host: text("NAME"), hop: text("HOP") }]
+        }
         RouteError::NoAddress { .. } => [RouteError::NoAddress { word: text("NAME"), hop: text("HOP") }],
     })
 }
@@ -365,6 +368,9 @@ fn file_faults() -> Vec<String> {
         ("[defaults]\nvia = 'a'", vec![("`via`", "KEY"), ("[hosts.NAME]", "TABLE"), ("[defaults]", "TABLE")]),
         ("[hosts.\"-a\"]", vec![("hosts", "TABLE")]),
         (via, vec![]),
+        ("[hosts.NAME]\nvia = 'HOP'\nhost_keys = 'session'", vec![]),
+        ("[hosts.NAME]\ntarget = 'ecs:a/b'\nhost_keys = 'console'", vec![]),
+        ("[hosts.NAME]\ntarget = 'ecs:a/b'\nkey = 'push'", vec![]),
         ("[forwards.a]\nlocal = '1'\nremote = '2'", vec![("[forwards.a]", "TABLE"), ("target", "KEY")]),
         ("hosts = 1", vec![("hosts", "TABLE")]),
         ("[defaults]\nregion = '!'", vec![("`region`", "`KEY`"), ("'!'", "VALUE")]),
@@ -771,6 +777,10 @@ fn host_keys_errors() -> Vec<HostKeysError> {
             [HostKeysError::NoParameter { name: host(), region: text("REGION") }]
         }
         HostKeysError::NoKeysInParameter { .. } => [HostKeysError::NoKeysInParameter { name: host() }],
+        HostKeysError::Call { .. } => {
+            let error = || Box::new(service("AccessDeniedException", "OPERATION"));
+            [HostKeysError::Call { error: error(), host: host(), action: "ACTION" }]
+        }
         HostKeysError::Target(_) => target_errors().into_iter().map(HostKeysError::Target),
     })
 }
@@ -939,6 +949,9 @@ fn notices() -> Vec<Notice> {
             [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
+        Notice::LoginRefused { .. } => {
+            [Notice::LoginRefused { machine: text("TARGET"), user: text("USER") }]
+        }
         Notice::Recorded(_) => [Notice::Recorded(fact())],
     })
 }

@@ -12,7 +12,7 @@ use crate::forward::registry::FatalFailure;
 use crate::jump::JumpError;
 use crate::jump::openssh::OpenSshError;
 use crate::names::{Target, TargetError, TargetKind};
-use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
+use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
@@ -20,7 +20,7 @@ use crate::transport::DialError;
 use super::super::ssh_files::InstallError;
 use super::api::{CERTIFICATE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word};
 use super::lookup::of_lookup;
-use super::{ExitKind, LocalError, Report, UsageError, keys, starting};
+use super::{ExitKind, LocalError, Report, UsageError, host_keys, keys, starting};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
 
@@ -39,7 +39,7 @@ impl From<&ReachError> for Report {
                 .hint("give it: `--reason TEXT`, or for ssh the variable `FUMIDAI_REASON`"),
             ReachError::Start(error) => starting::of_start(error),
             ReachError::HopSettings(error) => of_ssh_config(error),
-            ReachError::HostKeys(error) => of_host_keys(error),
+            ReachError::HostKeys(error) => host_keys::of_host_keys(error),
             ReachError::Session { error, to } => of_session(error, to),
             ReachError::Stdio { .. } => Self::new(ExitKind::Failure, error.to_string()),
             ReachError::Hop(error) => of_jump(error),
@@ -62,27 +62,6 @@ impl From<FatalFailure> for Report {
 
 fn of_ssh_config(error: &OpenSshError) -> Report {
     Report::new(ExitKind::Configuration, error.to_string())
-}
-
-fn of_host_keys(error: &HostKeysError) -> Report {
-    const OTHER_SOURCES: &str = "use `host_keys = \"console\"` or `host_keys = \"parameter:NAME\"`";
-    let report = |exit| Report::new(exit, error.to_string());
-    match error {
-        HostKeysError::BehindHop { .. } => report(ExitKind::Configuration).hint(OTHER_SOURCES),
-        HostKeysError::NotAnInstance { .. } => report(ExitKind::Configuration)
-            .hint("use `host_keys = \"session\"` or `host_keys = \"parameter:NAME\"`"),
-        HostKeysError::NoConsole { .. } => report(ExitKind::SshAuth)
-            .hint("wait a few minutes after its start, and try again")
-            .hint("use `host_keys = \"session\"`: it needs no console output"),
-        HostKeysError::NoKeysOnConsole { .. } => report(ExitKind::SshAuth)
-            .hint("cloud-init prints them at the first boot only: use `host_keys = \"session\"`")
-            .hint("keep them in a parameter, and use `host_keys = \"parameter:NAME\"`"),
-        HostKeysError::NoParameter { .. } => report(ExitKind::Configuration)
-            .hint("correct the name in `host_keys`; it is looked for in the region of the session"),
-        HostKeysError::NoKeysInParameter { .. } => report(ExitKind::Configuration)
-            .hint("its value must be lines as in `/etc/ssh/ssh_host_*_key.pub`, not encrypted"),
-        HostKeysError::Target(error) => Report::from(error.clone()),
-    }
 }
 
 fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
@@ -338,6 +317,9 @@ impl From<RouteError> for Report {
             RouteError::Cycle { by_flag: false, .. } => Self::new(ExitKind::Configuration, cause),
             RouteError::NotTheFirstHop { .. } => {
                 Self::new(ExitKind::Configuration, cause).hint("write `route = \"ssh\"`, or remove `route`")
+            }
+            RouteError::SessionBehindHop { .. } => {
+                Self::new(ExitKind::Configuration, cause).hint(host_keys::SOURCES_BEHIND_HOP)
             }
             RouteError::NoAddress { .. } => Self::new(ExitKind::Usage, cause)
                 .hint("add it to the config file, with `address` as the hop sees it"),

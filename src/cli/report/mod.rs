@@ -10,6 +10,7 @@ pub(super) mod diagnosis;
 mod documented;
 mod errors;
 mod exit_kind;
+mod host_keys;
 mod keys;
 mod local_error;
 mod lookup;

@@ -9,7 +9,7 @@ use crate::bastion::{LifeEvent, Step};
 use crate::forward::ForwardEvent;
 use crate::session::{Notice, SHORT_PAUSE};
 
-use super::api::credentials_hint;
+use super::api::{credentials_hint, shell_word};
 use super::{ExitKind, Report};
 
 /// Returns the note of `connect` about its session.
@@ -35,6 +35,11 @@ pub fn of_link(notice: &Notice) -> Option<String> {
     match notice {
         Notice::CustomerMessage(text) => Some(text.clone()),
         Notice::FirstInputUnanswered | Notice::Recorded(_) => None,
+        Notice::LoginRefused { machine, user } => Some(format!(
+            "if ssh said `Permission denied (publickey)`: `{user}` may not exist there, or its image may lack EC2 Instance Connect \
+             (AuthorizedKeysCommand); run `fumidai doctor {}`",
+            shell_word(machine)
+        )),
         Notice::Retrying(cause) => Some(format!("{cause}; trying again")),
         Notice::Interrupted(cause) => Some(format!("link lost ({cause}), resuming")),
         Notice::CredentialsEnded { error, left } => {
