@@ -43,7 +43,7 @@ const NARROW: [(&str, &[&str]); 11] = [
     ("names", &["names", "aws", "cache", "clock"]),
     ("channel", &["channel"]),
     ("mux", &["mux"]),
-    ("cache", &["cache"]),
+    ("cache", &["cache", "private_file"]),
     ("clock", &["clock"]),
 ];
 

@@ -202,6 +202,13 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
         Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
         Some("host-keys") => &["ec2:GetConsoleOutput", "ssm:GetParameter", "ssm:StartSession"],
         Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
+        Some("access-request") => &[
+            "ssm:GetAccessToken",
+            "ssm:ResumeSession",
+            "ssm:StartAccessRequest",
+            "ssm:TerminateSession",
+            "ssmmessages:OpenDataChannel",
+        ],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
         }
@@ -237,8 +244,9 @@ fn every_contributed_file_has_a_row() {
 
 #[test]
 fn the_units_run_forwards_and_end_them_in_order() {
-    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::NotFound, ExitKind::Ambiguous];
-    let codes = codes.into_iter().chain([ExitKind::RemotePort, ExitKind::Encryption]);
+    // Access that was refused must not be requested again and again.
+    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::AccessDenied, ExitKind::NotFound];
+    let codes = codes.into_iter().chain([ExitKind::Ambiguous, ExitKind::RemotePort, ExitKind::Encryption]);
     let codes: Vec<String> = codes.map(|kind| kind.code().to_string()).collect();
     let terminated = ExitKind::Signal(15).code();
     for path in files("contrib/systemd", ".service") {
@@ -403,5 +411,34 @@ fn one_crypto_stack_is_in_the_tree() {
                 words.contains("did not match any packages") || words.contains("nothing to print");
             assert!(is_absent, "{words}");
         }
+    }
+}
+
+/// The tests of docs/security.md, in the form `FILE: FUNCTION`.
+fn tests_of_threats() -> Vec<(String, String)> {
+    let text = read("docs/security.md");
+    let (_, table) = text.split_once("## Threats").expect("a table of threats");
+    let table = table.split("\n## ").next().expect("a section");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.iter().all(|row| row.contains(".rs: ")), "each threat has a test: {rows:#?}");
+    let named = rows.iter().flat_map(|row| row.split('`')).filter_map(|part| part.split_once(".rs: "));
+    named.map(|(file, function)| (format!("{file}.rs"), function.to_owned())).collect()
+}
+
+#[test]
+fn the_test_of_each_threat_exists() {
+    let tests = tests_of_threats();
+    for (file, function) in &tests {
+        let code = read(file);
+        let (before, _) = code
+            .split_once(&format!("fn {function}("))
+            .unwrap_or_else(|| panic!("{file} has no function `{function}`"));
+        let attribute = before.rfind("test").map(|at| &before[at..]).unwrap_or_default();
+        assert!(attribute.len() < 120 && before.contains("#["), "{file}: `{function}` is no test");
+    }
+    for attacker in
+        ["agent", "service", "hop", "local user", "web page", "stolen laptop", "config", "terminal"]
+    {
+        assert!(read("docs/security.md").contains(&format!("{attacker} |")), "no threat of a {attacker}");
     }
 }

@@ -9,6 +9,7 @@
 
 mod control;
 mod decide;
+mod egress;
 mod error;
 mod event;
 mod guardian;
@@ -32,6 +33,7 @@ use crate::names::Target;
 use crate::route::{Route, Wish};
 
 pub use self::decide::Step;
+pub use self::egress::Egress;
 pub use self::error::{LoanError, StartError};
 pub use self::event::{LifeEvent, OnLife};
 pub use self::life::Life;

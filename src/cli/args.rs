@@ -597,6 +597,7 @@ mod tests {
     #[test]
     fn every_option_stands_before_or_after_the_command() {
         let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --require-reason true --color never \
+                       --access-request oi-0123456789ab --access-request-timeout 60 \
                        --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
                        --max-payload 1024 --document d --start-timeout 2 --guardian g --via a --via b";
         let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
@@ -607,6 +608,8 @@ mod tests {
             endpoint_url: Some("http://e".into()),
             reason: Some("r".into()),
             require_reason: Some(true),
+            access_request: Some(config::AccessRequest::Known("oi-0123456789ab".into())),
+            access_request_timeout: Some(Duration::from_secs(60)),
             color: Some(config::Color::Never),
             log_file: Some("l".into()),
             connect_timeout: Some(Duration::from_secs(1)),

@@ -11,12 +11,13 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// The variables beside those of the settings.
-const OTHERS: [&str; 29] = [
+const OTHERS: [&str; 30] = [
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT",
     "AWS_ENDPOINT_URL_ECS",
+    "AWS_ENDPOINT_URL_IAM",
     "AWS_ENDPOINT_URL_SFN",
     "AWS_ENDPOINT_URL_CLOUDFORMATION",
     "AWS_ENDPOINT_URL_CLOUDTRAIL",

@@ -11,6 +11,9 @@ use super::error::{ConfigError, Distrust};
 use super::forward::LocalEnd;
 use super::parse::{Fault, Tables, parse};
 
+/// The longest config file: a device may have no end.
+const LIMIT: u64 = 16 << 20;
+
 /// The contents of the config file.
 #[derive(Default)]
 pub(super) struct ConfigFile {
@@ -27,7 +30,7 @@ impl ConfigFile {
             return Self::read(&path, environment);
         }
         for path in default_paths(environment) {
-            match Self::read(&path, environment) {
+            match refuse_pipe(&path).and_then(|()| Self::read(&path, environment)) {
                 Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 found => return found,
             }
@@ -81,8 +84,28 @@ fn read_trusted(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let mut file = File::open(path).map_err(unreadable)?;
     refuse_others(path, &file.metadata().map_err(unreadable)?)?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    file.by_ref().take(LIMIT).read_to_end(&mut bytes).map_err(unreadable)?;
+    if file.read(&mut [0]).map_err(unreadable)? > 0 {
+        return Err(unreadable(io::Error::other("it is longer than 16 MiB")));
+    }
     Ok(bytes)
+}
+
+/// Refuses a named pipe at a path that the user did not name: opening it would wait for a writer.
+#[cfg(unix)]
+fn refuse_pipe(path: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::FileTypeExt;
+
+    if fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo()) {
+        let source = io::Error::other("it is a named pipe");
+        return Err(ConfigError::Unreadable { file: path.to_owned(), source });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn refuse_pipe(_path: &Path) -> Result<(), ConfigError> {
+    Ok(())
 }
 
 /// Checks a regular file, its folder, and the folder of the file that a link leads to. A pipe or a device has no contents
@@ -142,6 +165,24 @@ mod tests {
         let mut environment = Environment::default();
         environment.folders = Folders { home: Some(folder.to_owned()), ..Folders::default() };
         environment
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_at_the_default_path_and_a_file_without_an_end_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let environment = home(folder.path());
+        let path = folder.path().join(".config/fumidai/config.toml");
+        fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        let why = |found: Result<ConfigFile, ConfigError>| match found.map(|file| file.path) {
+            Err(ConfigError::Unreadable { source, .. }) => source.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why(ConfigFile::load(None, &environment)), "it is a named pipe");
+        let found = ConfigFile::load(Some("/dev/zero".into()), &environment);
+        assert_eq!(why(found), "it is longer than 16 MiB");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{AskCode, Aws};
+use crate::aws::{Aws, Prompts};
 use crate::bastion::OnLife;
 use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
@@ -35,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub type Observer = Rc<dyn Fn(&PlannedForward, &ForwardEvent)>;
 
 /// Asks the user for the code of an MFA device; one for each set of AWS settings.
-pub type MakeAskCode = Box<dyn Fn() -> AskCode>;
+pub type MakePrompts = Box<dyn Fn() -> Prompts>;
 
 /// How the forwards of a process are carried.
 pub struct RegistryOptions {
@@ -46,7 +46,7 @@ pub struct RegistryOptions {
     /// Receives events.
     pub observer: Observer,
     /// Asks for MFA codes.
-    pub ask_code: MakeAskCode,
+    pub prompts: MakePrompts,
     /// The environment, for logins to hops.
     pub environment: Environment,
     /// Cancelled when the process is ending.
@@ -229,7 +229,7 @@ impl Registry {
         if let Some(aws) = self.known_aws(config) {
             return Ok(aws);
         }
-        let aws = Rc::new(reach::open_aws(config, (self.options.ask_code)())?);
+        let aws = Rc::new(reach::open_aws(config, (self.options.prompts)())?);
         self.clients.borrow_mut().push((config.aws.clone(), aws.clone()));
         Ok(aws)
     }
@@ -349,7 +349,7 @@ impl PoolFactory {
             prepare: self.prepare(document),
             readiness: self.readiness.clone(),
             settings,
-            unseen_linger: linger.unseen,
+            linger,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
             idle_limit: idle_limit.or(ends_idle.then_some(IDLE)),

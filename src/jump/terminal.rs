@@ -1,5 +1,9 @@
 //! Asks on the controlling terminal, not on standard input, which carries ssh's stream.
 
+use std::io;
+use std::process::ExitStatus;
+
+use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::prompt::PromptError;
@@ -34,17 +38,28 @@ pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
     system::ask(question, echo).await
 }
 
+/// Runs a program with the terminal as its standard input, output and error, and waits for its end. No question is asked
+/// meanwhile.
+///
+/// # Errors
+/// There is no terminal, or the program cannot be run.
+pub async fn run(command: Command) -> io::Result<ExitStatus> {
+    let _lock = lock().await;
+    system::run(command).await
+}
+
 #[cfg(unix)]
 mod system {
     use std::fs::{File, OpenOptions};
-    use std::io::{Read, Write};
+    use std::io::{self, Read, Write};
+    use std::process::ExitStatus;
     use std::sync::Arc;
 
     use rustix::process::getpgrp;
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
     use zeroize::Zeroizing;
 
-    use super::{Echo, PromptError, Secret};
+    use super::{Command, Echo, PromptError, Secret};
 
     /// Maximum length of a line in bytes, as in Linux's line discipline.
     const MAX_LINE: usize = 4096;
@@ -56,6 +71,13 @@ mod system {
         // The thread cannot be interrupted; the process exits without waiting for it.
         let line = tokio::task::spawn_blocking(move || read_line(&*terminal));
         line.await.ok().flatten().ok_or(PromptError::Dismissed)
+    }
+
+    pub async fn run(mut command: Command) -> io::Result<ExitStatus> {
+        let terminal = open().ok_or(io::ErrorKind::NotConnected)?;
+        let _mode = Mode::begin(terminal.clone(), Echo::Shown).ok_or(io::ErrorKind::NotConnected)?;
+        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal.try_clone()?);
+        command.spawn()?.wait().await
     }
 
     /// Reads one line into a buffer that is wiped on drop.
@@ -128,7 +150,12 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    use super::{Echo, PromptError, Secret};
+    use super::{Command, Echo, ExitStatus, PromptError, Secret, io};
+
+    #[expect(clippy::unused_async, reason = "the signature is that of unix")]
+    pub async fn run(_command: Command) -> io::Result<ExitStatus> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     #[expect(clippy::unused_async, reason = "the signature is that of unix")]
     pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, PromptError> {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::lookup_host;
 use tower_service::Service;
 
+use super::issuer::Issuer;
 use super::proxy::{Proxies, Proxy, ProxyKind};
 use super::tls::{Roots, TlsError};
 
@@ -101,10 +102,30 @@ impl Connector {
     /// # Errors
     /// [`ConnectError::Tls`] or [`ConnectError::Setup`]
     pub async fn encrypt(&self, host: &str, stream: Box<dyn Io>) -> Result<Box<dyn Io>, ConnectError> {
-        let invalid = |error| ConnectError::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
-        let name = ServerName::try_from(bare(host).to_owned()).map_err(invalid)?;
-        let stream = self.roots.connector()?.connect(name, stream).await.map_err(ConnectError::Tls)?;
+        let connector = self.roots.connector()?;
+        let stream = connector.connect(server_name(host)?, stream).await.map_err(ConnectError::Tls)?;
         Ok(Box::new(stream))
+    }
+
+    /// Does the same, and returns who issued the certificate of the host, also of one that is not trusted.
+    ///
+    /// # Errors
+    /// [`ConnectError::Tls`] or [`ConnectError::Setup`]
+    pub async fn encrypt_and_tell(
+        &self,
+        host: &str,
+        stream: Box<dyn Io>,
+    ) -> (Result<Box<dyn Io>, ConnectError>, Option<Issuer>) {
+        let (connector, witness) = match self.roots.witness() {
+            Ok(pair) => pair,
+            Err(error) => return (Err(error.into()), None),
+        };
+        let name = match server_name(host) {
+            Ok(name) => name,
+            Err(error) => return (Err(error), None),
+        };
+        let stream = connector.connect(name, stream).await.map_err(ConnectError::Tls);
+        (stream.map(|stream| Box::new(stream) as Box<dyn Io>), witness.issuer())
     }
 }
 
@@ -123,6 +144,11 @@ impl ConnectError {
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Login(_) | Self::ProxyTls(_) | Self::Setup(_))
     }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
+    let invalid = |error| ConnectError::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
+    ServerName::try_from(bare(host).to_owned()).map_err(invalid)
 }
 
 fn http_connector() -> HttpConnector {

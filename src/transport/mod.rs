@@ -6,16 +6,20 @@
 mod connect;
 mod dial;
 mod host;
+mod issuer;
 mod proxy;
+mod rationed;
 mod tls;
 mod websocket;
 
 pub use self::connect::{ConnectError, Connector, Io};
 pub use self::dial::{DialError, Dialer, Signer};
 pub use self::host::{HostError, StreamHosts};
+pub use self::issuer::Issuer;
 #[cfg(test)]
 pub use self::proxy::ProxyProblem;
 pub use self::proxy::{Proxies, Proxy, ProxySettingError};
+pub use self::rationed::Rationed;
 #[cfg(test)]
 pub use self::tls::TlsError;
 pub use self::tls::{Bundle, Roots};

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
+mod access_requests;
 mod audit;
 mod bench;
 mod chaos;
@@ -28,8 +29,11 @@ mod open_sessions;
 mod page;
 mod pages_forward;
 mod pages_ssh;
+mod postgres;
 mod processes;
 mod programs;
+#[cfg(target_os = "linux")]
+mod quiet;
 mod readme;
 mod redis;
 mod resume;

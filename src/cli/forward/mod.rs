@@ -17,7 +17,7 @@ use crate::forward::{ForwardEvent, Listener, Upstream};
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
-use super::prompt::ask_code;
+use super::prompt::prompts_of;
 use super::reason;
 use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
@@ -36,6 +36,9 @@ pub(super) fn forward(
     environment: &Environment,
     descriptor: Option<(i32, File)>,
 ) -> ExitCode {
+    if let Some(error) = exec::before_name(args, config) {
+        return Report::from(error).print();
+    }
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
         Err(error) => return Report::from(error).print(),
@@ -54,6 +57,7 @@ pub(super) fn forward(
             descriptor,
             reporter: reporter.clone(),
             recording: recording.clone(),
+            verbosity: config.log.verbosity,
         };
         command.run(environment, context).await
     };
@@ -83,6 +87,7 @@ struct Command<'a> {
     descriptor: Option<(i32, File)>,
     reporter: Rc<Reporter>,
     recording: Rc<Recording>,
+    verbosity: Verbosity,
 }
 
 impl Command<'_> {
@@ -104,6 +109,7 @@ impl Command<'_> {
     }
 
     fn options(&self, environment: &Environment, context: &Context) -> RegistryOptions {
+        let verbosity = self.verbosity;
         let (reporter, recording) = (self.reporter.clone(), self.recording.clone());
         RegistryOptions {
             sessions: usize::from(self.args.sessions),
@@ -112,7 +118,7 @@ impl Command<'_> {
                 record(&recording, planned, event);
                 reporter.event(planned, event);
             }),
-            ask_code: Box::new(ask_code),
+            prompts: Box::new(move || prompts_of(verbosity)),
             environment: environment.clone(),
             leave: context.leave.clone(),
             tasks: context.tasks.clone(),

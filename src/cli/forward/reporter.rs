@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::aws::ApprovalEvent;
 use crate::bastion::LifeEvent;
 use crate::clock;
 use crate::config::Verbosity;
@@ -17,7 +18,7 @@ use crate::forward::{ForwardEvent, Traffic};
 use crate::session;
 
 use super::super::args::ForwardArgs;
-use super::super::life_notes::LifeNotes;
+use super::super::life_notes::{LifeNotes, is_wait};
 use super::super::report::Report;
 use super::super::report::notes::{self, SurvivedFailure};
 use super::super::stderr::print_note;
@@ -120,8 +121,27 @@ impl Reporter {
 
     /// Prints what happens to the link of a session, on a terminal only; the log has its own lines about it.
     fn session(&self, notice: &session::Notice) {
+        if let session::Notice::Approval(event) = notice {
+            return self.approval(event);
+        }
         if let Some(text) = notes::of_link(notice).filter(|_| stderr().is_terminal()) {
             self.say(&text);
+        }
+    }
+
+    /// Shows what happens to an access request: its id is printed without a terminal too.
+    fn approval(&self, event: &ApprovalEvent) {
+        let (text, is_wait) = (notes::of_approval(event), is_wait(event));
+        match &self.live {
+            Some(live) if is_wait => {
+                live.set_message(text);
+                live.tick();
+            }
+            None if is_wait => {}
+            Some(_) | None => {
+                tracing::info!("{text}");
+                self.say(&text);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::audit::{Fault, StoreError, Touched};
 use crate::aws::files::FileProblem;
 use crate::aws::files::ini::LineError;
 use crate::aws::source::SourceError;
-use crate::aws::{ApiError, Meaning, NoCode};
+use crate::aws::{ApiError, ApprovalError, ApprovalEvent, Meaning, NoCode, Refused};
 use crate::bastion::{LifeEvent, LoanError, Person, StartError, Step};
 use crate::channel::{AgentVersion, ChannelError, Refusal};
 use crate::config::{Config, ConfigError, Distrust, Environment, Flags, SpecError, ValueError};
@@ -31,7 +31,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
-use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
+use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Measured, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
 /// Any number: `N` in the rows.
@@ -96,7 +96,7 @@ fn file() -> PathBuf {
 }
 
 fn fact() -> Fact {
-    Fact::Ended { session_id: other(), amounts: Amounts::default(), end: Err(other()) }
+    Fact::Ended { session_id: other(), amounts: Amounts::default(), end: Err(other()), caller: None }
 }
 
 fn service(code: &str, operation: &'static str) -> ApiError {
@@ -302,6 +302,7 @@ fn value_errors() -> Vec<ValueError> {
         TooLong => [TooLong],
         NotAPayload => [NotAPayload],
         NotARegion(_) => [NotARegion(text("VALUE"))],
+        NotATarget(_) => [NotATarget(other())],
         NotAUrl => [NotAUrl],
         ReasonTooLong(_) => [ReasonTooLong(N.into())],
         NotAColor => [NotAColor],
@@ -318,6 +319,7 @@ fn value_errors() -> Vec<ValueError> {
         GraceTooShort => [GraceTooShort],
         LimitTooLong => [LimitTooLong],
         NotAGuardian => [NotAGuardian],
+        NotAnAccessRequest => [NotAnAccessRequest],
         NotAGroup => [NotAGroup],
         NotAHostKeySource => [NotAHostKeySource],
         NotATask => [NotATask],
@@ -545,13 +547,15 @@ fn session_errors() -> Vec<SessionError> {
     });
     samples!(SessionError {
         SessionError::Api(_) => api_errors().into_iter().map(SessionError::Api),
+        // The caller's own settings and credentials have the rows of their errors.
+        SessionError::Approval(_) => approval_errors().into_iter().map(SessionError::from),
         SessionError::Host(_) => host_errors().into_iter().map(SessionError::Host),
         SessionError::Dial(_) => dial_errors().into_iter().map(SessionError::Dial),
         SessionError::TimedOut { .. } => {
             steps.into_iter().map(|step| timed_out(step, (step == session::Step::Open).then(other)))
         }
         SessionError::Lost { .. } => {
-            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None })
+            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None, history: None })
         }
         SessionError::RemotePort(_) => [SessionError::RemotePort(other())],
         SessionError::Ended { .. } => {
@@ -561,6 +565,55 @@ fn session_errors() -> Vec<SessionError> {
         SessionError::Mux(_) => smux.into_iter().map(SessionError::Mux),
         SessionError::NotAPort => [SessionError::NotAPort],
         SessionError::Panic(_) => [SessionError::Panic(other())],
+    })
+}
+
+fn approval_errors() -> Vec<ApprovalError> {
+    let answers = [
+        "AccessDeniedException",
+        "ResourceNotFoundException",
+        "ServiceQuotaExceededException",
+        "ThrottlingException",
+        "ValidationException",
+        "UnknownOperationException",
+    ];
+    let ways = samples!(Refused {
+        Refused::Rejected => [Refused::Rejected],
+        Refused::Revoked => [Refused::Revoked],
+        Refused::Expired => [Refused::Expired],
+    });
+    let errors = samples!(ApprovalError {
+        ApprovalError::Own(_) => [ApprovalError::Own(ApiError::NoRegion)],
+        ApprovalError::NoReason => [ApprovalError::NoReason],
+        ApprovalError::NotTaken { .. } => answers.map(|code| ApprovalError::NotTaken {
+            target: text("TARGET"),
+            error: service(code, "StartAccessRequest"),
+        }),
+        ApprovalError::Unknown { .. } => ["AccessDeniedException", "ResourceNotFoundException"]
+            .map(|code| ApprovalError::Unknown { id: text("ID"), error: service(code, "GetAccessToken") }),
+        ApprovalError::Refused { .. } => {
+            ways.into_iter().map(|how| ApprovalError::Refused { id: text("ID"), how })
+        }
+        ApprovalError::Pending { .. } => [ApprovalError::Pending { id: text("ID"), after: seconds() }],
+        ApprovalError::Document { .. } => [ApprovalError::Document {
+            id: text("ID"),
+            document: text("DOCUMENT"),
+            error: service("AccessDeniedException", "StartSession"),
+        }],
+    });
+    errors.into_iter().filter(|error| !matches!(error, ApprovalError::Own(_))).collect()
+}
+
+fn approval_events() -> Vec<ApprovalEvent> {
+    let id = || text("ID");
+    samples!(ApprovalEvent {
+        ApprovalEvent::Requested { .. } => {
+            [ApprovalEvent::Requested { id: id(), target: text("TARGET") }]
+        }
+        ApprovalEvent::Waiting { .. } => [ApprovalEvent::Waiting { id: id(), since: seconds() }],
+        ApprovalEvent::Approved { .. } => [None, Some(Duration::from_secs(60 * u64::from(N)))]
+            .map(|valid| ApprovalEvent::Approved { id: id(), valid }),
+        ApprovalEvent::Left { .. } => [ApprovalEvent::Left { id: id() }],
     })
 }
 
@@ -852,6 +905,7 @@ fn local_errors() -> Vec<LocalError> {
         LocalError::NoHome => [LocalError::NoHome],
         LocalError::Record(_) => [LocalError::Record(StoreError { file: file(), source: system() })],
         LocalError::NoState => [LocalError::NoState],
+        LocalError::NoSession { .. } => [LocalError::NoSession { id: text("ID"), region: text("REGION") }],
         LocalError::Page { .. } => [LocalError::Page { file: file(), source: system() }],
         LocalError::OwnPath(_) => [LocalError::OwnPath(system())],
     })
@@ -880,6 +934,13 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::NoExec => [UsageError::NoExec],
         UsageError::NotForToken { .. } => {
             [UsageError::NotForToken { name: text("NAME"), missing: "KEY" }]
+        }
+        UsageError::NoSession => [UsageError::NoSession],
+        UsageError::ExecBeforeName { .. } => [UsageError::ExecBeforeName { name: text("NAME") }],
+        UsageError::NoPort { .. } => [UsageError::NoPort { host: text("HOST") }],
+        UsageError::NotAPort { .. } => [UsageError::NotAPort { host: text("HOST"), port: text("VALUE") }],
+        UsageError::NotADatabase { .. } => {
+            [UsageError::NotADatabase { name: text("NAME"), nearest: None }]
         }
         UsageError::PortOfForward { .. } => [UsageError::PortOfForward { name: text("NAME") }],
     })
@@ -949,6 +1010,10 @@ fn notices() -> Vec<Notice> {
             [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
+        Notice::Approval(_) => approval_events().into_iter().map(Notice::Approval),
+        Notice::Measured(_) => {
+            [Notice::Measured(Measured { round_trip: Duration::from_secs(1), message_size: 1 })]
+        }
         Notice::LoginRefused { .. } => {
             [Notice::LoginRefused { machine: text("TARGET"), user: text("USER") }]
         }
@@ -972,12 +1037,15 @@ fn printed_notes() -> Vec<String> {
         notes::of_no_sessions(region),
         notes::of_database_user("USER"),
         notes::of_mysql_pwd(),
+        notes::of_login_offer("NAME", "COMMAND"),
+        notes::of_failed_login("COMMAND", "…"),
         notes::of_no_leaked_sessions(region),
         notes::of_empty_record(&file()),
         notes::of_unwritten_record(&StoreError { file: file(), source: system() }),
         format!("warning: {}", notes::of_other_home(Path::new("HOME"), Path::new("FILE"))),
     ];
     all.extend(life_events().iter().map(notes::of_life));
+    all.extend(approval_events().iter().map(notes::of_approval));
     all.extend(notices().iter().filter_map(|notice| notes::of_connect(notice, PORT)));
     let failures = forward_events();
     let failures = failures.iter().filter_map(|event| notes::of_forward(event, remote, target));

@@ -19,6 +19,7 @@ use crate::transport::DialError;
 
 use super::super::ssh_files::InstallError;
 use super::api::{CERTIFICATE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word};
+use super::approval::of_approval;
 use super::lookup::of_lookup;
 use super::{ExitKind, LocalError, Report, UsageError, host_keys, keys, starting};
 
@@ -68,6 +69,7 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
     let whole = failure.to_string();
     match failure {
         SessionError::Api(error) => of_session_call(error, to),
+        SessionError::Approval(error) => of_approval(error, &to.subject),
         SessionError::Host(_) => Report::new(ExitKind::Failure, whole)
             .hint("for your own endpoint, set `AWS_ENDPOINT_URL_SSMMESSAGES` to its URL"),
         SessionError::Dial(error) => of_dial(error),
@@ -374,14 +376,19 @@ impl From<InstallError> for Report {
             }
             InstallError::NotAFile { .. } => report
                 .hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text"),
-            InstallError::Io { .. } => report,
+            InstallError::Io { source, .. } if source.kind() != ErrorKind::PermissionDenied => report,
+            InstallError::Io { .. } => report
+                .hint("check that you own and may write that file and its folder: `ls -ld ~ ~/.ssh`")
+                .hint("use `fumidai ssh-config`, which prints the text, and keep it elsewhere"),
         }
     }
 }
 
 impl From<LocalError> for Report {
     fn from(error: LocalError) -> Self {
-        let report = Self::new(ExitKind::Failure, error.to_string());
+        let is_missing = matches!(error, LocalError::NoSession { .. });
+        let exit = if is_missing { ExitKind::NotFound } else { ExitKind::Failure };
+        let report = Self::new(exit, error.to_string());
         match error {
             LocalError::ReadyFd { .. } => {
                 report.hint("the descriptor must be open for writing in this process")
@@ -391,6 +398,9 @@ impl From<LocalError> for Report {
             }
             LocalError::Record(_) => report
                 .hint("check the permissions: the file and its folder must be yours, mode 0600 and 0700"),
+            LocalError::NoSession { .. } => report
+                .hint("run `fumidai sessions` to see the open ones")
+                .hint("if it is in another region or account, use `--region` or `--profile`"),
             LocalError::NoState => report.hint("set `HOME`, or `XDG_STATE_HOME` to a folder of yours"),
             LocalError::Page { .. } => report.hint("write the page to another folder: `--html FILE`"),
             LocalError::ConfigPath { .. } => report.hint("rename that file, or set `FUMIDAI_CONFIG`"),
@@ -431,6 +441,23 @@ impl From<UsageError> for Report {
                 "add `{missing}` to the forward; a token needs the database's own host and a user"
             )),
             UsageError::PortOfForward { .. } => report,
+            UsageError::NoSession => report
+                .hint("write the ids that `fumidai sessions` lists")
+                .hint("run `fumidai sessions end --leaked` to end those whose process is gone"),
+            UsageError::ExecBeforeName { name } => {
+                report.hint(format!("write the name first: `fumidai forward {} --exec`", shell_word(&name)))
+            }
+            UsageError::NotAPort { host, .. } | UsageError::NoPort { host } => report.hint(format!(
+                "write the database's own port: `{}:3306` for MySQL, `{}:5432` for PostgreSQL",
+                shell_word(&host),
+                shell_word(&host)
+            )),
+            UsageError::NotADatabase { nearest: Some(known), .. } => {
+                report.hint(format!("did you mean `{known}`?"))
+            }
+            UsageError::NotADatabase { nearest: None, .. } => report
+                .hint("write the database's own name and port: `HOST:PORT`")
+                .hint("run `fumidai forward` without a name to see the forwards of the config file"),
         }
     }
 }

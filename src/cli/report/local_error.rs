@@ -41,6 +41,14 @@ pub enum LocalError {
     /// The audit record cannot be read.
     #[error("the audit record cannot be read: {0}")]
     Record(StoreError),
+    /// No session has that id, or it has ended.
+    #[error("no open session `{id}` in {region}")]
+    NoSession {
+        /// The id.
+        id: String,
+        /// The region.
+        region: String,
+    },
     /// There is no folder for the audit record.
     #[error("there is no folder for the audit record")]
     NoState,

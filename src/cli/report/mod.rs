@@ -5,6 +5,7 @@
 //! standard error to `/dev/null`. The other layers return typed errors; `errors` turns each into a [`Report`].
 
 mod api;
+mod approval;
 pub(super) mod diagnosis;
 #[cfg(test)]
 mod documented;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use crate::escape::{cut, escape};
 
+pub(super) use self::api::login_words;
 pub use self::exit_kind::ExitKind;
 pub use self::local_error::LocalError;
 pub use self::usage_error::UsageError;
@@ -42,12 +44,13 @@ pub struct Report {
     cause: String,
     hints: Vec<String>,
     exit: ExitKind,
+    subject: Option<String>,
 }
 
 impl Report {
     /// Starts from the cause: one sentence in lower case with the AWS error code where there is one.
     pub fn new(exit: ExitKind, cause: impl Into<String>) -> Self {
-        Self { details: Vec::new(), cause: cause.into(), hints: Vec::new(), exit }
+        Self { details: Vec::new(), cause: cause.into(), hints: Vec::new(), exit, subject: None }
     }
 
     /// Adds a line that stands before the cause, such as one candidate of several.
@@ -55,6 +58,12 @@ impl Report {
     pub fn detail(mut self, line: impl Into<String>) -> Self {
         self.details.push(line.into());
         self
+    }
+
+    /// Adds what the command was about, for the log: `doctor` finds the line by it.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        Self { subject: Some(subject.to_owned()), ..self }
     }
 
     /// Adds what the user can do; the first two are shown.
@@ -87,7 +96,7 @@ impl Report {
 
     /// Writes the report to the log and to standard error, and returns the exit code.
     pub fn print(&self) -> ExitCode {
-        tracing::error!(exit = self.exit.code(), "{}", self.cause);
+        tracing::error!(exit = self.exit.code(), subject = self.subject, "{}", self.cause);
         // `Stderr` never fails.
         let _ = Stderr.write_all(self.render().as_bytes());
         self.exit.into()

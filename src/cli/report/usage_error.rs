@@ -34,4 +34,35 @@ pub enum UsageError {
         /// The forward.
         name: String,
     },
+    /// `sessions end` without an id.
+    #[error("no session is named")]
+    NoSession,
+    /// `--exec` has taken the name of a forward for its command.
+    #[error("`--exec {name}` takes `{name}` as its command, and no forward is named")]
+    ExecBeforeName {
+        /// The forward.
+        name: String,
+    },
+    /// A token is asked for a host without its port.
+    #[error("`{host}` has no port, for which a token is signed too")]
+    NoPort {
+        /// The host.
+        host: String,
+    },
+    /// A token is asked for a host with a port that is none.
+    #[error("`{port}` is not a port of `{host}`")]
+    NotAPort {
+        /// The host.
+        host: String,
+        /// What stands for the port.
+        port: String,
+    },
+    /// A token is asked for neither.
+    #[error("`{name}` is neither a forward of the config file nor HOST:PORT")]
+    NotADatabase {
+        /// The word.
+        name: String,
+        /// The most similar forward.
+        nearest: Option<String>,
+    },
 }
