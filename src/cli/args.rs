@@ -23,7 +23,8 @@ use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
 #[derive(Parser)]
-#[command(name = "fumidai", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "fumidai", version, long_version = env!("FUMIDAI_VERSION"), subcommand_required = true)]
+#[command(arg_required_else_help = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, styles = Styles::plain())]
 pub struct CommandLine {
     /// What to do.
@@ -47,7 +48,7 @@ pub enum Command {
     Init(InitArgs),
     /// Join stdin and stdout to a port of TARGET, as ssh's ProxyCommand
     Connect(ConnectArgs),
-    /// Lead local ports to ports that TARGET reaches
+    /// Forward local ports to ports that TARGET reaches
     Forward(Box<ForwardArgs>),
     /// Have forwards of the config file run by the system's supervisor, now and after each login
     Up(UpArgs),
@@ -59,9 +60,9 @@ pub enum Command {
     Logs(LogsArgs),
     /// End forwards that `up` has started, and start them again
     Restart(NamesArgs),
-    /// Start and stop bastions by hand, see who is on them, set them up
+    /// Start and stop bastions by hand, show their open sessions, set them up
     Bastion(BastionArgs),
-    /// Find the first broken link on the way to TARGET, and say what mends it
+    /// Find the first broken link on the way to TARGET, and say how to fix it
     Doctor(DoctorArgs),
     /// List what can be reached, and its state
     List(ListArgs),
@@ -75,7 +76,7 @@ pub enum Command {
     Audit(AuditArgs),
     /// Print the host keys of TARGET from a source that AWS authenticates, as lines of known_hosts
     HostKeys(HostKeysArgs),
-    /// Print the ssh_config that leads ssh through fumidai, or install it
+    /// Print the ssh_config that makes ssh use fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
     Completions(CompletionsArgs),
@@ -143,7 +144,7 @@ pub struct ForwardArgs {
     /// With -L or -D a target; without, names of forwards in the config file
     #[arg(value_name = "TARGET|NAME", add = completers::forwards())]
     pub words: Vec<String>,
-    /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
+    /// Forward a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
     pub local: Vec<config::LocalForward>,
     /// Listen for SOCKS4, SOCKS5 and HTTP CONNECT; each destination gets a session of its own
@@ -195,11 +196,11 @@ pub enum BastionCommand {
     Teardown(TeardownArgs),
     /// Start a bastion, and wait until it can be connected to
     Start(OneBastion),
-    /// Stop a bastion, unless others are on it
+    /// Stop a bastion, unless others have open sessions on it
     Stop(StopArgs),
     /// Let a bastion run longer than its limit
     Extend(ExtendArgs),
-    /// Show the state of bastions: who is on them, when they stop, which groups are lent
+    /// Show the state of bastions: their open sessions, when they stop, which groups are lent
     Status(StatusArgs),
 }
 
@@ -763,9 +764,13 @@ mod tests {
 
     #[test]
     fn version_is_the_packages() {
-        let (kind, text) = refuse("fumidai --version");
-        assert_eq!(kind, ErrorKind::DisplayVersion);
-        assert_eq!(text, format!("fumidai {}\n", env!("CARGO_PKG_VERSION")));
+        for (words, version) in
+            [("fumidai -V", env!("CARGO_PKG_VERSION")), ("fumidai --version", env!("FUMIDAI_VERSION"))]
+        {
+            let (kind, text) = refuse(words);
+            assert_eq!(kind, ErrorKind::DisplayVersion);
+            assert_eq!(text, format!("fumidai {version}\n"));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct AuditArgs {
 /// The commands of `audit`.
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// Show who went where, when and why
+    /// Show which sessions were opened: by whom, to where, when and why
     Show(ShowArgs),
     /// Check that no line of the record was touched, and name the first that was
     Verify(VerifyArgs),
@@ -76,7 +76,7 @@ pub struct Selection {
     /// Only sessions that failed, were not started, or have no recorded end
     #[arg(long)]
     pub(super) failed: bool,
-    /// Add what CloudTrail knows: everybody's sessions of this region, and from which address
+    /// Add the sessions of all users in this region, with their addresses, as CloudTrail has them
     #[arg(long)]
     pub(super) cloudtrail: bool,
 }

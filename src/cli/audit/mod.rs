@@ -93,7 +93,8 @@ async fn report(args: &ReportArgs, store: &Store, config: &Config) -> Result<Exi
 /// Returns what a reader who was not there has to know about the rows.
 fn about(selection: &Selection) -> Vec<String> {
     let mut lines = vec![if selection.cloudtrail {
-        "sessions of this user's record, and everybody's calls that CloudTrail has of this region".to_owned()
+        "sessions of this user's record, and the calls of all users that CloudTrail has of this region"
+            .to_owned()
     } else {
         "sessions of this user's record on this machine".to_owned()
     }];
