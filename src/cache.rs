@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::private_file;
 
 /// The entries of one file.
 #[derive(Clone, Debug)]
@@ -70,7 +72,9 @@ impl<T: Serialize + DeserializeOwned> Cache<T> {
     fn add(&self, folder: &Path, now: SystemTime, key: &str, value: T) -> io::Result<()> {
         create_private_folder(folder)?;
         let lock = folder.join(format!(".{}.lock", self.file));
-        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(lock)?;
+        let mut options = fs::OpenOptions::new();
+        private_file::non_blocking(options.write(true).create(true).truncate(false));
+        let lock = options.open(lock)?;
         lock.lock()?;
         let mut entries = match self.load(folder) {
             Err(error) if self.is_kept => return Err(error),
@@ -87,8 +91,12 @@ impl<T: Serialize + DeserializeOwned> Cache<T> {
 
     /// Reads the file; one that is not there is empty.
     fn load(&self, folder: &Path) -> io::Result<BTreeMap<String, Entry<T>>> {
-        match fs::read(folder.join(self.file)) {
-            Ok(text) => Ok(serde_json::from_slice(&text)?),
+        match private_file::open_to_read(&folder.join(self.file)) {
+            Ok(mut file) => {
+                let mut text = Vec::new();
+                file.read_to_end(&mut text)?;
+                Ok(serde_json::from_slice(&text)?)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(error) => Err(error),
         }
@@ -182,6 +190,19 @@ mod tests {
         assert!(cache.get(now(), "a").is_none());
         cache.put(now(), "a", Size { bytes: 1 });
         assert!(cache.get(now(), "a").is_some());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
+        for name in ["sizes.json", ".sizes.json.lock"] {
+            let folder = tempfile::tempdir().unwrap();
+            let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+            assert!(made.success());
+            let cache = cache(folder.path());
+            assert!(cache.get(now(), "a").is_none(), "{name}");
+            cache.put(now(), "a", Size { bytes: 1 });
+        }
     }
 
     #[test]

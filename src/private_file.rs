@@ -15,6 +15,25 @@ pub fn open(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
+/// Opens a file for reading. A named pipe in its place is empty: it does not hold up the process until there is a writer.
+///
+/// # Errors
+/// The file does not exist or cannot be opened.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    non_blocking(options.read(true));
+    options.open(path)
+}
+
+/// Makes named pipes fail or be empty when they are opened. For other files it changes nothing.
+#[cfg(unix)]
+pub fn non_blocking(options: &mut OpenOptions) {
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+}
+
+#[cfg(not(unix))]
+pub fn non_blocking(_options: &mut OpenOptions) {}
+
 #[cfg(unix)]
 fn folder_builder() -> DirBuilder {
     use std::os::unix::fs::DirBuilderExt;
@@ -37,12 +56,7 @@ fn options() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
 
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    non_blocking(options.read(true).append(true).create(true).mode(0o600));
     options
 }
 

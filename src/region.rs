@@ -1,12 +1,13 @@
 //! The form of a region's name.
 
-/// Returns true if a text can be a region's name, also one that only an emulator knows: it becomes part of a host name. The
-/// name of an availability zone, such as `us-east-1a`, is not one.
+/// Returns true if a text can be a region's name: it becomes part of a host name. It has several parts, also one that only an
+/// emulator knows; `local` is the only other one. The name of an availability zone, such as `us-east-1a`, is not one.
 pub fn is_region(text: &str) -> bool {
     let is_label = (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !text.starts_with('-')
-        && !text.ends_with('-');
+        && !text.ends_with('-')
+        && (text.contains('-') || text == "local");
     is_label && !is_zone(text)
 }
 
@@ -28,9 +29,17 @@ mod tests {
             assert!(is_region(text), "{text}");
         }
         let long = "a".repeat(64);
-        for text in
-            ["", "us-east-1a", "us-west-2-lax-1a", "us-east-1,eu-west-1", "\"us-east-1\"", "-a", "a.b", &long]
-        {
+        for text in [
+            "",
+            "foo",
+            "us-east-1a",
+            "us-west-2-lax-1a",
+            "us-east-1,eu-west-1",
+            "\"us-east-1\"",
+            "-a",
+            "a.b",
+            &long,
+        ] {
             assert!(!is_region(text), "{text}");
         }
     }

@@ -21,8 +21,6 @@ const COMMANDS_RUN: [(&str, &str, &str); 11] = [
     ),
     ("cargo install --locked --path .", ".github/workflows/ci.yml", "cargo install --locked --path ."),
     ("fumidai ssh-config --install", "tests/setup/ssh_config.rs", "home.fumidai(\"ssh-config --install\")"),
-    ("tests/run --install", ".ci/run", "tests/run\" --install"),
-    ("tests/run --install", ".github/workflows/ci.yml", "tests/run --install"),
     ("ssh ec2-user@i-0123456789abcdef0", "tests/e2e/readme.rs", "commands(\"ssh ec2-user\")"),
     ("scp ec2-user@i-0123456789abcdef0:/tmp/test.txt .", "tests/e2e/readme.rs", "commands(\"scp \")"),
     (
@@ -40,6 +38,8 @@ const COMMANDS_RUN: [(&str, &str, &str); 11] = [
         "tests/e2e/readme.rs",
         "commands(\"fumidai forward i-\")",
     ),
+    ("fumidai init", "tests/e2e/init.rs", "on_terminal(&bench, &[\"init\"]"),
+    ("fumidai up orders-db", "tests/e2e/kept.rs", "\"up orders-db\""),
     ("fumidai forward orders-db", "tests/e2e/readme.rs", "commands(\"fumidai forward orders-db\")"),
 ];
 
@@ -128,6 +128,19 @@ fn every_source_file_that_a_page_names_exists() {
     }
 }
 
+/// A page names the user, the client or the session that it means.
+#[test]
+fn no_page_speaks_of_nobody_and_everybody() {
+    let vague = ["nobody", "somebody", "anybody", "everybody", "whoever", "for ever "];
+    for paper in papers() {
+        let text = fs::read_to_string(&paper).expect("a page").to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            let found = vague.iter().find(|word| line.contains(*word));
+            assert!(found.is_none(), "{}:{}: {found:?}", paper.display(), number + 1);
+        }
+    }
+}
+
 /// A heading's name in links, as hosts of repositories make it.
 fn anchor(line: &str) -> Option<String> {
     let heading = line.starts_with('#').then(|| line.trim_start_matches('#').trim())?;
@@ -191,6 +204,13 @@ fn needed_actions(path: &Path) -> BTreeSet<&'static str> {
         Some("keys") => &["ec2-instance-connect:SendSSHPublicKey"],
         Some("host-keys") => &["ec2:GetConsoleOutput", "ssm:GetParameter", "ssm:StartSession"],
         Some("audit") => &["cloudtrail:LookupEvents", "ssm:DescribeSessions"],
+        Some("access-request") => &[
+            "ssm:GetAccessToken",
+            "ssm:ResumeSession",
+            "ssm:StartAccessRequest",
+            "ssm:TerminateSession",
+            "ssmmessages:OpenDataChannel",
+        ],
         Some("guardian-user") => {
             &["states:StartExecution", "states:ListExecutions", "states:DescribeExecution"]
         }
@@ -226,8 +246,9 @@ fn every_contributed_file_has_a_row() {
 
 #[test]
 fn the_units_run_forwards_and_end_them_in_order() {
-    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::NotFound, ExitKind::Ambiguous];
-    let codes = codes.into_iter().chain([ExitKind::RemotePort, ExitKind::Encryption]);
+    // Access that was refused must not be requested again and again.
+    let codes = [ExitKind::Usage, ExitKind::Configuration, ExitKind::AccessDenied, ExitKind::NotFound];
+    let codes = codes.into_iter().chain([ExitKind::Ambiguous, ExitKind::RemotePort, ExitKind::Encryption]);
     let codes: Vec<String> = codes.map(|kind| kind.code().to_string()).collect();
     let terminated = ExitKind::Signal(15).code();
     for path in files("contrib/systemd", ".service") {
@@ -392,5 +413,34 @@ fn one_crypto_stack_is_in_the_tree() {
                 words.contains("did not match any packages") || words.contains("nothing to print");
             assert!(is_absent, "{words}");
         }
+    }
+}
+
+/// The tests of docs/security.md, in the form `FILE: FUNCTION`.
+fn tests_of_threats() -> Vec<(String, String)> {
+    let text = read("docs/security.md");
+    let (_, table) = text.split_once("## Threats").expect("a table of threats");
+    let table = table.split("\n## ").next().expect("a section");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.iter().all(|row| row.contains(".rs: ")), "each threat has a test: {rows:#?}");
+    let named = rows.iter().flat_map(|row| row.split('`')).filter_map(|part| part.split_once(".rs: "));
+    named.map(|(file, function)| (format!("{file}.rs"), function.to_owned())).collect()
+}
+
+#[test]
+fn the_test_of_each_threat_exists() {
+    let tests = tests_of_threats();
+    for (file, function) in &tests {
+        let code = read(file);
+        let (before, _) = code
+            .split_once(&format!("fn {function}("))
+            .unwrap_or_else(|| panic!("{file} has no function `{function}`"));
+        let attribute = before.rfind("test").map(|at| &before[at..]).unwrap_or_default();
+        assert!(attribute.len() < 120 && before.contains("#["), "{file}: `{function}` is no test");
+    }
+    for attacker in
+        ["agent", "service", "hop", "local user", "web page", "stolen laptop", "config", "terminal"]
+    {
+        assert!(read("docs/security.md").contains(&format!("{attacker} |")), "no threat of a {attacker}");
     }
 }

@@ -19,6 +19,10 @@ pub enum EventKind {
     Started,
     /// A session was not started.
     NotStarted,
+    /// The link of a session was lost, and is back.
+    Resumed,
+    /// The caller of a session is known.
+    Caller,
     /// A session has ended.
     Ended,
     /// A life of a bastion has begun: it starts an instance or a task, or lends a security group.
@@ -39,7 +43,7 @@ impl EventKind {
     /// Returns the words for it.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Started | Self::NotStarted | Self::Ended => "session",
+            Self::Started | Self::NotStarted | Self::Resumed | Self::Caller | Self::Ended => "session",
             Self::Life => "bastion's life",
             Self::KeyPushed => "key pushed",
             Self::InstancesStarted => "instances started",
@@ -110,10 +114,16 @@ pub struct Entry {
     /// How often the link was resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resumes: Option<u32>,
+    /// How long the link was lost, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage_ms: Option<u64>,
+    /// The access request whose approval allowed the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// How the session ended: `done`, `left` or `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or why the link was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The bastion.
@@ -131,13 +141,26 @@ impl Entry {
     /// Makes the entry of a fact about a session.
     pub fn of_fact(fact: &Fact) -> Self {
         match fact {
-            Fact::Started { session_id, request, access_key_id, caller, region } => Self {
+            Fact::Started { session_id, request, access_key_id, caller, region, approval } => Self {
                 event: EventKind::Started,
                 session: Some(session_id.clone()),
                 access_key: Some(access_key_id.clone()),
                 caller: caller.clone(),
                 region: Some(region.clone()),
+                approval: approval.clone(),
                 ..Self::of_request(request)
+            },
+            Fact::Caller { session_id, caller } => Self {
+                event: EventKind::Caller,
+                session: Some(session_id.clone()),
+                caller: Some(caller.clone()),
+                ..Self::default()
+            },
+            Fact::Resumed { session_id, amounts, why, outage } => Self {
+                event: EventKind::Resumed,
+                why: Some(short(why)).filter(|why| !why.is_empty()),
+                outage_ms: Some(outage.as_millis().try_into().unwrap_or(u64::MAX)),
+                ..Self::of_amounts(session_id, *amounts)
             },
             Fact::NotStarted { request, why } => {
                 Self { event: EventKind::NotStarted, why: Some(short(why)), ..Self::of_request(request) }
@@ -148,7 +171,9 @@ impl Entry {
                 os_user: Some(user.clone()),
                 ..Self::default()
             },
-            Fact::Ended { session_id, amounts, end } => Self::of_end(session_id, *amounts, end),
+            Fact::Ended { session_id, amounts, end, caller } => {
+                Self { caller: caller.clone(), ..Self::of_end(session_id, *amounts, end) }
+            }
         }
     }
 
@@ -184,12 +209,18 @@ impl Entry {
         };
         Self {
             event: EventKind::Ended,
+            end: Some(end.to_owned()),
+            why,
+            ..Self::of_amounts(session_id, amounts)
+        }
+    }
+
+    fn of_amounts(session_id: &str, amounts: Amounts) -> Self {
+        Self {
             session: Some(session_id.to_owned()),
             sent: Some(amounts.sent),
             received: Some(amounts.received),
             resumes: Some(amounts.resumes),
-            end: Some(end.to_owned()),
-            why,
             ..Self::default()
         }
     }

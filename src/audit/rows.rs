@@ -121,7 +121,7 @@ impl Row {
                 Fate::Gone => RowEnd::Unknown,
                 Fate::Elsewhere => RowEnd::Elsewhere,
             },
-            EventKind::Ended | EventKind::Unknown => RowEnd::Unknown,
+            EventKind::Resumed | EventKind::Caller | EventKind::Ended | EventKind::Unknown => RowEnd::Unknown,
         };
         Self { start: entry, state, ended: None, seconds: None, trail: None }
     }
@@ -136,8 +136,19 @@ impl Row {
         self.seconds =
             took.map(|(began, ended)| ended.duration_since(began).unwrap_or(Duration::ZERO).as_secs());
         self.ended = Some(entry.time);
-        let Entry { sent, received, resumes, end, why, .. } = entry;
-        self.start = Entry { sent, received, resumes, end, why, ..std::mem::take(&mut self.start) };
+        let Entry { sent, received, resumes, end, why, caller, .. } = entry;
+        let start = std::mem::take(&mut self.start);
+        let caller = start.caller.clone().or(caller);
+        self.start = Entry { sent, received, resumes, end, why, caller, ..start };
+    }
+
+    /// Adds what a line between the start and the end has.
+    fn go_on(&mut self, entry: Entry) {
+        let start = &mut self.start;
+        start.caller = entry.caller.or(start.caller.take());
+        start.sent = entry.sent.or(start.sent);
+        start.received = entry.received.or(start.received);
+        start.resumes = entry.resumes.or(start.resumes);
     }
 }
 
@@ -158,7 +169,8 @@ pub fn rows(entries: impl Iterator<Item = Entry>) -> Vec<Row> {
                 row.end(entry);
                 rows.push(row);
             }
-            (EventKind::Unknown, _) => {}
+            (EventKind::Resumed | EventKind::Caller, Some(at)) => rows[*at].go_on(entry),
+            (EventKind::Resumed | EventKind::Caller, None) | (EventKind::Unknown, _) => {}
             (
                 EventKind::Started
                 | EventKind::NotStarted

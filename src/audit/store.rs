@@ -118,7 +118,7 @@ impl Store {
     /// [`StoreError`]
     pub fn read(&self) -> Result<Contents, StoreError> {
         let head_path = self.folder.join(HEAD);
-        let mut head = match File::open(&head_path) {
+        let mut head = match private_file::open_to_read(&head_path) {
             Ok(head) => Some(head),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(&head_path)(error)),
@@ -132,7 +132,9 @@ impl Store {
         };
         let mut files = Vec::new();
         for path in self.files().map_err(failed(&self.folder))? {
-            let bytes = fs::read(&path).map_err(failed(&path))?;
+            let mut bytes = Vec::new();
+            let mut file = private_file::open_to_read(&path).map_err(failed(&path))?;
+            file.read_to_end(&mut bytes).map_err(failed(&path))?;
             files.push((path, String::from_utf8_lossy(&bytes).into_owned()));
         }
         Ok(Contents { files, newest: self.file(), head: known })

@@ -298,3 +298,17 @@ fn a_session_is_one_row() {
     );
     assert!(found[2].is_failure() && !found[0].is_failure());
 }
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
+    for name in ["audit.jsonl", "audit.head"] {
+        let folder = Folder::new();
+        fs::create_dir_all(&folder.path).expect("its folder");
+        let made = std::process::Command::new("mkfifo").arg(folder.path.join(name)).status().expect("mkfifo");
+        assert!(made.success());
+        // Either is fine: it is empty, or an error.
+        let _ = folder.store().read();
+        let _ = folder.store().append(&entry(1));
+    }
+}

@@ -90,6 +90,10 @@ impl Call {
             trail.agent = self.trail.agent;
         }
         trail.calls.push(line);
+        // The record of the session's own process counts them itself.
+        if succeeded && self.name == "ResumeSession" && row.start.pid == 0 {
+            row.start.resumes = Some(row.start.resumes.unwrap_or_default().saturating_add(1));
+        }
         if succeeded && self.name == "TerminateSession" && row.state == RowEnd::Elsewhere {
             row.state = RowEnd::Left;
             row.ended = Some(self.time);
@@ -220,6 +224,16 @@ mod tests {
         assert_eq!((bob.person(), bob.state), ("bob", RowEnd::Left));
         assert_eq!(bob.start.address.as_deref(), Some("db:3306"));
         assert_eq!(bob.start.reason.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn resumes_of_others_are_counted() {
+        let resumed = |seconds| {
+            event("ResumeSession", seconds, json!({ "requestParameters": { "sessionId": "bob-2" } }))
+        };
+        let rows = merge(Vec::new(), &[resumed(7), resumed(6), started("bob-2", 5)]);
+        let [bob] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!(bob.start.resumes, Some(2));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::clock;
 
 use super::error::ApiError;
-use super::mfa_prompt::{MfaPrompt, NoCode};
+use super::prompts::{NoCode, Prompts};
 use super::role::Role;
 
 /// Credentials that expire within this time are not used.
@@ -33,7 +33,7 @@ pub(super) struct AssumeContext<'a> {
     /// The folder of the AWS CLI's cache.
     pub cache: Option<&'a Path>,
     /// The prompt for codes; `None` after the start, when ssh uses the terminal.
-    pub mfa_prompt: Option<&'a MfaPrompt>,
+    pub prompts: Option<&'a Prompts>,
 }
 
 /// Assumes the roles in order. If one has an MFA device, starts after the last one in the cache. `base` resolves the first
@@ -64,7 +64,7 @@ pub(super) fn needs_code(roles: &[Role]) -> bool {
 impl Role {
     async fn assume(&self, by: Credentials, context: &AssumeContext<'_>) -> Result<Credentials, ApiError> {
         let code = match &self.serial {
-            Some(serial) => Some(self.code(serial, context.mfa_prompt).await?),
+            Some(serial) => Some(self.code(serial, context.prompts).await?),
             None => None,
         };
         let mut builder = aws_sdk_sts::config::Builder::from(context.config).credentials_provider(by);
@@ -89,11 +89,11 @@ impl Role {
         ))
     }
 
-    async fn code(&self, serial: &str, mfa_prompt: Option<&MfaPrompt>) -> Result<String, ApiError> {
+    async fn code(&self, serial: &str, prompts: Option<&Prompts>) -> Result<String, ApiError> {
         let missing =
             |cause| ApiError::NoCode { profile: self.profile.clone(), serial: serial.to_owned(), cause };
-        let mfa_prompt = mfa_prompt.ok_or_else(|| missing(NoCode::NoTerminal))?;
-        mfa_prompt.code(serial).await.map_err(missing)
+        let prompts = prompts.ok_or_else(|| missing(NoCode::NoTerminal))?;
+        prompts.code(serial).await.map_err(missing)
     }
 
     /// Reads the role's credentials from the AWS CLI's cache.

@@ -307,6 +307,44 @@ mod tests {
         }
     }
 
+    /// The AWS CLI has no command for them: botocore signs the same request at the time in our output.
+    #[test]
+    fn tokens_of_caches_are_those_of_botocore() {
+        const SIGN: &str = "import sys\nfrom datetime import datetime\nfrom unittest import mock\n\
+            from botocore.auth import SigV4QueryAuth\nfrom botocore.awsrequest import AWSRequest\n\
+            from botocore.credentials import Credentials\n\
+            now = lambda *_: datetime(2024, 8, 26, 22)\nrequest = AWSRequest(method='GET', url=sys.argv[1])\n\
+            with mock.patch('botocore.auth.get_current_datetime', now):\n    \
+                SigV4QueryAuth(Credentials('akid', 'secret', 'a+token='), 'elasticache', 'eu-west-1', expires=900).add_auth(request)\n\
+            print(request.url)\n";
+        for (serverless, query) in [
+            (false, "Action=connect&User=app-1"),
+            (true, "Action=connect&ResourceType=ServerlessCache&User=app-1"),
+        ] {
+            let cache = TokenFor::ElastiCache { cache: "orders".into(), user: "app-1".into(), serverless };
+            let ours =
+                presign(&cache, &credentials(Some("a+token=")), "eu-west-1", at("2024-08-26T22:00:00Z"));
+            let mut python = Command::new(of_venv("FUMIDAI_TEST_VENV", "python"));
+            let output =
+                python.args(["-c", SIGN, &format!("http://orders/?{query}")]).output().expect("Python");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let theirs = String::from_utf8(output.stdout).expect("text");
+            let sorted = |url: &str| {
+                let mut parts: Vec<String> = url.split('&').map(str::to_owned).collect();
+                parts.sort();
+                parts
+            };
+            let theirs = theirs.trim().trim_start_matches("http://");
+            assert_eq!(sorted(&ours.expect("signed")), sorted(theirs));
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the tests' environment names the folder")]
+    fn of_venv(variable: &str, program: &str) -> String {
+        let own = || format!("{}/target/test-venv", env!("CARGO_MANIFEST_DIR"));
+        format!("{}/bin/{program}", std::env::var(variable).unwrap_or_else(|_| own()))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the tests' environment names the AWS CLI")]
     fn of_aws_cli(user: &str, token: Option<&str>) -> String {
         let own = || format!("{}/target/test-venv/bin/aws", env!("CARGO_MANIFEST_DIR"));

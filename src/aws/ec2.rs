@@ -27,6 +27,8 @@ pub struct Instance {
     pub launched: Option<i64>,
     /// The ARN of its instance profile.
     pub profile: Option<String>,
+    /// Its VPC.
+    pub vpc: Option<String>,
     /// Its subnet.
     pub subnet: Option<String>,
     /// The ids of its network interfaces.
@@ -97,6 +99,15 @@ impl Access {
         }
     }
 
+    /// Lists the regions that are enabled for the account.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn describe_regions(&self) -> Result<Vec<String>, ApiError> {
+        let page: RegionsPage = self.ec2()?.call("DescribeRegions", Parameters::new()).await?;
+        Ok(page.regions.item.into_iter().map(|item| item.region_name).collect())
+    }
+
     /// Starts an instance, and returns the state that it had.
     ///
     /// # Errors
@@ -151,6 +162,18 @@ pub(super) struct InstancesPage {
 }
 
 #[derive(Debug, Deserialize)]
+struct RegionsPage {
+    #[serde(rename = "regionInfo", default)]
+    regions: Set<RegionItem>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RegionItem {
+    region_name: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct Reservation {
     #[serde(rename = "instancesSet", default)]
     instances: Set<InstanceItem>,
@@ -167,6 +190,7 @@ struct InstanceItem {
     #[serde(rename = "ipAddress")]
     public_address: Option<String>,
     launch_time: Option<String>,
+    vpc_id: Option<String>,
     subnet_id: Option<String>,
     iam_instance_profile: Option<ProfileItem>,
     platform_details: Option<String>,
@@ -256,6 +280,7 @@ impl From<InstanceItem> for Instance {
             dns_names: distinct(item.private_dns_name.into_iter().chain(item.dns_name).collect()),
             launched: item.launch_time.as_deref().and_then(unix_seconds),
             profile: item.iam_instance_profile.map(|profile| profile.arn),
+            vpc: item.vpc_id,
             subnet: item.subnet_id,
             interfaces,
             platform: item.platform_details.or(item.platform).filter(|text| !text.is_empty()),
@@ -292,7 +317,7 @@ mod tests {
       <privateDnsName>ip-10-0-0-1.ec2.internal</privateDnsName><dnsName/>
       <blockDeviceMapping/><privateIpAddress>10.0.0.1</privateIpAddress><ipAddress>198.51.100.1</ipAddress>
       <platformDetails>Linux/UNIX</platformDetails><launchTime>2026-11-28T10:00:00.000Z</launchTime>
-      <subnetId>subnet-1</subnetId>
+      <subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId>
       <iamInstanceProfile><arn>arn:aws:iam::123456789012:instance-profile/bastion</arn><id>A</id></iamInstanceProfile>
       <tagSet>
         <item><key>Name</key><value> a &amp; b&#x1b;[31m&#10;c </value></item>
@@ -331,6 +356,7 @@ mod tests {
                 dns_names: vec!["ip-10-0-0-1.ec2.internal".into()],
                 launched: Some(1_795_860_000),
                 profile: Some("arn:aws:iam::123456789012:instance-profile/bastion".into()),
+                vpc: Some("vpc-1".into()),
                 subnet: Some("subnet-1".into()),
                 interfaces: vec!["eni-1".into()],
                 platform: Some("Linux/UNIX".into()),

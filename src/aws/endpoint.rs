@@ -21,6 +21,7 @@ pub(super) struct ServiceEndpoints {
     pub cloudtrail: Option<String>,
     pub redshift: Option<String>,
     pub redshift_serverless: Option<String>,
+    pub iam: Option<String>,
     /// STS, for the caller's identity.
     pub sts: Option<String>,
     /// STS, for assuming roles: an endpoint of one run or host is not for them.
@@ -63,6 +64,7 @@ impl ServiceEndpoints {
             cloudtrail: given.cloudtrail.or(of_profile("cloudtrail")?),
             redshift: given.redshift.or(of_profile("redshift")?),
             redshift_serverless: given.redshift_serverless.or(of_profile("redshift_serverless")?),
+            iam: given.iam.or(of_profile("iam")?),
             sts: given.sts.or(of_profile("sts")?),
             roles: given.roles.or(of_profile("sts")?),
             streams: given.streams.or(of_profile("ssmmessages")?),
@@ -75,6 +77,7 @@ impl ServiceEndpoints {
             "ssm" => &self.ssm,
             "ssmmessages" => &self.streams,
             "ec2" => &self.ec2,
+            "ec2-instance-connect" => &self.instance_connect,
             "ecs" => &self.ecs,
             "states" => &self.sfn,
             "cloudformation" => &self.cloudformation,
@@ -96,6 +99,7 @@ impl ServiceEndpoints {
             cloudtrail: options.cloudtrail_endpoint.clone(),
             redshift: options.redshift_endpoint.clone(),
             redshift_serverless: options.redshift_serverless_endpoint.clone(),
+            iam: options.iam_endpoint.clone(),
             sts: options.sts_endpoint.clone(),
             roles: options.roles_endpoint.clone().or_else(any),
             streams: options.stream_endpoint.clone().or_else(any),

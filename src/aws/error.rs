@@ -11,7 +11,7 @@ use crate::transport::{ConnectError, ConnectFault, ProxySettingError, TlsFault};
 
 use super::files::FileProblem;
 use super::http::{ConnectTimeout, RequestError, find};
-use super::mfa_prompt::NoCode;
+use super::prompts::NoCode;
 use super::source::{KeyOwner, LoginKind, SourceError};
 
 /// Why an AWS API call failed.

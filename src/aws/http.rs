@@ -26,7 +26,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_service::Service;
 
-use crate::transport::{ConnectError, Connector, ForeignAnswer, Io, Proxy};
+use crate::transport::{ConnectError, Connector, ForeignAnswer, Io, Proxy, Rationed};
 
 use super::capped::capped;
 
@@ -221,18 +221,18 @@ impl Service<Uri> for Opener {
 async fn open(connector: &Connector, url: &Uri) -> Result<ApiStream, ConnectError> {
     if let Some(proxy) = connector.proxy(url).filter(|proxy| is_forwarded(url, proxy)) {
         let stream = connector.connect_to(proxy).await?;
-        return Ok(ApiStream { stream, is_forwarded: true });
+        return Ok(ApiStream { stream: Rationed::new(stream), is_forwarded: true });
     }
     let mut stream = connector.connect(url).await?;
     if url.scheme_str() == Some("https") {
         stream = connector.encrypt(url.host().unwrap_or_default(), stream).await?;
     }
-    Ok(ApiStream { stream, is_forwarded: false })
+    Ok(ApiStream { stream: Rationed::new(stream), is_forwarded: false })
 }
 
 /// A connection of a pool.
 struct ApiStream {
-    stream: Box<dyn Io>,
+    stream: Rationed<Box<dyn Io>>,
     /// Whether an HTTP proxy reads the requests. They carry the whole URL then.
     is_forwarded: bool,
 }

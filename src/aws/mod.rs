@@ -5,6 +5,8 @@
 //! the dial that follows it). It is not reused, since a provider or client returns cached credentials even after the
 //! user has logged in again.
 
+mod access_request;
+mod approval;
 mod assume;
 mod bundle;
 mod call;
@@ -22,10 +24,12 @@ pub mod files;
 #[cfg(feature = "sim")]
 pub(crate) mod fuzz;
 mod http;
+mod human_time;
+mod iam;
 mod instance_connect;
 mod json;
-mod mfa_prompt;
 mod network;
+mod prompts;
 mod query;
 mod role;
 mod sfn;
@@ -33,6 +37,7 @@ pub mod source;
 mod ssm;
 mod sts;
 mod variables;
+mod vpc;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,27 +61,32 @@ use tokio::sync::Mutex;
 use crate::region::is_region;
 use crate::transport::{Connector, Proxies, Roots, Signer, StreamHosts};
 
+use self::approval::Approvals;
 use self::assume::AssumeContext;
 use self::call::ServiceClient;
 use self::endpoint::{ServiceEndpoints, UsualEndpoints};
 use self::files::{AwsFiles, FilePaths, Profile};
-use self::source::{CredentialSource, KeyOwner, Setting};
+use self::source::{CredentialSource, KeyOwner, LoginCommand, Setting};
 use self::sts::KnownCaller;
 
+pub use self::approval::{AccessWish, ApprovalError, ApprovalEvent, Refused};
 pub use self::cloudtrail::TrailEvent;
 pub use self::console::ConsoleTime;
 pub use self::database::{DatabaseLogin, RedshiftAt, TokenFor};
 pub use self::ec2::{Filter, Instance};
 pub use self::ecs::{Container, Task};
 pub use self::error::{ApiError, Meaning};
-pub use self::mfa_prompt::{AskCode, MfaPrompt, NoCode};
+pub use self::human_time::HumanTime;
+pub use self::iam::Simulated;
 pub use self::network::{NetworkInterface, SecurityGroup};
+pub use self::prompts::{AskCode, NoCode, OfferLogin, Prompts};
 pub use self::sfn::{Execution, ExecutionStatus, NewExecution};
 pub use self::ssm::{
     ActiveSession, ManagedNode, NodeFilter, SessionRequest, StartedSession, StreamAddress, Token,
 };
 pub use self::sts::{Caller, CredentialsSource, Place};
 pub use self::variables::CredentialVariables;
+pub use self::vpc::{RouteTable, VpcEndpoint, VpcRoute};
 
 /// Time limit for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -112,6 +122,8 @@ pub struct AwsOptions {
     pub redshift_endpoint: Option<String>,
     /// The endpoint of the Redshift Serverless API.
     pub redshift_serverless_endpoint: Option<String>,
+    /// The endpoint of the IAM API.
+    pub iam_endpoint: Option<String>,
     /// The endpoint of the STS API, for the caller's identity.
     pub sts_endpoint: Option<String>,
     /// The endpoint of the STS API for assuming roles (`AWS_ENDPOINT_URL_STS`).
@@ -144,14 +156,16 @@ pub struct Aws {
     roots: Arc<Roots>,
     connector: Connector,
     http: SharedHttpClient,
-    mfa_prompt: MfaPrompt,
-    /// Whether credentials have been resolved before. Only the first time may ask for a code: later, ssh uses the
+    prompts: Prompts,
+    /// Whether credentials have been resolved before. Only the first time may ask the user: later, ssh uses the
     /// terminal.
     has_resolved: AtomicBool,
     /// The caller that a call of this process has asked for.
     caller: KnownCaller,
     /// The credentials of a role that was assumed with MFA, until they expire.
     assumed: Mutex<Option<(CredentialSource, Credentials)>>,
+    /// The access requests of this process.
+    approvals: Approvals,
 }
 
 /// Freshly resolved credentials, region and endpoints.
@@ -166,6 +180,8 @@ pub struct Access {
     owner: KeyOwner,
     hosts: StreamHosts,
     caller: KnownCaller,
+    /// The access request whose approval the credentials are of.
+    approval: Option<String>,
 }
 
 impl Aws {
@@ -184,19 +200,29 @@ impl Aws {
         let connector = Connector::new(roots.clone(), options.proxies.clone());
         let http = http::client(connector.clone());
         let variables = CredentialVariables::from_process();
-        let (mfa_prompt, has_resolved, caller, assumed) = Default::default();
-        Ok(Self { options, variables, roots, connector, http, mfa_prompt, has_resolved, caller, assumed })
+        Ok(Self {
+            options,
+            variables,
+            roots,
+            connector,
+            http,
+            prompts: Prompts::default(),
+            has_resolved: AtomicBool::default(),
+            caller: KnownCaller::default(),
+            assumed: Mutex::default(),
+            approvals: Approvals::default(),
+        })
     }
 
-    /// Sets the prompt for MFA codes.
+    /// Sets what asks the user.
     #[must_use]
-    pub fn with_mfa_prompt(self, mfa_prompt: MfaPrompt) -> Self {
-        Self { mfa_prompt, ..self }
+    pub fn with_prompts(self, prompts: Prompts) -> Self {
+        Self { prompts, ..self }
     }
 
-    /// Returns the prompt for MFA codes.
-    pub fn mfa_prompt(&self) -> &MfaPrompt {
-        &self.mfa_prompt
+    /// Returns the time that answers of humans take.
+    pub fn human_time(&self) -> &HumanTime {
+        self.prompts.human_time()
     }
 
     /// Returns the trusted roots for stream connections.
@@ -219,23 +245,24 @@ impl Aws {
     /// # Errors
     /// [`ApiError::NoRegion`], or any error of the files or the credentials.
     pub async fn access(&self) -> Result<Access, ApiError> {
+        self.access_by(None).await
+    }
+
+    /// Resolves region and endpoints, and the credentials unless those of an approval are given.
+    async fn access_by(&self, approval: Option<(String, Credentials)>) -> Result<Access, ApiError> {
         let files = AwsFiles::read(&self.options.files);
         let profile = named_profile(&files, self.options.profile.as_deref())?;
         let region = self.find_region(&files).await?;
         let endpoints = ServiceEndpoints::new(&self.options, &files, self.profile_name(), &profile)?;
         let config = self.load(&profile, &region).await;
-        let source = self.find_source(&files)?;
-        let owner = source.owner();
-        let resolved = self.credentials(&files, source, &config, &endpoints).await;
-        let credentials = resolved.map_err(|error| error.with_owner(&owner))?;
+        let (approval, (owner, credentials)) = match approval {
+            Some((id, credentials)) => (Some(id.clone()), (KeyOwner::Approval(id), credentials)),
+            None => (None, self.own_credentials(&files, &config, &endpoints).await?),
+        };
         let provider = SharedCredentialsProvider::new(credentials.clone());
         let config = config.into_builder().credentials_provider(provider).build();
-        let mut client = aws_sdk_ssm::config::Builder::from(&config);
-        if let Some(url) = &endpoints.ssm {
-            client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
-        }
         Ok(Access {
-            client: aws_sdk_ssm::Client::from_conf(client.build()),
+            client: ssm_client(&config, &endpoints),
             http: self.http.clone(),
             usual_endpoints: UsualEndpoints::new(&config, &region).await,
             hosts: endpoint::stream_hosts(&endpoints, &region).await,
@@ -244,7 +271,27 @@ impl Aws {
             endpoints,
             owner,
             config,
+            approval,
         })
+    }
+
+    /// Returns whether keys in the environment sign, which another process may not have.
+    pub fn has_environment_keys(&self) -> bool {
+        let source = self.find_source(&AwsFiles::read(&self.options.files));
+        source.is_ok_and(|source| source.owner() == KeyOwner::Environment)
+    }
+
+    async fn own_credentials(
+        &self,
+        files: &AwsFiles,
+        config: &SdkConfig,
+        endpoints: &ServiceEndpoints,
+    ) -> Result<(KeyOwner, Credentials), ApiError> {
+        let source = self.find_source(files)?;
+        let owner = source.owner();
+        let resolved = self.credentials(files, source, config, endpoints).await;
+        let credentials = resolved.map_err(|error| error.with_owner(&owner))?;
+        Ok((owner, credentials))
     }
 
     /// Returns the URLs of services, by the first part of their hosts, without credentials.
@@ -321,15 +368,13 @@ impl Aws {
         {
             return Ok(known.clone());
         }
-        let environment = self.environment(Some(config));
-        let metadata = files.profile(self.profile_name());
-        let metadata = metadata.and_then(|profile| profile.get("ec2_metadata_service_endpoint"));
-        let base = credentials::resolve_base(&source, &environment, metadata);
+        let prompts = may_ask.then_some(&self.prompts);
+        let base = self.base(files, &source, config, prompts);
         let context = AssumeContext {
             config,
             sts_endpoint: endpoints.roles.clone(),
             cache: self.options.cli_cache.as_deref(),
-            mfa_prompt: may_ask.then_some(&self.mfa_prompt),
+            prompts,
         };
         let resolved = assume::assume_all(&source.roles, &context, base).await;
         let credentials = resolved.map_err(|error| or_problem(error, files))?;
@@ -337,6 +382,26 @@ impl Aws {
             *assumed = Some((source, credentials.clone()));
         }
         Ok(credentials)
+    }
+
+    /// Resolves the first credentials of a source. If a login has ended, offers to log in, and resolves them again.
+    async fn base(
+        &self,
+        files: &AwsFiles,
+        source: &CredentialSource,
+        config: &SdkConfig,
+        prompts: Option<&Prompts>,
+    ) -> Result<Credentials, ApiError> {
+        let environment = self.environment(Some(config));
+        let metadata = files.profile(self.profile_name());
+        let metadata = metadata.and_then(|profile| profile.get("ec2_metadata_service_endpoint"));
+        let resolve = || credentials::resolve_base(source, &environment, metadata);
+        let resolved = resolve().await;
+        let (Err(ApiError::NoLogin { profile, kind, .. }), Some(prompts)) = (&resolved, prompts) else {
+            return resolved;
+        };
+        let command = LoginCommand { profile: profile.clone(), kind: *kind };
+        if prompts.log_in(command).await { resolve().await } else { resolved }
     }
 
     /// Returns the configuration that the SDK gives to its own providers. FIPS cannot be combined with an endpoint.
@@ -372,6 +437,23 @@ const NOT_FOR_THE_SDK: [&str; 11] = [
 ];
 
 impl Access {
+    /// Returns the access with the same credentials and endpoint settings to another region.
+    pub async fn in_region(&self, region: &str) -> Self {
+        let config = self.config.clone().into_builder().region(Region::new(region.to_owned())).build();
+        Self {
+            client: ssm_client(&config, &self.endpoints),
+            http: self.http.clone(),
+            usual_endpoints: UsualEndpoints::new(&config, region).await,
+            hosts: endpoint::stream_hosts(&self.endpoints, region).await,
+            signer: Signer { region: region.to_owned(), ..self.signer.clone() },
+            caller: self.caller.clone(),
+            endpoints: self.endpoints.clone(),
+            owner: self.owner.clone(),
+            approval: self.approval.clone(),
+            config,
+        }
+    }
+
     /// Returns the region of the calls.
     pub fn region(&self) -> &str {
         &self.signer.region
@@ -385,6 +467,11 @@ impl Access {
     /// Returns when the credentials expire.
     pub fn expiry(&self) -> Option<SystemTime> {
         self.signer.credentials.expiry()
+    }
+
+    /// Returns the id of the access request whose approval the credentials are of.
+    pub fn approval(&self) -> Option<&str> {
+        self.approval.as_deref()
     }
 
     /// Returns the signer for websocket upgrades.
@@ -450,6 +537,14 @@ fn sdk_files(profile: &Profile) -> EnvConfigFiles {
     let lines: String = settings.map(|(key, value)| format!("{key} = {value}\n")).collect();
     let text = format!("[{DEFAULT_PROFILE}]\n{lines}");
     EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build()
+}
+
+fn ssm_client(config: &SdkConfig, endpoints: &ServiceEndpoints) -> aws_sdk_ssm::Client {
+    let mut client = aws_sdk_ssm::config::Builder::from(config);
+    if let Some(url) = &endpoints.ssm {
+        client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
+    }
+    aws_sdk_ssm::Client::from_conf(client.build())
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub struct SecurityGroup {
     pub name: String,
     /// Its VPC.
     pub vpc: String,
+    /// A rule admits TCP to port 443 from somewhere.
+    pub admits_https: bool,
     /// Keys and values of its tags.
     pub tags: Vec<(String, String)>,
 }
@@ -144,7 +146,25 @@ struct GroupItem {
     #[serde(default)]
     vpc_id: String,
     #[serde(default)]
+    ip_permissions: Set<PermissionItem>,
+    #[serde(default)]
     tag_set: Set<TagItem>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PermissionItem {
+    ip_protocol: String,
+    from_port: Option<i32>,
+    to_port: Option<i32>,
+}
+
+impl PermissionItem {
+    /// Protocol -1 is all protocols and ports.
+    fn admits(&self, port: i32) -> bool {
+        let is_in_range = self.from_port.unwrap_or(0) <= port && port <= self.to_port.unwrap_or(i32::MAX);
+        self.ip_protocol == "-1" || (matches!(self.ip_protocol.as_str(), "tcp" | "6") && is_in_range)
+    }
 }
 
 impl From<InterfaceItem> for NetworkInterface {
@@ -167,7 +187,13 @@ impl From<InterfaceItem> for NetworkInterface {
 
 impl From<GroupItem> for SecurityGroup {
     fn from(item: GroupItem) -> Self {
-        Self { id: item.group_id, name: item.group_name, vpc: item.vpc_id, tags: tags(item.tag_set) }
+        Self {
+            id: item.group_id,
+            name: item.group_name,
+            vpc: item.vpc_id,
+            admits_https: item.ip_permissions.item.iter().any(|rule| rule.admits(443)),
+            tags: tags(item.tag_set),
+        }
     }
 }
 

@@ -262,6 +262,27 @@ pub enum LoginKind {
     Console,
 }
 
+/// The command that logs a profile in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginCommand {
+    /// The profile.
+    pub profile: String,
+    /// How to log in.
+    pub kind: LoginKind,
+}
+
+impl LoginCommand {
+    /// Returns the program and its arguments.
+    pub fn words(&self) -> Vec<&str> {
+        let mut words = match self.kind {
+            LoginKind::Sso => vec!["aws", "sso", "login"],
+            LoginKind::Console => vec!["aws", "login"],
+        };
+        words.extend(["--profile", &self.profile]);
+        words
+    }
+}
+
 /// Whose credentials a call was signed with, or a role was assumed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyOwner {
@@ -273,6 +294,8 @@ pub enum KeyOwner {
     Process(String),
     /// The login of a profile.
     Login(String, LoginKind),
+    /// An approval of the access request of that id.
+    Approval(String),
     /// The machine's own role.
     Machine,
 }

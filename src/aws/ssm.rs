@@ -155,6 +155,15 @@ impl Access {
         self.sessions_where(SessionFilterKey::Owner, &caller.arn).await
     }
 
+    /// Returns true if there is a session of that id that has not ended, of any caller.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn is_active_session(&self, id: &str) -> Result<bool, ApiError> {
+        let found = self.sessions_where(SessionFilterKey::SessionId, id).await?;
+        Ok(found.iter().any(|session| session.id == id))
+    }
+
     async fn sessions_where(
         &self,
         key: SessionFilterKey,
@@ -303,7 +312,7 @@ fn active_session(item: aws_sdk_ssm::types::Session) -> ActiveSession {
     }
 }
 
-fn once() -> Builder {
+pub(super) fn once() -> Builder {
     aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled())
 }
 

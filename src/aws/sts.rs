@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Access, ApiError, Aws};
 
-/// The account is not worth a longer wait.
+/// The account and the caller are not worth a longer wait.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where the calls go: what a user has to know if a target is not there.
@@ -90,6 +90,15 @@ impl Access {
     /// Returns the caller's ARN if this process has asked for it before. Asks nothing.
     pub fn known_caller(&self) -> Option<String> {
         self.caller.of(self.access_key_id())
+    }
+
+    /// Learns who the caller is within 3 s; a failure leaves it unknown.
+    pub async fn learn_caller(&self) {
+        match tokio::time::timeout(ACCOUNT_TIMEOUT, self.caller()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the caller is unknown"),
+            Err(_) => tracing::debug!("the caller is unknown: no answer in time"),
+        }
     }
 
     /// Returns the caller's identity. Needs no permission.

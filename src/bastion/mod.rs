@@ -1,4 +1,4 @@
-//! The life of a bastion: it is started when it is needed, and stopped when nobody is on it.
+//! The life of a bastion: it is started when it is needed, and stopped when no session is open on it.
 //!
 //! A state machine in AWS, the *guardian* (`contrib/guardian`), starts the instance or task, lends a security group, watches
 //! who is on it, and undoes both at the end. One execution of it is one *life*. This layer asks for lives and waits until a
@@ -9,6 +9,7 @@
 
 mod control;
 mod decide;
+mod egress;
 mod error;
 mod event;
 mod guardian;
@@ -32,6 +33,7 @@ use crate::names::Target;
 use crate::route::{Route, Wish};
 
 pub use self::decide::Step;
+pub use self::egress::Egress;
 pub use self::error::{LoanError, StartError};
 pub use self::event::{LifeEvent, OnLife};
 pub use self::life::Life;

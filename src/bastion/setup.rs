@@ -8,6 +8,7 @@ use crate::aws::{Access, ApiError, Filter, Meaning};
 use crate::names::{Target, TargetKind};
 use crate::route::Wish;
 
+use super::egress::Egress;
 use super::error::StartError;
 use super::guardian::Guardian;
 use super::loan::{GUARDED, find_group, find_interface, guarded};
@@ -46,6 +47,8 @@ pub struct SetupInstance {
     pub profile: Option<String>,
     /// The subnet.
     pub subnet: Option<String>,
+    /// How packets get from its subnet to Systems Manager; `None` is unknown.
+    pub egress: Option<Egress>,
     /// It has a public address.
     pub is_public: bool,
     /// Its agent is connected; `None` is unknown.
@@ -105,11 +108,19 @@ impl Setup {
             self.tag(&instance.id, guarded(&instance.tags));
         }
         let connected = access.is_connected(target.id()).await;
+        let egress = match connected {
+            Ok(true) => None,
+            Ok(false) | Err(_) => Egress::of(access, &instance).await.unwrap_or_else(|error| {
+                self.unknown.push(error.to_string());
+                None
+            }),
+        };
         self.instance = Some(SetupInstance {
             id: instance.id,
+            egress,
+            is_public: !instance.public_addresses.is_empty(),
             profile: instance.profile,
             subnet: instance.subnet,
-            is_public: !instance.public_addresses.is_empty(),
             is_connected: connected.ok(),
             state: instance.state,
         });

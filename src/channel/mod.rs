@@ -335,6 +335,11 @@ impl Channel {
         self.rtt.smoothed()
     }
 
+    /// Returns the size in bytes of the largest message that is sent.
+    pub fn message_size(&self) -> usize {
+        self.payload_limit() + frame::OVERHEAD
+    }
+
     /// Returns the size in bytes of a recent probe that may be the reason if the far side has just ended the session.
     pub fn suspected_size(&self, now: Now) -> Option<usize> {
         self.discovery.suspected_size(now.instant)

@@ -1,6 +1,20 @@
 //! Tables for people: columns, two spaces apart.
 
+use std::io::{IsTerminal, stdout};
+
 use unicode_width::UnicodeWidthStr;
+
+use crate::escape::{cut, escape};
+
+/// A longer text makes a table on a terminal unreadable.
+const WIDEST: usize = 60;
+
+/// Escapes a text for a cell. On a terminal it is cut; a program gets the whole.
+pub(super) fn cell(text: &str) -> String {
+    let whole = escape(text);
+    let shown = if stdout().is_terminal() { cut(&whole, WIDEST) } else { whole.as_ref().into() };
+    if shown.trim().is_empty() { "-".to_owned() } else { shown.trim().to_owned() }
+}
 
 /// Lays out lines of equally many cells; the last cell of a line is not padded.
 pub(super) fn columns(lines: &[Vec<String>]) -> String {

@@ -8,11 +8,11 @@ use crate::bastion::OnLife;
 use crate::config::{Config, Environment, Verbosity};
 use crate::reach::{Reach, Relayed, open_aws};
 use crate::route::Route;
-use crate::session::{Interrupts, OnNotice};
+use crate::session::{Interrupts, Notice, OnNotice};
 
 use super::args::ConnectArgs;
 use super::life_notes::LifeNotes;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::reason;
 use super::recording::{Recording, Way};
 use super::report::{ExitKind, Report, notes};
@@ -23,14 +23,14 @@ use super::stderr::print_note;
 pub(super) fn connect(args: &ConnectArgs, config: &Config, environment: &Environment) -> ExitCode {
     let route = match Route::new(&args.target, args.port, config) {
         Ok(route) => route,
-        Err(error) => return Report::from(error).print(),
+        Err(error) => return Report::from(error).about(&args.target).print(),
     };
     let is_visible = stderr().is_terminal() && config.log.verbosity != Verbosity::Quiet;
     let recording = Recording::start(environment, is_visible);
     let run = async |context: &Context| relay(route, environment.clone(), &recording, context).await;
     let result = runtime::run(Interrupts::listen, run);
     recording.finish();
-    runtime::finish(result)
+    runtime::finish(result.map_err(|report| report.about(&args.target)))
 }
 
 async fn relay(
@@ -44,7 +44,7 @@ async fn relay(
         print_note(&notes::of_connect_by_hand(&route.goal.word));
     }
     reason::require([&mut route.config].into_iter()).await?;
-    let aws = Rc::new(open_aws(&route.config, ask_code())?);
+    let aws = Rc::new(open_aws(&route.config, prompts(&route.config))?);
     let port = route.goal.port;
     let on_notice = on_notice(verbosity, port, recording.clone(), Way::of_route(&route));
     let on_life = on_life(verbosity, recording.clone());
@@ -80,8 +80,12 @@ fn on_life(verbosity: Verbosity, recording: Rc<Recording>) -> OnLife {
 /// Prints notes on a terminal; the log has its own lines about the same events.
 fn on_notice(verbosity: Verbosity, port: u16, recording: Rc<Recording>, way: Way) -> OnNotice {
     let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
+    let waits = LifeNotes::new(verbosity);
     Rc::new(move |notice| {
         recording.session(&way, notice);
+        if let Notice::Approval(event) = notice {
+            waits.show_approval(event);
+        }
         if let Some(text) = notes::of_connect(notice, port).filter(|_| is_visible) {
             print_note(&text);
         }

@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::aws::NoCode;
+use crate::aws::Prompts;
 use crate::bastion::LifeEvent;
 use crate::config::{Config, Environment, Verbosity};
-use crate::doctor::{self, Component, Finding, Outcome, Subject};
+use crate::doctor::{self, Component, Finding, Outcome, Subject, Surroundings};
 use crate::escape::{escape, escape_json};
-use crate::forward::plan::{ForwardTo, plan_named};
+use crate::forward::plan::plan_named;
 use crate::reach::open_aws;
 use crate::route::Route;
 use crate::session::Interrupts;
@@ -33,12 +33,12 @@ pub(super) fn doctor(args: &DoctorArgs, config: &Config, environment: &Environme
     let recording = Recording::start(environment, config.log.verbosity != Verbosity::Quiet);
     let result = runtime::run(Interrupts::signals, async |context: &Context| {
         let of_target = subject.route.as_ref().map_or(config, |route| &route.config);
-        let aws = open_aws(of_target, Box::new(|_| Box::pin(async { Err(NoCode::NoTerminal) })));
+        let aws = open_aws(of_target, Prompts::default());
         let on_notice = recording.on_notice(subject.route.as_ref().map(Way::of_route));
         let lives = recording.clone();
         let on_life = Rc::new(move |event: &LifeEvent| lives.life(event));
-        let findings =
-            doctor::examine(&subject, config, environment, aws, &context.tasks, on_notice, on_life).await;
+        let around = Surroundings { config, environment, tasks: &context.tasks, on_notice, on_life };
+        let findings = doctor::examine(&subject, aws, &around).await;
         Ok(show(&findings, &subject.word, args.json))
     });
     recording.finish();
@@ -56,26 +56,15 @@ pub(super) fn broken_config(report: &Report, json: bool) -> ExitCode {
 /// Finds what is examined. A forward is examined as a way to its destination.
 fn subject(args: &DoctorArgs, config: &Config) -> Result<Subject, Report> {
     let Some(word) = args.target.clone() else {
-        return Ok(Subject { word: String::new(), route: None, is_for_ssh: false });
+        return Ok(Subject { word: String::new(), route: None, is_for_ssh: false, is_forward: false });
     };
     if !config.forwards.contains_key(&word) || config.hosts.contains_key(&word) {
         let route = Route::new(&word, args.port, config)?;
         let is_for_ssh = route.goal.port == 22;
-        return Ok(Subject { word, route: Some(route), is_for_ssh });
+        return Ok(Subject { word, route: Some(route), is_for_ssh, is_forward: false });
     }
-    let planned = plan_named(&word, config)?;
-    let route = match &planned.to {
-        ForwardTo::Port(remote) => match &remote.host {
-            Some(host) => {
-                let mut through = config.clone();
-                through.via = vec![planned.target().to_owned()];
-                Route::new(host, Some(remote.port), &through)?
-            }
-            None => Route::new(planned.target(), Some(remote.port), config)?,
-        },
-        ForwardTo::Proxy => planned.route.clone(),
-    };
-    Ok(Subject { word, route: Some(route), is_for_ssh: false })
+    let route = plan_named(&word, config)?.to_destination();
+    Ok(Subject { word, route: Some(route), is_for_ssh: false, is_forward: true })
 }
 
 /// One link as JSON.
@@ -133,6 +122,7 @@ fn mark(status: &str) -> &'static str {
         "ok" => "[ok]",
         "warning" => "[! ]",
         "broken" => "[XX]",
+        "noted" => "[..]",
         _ => "[--]",
     }
 }

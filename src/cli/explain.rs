@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, TokenKind};
 use crate::escape::{escape, escape_json};
 use crate::forward::plan::{ForwardTo, PlannedForward, plan_named};
 use crate::reach;
@@ -20,7 +20,7 @@ use crate::route::{KeySource, REMOTE_HOST_AGENT, Route, Wish};
 use crate::session::Interrupts;
 
 use super::args::ExplainArgs;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::report::{Report, UsageError};
 use super::runtime::{self, Context};
 use super::stdout;
@@ -32,7 +32,7 @@ pub(super) fn explain(config: &Config, args: &ExplainArgs) -> ExitCode {
         Err(report) => return report.print(),
     };
     runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| {
-        let facts = reach::inspect(subject.route(), ask_code()).await?;
+        let facts = reach::inspect(subject.route(), prompts(config)).await?;
         Ok(show(&subject, &facts, args))
     }))
 }
@@ -63,6 +63,24 @@ impl Subject {
         }
     }
 
+    /// Returns the database user that a token is signed for.
+    fn db_user(&self) -> Option<&str> {
+        match self {
+            Self::Route(_) => None,
+            Self::Forward(_, planned) => {
+                planned.client.db_user.as_deref().filter(|_| planned.client.token == Some(TokenKind::Rds))
+            }
+        }
+    }
+
+    /// Returns the route with the target of a forward as the last hop.
+    fn through(&self) -> Route {
+        match self {
+            Self::Route(route) => (**route).clone(),
+            Self::Forward(_, planned) => planned.to_destination(),
+        }
+    }
+
     fn explain(&self, facts: &Facts) -> Explanation {
         let (name, planned) = match self {
             Self::Route(route) => return Explanation::new(route, facts),
@@ -70,14 +88,24 @@ impl Subject {
         };
         let port =
             if let ForwardTo::Port(remote) = &planned.to { remote.port } else { planned.route.goal.port };
-        let forward = ForwardRow { name, local: planned.bind.to_string(), remote: planned.remote() };
-        Explanation::of_forward(&planned.route, facts, forward, port, planned.documents())
+        let client = &planned.client;
+        let forward = ForwardRow {
+            name,
+            local: planned.bind.to_string(),
+            remote: planned.remote(),
+            token: client.token.map(TokenKind::name),
+            db_user: client.db_user.clone(),
+            exec: client.exec.as_ref().map(ToString::to_string),
+        };
+        let through = planned.to_destination();
+        Explanation::of_forward(&planned.route, &through, facts, forward, port, planned.documents())
     }
 }
 
 fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
     let explanation = subject.explain(facts);
     if args.policy {
+        let through = subject.through();
         let needs = Needs {
             target: &facts.target,
             name: subject.route().entry.name(),
@@ -86,7 +114,9 @@ fn show(subject: &Subject, facts: &Facts, args: &ExplainArgs) -> ExitCode {
             caller: facts.caller.as_ref(),
             wish: &Wish::of(subject.route()),
             key_sources: &KeySource::of(subject.route()),
-            keys: subject.route().pushed_keys(matches!(subject, Subject::Route(_))),
+            keys: through.pushed_keys(matches!(subject, Subject::Route(_))),
+            requests_access: explanation.access_request.is_some(),
+            db_user: subject.db_user(),
         };
         return stdout::print(&json(&needs.policy()));
     }
@@ -105,9 +135,7 @@ fn json(value: &impl Serialize) -> String {
 fn text(explanation: &Explanation) -> String {
     let label = if explanation.forward.is_some() { "forward" } else { "target" };
     let mut rows = vec![(label, explanation.typed.clone())];
-    if let Some(ForwardRow { local, remote, .. }) = &explanation.forward {
-        rows.push(("", format!("listens on {local}, forwards to {remote}")));
-    }
+    rows.extend(explanation.forward.iter().flat_map(forward_rows));
     rows.extend(explanation.steps.iter().map(|step| ("", step.clone())));
     rows.extend(explanation.address.iter().map(|address| ("address", address.clone())));
     rows.push(("port", explanation.port.to_string()));
@@ -117,12 +145,36 @@ fn text(explanation: &Explanation) -> String {
     rows.push(("route", explanation.route.to_owned()));
     rows.extend(session_rows(&explanation.session));
     rows.extend(fall_back(explanation).map(|line| ("fall-back", line)));
+    rows.extend(access_line(explanation).map(|line| ("access", line)));
     rows.extend(explanation.keys.iter().map(|key| ("key", key_line(key))));
     rows.extend(explanation.asked.iter().flat_map(life_rows));
     rows.extend(explanation.unknown.iter().map(|text| ("unknown", text.clone())));
     let settings = explanation.settings.iter().map(setting_line).enumerate();
     rows.extend(settings.map(|(number, line)| (if number == 0 { "settings" } else { "" }, line)));
     aligned(&rows)
+}
+
+fn forward_rows(forward: &ForwardRow) -> Vec<(&'static str, String)> {
+    let ForwardRow { local, remote, token, db_user, exec, .. } = forward;
+    let mut rows = vec![("", format!("listens on {local}, forwards to {remote}"))];
+    rows.extend(db_user.iter().map(|user| ("db user", user.clone())));
+    rows.extend(token.iter().map(|kind| ("token", format!("of {kind}, signed for {remote}"))));
+    rows.extend(exec.iter().map(|command| ("exec", command.clone())));
+    rows
+}
+
+/// Says what follows from `access_request`, and what an approval is not for.
+fn access_line(explanation: &Explanation) -> Option<String> {
+    let what = match explanation.access_request.as_deref()? {
+        "true" => "requested when StartSession is denied".to_owned(),
+        id => format!("by access request {id}"),
+    };
+    let shell = "SSM-SessionManagerRunShell";
+    let denied = explanation.documents().into_iter().find(|name| *name != shell);
+    let limit = denied.map(|name| {
+        format!("; by AWS's policy its approval is for {shell} only, so {name} will be denied unless that has changed")
+    });
+    Some(what + &limit.unwrap_or_default())
 }
 
 fn setting_line(setting: &SettingRow) -> String {
@@ -201,10 +253,8 @@ fn life_rows(asked: &AskedRow) -> Vec<(&'static str, String)> {
     }
     if let Some(group) = &asked.security_group {
         let by = asked.guardian.as_deref().unwrap_or("none, so this fails");
-        let text = format!(
-            "{}: has {group} while anybody is on the target of the session (guardian: {by})",
-            asked.host
-        );
+        let text =
+            format!("{}: has {group} while any session to that target is open (guardian: {by})", asked.host);
         rows.push(("group", text));
     }
     rows
@@ -232,7 +282,7 @@ fn stop_line(asked: &AskedRow) -> String {
     }
     let only = if asked.stop_always { "" } else { ", unless it ran before" };
     format!(
-        "stopped when nobody was on it for {} s, at the latest {} s after its start{only}",
+        "stopped when no session was open on it for {} s, at the latest {} s after its start{only}",
         asked.stop_grace_seconds, asked.stop_after_seconds
     )
 }
@@ -345,9 +395,22 @@ signed by   AKIAENV, the keys in the environment
 document    AWS-StartPortForwardingSessionToRemoteHost (host=10.0.0.9, portNumber=2222)
 fall-back   the sshd of `bastion` by AWS-StartSSHSession (portNumber=22), if its agent is older than 3.1.1188.0, or the document is denied or unknown
 life        bastion: started by the guardian fumidai-guardian when it is down; it is waited for 300 s
-            stopped when nobody was on it for 120 s, at the latest 7200 s after its start, unless it ran before
+            stopped when no session was open on it for 120 s, at the latest 7200 s after its start, unless it ran before
 ";
         assert_eq!(without_settings(&explanation("appserver", None)), expected);
+    }
+
+    #[test]
+    fn a_request_for_access_is_explained_with_what_its_approval_is_not_for() {
+        let mut explanation = explanation("me@i-0123", None);
+        assert_eq!(access_line(&explanation), None);
+        explanation.access_request = Some("true".to_owned());
+        let line = access_line(&explanation).expect("a line");
+        assert!(
+            line.starts_with("requested when StartSession is denied; by AWS's policy its approval"),
+            "{line}"
+        );
+        assert!(line.contains("so AWS-StartSSHSession will be denied"), "{line}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::session::Interrupts;
 
 use super::args::HostKeysArgs;
 use super::life_notes::LifeNotes;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::recording::{Recording, Way};
 use super::report::Report;
 use super::runtime::{self, Context};
@@ -72,7 +72,7 @@ fn open(
     recording: &Rc<Recording>,
     context: &Context,
 ) -> Result<Reach, Report> {
-    let aws = Rc::new(open_aws(&route.config, ask_code())?);
+    let aws = Rc::new(open_aws(&route.config, prompts(&route.config))?);
     let (notes, lives) = (LifeNotes::new(route.config.log.verbosity), recording.clone());
     let on_life: OnLife = Rc::new(move |event| {
         lives.life(event);

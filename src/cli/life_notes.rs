@@ -1,13 +1,14 @@
-//! What a user reads while a bastion is started: on a terminal one live line with the step and the seconds, else log lines.
+//! What a user reads while a bastion is started or an approval is waited for: on a terminal one live line with the step and the seconds, else log lines.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
 
+use crate::aws::ApprovalEvent;
 use crate::bastion::{LifeEvent, Step};
 use crate::config::Verbosity;
 use crate::escape::escape;
 
-use super::report::notes::of_life;
+use super::report::notes::{of_approval, of_life};
 use super::stderr::{print_if_idle, print_note};
 
 /// Moves to the start of the line and clears it.
@@ -27,16 +28,28 @@ impl LifeNotes {
         Self { is_visible, has_line: Cell::default(), last: Cell::default() }
     }
 
-    /// Shows an event.
+    /// Shows an event of a bastion.
     pub fn show(&self, event: &LifeEvent) {
         self.log(event);
-        let text = of_life(event);
-        if is_live(event) {
-            return self.live(&text);
+        self.print(&of_life(event), is_live(event));
+    }
+
+    /// Shows an event of an access request. All but the seconds of the wait go to the log.
+    pub fn show_approval(&self, event: &ApprovalEvent) {
+        let (text, is_live) = (of_approval(event), is_wait(event));
+        if !is_live {
+            tracing::info!("{text}");
+        }
+        self.print(&text, is_live);
+    }
+
+    fn print(&self, text: &str, is_live: bool) {
+        if is_live {
+            return self.live(text);
         }
         self.clear();
         if self.is_visible {
-            print_note(&text);
+            print_note(text);
         }
     }
 
@@ -67,6 +80,11 @@ impl Drop for LifeNotes {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Returns true if the event is one of many of the same wait.
+pub(super) fn is_wait(event: &ApprovalEvent) -> bool {
+    matches!(event, ApprovalEvent::Waiting { .. })
 }
 
 fn is_live(event: &LifeEvent) -> bool {

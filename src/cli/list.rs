@@ -18,7 +18,7 @@ use crate::session::Interrupts;
 
 use super::args::ListArgs;
 use super::columns::columns;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::report::{ExitKind, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
@@ -31,7 +31,7 @@ const HEADER: [&str; 7] = ["ID", "NAME", "ADDRESS", "PLATFORM", "AGENT", "PING",
 /// Runs the command.
 pub(super) fn list(config: &Config, args: &ListArgs) -> ExitCode {
     runtime::finish(runtime::run(Interrupts::signals, async |_: &Context| {
-        let listing = reach::list(config, ask_code(), !args.no_cache).await?;
+        let listing = reach::list(config, prompts(config), !args.no_cache).await?;
         Ok(show(listing, args, config.log.verbosity))
     }))
 }

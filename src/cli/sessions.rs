@@ -8,25 +8,23 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::audit::{Fate, Row, rows};
-use crate::aws::{Access, ActiveSession};
+use crate::aws::{Access, ActiveSession, Meaning};
 use crate::clock;
 use crate::config::{Config, Environment, Verbosity};
-use crate::escape::{cut, escape, escape_json};
+use crate::escape::{escape, escape_json};
 use crate::reach::{ReachError, open_aws};
 use crate::session::Interrupts;
 
-use super::columns::columns;
+use super::columns::{cell, columns};
 use super::duration::words;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::recording::store;
-use super::report::{ExitKind, LocalError, Report, notes};
+use super::report::{ExitKind, LocalError, Report, UsageError, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
 use super::stdout;
 
 const HEADER: [&str; 6] = ["SESSION", "TARGET", "AGE", "PROCESS", "DOCUMENT", "REASON"];
-/// A longer reason makes a table unreadable.
-const WIDEST: usize = 60;
 
 /// The arguments of `sessions`.
 #[derive(Args)]
@@ -36,6 +34,17 @@ pub struct SessionsArgs {
     command: Option<SessionsCommand>,
     #[command(flatten)]
     list: ListSessionsArgs,
+}
+
+impl SessionsArgs {
+    /// Returns whether the output is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        match &self.command {
+            None => self.list.json,
+            Some(SessionsCommand::List(args)) => args.json,
+            Some(SessionsCommand::End(_)) => false,
+        }
+    }
 }
 
 /// The commands of `sessions`.
@@ -59,7 +68,7 @@ struct ListSessionsArgs {
 #[derive(Args)]
 struct EndArgs {
     /// The sessions' ids
-    #[arg(value_name = "ID", required_unless_present = "leaked")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// End the sessions whose process on this machine is gone
     #[arg(long, conflicts_with = "ids")]
@@ -122,19 +131,45 @@ async fn list(
 }
 
 async fn end(args: &EndArgs, config: &Config, environment: &Environment) -> Result<ExitCode, Report> {
+    if args.ids.is_empty() && !args.leaked {
+        return Err(UsageError::NoSession.into());
+    }
     let access = open(config).await?;
-    let ids = if args.leaked { leaked(&access, environment).await? } else { args.ids.clone() };
-    if ids.is_empty() {
+    let leaked = if args.leaked { leaked(&access, environment).await? } else { Vec::new() };
+    if args.leaked && leaked.is_empty() {
         note(&notes::of_no_leaked_sessions(access.region()), config);
     }
     let (mut exit, mut failure) = (ExitKind::Done.into(), None);
-    for id in &ids {
-        match access.terminate_session(id).await {
-            Ok(()) => exit = stdout::print(&format!("{} has ended\n", escape(id))),
-            Err(error) => failure = failure.or(Some(error)),
+    for id in leaked.iter().chain(&args.ids) {
+        let ended =
+            if args.leaked { end_known(&access, id).await } else { look_up_and_end(&access, id).await };
+        match ended {
+            Ok(text) => exit = stdout::print(&format!("{}\n", escape(&text))),
+            Err(report) => failure = failure.or(Some(report)),
         }
     }
-    failure.map_or(Ok(exit), |error| Err(ReachError::from(error).into()))
+    failure.map_or(Ok(exit), Err)
+}
+
+/// Ends a session that the service knows; its answer to an unknown id is the same.
+async fn end_known(access: &Access, id: &str) -> Result<String, Report> {
+    access.terminate_session(id).await.map_err(ReachError::from)?;
+    Ok(notes::of_ended_session(id))
+}
+
+async fn look_up_and_end(access: &Access, id: &str) -> Result<String, Report> {
+    match access.is_active_session(id).await {
+        Ok(true) => end_known(access, id).await,
+        Ok(false) => {
+            let (id, region) = (id.to_owned(), access.region().to_owned());
+            Err(LocalError::NoSession { id, region }.into())
+        }
+        Err(error) if error.meaning() == Meaning::AccessDenied => {
+            access.terminate_session(id).await.map_err(ReachError::from)?;
+            Ok(notes::of_asked_to_end(id))
+        }
+        Err(error) => Err(ReachError::from(error).into()),
+    }
 }
 
 fn note(text: &str, config: &Config) {
@@ -144,7 +179,7 @@ fn note(text: &str, config: &Config) {
 }
 
 async fn open(config: &Config) -> Result<Access, Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     Ok(aws.access().await.map_err(ReachError::from)?)
 }
 
@@ -197,9 +232,9 @@ impl Listed {
             Holder::Elsewhere => "elsewhere".to_owned(),
         };
         let age = words(Duration::from_secs(self.seconds));
-        let reason = self.reason.clone().unwrap_or_else(|| "-".to_owned());
+        let reason = self.reason.clone().unwrap_or_default();
         let cells = [self.session.clone(), self.target.clone(), age, holder, self.document.clone(), reason];
-        cells.iter().map(|cell| cut(&escape(cell), WIDEST).into_owned()).collect()
+        cells.iter().map(|text| cell(text)).collect()
     }
 }
 

@@ -9,12 +9,12 @@ use crate::aws::{DatabaseLogin, RedshiftAt, TokenFor};
 use crate::clock;
 use crate::config::{Config, RemoteEnd, Verbosity};
 use crate::escape::escape_json;
-use crate::forward::plan::{ForwardTo, plan_named};
+use crate::forward::plan::{ForwardTo, PlanError, plan_named};
 use crate::reach::{ReachError, open_aws};
 use crate::session::Interrupts;
 
 use super::child::ChildCommand;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::report::{Report, UsageError, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
@@ -36,6 +36,16 @@ pub enum TokenCommand {
     Elasticache(ElastiCacheArgs),
     /// Redshift: a user and its password, which Redshift makes
     Redshift(RedshiftArgs),
+}
+
+impl TokenCommand {
+    /// Returns whether the output is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::Rds(_) | Self::Elasticache(_) => false,
+            Self::Redshift(args) => args.json,
+        }
+    }
 }
 
 /// The arguments of `token rds`.
@@ -129,19 +139,49 @@ async fn rds(args: &RdsArgs, config: &Config, context: &Context) -> Result<ExitC
 
 /// Returns what to sign for, and the settings of the forward if it is one.
 fn database(args: &RdsArgs, config: &Config) -> Result<(TokenFor, Config), Report> {
-    let typed = args.database.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    if let Some((host, port)) = typed {
+    let name = &args.database;
+    if !config.forwards.contains_key(name) {
+        let (host, port) = host_and_port(name, config)?;
         let user = args.user.clone().ok_or(UsageError::NoUser)?;
-        let host = host.trim_matches(['[', ']']).to_owned();
         return Ok((TokenFor::Rds { host, port, user }, config.clone()));
     }
-    let planned = plan_named(&args.database, config)?;
-    let missing = |missing| UsageError::NotForToken { name: args.database.clone(), missing };
+    let planned = plan_named(name, config)?;
+    let missing = |missing| UsageError::NotForToken { name: name.clone(), missing };
     let ForwardTo::Port(RemoteEnd { host: Some(host), port }) = planned.to else {
         return Err(missing("remote").into());
     };
     let user = args.user.clone().or(planned.client.db_user).ok_or(missing("db_user"))?;
     Ok((TokenFor::Rds { host, port, user }, planned.route.config))
+}
+
+/// Reads `HOST:PORT`.
+fn host_and_port(word: &str, config: &Config) -> Result<(String, u16), UsageError> {
+    let Some((host, port)) = word.rsplit_once(':') else {
+        // The name of an endpoint has dots, that of a forward has none.
+        if word.contains('.') {
+            return Err(UsageError::NoPort { host: word.to_owned() });
+        }
+        return Err(UsageError::NotADatabase { name: word.to_owned(), nearest: nearest(word, config) });
+    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((host, port)),
+        Ok(_) | Err(_) => Err(UsageError::NotAPort { host, port: port.to_owned() }),
+    }
+}
+
+/// Returns the forward whose name was meant.
+fn nearest(word: &str, config: &Config) -> Option<String> {
+    match plan_named(word, config) {
+        Err(PlanError::Unknown { nearest, .. }) => nearest,
+        Err(
+            PlanError::Route(_)
+            | PlanError::TargetCount(_)
+            | PlanError::NoForwards
+            | PlanError::Nothing { .. },
+        )
+        | Ok(_) => None,
+    }
 }
 
 async fn elasticache(args: &ElastiCacheArgs, config: &Config, context: &Context) -> Result<ExitCode, Report> {
@@ -159,7 +199,7 @@ async fn print_token(
     output: &Output,
     context: &Context,
 ) -> Result<ExitCode, Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     let token = access.token(what, clock::wall()).map_err(ReachError::from)?;
     output.give(token.reveal(), config, context).await
@@ -170,7 +210,7 @@ async fn redshift(args: &RedshiftArgs, config: &Config, context: &Context) -> Re
         Some(user) => RedshiftAt::Cluster { id: args.cluster.clone(), user: user.clone() },
         None => RedshiftAt::Workgroup(args.cluster.clone()),
     };
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     let login = access.redshift_login(&at, args.database.as_deref()).await.map_err(ReachError::from)?;
     let DatabaseLogin { user, password } = &login;

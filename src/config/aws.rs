@@ -62,6 +62,8 @@ pub struct Endpoints {
     pub redshift: Option<String>,
     /// `AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS`: where the Redshift Serverless API is.
     pub redshift_serverless: Option<String>,
+    /// `AWS_ENDPOINT_URL_IAM`: where the IAM API is.
+    pub iam: Option<String>,
     /// `AWS_ENDPOINT_URL_STS`: where the STS API is.
     pub sts: Option<String>,
     /// `AWS_ENDPOINT_URL_SSMMESSAGES`: a host that stream URLs may name.
@@ -141,6 +143,11 @@ impl AwsSettings {
         self.endpoint(&self.endpoints.redshift_serverless)
     }
 
+    /// Returns the endpoint of the IAM API, by the same rank.
+    pub fn iam_endpoint(&self) -> Option<&str> {
+        self.endpoint(&self.endpoints.iam)
+    }
+
     /// Takes the settings that hold.
     pub(super) fn choose(&mut self, layers: &Layers) {
         let settings = layers.settings();
@@ -172,6 +179,7 @@ impl Endpoints {
             cloudtrail: read(environment, "AWS_ENDPOINT_URL_CLOUDTRAIL")?,
             redshift: read(environment, "AWS_ENDPOINT_URL_REDSHIFT")?,
             redshift_serverless: read(environment, "AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS")?,
+            iam: read(environment, "AWS_ENDPOINT_URL_IAM")?,
             sts: read(environment, "AWS_ENDPOINT_URL_STS")?,
             ssmmessages: read(environment, "AWS_ENDPOINT_URL_SSMMESSAGES")?,
             any: None,
@@ -211,6 +219,7 @@ impl fmt::Debug for Endpoints {
             .field("cloudtrail", &redacted(&self.cloudtrail))
             .field("redshift", &redacted(&self.redshift))
             .field("redshift_serverless", &redacted(&self.redshift_serverless))
+            .field("iam", &redacted(&self.iam))
             .field("sts", &redacted(&self.sts))
             .field("ssmmessages", &redacted(&self.ssmmessages))
             .field("any", &redacted(&self.any))

@@ -3,6 +3,8 @@
 //! A placeholder becomes a variable of the shell, `{host}` for example `${FUMIDAI_EXEC_HOST}`: no value is ever part of the
 //! command's text, so that none can be taken for a command, and none is seen in a list of processes.
 
+use std::fmt;
+
 use super::value::{Raw, ValueError};
 
 /// A value that the command can name.
@@ -77,6 +79,13 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
+    /// Returns the word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rds => "rds",
+        }
+    }
+
     /// Reads the word for it.
     pub(super) fn parse(raw: Raw<'_>) -> Result<Self, ValueError> {
         match raw.text().map_err(|error| error.or_text(ValueError::NotAToken))? {
@@ -96,6 +105,16 @@ pub struct ExecTemplate {
 enum Part {
     Text(String),
     Value(Placeholder),
+}
+
+impl fmt::Display for ExecTemplate {
+    /// Writes the command with its placeholders.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Value(placeholder) => write!(f, "{{{}}}", placeholder.name()),
+        })
+    }
 }
 
 impl ExecTemplate {

@@ -6,10 +6,15 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use toml::de::DeTable;
+
 use super::environment::Environment;
 use super::error::{ConfigError, Distrust};
 use super::forward::LocalEnd;
 use super::parse::{Fault, Tables, parse};
+
+/// The longest config file: a device may have no end.
+const LIMIT: u64 = 16 << 20;
 
 /// The contents of the config file.
 #[derive(Default)]
@@ -27,7 +32,7 @@ impl ConfigFile {
             return Self::read(&path, environment);
         }
         for path in default_paths(environment) {
-            match Self::read(&path, environment) {
+            match refuse_pipe(&path).and_then(|()| Self::read(&path, environment)) {
                 Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 found => return found,
             }
@@ -49,6 +54,24 @@ impl ConfigFile {
         expand_homes(&mut tables, environment);
         Ok(Self { tables, path: Some(path.to_owned()) })
     }
+}
+
+/// Checks a text before it becomes a config file.
+///
+/// # Errors
+/// [`ConfigError::Invalid`]
+pub fn check_text(path: &Path, text: &str) -> Result<(), ConfigError> {
+    parse(text).map(drop).map_err(|fault| fault.at(path, text))
+}
+
+/// Returns whether a text that is valid has a table of that name.
+pub fn has_table(text: &str, name: &str) -> bool {
+    DeTable::parse(text).is_ok_and(|document| document.get_ref().contains_key(name))
+}
+
+/// Returns where a config file is made.
+pub fn default_file(environment: &Environment) -> Option<PathBuf> {
+    default_paths(environment).next()
 }
 
 fn default_paths(environment: &Environment) -> impl Iterator<Item = PathBuf> {
@@ -81,8 +104,28 @@ fn read_trusted(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let mut file = File::open(path).map_err(unreadable)?;
     refuse_others(path, &file.metadata().map_err(unreadable)?)?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    file.by_ref().take(LIMIT).read_to_end(&mut bytes).map_err(unreadable)?;
+    if file.read(&mut [0]).map_err(unreadable)? > 0 {
+        return Err(unreadable(io::Error::other("it is longer than 16 MiB")));
+    }
     Ok(bytes)
+}
+
+/// Refuses a named pipe at a path that the user did not name: opening it would wait for a writer.
+#[cfg(unix)]
+fn refuse_pipe(path: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::FileTypeExt;
+
+    if fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo()) {
+        let source = io::Error::other("it is a named pipe");
+        return Err(ConfigError::Unreadable { file: path.to_owned(), source });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn refuse_pipe(_path: &Path) -> Result<(), ConfigError> {
+    Ok(())
 }
 
 /// Checks a regular file, its folder, and the folder of the file that a link leads to. A pipe or a device has no contents
@@ -142,6 +185,24 @@ mod tests {
         let mut environment = Environment::default();
         environment.folders = Folders { home: Some(folder.to_owned()), ..Folders::default() };
         environment
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_at_the_default_path_and_a_file_without_an_end_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let environment = home(folder.path());
+        let path = folder.path().join(".config/fumidai/config.toml");
+        fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        let why = |found: Result<ConfigFile, ConfigError>| match found.map(|file| file.path) {
+            Err(ConfigError::Unreadable { source, .. }) => source.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why(ConfigFile::load(None, &environment)), "it is a named pipe");
+        let found = ConfigFile::load(Some("/dev/zero".into()), &environment);
+        assert_eq!(why(found), "it is longer than 16 MiB");
     }
 
     #[test]

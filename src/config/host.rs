@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::names::{split_region, split_user};
+use crate::names::{Destination, split_region, split_user};
 
 use super::host_keys::HostKeySource;
 use super::settings::Settings;
@@ -220,7 +220,9 @@ impl Host {
         let (user, rest) = split_user(&text);
         let user = user.map(|user| value::user(Raw::String(user))).transpose()?;
         let (target, region) = split_region(rest);
-        self.target = Some(value::text(Raw::String(target))?);
+        let target = value::text(Raw::String(target))?;
+        Destination::of_name(&target).map_err(|error| ValueError::NotATarget(error.to_string()))?;
+        self.target = Some(target);
         self.user = self.user.take().or(user);
         self.settings.region = self.settings.region.take().or(region.map(|region| region.to_string()));
         Ok(())

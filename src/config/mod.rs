@@ -3,6 +3,7 @@
 //! [`Source`] has the rank of the sources; a setting that none of them gives is left to the AWS profile (`None`) or gets the
 //! default. Unknown keys and bad values are refused with their place. Called once, by `cli`.
 
+mod access_request;
 mod aws;
 mod conflicts;
 mod cycles;
@@ -18,6 +19,7 @@ mod host_keys;
 mod layers;
 mod parse;
 mod remedy;
+mod run_flags;
 mod settings;
 mod spec;
 pub mod ssh_config;
@@ -30,11 +32,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access_request::AccessRequest;
 pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
 pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
-pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
+pub use file::{check_text, default_file, has_table};
+pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd, local_end, remote_end};
 pub use host::{HOST_KEYS, Host, HostKey, KeyKind, RouteKind};
 pub use host_keys::HostKeySource;
 pub use layers::{ResolvedSetting, Source};
@@ -168,6 +172,8 @@ pub struct Flags {
     pub ephemeral_key: bool,
     /// `--key-file`.
     pub key_file: Option<PathBuf>,
+    /// `--no-input`.
+    pub no_input: bool,
 }
 
 impl Config {
@@ -177,6 +183,7 @@ impl Config {
     ///
     /// The file that was named cannot be read, or a value in the file or in the environment is not valid.
     pub fn resolve(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
+        let flags = flags.with_variables(environment)?;
         let file = ConfigFile::load(flags.config_file.clone(), environment)?;
         let layers = Layers::new(flags.settings, environment, file.tables.defaults)?;
         let settings = layers.settings();
@@ -209,9 +216,10 @@ impl Config {
         Some((name, host, self.for_hop(Some(host), Some(host))))
     }
 
-    /// Returns true if a session needs a reason and has none.
+    /// Returns true if a session needs a reason and has none. A new access request needs one too.
     pub fn lacks_reason(&self) -> bool {
-        self.session.require_reason && self.session.reason.is_none()
+        let is_needed = self.session.require_reason || self.session.access_request == AccessRequest::New;
+        is_needed && self.session.reason.is_none()
     }
 
     /// Returns the configuration of a session to `hop` on the way to `goal`, as far as they are hosts. The hop alone gives
@@ -244,6 +252,12 @@ impl Config {
     pub fn in_region(&self, region: &Region) -> Self {
         let region = Settings { region: Some(region.to_string()), ..Settings::default() };
         self.with(|layers| layers.add(Source::Target, region))
+    }
+
+    /// Returns the configuration as if these flags had been given too.
+    #[must_use]
+    pub fn with_flags(&self, settings: Settings) -> Self {
+        self.with(|layers| layers.add(Source::Flag, settings))
     }
 
     /// Returns every setting with its value and its source; `aws_profile` has the settings of the AWS profile.
@@ -362,7 +376,14 @@ mod tests {
             Key::LogFile => format!("/v{number}"),
             Key::Color => ["always", "never"][number % 2].to_owned(),
             Key::RequireReason => ["true", "false"][number % 2].to_owned(),
-            Key::ConnectTimeout | Key::ResumeWindow | Key::Keepalive | Key::Linger | Key::StartTimeout => {
+            Key::AccessRequest => format!("oi-{number:012x}"),
+            Key::AccessRequestTimeout
+            | Key::ConnectTimeout
+            | Key::ResumeWindow
+            | Key::Keepalive
+            | Key::Linger
+            | Key::IdleClose
+            | Key::StartTimeout => {
                 format!("{}", 100 + number)
             }
             Key::MaxPayload => format!("{}", 1024 + number),
@@ -497,13 +518,13 @@ mod tests {
     fn a_session_to_a_hop_takes_aws_settings_from_the_hop_and_times_from_the_goal() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("config.toml");
-        let text = "[defaults]\nkeepalive=7\nprofile='default'\n[hosts.hop]\nregion='hop'\nreason='hop'\nlinger=1\n\
-                    [hosts.goal]\nprofile='goal'\nregion='goal'\nreason='goal'\nresume_window=9\ndocument='goal'";
+        let text = "[defaults]\nkeepalive=7\nprofile='default'\n[hosts.hop]\nregion='hop-1'\nreason='hop'\nlinger=1\n\
+                    [hosts.goal]\nprofile='goal'\nregion='goal-1'\nreason='goal'\nresume_window=9\ndocument='goal'";
         fs::write(&file, text).expect("a file");
         let flags = Flags { config_file: Some(file), ..Flags::default() };
         let config = Config::resolve(flags, &Environment::default()).expect("valid");
         let own = config.for_hop(config.hosts.get("hop"), config.hosts.get("goal"));
-        assert_eq!(own.aws.region.as_deref(), Some("hop"));
+        assert_eq!(own.aws.region.as_deref(), Some("hop-1"));
         assert_eq!(own.aws.profile.as_deref(), Some("default"));
         assert_eq!((own.session.reason.as_deref(), own.session.document), (Some("goal"), None));
         assert_eq!((own.session.resume_window.as_secs(), own.session.keepalive.as_secs()), (9, 7));

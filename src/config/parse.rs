@@ -321,10 +321,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Color;
-    use crate::config::HostKeySource;
     use crate::config::forward::{LocalEnd, RemoteEnd};
     use crate::config::host::{KeyKind, RouteKind};
+    use crate::config::{AccessRequest, Color, HostKeySource};
 
     fn error_of(text: &str) -> String {
         match parse(text) {
@@ -342,12 +341,15 @@ mod tests {
             endpoint_url = "http://127.0.0.1:1"
             reason = "on call"
             require_reason = true
+            access_request = true
+            access_request_timeout = "30m"
             color = "always"
             log_file = "/var/log/fumidai.log"
             connect_timeout = 60
             resume_window = "2h"
             keepalive = "15s"
             linger = 0
+            idle_close = "10m"
             max_payload = 1_024
             document = "My-Document"
             start_timeout = "10m"
@@ -360,12 +362,15 @@ mod tests {
             endpoint_url: Some("http://127.0.0.1:1".into()),
             reason: Some("on call".into()),
             require_reason: Some(true),
+            access_request: Some(AccessRequest::New),
+            access_request_timeout: Some(Duration::from_secs(1800)),
             color: Some(Color::Always),
             log_file: Some("/var/log/fumidai.log".into()),
             connect_timeout: Some(Duration::from_secs(60)),
             resume_window: Some(Duration::from_secs(7200)),
             keepalive: Some(Duration::from_secs(15)),
             linger: Some(Duration::ZERO),
+            idle_close: Some(Duration::from_secs(600)),
             max_payload: Some(1024),
             document: Some("My-Document".into()),
             start_timeout: Some(Duration::from_secs(600)),
@@ -518,7 +523,7 @@ mod tests {
             (
                 "[forwards.a]\nbanana = 'x'",
                 "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `exec`, `token`, `db_user`, `profile`, `region`, \
-                 `endpoint_url`, `reason`, `require_reason`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `start_timeout`, `guardian`, `document`",
+                 `endpoint_url`, `reason`, `require_reason`, `access_request`, `access_request_timeout`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `idle_close`, `max_payload`, `start_timeout`, `guardian`, `document`",
             ),
             (
                 "[bananas]\n",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Color;
+use super::access_request::AccessRequest;
 use super::table::{Heading, Row, settings};
 use super::value::{self, Raw, ValueError, without_secrets};
 
@@ -43,6 +44,7 @@ settings! {
         /// When log lines on a terminal have colour; NO_COLOR means never
         Color color: Color = value::color {
             heading: Heading::Global,
+            variables: &["FUMIDAI_COLOR"],
             value_name: "WHEN",
             choices: &["auto", "always", "never"],
             values: "`auto`, `always` or `never`",
@@ -75,6 +77,20 @@ settings! {
             choices: &["true", "false"],
             values: "`true` or `false`",
         }
+        /// Whether access is requested when StartSession is denied, or the id of a request to go on with
+        AccessRequest access_request: AccessRequest = value::access_request, default "false" {
+            variables: &["FUMIDAI_ACCESS_REQUEST"],
+            value_name: "BOOL|ID",
+            values: "`true`, `false`, or the id of an access request, as `oi-0123456789ab`",
+            is_first_hops: true,
+        }
+        /// Time to wait for the approval of an access request; not part of the connect timeout
+        AccessRequestTimeout access_request_timeout: Duration = value::some_time, default "3600" {
+            variables: &["FUMIDAI_ACCESS_REQUEST_TIMEOUT"],
+            value_name: "SECONDS",
+            values: "a time of at least 1 s",
+            is_first_hops: true,
+        }
         /// Time from the start until data can flow
         ConnectTimeout connect_timeout: Duration = value::some_time, default "45" {
             variables: &["FUMIDAI_CONNECT_TIMEOUT"],
@@ -99,6 +115,13 @@ settings! {
             value_name: "SECONDS",
             values: "a time",
             otherwise: Some("1; forward: 30"),
+        }
+        /// Time without a connection after which a forward ends its session; 0 does not end it
+        IdleClose idle_close: Duration = value::duration {
+            variables: &["FUMIDAI_IDLE_CLOSE"],
+            value_name: "SECONDS",
+            values: "a time",
+            otherwise: Some("300; of a proxy, and of a bastion that is stopped: 60"),
         }
         /// Largest payload of a message, 256 to 32768
         MaxPayload max_payload: u32 = value::payload {
@@ -205,6 +228,12 @@ impl Shown for PathBuf {
 impl Shown for Color {
     fn shown(&self) -> String {
         self.name().to_owned()
+    }
+}
+
+impl Shown for AccessRequest {
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -464,7 +464,7 @@ mod tests {
             (r"CORP\me", r"User CORP\\me"),
             ("me@x", "User me@x"),
         ] {
-            let text = text_of(&format!("[hosts.web]\nuser = '{user}'\ntarget = 'i-0 x'"), &on_path());
+            let text = text_of(&format!("[hosts.web]\nuser = '{user}'\ntarget = 'tag:Name=a x'"), &on_path());
             assert!(text.contains(&format!("    HostKeyAlias web\n    {line}\n    ProxyCommand")), "{text}");
         }
     }

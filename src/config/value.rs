@@ -16,6 +16,7 @@ use toml::de::DeValue;
 use crate::region::is_region;
 
 use super::Color;
+use super::access_request::AccessRequest;
 
 /// A longer duration is a typing error, and would overflow a deadline.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -58,6 +59,9 @@ pub enum ValueError {
     /// A text that cannot be a region's name.
     #[error("must be a region such as `eu-central-1`")]
     NotARegion(String),
+    /// A text that cannot be a target.
+    #[error("must be a target: {0}")]
+    NotATarget(String),
     /// Not the URL of an API.
     #[error("must be a URL such as `https://host:port`")]
     NotAUrl,
@@ -94,6 +98,9 @@ pub enum ValueError {
     /// Not a name or ARN of a state machine.
     #[error("must be the name or ARN of a state machine, or `none`")]
     NotAGuardian,
+    /// Neither a switch nor the id of an access request.
+    #[error("must be `true`, `false`, or the id of an access request such as `oi-0123456789ab`")]
+    NotAnAccessRequest,
     /// Not the id or name of a security group.
     #[error("must be the id `sg-…` or the name of a security group")]
     NotAGroup,
@@ -308,6 +315,17 @@ pub fn on_or_off(raw: Raw<'_>) -> Result<bool, ValueError> {
     }
 }
 
+/// Reads `true`, `false`, or the id of an access request.
+pub fn access_request(raw: Raw<'_>) -> Result<AccessRequest, ValueError> {
+    let known = raw.text().ok().and_then(AccessRequest::of_id);
+    match (known, on_or_off(raw)) {
+        (Some(known), _) => Ok(known),
+        (None, Ok(true)) => Ok(AccessRequest::New),
+        (None, Ok(false)) => Ok(AccessRequest::Off),
+        (None, Err(_)) => Err(ValueError::NotAnAccessRequest),
+    }
+}
+
 /// Reads the name or ARN of a state machine, or `none`.
 pub fn guardian(raw: Raw<'_>) -> Result<String, ValueError> {
     let name = text(raw)?;
@@ -395,6 +413,17 @@ mod tests {
         }
         for text in ["a b", "arn:aws:lambda:eu-west-1:1:function:g", "g/1"] {
             assert_eq!(guardian(text.into()), Err(ValueError::NotAGuardian), "{text}");
+        }
+    }
+
+    #[test]
+    fn access_is_requested_or_the_id_of_a_request_is_given() {
+        let known = AccessRequest::Known("oi-0123456789ab".to_owned());
+        assert_eq!(access_request("oi-0123456789ab".into()), Ok(known));
+        assert_eq!(access_request("true".into()), Ok(AccessRequest::New));
+        assert_eq!(access_request(Raw::Boolean(false)), Ok(AccessRequest::Off));
+        for text in ["yes", "", "oi-0123", "oi-0123456789AB", "oi-0123456789abc", "i-0123456789ab"] {
+            assert_eq!(access_request(text.into()), Err(ValueError::NotAnAccessRequest), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
-use crate::aws::{Access, Aws, CredentialsSource};
+use crate::aws::{Access, Aws, CredentialsSource, Meaning};
 use crate::clock;
 use crate::reach::ReachError;
 
@@ -28,6 +28,10 @@ pub(super) async fn check(aws: &Aws) -> (Vec<Finding>, Option<Access>) {
     };
     let outcome = match timeout(DEADLINE, access.caller()).await {
         Ok(Ok(caller)) => Outcome::Good(format!("{} in {}", caller.arn, access.region())),
+        // A VPC may have no endpoint for STS.
+        Ok(Err(error)) if error.meaning() == Meaning::Transient => {
+            Outcome::Unknown(format!("whose they are is not known: {error}"))
+        }
         Ok(Err(error)) => return (vec![finding(Outcome::failed(ReachError::from(error)))], None),
         Err(_) => Outcome::Unknown("STS did not answer in time".to_owned()),
     };

@@ -1,7 +1,8 @@
 //! One link of the chain, and what was found out about it.
 
+use crate::bastion::Egress;
 use crate::reach::ReachError;
-use crate::transport::{ConnectFault, TlsFault};
+use crate::transport::{ConnectError, TlsFault};
 
 /// The kind of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,22 +17,34 @@ pub enum Component {
     Clock,
     /// The credentials.
     Credentials,
+    /// What IAM allows the caller.
+    Permissions,
     /// The name of the target.
     Name,
     /// The machine that a session is opened to.
     Machine,
+    /// The role of its instance profile.
+    Role,
+    /// The way from its subnet to Systems Manager.
+    Subnet,
     /// Its agent.
     Agent,
     /// A session.
     Session,
+    /// A machine on the way.
+    Hop,
     /// What is at the port.
     Port,
+    /// What the session has measured.
+    Path,
     /// A login with a key that is pushed.
     Login,
     /// The guardian of the bastion.
     Guardian,
     /// What was left behind.
     Leftovers,
+    /// What failed before.
+    Log,
 }
 
 impl Component {
@@ -43,14 +56,20 @@ impl Component {
             Self::Network => "network",
             Self::Clock => "clock",
             Self::Credentials => "credentials",
+            Self::Permissions => "permissions",
             Self::Name => "name",
             Self::Machine => "machine",
+            Self::Role => "role",
+            Self::Subnet => "subnet",
             Self::Agent => "agent",
             Self::Session => "session",
+            Self::Hop => "hop",
             Self::Port => "port",
+            Self::Path => "path",
             Self::Login => "login",
             Self::Guardian => "guardian",
             Self::Leftovers => "leftovers",
+            Self::Log => "log",
         }
     }
 }
@@ -71,6 +90,8 @@ pub struct Finding {
 pub enum Outcome {
     /// It works; the text says how.
     Good(String),
+    /// What happened before; it says nothing about now.
+    Noted(String),
     /// It works now, and something will be in the way.
     Doubtful(Diagnosis),
     /// It is broken.
@@ -110,8 +131,14 @@ pub enum Diagnosis {
     Machine(MachineProblem),
     /// The guardian and what it cares for.
     Bastion(BastionProblem),
-    /// So many sessions of this caller are open.
-    OpenSessions(usize),
+    /// StartSession is denied, so that access will be requested, whose approval may not be for this document.
+    AccessRequest(String),
+    /// What was left behind.
+    Leftover(Leftover),
+    /// No policy allows these actions, or one denies them.
+    NotAllowed(Vec<String>),
+    /// It is in other regions.
+    Elsewhere(Elsewhere),
 }
 
 /// What is wrong with ssh on this machine.
@@ -128,6 +155,13 @@ pub enum SshProblem {
         /// The resume window.
         window: u64,
     },
+    /// ssh reads the files of another home folder than fumidai, which goes by `HOME`.
+    OtherHome {
+        /// The home folder of the password file, which ssh uses.
+        of_ssh: String,
+        /// `HOME`.
+        variable: String,
+    },
     /// The socket of ControlMaster has a path of so many bytes.
     LongControlPath(usize),
 }
@@ -139,10 +173,33 @@ pub enum NetworkProblem {
     Unresolved(String),
     /// No connection to a host.
     Unreachable(String),
-    /// The proxy, or what answers in its place or the host's, refuses.
-    Refused(String, ConnectFault),
-    /// TLS with a host failed.
-    Untrusted(String, TlsFault),
+    /// A host has an address of a private network, where nothing answers.
+    PrivateUnreachable {
+        /// The address.
+        address: String,
+        /// What happened.
+        error: String,
+    },
+    /// The proxy refuses the connection.
+    Proxy {
+        /// The proxy, without its password.
+        proxy: String,
+        /// Why.
+        error: ConnectError,
+    },
+    /// A captive portal or a proxy answers in place of the host or the proxy.
+    Portal(String),
+    /// The certificate of a host is not accepted.
+    Untrusted {
+        /// Why.
+        error: String,
+        /// Who issued it: untrusted.
+        issuer: Option<String>,
+        /// What is wrong with it.
+        fault: TlsFault,
+    },
+    /// This machine has no root certificates.
+    NoRoots(String),
     /// What answered is not AWS: a captive portal, or another server.
     NotAws(u16),
     /// The clock is off by so many seconds.
@@ -155,7 +212,21 @@ pub enum MachineProblem {
     /// Its agent.
     Agent(AgentProblem),
     /// EC2 knows no such instance in this region.
-    NotHere(String),
+    NotHere {
+        /// The region.
+        region: String,
+        /// How many other regions do not know it either; `None` is unknown.
+        others: Option<usize>,
+    },
+    /// The role of the instance profile may not do what an agent does.
+    Role {
+        /// The ARN of the role; `None` if the profile has none.
+        role: Option<String>,
+        /// The actions.
+        denied: Vec<String>,
+    },
+    /// Packets do not get to Systems Manager.
+    Egress(Egress),
     /// The instance is not running.
     NotRunning(String),
     /// The port is open and says nothing.
@@ -169,6 +240,8 @@ pub enum BastionProblem {
     NoGuardian(String),
     /// The guardian may not change these.
     NotGuarded(Vec<String>),
+    /// It runs, and no session is open.
+    Unused(String),
     /// A group was left on an interface.
     GroupLeft {
         /// The group.
@@ -185,10 +258,46 @@ pub enum AgentProblem {
     NoInstanceProfile,
     /// Systems Manager does not know the machine: its agent has never connected.
     NeverConnected,
-    /// The agent has been lost for so many seconds.
-    AgentLost(u64),
+    /// The agent has been lost for so many seconds; `None` is unknown.
+    AgentLost(Option<u64>),
     /// The agent reports to `ssm`, and has no connection to `ssmmessages`.
     NoMessageChannel,
-    /// The agent is too old to connect to other hosts.
-    OldAgent(String),
+    /// The agent is too old for what is asked of it.
+    OldAgent {
+        /// Its version.
+        version: String,
+        /// What it cannot do.
+        lacks: Lacks,
+    },
+}
+
+/// What an agent is too old for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// It cannot connect to other hosts, and nothing else leads on.
+    OtherHosts,
+    /// It cannot connect to other hosts; the hop's sshd is used.
+    OtherHostsButSshd,
+    /// Each connection of a forward is a session of its own.
+    Multiplexing,
+}
+
+/// What was left behind.
+#[derive(Debug)]
+pub enum Leftover {
+    /// So many sessions of this caller are open, which processes use or other machines started.
+    OpenSessions(usize),
+    /// The processes that started these sessions are gone.
+    LeakedSessions(Vec<String>),
+    /// Nothing listens on these unix sockets.
+    StaleSockets(Vec<String>),
+}
+
+/// A target that is not in this region, and is in others.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// The region that was asked first.
+    pub region: String,
+    /// The other regions, and the ids there.
+    pub found: Vec<(String, String)>,
 }

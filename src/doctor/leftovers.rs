@@ -1,51 +1,126 @@
-//! What was left behind: open sessions of this caller, groups on interfaces.
+//! What was left behind: sessions of processes that are gone, groups on interfaces, lives without use, sockets.
+
+use std::collections::HashSet;
+use std::path::Path;
 
 use tokio::time::timeout;
 
-use crate::aws::Access;
-use crate::bastion;
+use crate::audit::{Fate, Store, rows};
+use crate::aws::{Access, ActiveSession};
+use crate::bastion::{self, BastionStatus};
+use crate::config::{Config, Environment, Forward, LocalEnd};
 use crate::names::Target;
 use crate::route::Wish;
 
 use super::DEADLINE;
-use super::finding::{BastionProblem, Component, Diagnosis, Finding, Outcome};
+use super::finding::{BastionProblem, Component, Diagnosis, Finding, Leftover, Outcome};
 
-/// Looks for what nobody will clean up.
-pub(super) async fn check(access: &Access, wish: &Wish, target: Option<&Target>) -> Vec<Finding> {
-    let (sessions, groups) = tokio::join!(sessions(access), groups(access, wish, target));
-    let mut findings = vec![sessions];
-    findings.extend(groups);
-    findings
+/// Looks for what nothing will clean up.
+pub(super) async fn check(
+    access: &Access,
+    wish: &Wish,
+    target: Option<&Target>,
+    environment: &Environment,
+) -> Vec<Finding> {
+    let (sessions, bastion) = tokio::join!(sessions(access, environment), of_bastion(access, wish, target));
+    sessions.into_iter().chain(bastion).collect()
 }
 
-async fn sessions(access: &Access) -> Finding {
+async fn sessions(access: &Access, environment: &Environment) -> Vec<Finding> {
+    let finding = |outcome| Finding::new(Component::Leftovers, "sessions", outcome);
     let ask = async {
         let caller = access.caller().await?;
         access.own_sessions(&caller).await
     };
-    let outcome = match timeout(DEADLINE, ask).await {
-        Ok(Ok(open)) if open.is_empty() => Outcome::Good("no session of yours is open".to_owned()),
-        Ok(Ok(open)) => Outcome::Doubtful(Diagnosis::OpenSessions(open.len())),
-        Ok(Err(error)) => Outcome::Unknown(error.to_string()),
-        Err(_) => Outcome::Unknown("no answer in time".to_owned()),
-    };
-    Finding::new(Component::Leftovers, "sessions", outcome)
-}
-
-async fn groups(access: &Access, wish: &Wish, target: Option<&Target>) -> Vec<Finding> {
-    if wish.loans.is_empty() || !wish.is_guarded() {
-        return Vec::new();
-    }
-    let finding = |outcome| Finding::new(Component::Leftovers, "groups", outcome);
-    let status = match timeout(DEADLINE, bastion::inspect(access, wish, target)).await {
-        Ok(Ok(status)) => status,
+    let open = match timeout(DEADLINE, ask).await {
+        Ok(Ok(open)) => open,
         Ok(Err(error)) => return vec![finding(Outcome::Unknown(error.to_string()))],
         Err(_) => return vec![finding(Outcome::Unknown("no answer in time".to_owned()))],
     };
-    let left = status.groups.iter().filter(|lending| lending.is_left());
-    left.map(|lending| {
+    let gone = of_gone_processes(environment);
+    let (leaked, others): (Vec<ActiveSession>, Vec<ActiveSession>) =
+        open.into_iter().partition(|session| gone.contains(&session.id));
+    let leftover = |leftover| finding(Outcome::Doubtful(Diagnosis::Leftover(leftover)));
+    let mut findings = Vec::new();
+    if !leaked.is_empty() {
+        let ids = leaked.into_iter().map(|session| session.id).collect();
+        findings.push(leftover(Leftover::LeakedSessions(ids)));
+    }
+    if !others.is_empty() {
+        findings.push(leftover(Leftover::OpenSessions(others.len())));
+    }
+    if findings.is_empty() {
+        findings.push(finding(Outcome::Good("no session of yours is open".to_owned())));
+    }
+    findings
+}
+
+/// Returns the sessions of the record whose process on this machine is gone.
+fn of_gone_processes(environment: &Environment) -> HashSet<String> {
+    let store = environment.folders.state.as_ref().map(|state| Store::new(state.join("fumidai")));
+    let Some(Ok(contents)) = store.map(|store| store.read()) else { return HashSet::new() };
+    let gone = rows(contents.entries()).into_iter().filter(|row| row.fate() == Fate::Gone);
+    gone.filter_map(|row| row.start.session).collect()
+}
+
+async fn of_bastion(access: &Access, wish: &Wish, target: Option<&Target>) -> Vec<Finding> {
+    if !wish.is_guarded() {
+        return Vec::new();
+    }
+    match timeout(DEADLINE, bastion::inspect(access, wish, target)).await {
+        Ok(Ok(status)) => groups(&status).chain(unused(&status)).collect(),
+        Ok(Err(error)) => {
+            vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(error.to_string()))]
+        }
+        Err(_) => {
+            let text = "no answer in time".to_owned();
+            vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(text))]
+        }
+    }
+}
+
+fn groups(status: &BastionStatus) -> impl Iterator<Item = Finding> {
+    status.groups.iter().filter(|lending| lending.is_left()).map(|lending| {
         let (group, interface) = (lending.group.clone(), lending.interface.clone());
-        finding(Outcome::Doubtful(Diagnosis::Bastion(BastionProblem::GroupLeft { group, interface })))
+        let problem = BastionProblem::GroupLeft { group, interface };
+        Finding::new(Component::Leftovers, "groups", Outcome::Doubtful(Diagnosis::Bastion(problem)))
     })
-    .collect()
+}
+
+/// A life without a session ends after its grace time; until then the machine costs money.
+fn unused(status: &BastionStatus) -> Option<Finding> {
+    let is_unused = !status.lives.is_empty() && status.people.is_empty() && status.unknown.is_empty();
+    let state = status.state.clone().filter(|state| is_unused && state == "running")?;
+    let outcome = Outcome::Doubtful(Diagnosis::Bastion(BastionProblem::Unused(state)));
+    Some(Finding::new(Component::Leftovers, "lives", outcome))
+}
+
+/// Looks for unix sockets of the config file's forwards that nothing listens on.
+pub(super) async fn sockets(config: &Config) -> Option<Finding> {
+    let mut stale = Vec::new();
+    for path in config.forwards.values().filter_map(socket) {
+        if is_stale(path).await {
+            stale.push(path.display().to_string());
+        }
+    }
+    let outcome = || Outcome::Doubtful(Diagnosis::Leftover(Leftover::StaleSockets(stale.clone())));
+    (!stale.is_empty()).then(|| Finding::new(Component::Leftovers, "sockets", outcome()))
+}
+
+fn socket(forward: &Forward) -> Option<&Path> {
+    if let LocalEnd::Socket(path) = &forward.local { Some(path) } else { None }
+}
+
+#[cfg(unix)]
+async fn is_stale(path: &Path) -> bool {
+    use std::io::ErrorKind;
+
+    let connected = timeout(DEADLINE, tokio::net::UnixStream::connect(path)).await;
+    matches!(connected, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Only unix has them.
+#[cfg(not(unix))]
+async fn is_stale(_path: &Path) -> bool {
+    false
 }

@@ -3,35 +3,29 @@
 use std::rc::Rc;
 
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
-use crate::bastion::OnLife;
-use crate::config::Environment;
+use crate::config::AccessRequest;
 use crate::jump::JumpError;
 use crate::reach::{Reach, ReachError};
 use crate::route::Route;
-use crate::session::OnNotice;
 
+use super::Surroundings;
 use super::finding::{Component, Finding, Outcome};
 use super::session::limit;
 
 /// Pushes a key that is thrown away, and logs in with it; nothing if the host has no `key`. Nothing is started, unless
 /// `--start` says so.
-pub(super) async fn check(
-    aws: Rc<Aws>,
-    route: &Route,
-    environment: &Environment,
-    tasks: &TaskTracker,
-    on_notice: OnNotice,
-    on_life: OnLife,
-) -> Option<Finding> {
+pub(super) async fn check(aws: Rc<Aws>, route: &Route, around: &Surroundings<'_>) -> Option<Finding> {
     route.key_of(&route.goal)?;
     let name = route.goal.label().to_owned();
     let mut route = route.clone();
     route.config.start_by_flag.get_or_insert(false);
+    route.config.session.access_request = AccessRequest::Off;
     let limit = limit(&route);
-    let reach = Reach::new(aws, route, environment.clone(), on_notice, on_life, tasks.clone());
+    let (environment, tasks) = (around.environment.clone(), around.tasks.clone());
+    let (on_notice, on_life) = (around.on_notice.clone(), around.on_life.clone());
+    let reach = Reach::new(aws, route, environment, on_notice, on_life, tasks).only_looking();
     let outcome = match timeout(limit, reach.try_pushed_login()).await {
         Ok(Ok(user)) => Outcome::Good(format!("a key was pushed to `{user}`, and accepted")),
         Ok(Err(ReachError::Hop(error @ JumpError::HostKeyUnknown { .. }))) => {

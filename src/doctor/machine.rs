@@ -1,34 +1,34 @@
-//! The machine that a session is opened to: which of the many meanings of `TargetNotConnected` it is.
-
-use std::time::SystemTime;
+//! The machine that a session is opened to: does it exist, does it run, who watches it.
 
 use tokio::time::timeout;
 
-use crate::aws::{Access, ApiError, Filter, Instance, ManagedNode, NodeFilter};
-use crate::bastion;
-use crate::clock;
-use crate::names::{Target, TargetKind};
+use crate::aws::{Access, ApiError, Filter, NodeFilter};
+use crate::bastion::{self, Egress};
+use crate::names::{Name, Target, TargetKind};
 use crate::route::Wish;
 
 use super::DEADLINE;
-use super::finding::{AgentProblem, BastionProblem, Component, Diagnosis, Finding, MachineProblem, Outcome};
+use super::agent::{self, Facts, Needs};
+use super::elsewhere;
+use super::finding::{BastionProblem, Component, Diagnosis, Elsewhere, Finding, MachineProblem, Outcome};
+use super::permissions;
 
-/// What AWS reports of a machine; a part that it does not report has a reason.
-struct Facts {
-    instance: Result<Option<Instance>, String>,
-    node: Result<Option<ManagedNode>, String>,
-    connected: Result<bool, String>,
+/// What was found out about the machine.
+pub(super) struct Examined {
+    pub findings: Vec<Finding>,
+    /// The machine runs, as far as that is known.
+    pub is_up: bool,
 }
 
-/// Asks EC2 and Systems Manager side by side. Returns whether the machine runs, as far as that is known.
-pub(super) async fn check(access: &Access, target: &Target, wish: &Wish) -> (Vec<Finding>, bool) {
+/// Asks EC2 and Systems Manager side by side, and about the way from one to the other if the agent is not connected.
+pub(super) async fn check(access: &Access, target: &Target, wish: &Wish, needs: Needs) -> Examined {
     let facts = ask(access, target).await;
     let mut findings = Vec::new();
     if target.kind() == TargetKind::Instance {
         findings.push(Finding::new(
             Component::Machine,
             target.id(),
-            of_instance(&facts, access.region(), wish),
+            of_instance(&facts, access, target, wish).await,
         ));
     }
     let is_up = match &facts.instance {
@@ -37,12 +37,16 @@ pub(super) async fn check(access: &Access, target: &Target, wish: &Wish) -> (Vec
         Err(_) => true,
     };
     if is_up {
-        findings.push(Finding::new(Component::Agent, target.id(), of_agent(&facts, target.kind())));
+        if facts.is_cut_off() {
+            findings.extend(of_surroundings(access, &facts).await);
+        }
+        findings.extend(elsewhere_of_node(access, target, &facts).await);
+        findings.push(Finding::new(Component::Agent, target.id(), agent::of(&facts, target.kind(), needs)));
     }
     if wish.is_guarded() {
         findings.extend(of_guardian(access, wish, target).await);
     }
-    (findings, is_up)
+    Examined { findings, is_up }
 }
 
 async fn ask(access: &Access, target: &Target) -> Facts {
@@ -69,10 +73,10 @@ async fn within<T>(call: impl Future<Output = Result<T, ApiError>>) -> Result<T,
     }
 }
 
-fn of_instance(facts: &Facts, region: &str, wish: &Wish) -> Outcome {
+async fn of_instance(facts: &Facts, access: &Access, target: &Target, wish: &Wish) -> Outcome {
     match &facts.instance {
         Err(error) => Outcome::Unknown(error.clone()),
-        Ok(None) => Outcome::Broken(Diagnosis::Machine(MachineProblem::NotHere(region.to_owned()))),
+        Ok(None) => not_here(access, target).await,
         Ok(Some(instance)) if instance.state == "running" => Outcome::Good("running".to_owned()),
         Ok(Some(instance)) if wish.start => {
             Outcome::Good(format!("{}; `connect` starts it, and so does `--start` here", instance.state))
@@ -83,42 +87,47 @@ fn of_instance(facts: &Facts, region: &str, wish: &Wish) -> Outcome {
     }
 }
 
-fn of_agent(facts: &Facts, kind: TargetKind) -> Outcome {
-    let node = facts.node.as_ref().ok().and_then(Option::as_ref);
-    let version = node.and_then(|node| node.agent_version.clone());
-    let has_profile = !matches!(&facts.instance, Ok(Some(instance)) if instance.profile.is_none());
-    let is_managed = matches!(kind, TargetKind::Instance | TargetKind::ManagedInstance);
-    match (&facts.connected, &facts.node) {
-        (Ok(true), _) => of_version(version),
-        (Ok(false), Ok(None)) if is_managed && !has_profile => {
-            Outcome::Broken(agent(AgentProblem::NoInstanceProfile))
-        }
-        (Ok(false), Ok(None)) if is_managed => Outcome::Broken(agent(AgentProblem::NeverConnected)),
-        (Ok(false), Ok(Some(node))) if node.ping.as_deref() == Some("Online") => {
-            Outcome::Broken(agent(AgentProblem::NoMessageChannel))
-        }
-        (Ok(false), Ok(Some(node))) => Outcome::Broken(agent(AgentProblem::AgentLost(since(node.last_ping)))),
-        (Ok(false), _) => Outcome::Broken(agent(AgentProblem::NeverConnected)),
-        (Err(error), _) => Outcome::Unknown(error.clone()),
+async fn not_here(access: &Access, target: &Target) -> Outcome {
+    let search = elsewhere::search(access, &Name::Id(target.clone())).await.unwrap_or_default();
+    let region = access.region().to_owned();
+    if search.found.is_empty() {
+        let problem = MachineProblem::NotHere { region, others: search.without };
+        return Outcome::Broken(Diagnosis::Machine(problem));
     }
+    Outcome::Broken(Diagnosis::Elsewhere(Elsewhere { region, found: search.found }))
 }
 
-/// The first agent that connects to other hosts (docs/protocol.md).
-const REMOTE_HOST: [u32; 4] = [3, 1, 1188, 0];
-
-fn of_version(version: Option<String>) -> Outcome {
-    let Some(version) = version else { return Outcome::Good("connected".to_owned()) };
-    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
-    match numbers.as_slice() < REMOTE_HOST.as_slice() {
-        true => Outcome::Doubtful(agent(AgentProblem::OldAgent(version))),
-        false => Outcome::Good(format!("connected, version {version}")),
+/// A managed node that Systems Manager does not know here may be registered in another region.
+async fn elsewhere_of_node(access: &Access, target: &Target, facts: &Facts) -> Option<Finding> {
+    if target.kind() != TargetKind::ManagedInstance || !matches!(facts.node, Ok(None)) {
+        return None;
     }
+    let found = elsewhere::search(access, &Name::Id(target.clone())).await?.found;
+    let elsewhere = || Elsewhere { region: access.region().to_owned(), found: found.clone() };
+    let finding =
+        || Finding::new(Component::Machine, target.id(), Outcome::Broken(Diagnosis::Elsewhere(elsewhere())));
+    (!found.is_empty()).then(finding)
 }
 
-fn since(last_ping: Option<i64>) -> u64 {
-    let then = SystemTime::UNIX_EPOCH
-        + std::time::Duration::from_secs(last_ping.unwrap_or_default().try_into().unwrap_or_default());
-    clock::wall().duration_since(then).unwrap_or_default().as_secs()
+/// Looks at what an agent needs: the role of the instance, and the way out of its subnet.
+async fn of_surroundings(access: &Access, facts: &Facts) -> Vec<Finding> {
+    let Ok(Some(instance)) = &facts.instance else { return Vec::new() };
+    let Some(profile) = &instance.profile else { return Vec::new() };
+    let (role, egress) =
+        tokio::join!(permissions::of_role(access, profile), within(Egress::of(access, instance)));
+    let subnet = instance.subnet.clone().unwrap_or_default();
+    let outcome = match egress {
+        Ok(None) => return vec![role],
+        Ok(Some(Egress::Gateway(gateway))) => {
+            Outcome::Good(format!("its way to Systems Manager is {gateway}"))
+        }
+        Ok(Some(Egress::Endpoints(endpoints))) => {
+            Outcome::Good(format!("its way to Systems Manager is {}", endpoints.join(", ")))
+        }
+        Ok(Some(egress)) => Outcome::Broken(Diagnosis::Machine(MachineProblem::Egress(egress))),
+        Err(error) => Outcome::Unknown(format!("its way to Systems Manager was not looked at: {error}")),
+    };
+    vec![role, Finding::new(Component::Subnet, subnet, outcome)]
 }
 
 async fn of_guardian(access: &Access, wish: &Wish, target: &Target) -> Vec<Finding> {
@@ -141,55 +150,4 @@ async fn of_guardian(access: &Access, wish: &Wish, target: &Target) -> Vec<Findi
             .push(finding(Outcome::Broken(Diagnosis::Bastion(BastionProblem::NotGuarded(setup.untagged)))));
     }
     findings
-}
-
-fn agent(problem: AgentProblem) -> Diagnosis {
-    Diagnosis::Machine(MachineProblem::Agent(problem))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(state: &str, profile: Option<&str>, node: Option<&str>, connected: bool) -> Facts {
-        let instance =
-            Instance { state: state.into(), profile: profile.map(str::to_owned), ..Instance::default() };
-        let node = node.map(|ping| ManagedNode { ping: Some(ping.into()), ..ManagedNode::default() });
-        Facts { instance: Ok(Some(instance)), node: Ok(node), connected: Ok(connected) }
-    }
-
-    #[test]
-    fn each_meaning_of_not_connected_has_its_own_diagnosis() {
-        let diagnosis = |facts: Facts| {
-            let outcome = of_agent(&facts, TargetKind::Instance);
-            let Outcome::Broken(diagnosis) = outcome else { panic!("{outcome:?}") };
-            diagnosis
-        };
-        assert!(matches!(
-            diagnosis(facts("running", None, None, false)),
-            Diagnosis::Machine(MachineProblem::Agent(AgentProblem::NoInstanceProfile))
-        ));
-        assert!(matches!(
-            diagnosis(facts("running", Some("p"), None, false)),
-            Diagnosis::Machine(MachineProblem::Agent(AgentProblem::NeverConnected))
-        ));
-        assert!(matches!(
-            diagnosis(facts("running", Some("p"), Some("ConnectionLost"), false)),
-            Diagnosis::Machine(MachineProblem::Agent(AgentProblem::AgentLost(_)))
-        ));
-        assert!(matches!(
-            diagnosis(facts("running", Some("p"), Some("Online"), false)),
-            Diagnosis::Machine(MachineProblem::Agent(AgentProblem::NoMessageChannel))
-        ));
-    }
-
-    #[test]
-    fn an_old_agent_is_a_doubt() {
-        assert!(matches!(
-            of_version(Some("3.1.1080.0".into())),
-            Outcome::Doubtful(Diagnosis::Machine(MachineProblem::Agent(AgentProblem::OldAgent(_))))
-        ));
-        assert!(matches!(of_version(Some("3.3.40.0".into())), Outcome::Good(_)));
-        assert!(matches!(of_version(None), Outcome::Good(_)));
-    }
 }

@@ -5,11 +5,16 @@
 //! down is started if `--start` says so, and else left alone. Facts are typed; `cli::report` words them.
 
 mod access;
+mod agent;
+mod elsewhere;
 mod finding;
+mod hops;
 mod leftovers;
+mod log;
 mod login;
 mod machine;
 mod network;
+mod permissions;
 mod session;
 mod ssh;
 
@@ -26,9 +31,11 @@ use crate::reach::{ReachError, find_machine};
 use crate::route::{Route, Wish};
 use crate::session::OnNotice;
 
+use self::agent::Needs;
+
 pub use self::finding::{
-    AgentProblem, BastionProblem, Component, Diagnosis, Finding, MachineProblem, NetworkProblem, Outcome,
-    SshProblem,
+    AgentProblem, BastionProblem, Component, Diagnosis, Elsewhere, Finding, Lacks, Leftover, MachineProblem,
+    NetworkProblem, Outcome, SshProblem,
 };
 pub use self::ssh::parse_version;
 
@@ -43,24 +50,37 @@ pub struct Subject {
     pub route: Option<Route>,
     /// ssh is used to reach it.
     pub is_for_ssh: bool,
+    /// It is a forward.
+    pub is_forward: bool,
+}
+
+/// What an examination needs of the process.
+pub struct Surroundings<'a> {
+    /// The configuration without a host's.
+    pub config: &'a Config,
+    /// The environment.
+    pub environment: &'a Environment,
+    /// Counts the tasks that end sessions.
+    pub tasks: &'a TaskTracker,
+    /// Receives the events of the session.
+    pub on_notice: OnNotice,
+    /// Receives the events of a bastion.
+    pub on_life: OnLife,
 }
 
 /// The links of one stage, and whether a later stage makes sense.
+#[derive(Default)]
 struct Chain {
     findings: Vec<Finding>,
     is_broken: bool,
 }
 
 impl Chain {
-    fn add(&mut self, findings: Vec<Finding>) {
-        self.is_broken |= findings.iter().any(|finding| matches!(finding.outcome, Outcome::Broken(_)));
-        self.findings.extend(findings);
-    }
-
-    /// Returns true if AWS's settings are wrong, so that no call can be made.
-    fn lacks_region(&self) -> bool {
-        let is_settings = |finding: &Finding| finding.component == Component::Credentials;
-        self.is_broken && self.findings.iter().any(is_settings)
+    fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        for finding in findings {
+            self.is_broken |= matches!(finding.outcome, Outcome::Broken(_));
+            self.findings.push(finding);
+        }
     }
 
     fn skip(&mut self, components: &[Component]) {
@@ -76,81 +96,106 @@ struct Found {
     is_up: bool,
 }
 
-/// Examines a subject; the events of its session go to `on_notice`, those of a bastion to `on_life`.
+/// Examines a subject. What this machine has of it comes first and last, so that it is there whatever is broken.
 pub async fn examine(
     subject: &Subject,
-    config: &Config,
-    environment: &Environment,
     aws: Result<Aws, ReachError>,
-    tasks: &TaskTracker,
-    on_notice: OnNotice,
-    on_life: OnLife,
+    around: &Surroundings<'_>,
 ) -> Vec<Finding> {
-    let mut chain = Chain { findings: Vec::new(), is_broken: false };
-    let file = config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
-    chain.add(vec![Finding::new(Component::Config, file, Outcome::Good("valid".to_owned()))]);
-    chain.add(ssh::check(subject, config).await);
-    let aws = match aws {
-        Ok(aws) => Rc::new(aws),
-        Err(error) => {
-            chain.add(vec![Finding::new(Component::Credentials, "", Outcome::failed(error))]);
-            chain.skip(&[Component::Network, Component::Machine, Component::Session]);
-            return chain.findings;
-        }
-    };
-    let config = subject.route.as_ref().map_or(config, |route| &route.config);
-    let wish = subject.route.as_ref().map_or_else(|| Wish::of_guardian(config), Wish::of);
-    chain.add(network::check(&aws, &wish).await);
-    if chain.lacks_region() {
-        chain.skip(&[Component::Machine, Component::Session]);
-        return chain.findings;
-    }
-    let access = match access::check(&aws).await {
-        (findings, Some(access)) => {
-            chain.add(findings);
-            access
-        }
-        (findings, None) => {
-            chain.add(findings);
-            chain.skip(&[Component::Machine, Component::Session]);
-            return chain.findings;
-        }
-    };
-    let Some(route) = &subject.route else {
-        chain.add(leftovers::check(&access, &wish, None).await);
-        return chain.findings;
-    };
-    if chain.is_broken {
-        chain.skip(&[Component::Machine, Component::Session]);
-        return chain.findings;
-    }
-    let found = of_target(&mut chain, &aws, &access, route, &wish).await;
-    let can_be_up = found.is_up || route.config.start_by_flag == Some(true);
-    if chain.is_broken || !can_be_up {
-        chain.skip(&[Component::Session]);
-    } else {
-        let (notice, life) = (on_notice.clone(), on_life.clone());
-        chain.add(session::check(aws.clone(), route, environment, tasks, notice, life).await);
-        if !chain.is_broken && subject.is_for_ssh {
-            chain.add(Vec::from_iter(login::check(aws, route, environment, tasks, on_notice, on_life).await));
-        }
-    }
-    chain.add(leftovers::check(&access, &wish, found.target.as_ref()).await);
+    let mut chain = Chain::default();
+    let file = around.config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
+    chain.add([Finding::new(Component::Config, file, Outcome::Good("valid".to_owned()))]);
+    of_aws(&mut chain, subject, aws, around).await;
+    chain.add(leftovers::sockets(around.config).await);
+    chain.add(log::check(around.config.log.file.as_deref(), &subject.word));
     chain.findings
 }
 
-async fn of_target(chain: &mut Chain, aws: &Aws, access: &Access, route: &Route, wish: &Wish) -> Found {
+/// Walks the chain from ssh to the port.
+async fn of_aws(
+    chain: &mut Chain,
+    subject: &Subject,
+    aws: Result<Aws, ReachError>,
+    around: &Surroundings<'_>,
+) {
+    let route = subject.route.as_ref();
+    let config = route.map_or(around.config, |route| &route.config);
+    let wish = route.map_or_else(|| Wish::of_guardian(config), Wish::of);
+    let aws = match aws {
+        Ok(aws) => Rc::new(aws),
+        Err(error) => {
+            chain.add(ssh::check(subject, around).await);
+            chain.add([Finding::new(Component::Credentials, "", Outcome::failed(error))]);
+            return chain.skip(&[Component::Network, Component::Machine, Component::Session]);
+        }
+    };
+    let (ssh, network, (credentials, access)) =
+        tokio::join!(ssh::check(subject, around), network::check(&aws, route, &wish), access::check(&aws));
+    chain.add(ssh);
+    // Without a region, both say so.
+    let has_region = network.iter().all(|finding| finding.component != Component::Credentials);
+    chain.add(network);
+    chain.add(credentials.into_iter().filter(|_| has_region));
+    let Some(access) = access.filter(|_| has_region) else {
+        return chain.skip(&[Component::Machine, Component::Session]);
+    };
+    let Some(route) = route else {
+        return chain.add(leftovers::check(&access, &wish, None, around.environment).await);
+    };
+    if chain.is_broken {
+        return chain.skip(&[Component::Machine, Component::Session]);
+    }
+    let found = of_target(chain, &aws, &access, subject, route, &wish).await;
+    let can_be_up = found.is_up || route.config.start_by_flag == Some(true);
+    // Before the session of this examination is open.
+    let leftovers = leftovers::check(&access, &wish, found.target.as_ref(), around.environment).await;
+    if chain.is_broken || !can_be_up {
+        chain.skip(&[Component::Session]);
+    } else {
+        chain.add(session::check(aws.clone(), route, around).await);
+        if !chain.is_broken && subject.is_for_ssh {
+            chain.add(login::check(aws, route, around).await);
+        }
+    }
+    chain.add(leftovers);
+}
+
+async fn of_target(
+    chain: &mut Chain,
+    aws: &Aws,
+    access: &Access,
+    subject: &Subject,
+    route: &Route,
+    wish: &Wish,
+) -> Found {
     let target = match find_machine(aws, access, route).await {
         Ok(target) => target,
         Err(error) => {
-            chain.add(vec![Finding::new(Component::Name, &wish.host, Outcome::failed(error))]);
+            chain.add([Finding::new(Component::Name, &wish.host, not_found(access, route, error).await)]);
             return Found { target: None, is_up: false };
         }
     };
     let id = target.as_ref().map_or("a task that does not run", Target::id).to_owned();
-    chain.add(vec![Finding::new(Component::Name, &wish.host, Outcome::Good(id))]);
+    chain.add([Finding::new(Component::Name, &wish.host, Outcome::Good(id))]);
     let Some(target) = target else { return Found { target, is_up: false } };
-    let (findings, is_up) = machine::check(access, &target, wish).await;
-    chain.add(findings);
-    Found { target: Some(target), is_up }
+    let needs = Needs::of(route, subject.is_forward);
+    let (examined, permissions) =
+        tokio::join!(machine::check(access, &target, wish, needs), permissions::of_caller(access, &target));
+    chain.add(permissions);
+    chain.add(examined.findings);
+    Found { target: Some(target), is_up: examined.is_up }
+}
+
+/// A name that is not found here may be one of another region.
+async fn not_found(access: &Access, route: &Route, error: ReachError) -> Outcome {
+    if !error.is_wrong_name() {
+        return Outcome::failed(error);
+    }
+    match elsewhere::search(access, route.entry.name()).await {
+        Some(search) if !search.found.is_empty() => {
+            let region = access.region().to_owned();
+            Outcome::Broken(Diagnosis::Elsewhere(Elsewhere { region, found: search.found }))
+        }
+        Some(_) | None => Outcome::failed(error),
+    }
 }

@@ -1,7 +1,8 @@
 //! The way to each of AWS's services that the target needs: name, connection, TLS, and whether AWS answers.
 
-use std::io;
+use std::net::IpAddr;
 use std::time::SystemTime;
+use std::{fmt, io};
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -13,9 +14,10 @@ use tokio::time::timeout;
 
 use crate::aws::Aws;
 use crate::clock;
+use crate::names::Name;
 use crate::reach::ReachError;
-use crate::route::Wish;
-use crate::transport::{ConnectError, ConnectFault, Connector, Io, TlsFault};
+use crate::route::{Route, Wish};
+use crate::transport::{ConnectError, ConnectFault, Connector, Io, Issuer, TlsFault};
 
 use super::DEADLINE;
 use super::finding::{Component, Diagnosis, Finding, NetworkProblem, Outcome};
@@ -25,9 +27,19 @@ const LONGEST_HEAD: usize = 16 << 10;
 /// AWS refuses signatures that are off by more than five minutes.
 const MOST_SKEW: i64 = 5 * 60;
 
+/// A service, by the first part of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Service {
+    label: &'static str,
+    /// No session is opened without it.
+    is_needed: bool,
+}
+
 /// Looks at all services side by side.
-pub(super) async fn check(aws: &Aws, wish: &Wish) -> Vec<Finding> {
-    let urls = match aws.service_urls(&services(wish)).await {
+pub(super) async fn check(aws: &Aws, route: Option<&Route>, wish: &Wish) -> Vec<Finding> {
+    let services = services(route, wish);
+    let labels: Vec<&str> = services.iter().map(|service| service.label).collect();
+    let urls = match aws.service_urls(&labels).await {
         Ok(urls) => urls,
         Err(error) => {
             let outcome = Outcome::failed(ReachError::from(error));
@@ -35,7 +47,7 @@ pub(super) async fn check(aws: &Aws, wish: &Wish) -> Vec<Finding> {
         }
     };
     let connector = aws.connector();
-    let looks = urls.iter().map(|url| look(&connector, url));
+    let looks = services.iter().zip(&urls).map(|(service, url)| look(&connector, *service, url));
     let looks: Vec<Look> = join_all(looks).await;
     let skew = looks.iter().find_map(|look| look.skew);
     let mut findings: Vec<Finding> = looks.into_iter().map(|look| look.finding).collect();
@@ -43,19 +55,24 @@ pub(super) async fn check(aws: &Aws, wish: &Wish) -> Vec<Finding> {
     findings
 }
 
-/// The services that sessions need, and those of a bastion that is started.
-fn services(wish: &Wish) -> Vec<&'static str> {
-    let mut services = vec!["ssm", "ssmmessages", "sts"];
-    if !wish.is_empty() {
-        services.push("ec2");
-    }
-    if wish.is_guarded() {
-        services.push("states");
-    }
-    if wish.task.is_some() {
-        services.push("ecs");
-    }
-    services
+/// The services that sessions need, those that a name, a key or a container needs, and those of a bastion. STS only says whose
+/// the credentials are: where it cannot be reached, sessions work.
+fn services(route: Option<&Route>, wish: &Wish) -> Vec<Service> {
+    let name = route.map(|route| route.entry.name());
+    let is_looked_up = name.is_some_and(|name| !matches!(name, Name::Id(_) | Name::Container(_)));
+    let is_container = matches!(name, Some(Name::Container(_)));
+    let has_keys = route.is_some_and(|route| !route.pushed_keys(true).is_empty());
+    let needed = [
+        ("ssm", true),
+        ("ssmmessages", true),
+        ("ec2", is_looked_up || !wish.is_empty()),
+        ("ec2-instance-connect", has_keys),
+        ("ecs", is_container || wish.task.is_some()),
+        ("states", wish.is_guarded()),
+    ];
+    let needed = needed.into_iter().filter(|(_, is_needed)| *is_needed);
+    let needed = needed.map(|(label, is_needed)| Service { label, is_needed });
+    needed.chain([Service { label: "sts", is_needed: false }]).collect()
 }
 
 struct Look {
@@ -64,75 +81,114 @@ struct Look {
     skew: Option<i64>,
 }
 
-async fn look(connector: &Connector, url: &str) -> Look {
-    let seen = timeout(DEADLINE, ask(connector, url)).await;
-    let late = || {
-        Err(Diagnosis::Network(NetworkProblem::Unreachable(format!(
-            "no answer within {} s",
-            DEADLINE.as_secs()
-        ))))
-    };
+async fn look(connector: &Connector, service: Service, url: &str) -> Look {
+    let mut way = Way::default();
+    let seen = timeout(DEADLINE, ask(connector, url, &mut way)).await;
+    let late = || Err(NetworkProblem::Unreachable(format!("no answer within {} s", DEADLINE.as_secs())));
     let (outcome, skew) = match seen.unwrap_or_else(|_| late()) {
-        Ok((text, skew)) => (Outcome::Good(text), skew),
-        Err(diagnosis) => (Outcome::Broken(diagnosis), None),
+        Ok(skew) => (Outcome::Good(way.to_string()), skew),
+        Err(problem) => {
+            let diagnosis = Diagnosis::Network(way.explain(problem));
+            (if service.is_needed { Outcome::Broken(diagnosis) } else { Outcome::Doubtful(diagnosis) }, None)
+        }
     };
     Look { finding: Finding::new(Component::Network, url, outcome), skew }
 }
 
-/// Connects as a call does, and reads the answer to a plain request.
-async fn ask(connector: &Connector, url: &str) -> Result<(String, Option<i64>), Diagnosis> {
-    let uri: Uri =
-        url.parse().map_err(|_| Diagnosis::Network(NetworkProblem::Unreachable("not a URL".to_owned())))?;
-    let host = uri.host().unwrap_or_default().to_owned();
-    let way = match connector.proxy(&uri) {
-        Some(proxy) => format!("through the proxy {proxy}"),
-        None => addresses(&uri).await?,
-    };
-    let stream = connector.connect(&uri).await.map_err(of_connect)?;
-    let is_plain = uri.scheme_str() == Some("http");
-    let stream =
-        if is_plain { stream } else { connector.encrypt(&host, stream).await.map_err(of_connect)? };
-    let head = head(stream, &host)
-        .await
-        .map_err(|error| Diagnosis::Network(NetworkProblem::Unreachable(error.to_string())))?;
-    let answer = parse(&head).ok_or_else(|| {
-        Diagnosis::Network(NetworkProblem::Unreachable("it does not speak HTTP".to_owned()))
-    })?;
-    if answer.leads_away {
-        return Err(Diagnosis::Network(NetworkProblem::NotAws(answer.status)));
-    }
-    Ok((way, answer.date.map(|date| date - now())))
+/// How far a look came.
+#[derive(Debug, Default)]
+struct Way {
+    /// The proxy, without its password.
+    proxy: Option<String>,
+    /// The first address of the host, if no proxy resolves it.
+    address: Option<IpAddr>,
+    /// Who issued the certificate of the host.
+    issuer: Option<Issuer>,
 }
 
-/// Resolves the host, and says whether the addresses are private.
-async fn addresses(url: &Uri) -> Result<String, Diagnosis> {
+impl Way {
+    /// A private address that does not answer is an endpoint of a VPC that this machine is not in.
+    fn explain(&self, problem: NetworkProblem) -> NetworkProblem {
+        match (problem, self.address.filter(is_private)) {
+            (NetworkProblem::Unreachable(error), Some(address)) if !address.is_loopback() => {
+                NetworkProblem::PrivateUnreachable { address: address.to_string(), error }
+            }
+            (problem, _) => problem,
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.proxy, self.address) {
+            (Some(proxy), _) => write!(f, "reached through the proxy {proxy}")?,
+            (None, Some(address)) if is_private(&address) => write!(f, "reached at {address} (private)")?,
+            (None, Some(address)) => write!(f, "reached at {address} (public)")?,
+            (None, None) => write!(f, "reached")?,
+        }
+        match self.issuer.as_ref().filter(|issuer| !issuer.is_amazon()) {
+            Some(issuer) => write!(f, "; its certificate is issued by {issuer}, not by Amazon"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_private(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
+    }
+}
+
+/// Connects as a call does, and reads the answer to a plain request. Returns the difference of the clocks.
+async fn ask(connector: &Connector, url: &str, way: &mut Way) -> Result<Option<i64>, NetworkProblem> {
+    let unreachable = |text: &str| NetworkProblem::Unreachable(text.to_owned());
+    let uri: Uri = url.parse().map_err(|_| unreachable("not a URL"))?;
+    let host = uri.host().unwrap_or_default().to_owned();
+    way.proxy = connector.proxy(&uri).map(ToString::to_string);
+    if way.proxy.is_none() {
+        way.address = Some(resolve(&uri).await?);
+    }
+    let stream = connector.connect(&uri).await.map_err(|error| of_connect(error, way))?;
+    let stream = if uri.scheme_str() == Some("http") {
+        stream
+    } else {
+        let (stream, issuer) = connector.encrypt_and_tell(&host, stream).await;
+        way.issuer = issuer;
+        stream.map_err(|error| of_connect(error, way))?
+    };
+    let head = head(stream, &host).await.map_err(|error| unreachable(&error.to_string()))?;
+    let answer = parse(&head).ok_or_else(|| unreachable("it does not speak HTTP"))?;
+    if answer.leads_away {
+        return Err(NetworkProblem::NotAws(answer.status));
+    }
+    Ok(answer.date.map(|date| date - now()))
+}
+
+/// Returns the first address of the host.
+async fn resolve(url: &Uri) -> Result<IpAddr, NetworkProblem> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_u16().unwrap_or(443);
-    let found = lookup_host((host, port))
-        .await
-        .map_err(|error| Diagnosis::Network(NetworkProblem::Unresolved(error.to_string())))?;
-    let found: Vec<std::net::SocketAddr> = found.collect();
-    let first = found
-        .first()
-        .ok_or_else(|| Diagnosis::Network(NetworkProblem::Unresolved("it has no address".to_owned())))?;
-    let is_private = match first.ip() {
-        std::net::IpAddr::V4(address) => address.is_private() || address.is_loopback(),
-        std::net::IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
-    };
-    let kind = if is_private { "private" } else { "public" };
-    Ok(format!("reached at {} ({kind})", first.ip()))
+    let found = lookup_host((host, port)).await;
+    let mut found = found.map_err(|error| NetworkProblem::Unresolved(error.to_string()))?;
+    let first = found.next().ok_or_else(|| NetworkProblem::Unresolved("it has no address".to_owned()))?;
+    Ok(first.ip())
 }
 
-fn of_connect(error: ConnectError) -> Diagnosis {
-    let text = error.to_string();
-    Diagnosis::Network(match (&error, error.fault()) {
-        (ConnectError::Tls(inner), _) if let Some(fault) = TlsFault::of(inner) => {
-            NetworkProblem::Untrusted(text, fault)
+fn of_connect(error: ConnectError, way: &Way) -> NetworkProblem {
+    let (text, fault) = (error.to_string(), error.fault());
+    match error {
+        ConnectError::Tls(error) if let Some(fault) = TlsFault::of(&error) => {
+            let issuer = way.issuer.as_ref().map(ToString::to_string);
+            NetworkProblem::Untrusted { error: text, issuer, fault }
         }
-        (ConnectError::Setup(_), _) => NetworkProblem::Untrusted(text, TlsFault::Issuer),
-        (_, ConnectFault::Network) => NetworkProblem::Unreachable(text),
-        (_, fault) => NetworkProblem::Refused(text, fault),
-    })
+        ConnectError::Setup(_) => NetworkProblem::NoRoots(text),
+        _ if fault == ConnectFault::Portal => NetworkProblem::Portal(text),
+        error if fault.is_permanent() => {
+            NetworkProblem::Proxy { proxy: way.proxy.clone().unwrap_or_default(), error }
+        }
+        _ => NetworkProblem::Unreachable(text),
+    }
 }
 
 async fn head(mut stream: Box<dyn Io>, host: &str) -> io::Result<Vec<u8>> {
@@ -203,6 +259,31 @@ mod tests {
         assert_eq!(leads_away("http://login.hotel.example/"), Some(true));
         assert_eq!(leads_away("https://aws.amazon.com/iam"), Some(false));
         assert_eq!(parse(b"SSH-2.0-x\r\n"), None);
+    }
+
+    #[test]
+    fn a_private_address_that_does_not_answer_is_told_apart() {
+        let problem = |address: &str| {
+            let way = Way { address: address.parse().ok(), ..Way::default() };
+            way.explain(NetworkProblem::Unreachable("timed out".to_owned()))
+        };
+        assert!(matches!(problem("10.0.0.9"), NetworkProblem::PrivateUnreachable { .. }));
+        for other in ["203.0.113.9", "127.0.0.1"] {
+            assert!(matches!(problem(other), NetworkProblem::Unreachable(_)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_good_way_names_an_issuer_that_is_not_amazon() {
+        let issuer = |organization: &str| Issuer { organization: Some(organization.into()), name: None };
+        let way = |organization| Way {
+            address: "203.0.113.9".parse().ok(),
+            issuer: Some(issuer(organization)),
+            proxy: None,
+        };
+        assert_eq!(way("Amazon").to_string(), "reached at 203.0.113.9 (public)");
+        let inspected = way("Example").to_string();
+        assert!(inspected.ends_with("its certificate is issued by Example, not by Amazon"), "{inspected}");
     }
 
     #[test]

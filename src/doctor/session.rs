@@ -1,61 +1,63 @@
 //! A real session: through the hops to the port, and the first bytes from there.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
 use crate::aws::Aws;
-use crate::bastion::OnLife;
-use crate::config::Environment;
-use crate::reach::{Greeting, Reach};
+use crate::config::AccessRequest;
+use crate::reach::{Greeting, Reach, ReachError, ReachedSoFar};
 use crate::route::Route;
-use crate::session::OnNotice;
+use crate::session::{Measured, Notice, OnNotice};
 
 use super::finding::{Component, Diagnosis, Finding, MachineProblem, Outcome};
+use super::{Surroundings, hops};
 
 /// A server that speaks first does so within this time.
 const GREETING: Duration = Duration::from_secs(3);
+/// A session is open within this time, unless a machine is started first.
+const OPENING: Duration = Duration::from_secs(8);
 
-/// Opens a session as `connect` does, but pushes no key to the goal, and ends it. Nothing is started, unless `--start` says so.
-pub(super) async fn check(
-    aws: Rc<Aws>,
-    route: &Route,
-    environment: &Environment,
-    tasks: &TaskTracker,
-    on_notice: OnNotice,
-    on_life: OnLife,
-) -> Vec<Finding> {
-    let (name, port) = (route.goal.label().to_owned(), route.goal.port);
+/// Opens a session as `connect` does, but pushes no key to the goal, and ends it. No access is requested, and nothing is started
+/// unless `--start` says so.
+pub(super) async fn check(aws: Rc<Aws>, route: &Route, around: &Surroundings<'_>) -> Vec<Finding> {
     let mut route = route.clone();
     route.config.start_by_flag.get_or_insert(false);
+    let requested = std::mem::replace(&mut route.config.session.access_request, AccessRequest::Off);
+    let measured: Rc<Cell<Option<Measured>>> = Rc::default();
+    let on_notice = measuring(around.on_notice.clone(), measured.clone());
+    let (environment, tasks) = (around.environment.clone(), around.tasks.clone());
+    let reach = Reach::new(aws, route.clone(), environment, on_notice, around.on_life.clone(), tasks);
+    let reach = reach.only_looking();
     let limit = limit(&route);
-    let hops = route.hops.len();
-    let reach = Reach::new(aws, route, environment.clone(), on_notice, on_life, tasks.clone());
-    let session = |outcome| Finding::new(Component::Session, name.as_str(), outcome);
-    let connection = match timeout(limit, reach.connect_without_key()).await {
-        Ok(Ok((connection, _))) => connection,
-        Ok(Err(error)) => return vec![session(Outcome::failed(error))],
-        Err(_) => return vec![session(Outcome::Unknown(format!("not open within {} s", limit.as_secs())))],
-    };
-    let opened = match hops {
-        0 => "opened".to_owned(),
-        1 => "opened, through 1 hop".to_owned(),
-        many => format!("opened, through {many} hops"),
-    };
-    let mut findings = vec![session(Outcome::Good(opened))];
-    let port_finding = |outcome| Finding::new(Component::Port, format!("{name}:{port}"), outcome);
-    findings.push(match connection.greeting(GREETING).await {
-        Ok(Greeting::Bytes { first, after }) => {
-            port_finding(Outcome::Good(format!("{} after {} ms", kind(&first), after.as_millis())))
+    let attempt = timeout(limit, reach.connect_without_key()).await;
+    let progress = reach.progress();
+    let mut findings = match attempt {
+        Ok(Ok((connection, _))) => {
+            let mut findings = opened(&route, &progress);
+            findings.push(of_port(&route, connection.greeting(GREETING).await));
+            findings
         }
-        Ok(Greeting::Silence) => {
-            port_finding(Outcome::Doubtful(Diagnosis::Machine(MachineProblem::SilentPort(port))))
-        }
-        Err(error) => port_finding(Outcome::failed(error)),
-    });
+        Ok(Err(error)) if requested != AccessRequest::Off && error.is_denied_start() => requestable(&route),
+        Ok(Err(error)) => failed(&route, &progress, error),
+        Err(_) => late(&route, &progress, limit),
+    };
+    let path =
+        measured.get().map(|path| Finding::new(Component::Path, route.entry.to_string(), of_path(&path)));
+    findings.extend(path);
     findings
+}
+
+/// Keeps what the session has measured, and hands every notice on.
+fn measuring(on_notice: OnNotice, measured: Rc<Cell<Option<Measured>>>) -> OnNotice {
+    Rc::new(move |notice| {
+        if let Notice::Measured(path) = notice {
+            measured.set(Some(*path));
+        }
+        on_notice(notice);
+    })
 }
 
 /// Returns the time for a session, with that for a machine that is started first.
@@ -63,8 +65,82 @@ pub(super) fn limit(route: &Route) -> Duration {
     let session = &route.config.session;
     match route.config.start_by_flag {
         Some(true) => session.connect_timeout + session.start_timeout,
-        Some(false) | None => session.connect_timeout,
+        Some(false) | None => session.connect_timeout.min(OPENING),
     }
+}
+
+fn of_session(route: &Route, outcome: Outcome) -> Finding {
+    Finding::new(Component::Session, route.goal.label(), outcome)
+}
+
+fn opened(route: &Route, progress: &ReachedSoFar) -> Vec<Finding> {
+    let mut findings = vec![of_session(route, Outcome::Good("opened".to_owned()))];
+    findings.extend(hops::good(route, progress));
+    findings
+}
+
+/// The start is denied, and `connect` would request access then.
+fn requestable(route: &Route) -> Vec<Finding> {
+    let document = route.documents().into_iter().next_back().map(|document| document.name);
+    let diagnosis = Diagnosis::AccessRequest(document.unwrap_or_default());
+    let mut findings = vec![of_session(route, Outcome::Doubtful(diagnosis))];
+    findings.extend(hops::skipped(route, 0));
+    findings
+}
+
+/// An error behind an open session is one of the next hop, or of the goal.
+fn failed(route: &Route, progress: &ReachedSoFar, error: ReachError) -> Vec<Finding> {
+    let Some(next) = hops::next(route, progress).filter(|_| is_of_hop(&error)) else {
+        let mut findings = vec![of_session(route, Outcome::failed(error))];
+        findings.extend(hops::skipped(route, 0));
+        return findings;
+    };
+    let mut findings = opened(route, progress);
+    if next < route.hops.len() {
+        findings.push(hops::finding(route, next, hops::refused(error)));
+        findings.extend(hops::skipped(route, next + 1));
+    } else {
+        findings.push(of_port(route, Err(error)));
+    }
+    findings
+}
+
+fn late(route: &Route, progress: &ReachedSoFar, limit: Duration) -> Vec<Finding> {
+    let text = || Outcome::Unknown(format!("no answer within {} s", limit.as_secs()));
+    let Some(next) = hops::next(route, progress) else { return vec![of_session(route, text())] };
+    let mut findings = opened(route, progress);
+    if next < route.hops.len() {
+        findings.push(hops::finding(route, next, text()));
+        findings.extend(hops::skipped(route, next + 1));
+    }
+    findings
+}
+
+fn is_of_hop(error: &ReachError) -> bool {
+    matches!(
+        error,
+        ReachError::Hop(_) | ReachError::Key(_) | ReachError::HopSettings(_) | ReachError::HostKeys(_)
+    )
+}
+
+fn of_port(route: &Route, greeting: Result<Greeting, ReachError>) -> Finding {
+    let goal = &route.goal;
+    let outcome = match greeting {
+        Ok(Greeting::Bytes { first, after }) => {
+            Outcome::Good(format!("{} after {} ms", kind(&first), after.as_millis()))
+        }
+        Ok(Greeting::Silence) => Outcome::Doubtful(Diagnosis::Machine(MachineProblem::SilentPort(goal.port))),
+        Err(error) => Outcome::failed(error),
+    };
+    Finding::new(Component::Port, format!("{}:{}", goal.label(), goal.port), outcome)
+}
+
+fn of_path(path: &Measured) -> Outcome {
+    let Measured { round_trip, message_size } = path;
+    Outcome::Good(format!(
+        "the agent answers after {} ms; messages of {message_size} bytes pass",
+        round_trip.as_millis()
+    ))
 }
 
 /// Names what speaks by its first bytes.

@@ -1,25 +1,26 @@
 //! ssh on this machine: is it there, does it use fumidai for this host, does it wait long enough.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::config::Config;
-
 use super::finding::{Component, Diagnosis, Finding, Outcome, SshProblem};
-use super::{DEADLINE, Subject};
+use super::{DEADLINE, Subject, Surroundings};
 
 /// The longest path of a unix socket, without its zero byte (sys/un.h of Linux; macOS has 103).
 const LONGEST_SOCKET: usize = 103;
 
 /// Looks at ssh.
-pub(super) async fn check(subject: &Subject, config: &Config) -> Vec<Finding> {
+pub(super) async fn check(subject: &Subject, around: &Surroundings<'_>) -> Vec<Finding> {
     let Some(version) = output(&["-V"]).await else {
         return vec![Finding::new(Component::Ssh, "ssh", Outcome::Broken(Diagnosis::Ssh(SshProblem::NoSsh)))];
     };
     let version = version.trim().to_owned();
-    let mut findings = vec![Finding::new(Component::Ssh, "ssh", Outcome::Good(version))];
+    let ssh = |outcome| Finding::new(Component::Ssh, "ssh", outcome);
+    let mut findings = vec![ssh(Outcome::Good(version))];
+    findings.extend(other_home(around).await.map(|doubt| ssh(Outcome::Doubtful(Diagnosis::Ssh(doubt)))));
     if !subject.is_for_ssh {
         return findings;
     }
@@ -31,12 +32,27 @@ pub(super) async fn check(subject: &Subject, config: &Config) -> Vec<Finding> {
         word.as_str(),
         proxy_command(value("proxycommand"), value("proxyjump")),
     ));
-    let route = subject.route.as_ref().map_or(config, |route| &route.config);
+    let route = subject.route.as_ref().map_or(around.config, |route| &route.config);
     findings.extend(
         doubts(&settings, route.session.resume_window.as_secs())
             .map(|diagnosis| Finding::new(Component::Ssh, word.as_str(), Outcome::Doubtful(diagnosis))),
     );
     findings
+}
+
+/// ssh takes the home folder of the password file, whatever `HOME` is: its default known_hosts says which one that is.
+async fn other_home(around: &Surroundings<'_>) -> Option<SshProblem> {
+    let home = around.environment.folders.home.as_ref()?;
+    let settings = output(&["-F", "none", "-G", "x"]).await?;
+    let files = value(&settings, "userknownhostsfile")?;
+    let of_ssh = files.split(' ').next()?.strip_suffix("/.ssh/known_hosts")?;
+    // Where the folder is a link, both may be written differently.
+    let is_same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        (_, _) => one == other,
+    };
+    let (of_ssh, variable) = (of_ssh.to_owned(), home.display().to_string());
+    (!is_same(Path::new(&of_ssh), home)).then_some(SshProblem::OtherHome { of_ssh, variable })
 }
 
 /// Runs ssh; it prints its version to standard error and its settings to standard output.

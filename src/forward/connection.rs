@@ -22,13 +22,18 @@ pub struct Linger {
     /// If the client is known to wait for an answer.
     pub seen: Duration,
     /// If the system does not tell a client that waits from one that has closed.
-    pub unseen: Duration,
+    unseen: Duration,
 }
 
 impl Linger {
     /// Takes the user's setting for both, or else the defaults.
     pub fn new(setting: Option<Duration>) -> Self {
         Self { seen: setting.unwrap_or(LINGER), unseen: setting.unwrap_or(UNSEEN_LINGER) }
+    }
+
+    /// Returns the time for a client of which this was known when it connected.
+    fn of(self, client: Peer) -> Duration {
+        if is_seen(client) { self.seen } else { self.unseen }
     }
 }
 
@@ -38,8 +43,8 @@ pub(super) struct ClientConnection<S> {
     /// The client's address.
     pub(super) from: String,
     answer: Option<ProxyAnswer>,
-    /// The system tells whether the client has closed.
-    is_seen: bool,
+    /// What the system told of the client at first.
+    client: Peer,
 }
 
 /// What a client that asked a proxy is answered, since a reset would explain nothing.
@@ -67,13 +72,13 @@ impl<S: LocalStream> ClientConnection<S> {
     pub(super) fn new(socket: S, from: String, answer: Option<ProxyAnswer>) -> Self {
         // Until it ends in order, its client sees a reset, even at the end of the process.
         socket.reset_on_drop(true);
-        let is_seen = matches!(socket.peer(), Peer::Open | Peer::Closed);
-        Self { socket, from, answer, is_seen }
+        let client = socket.peer();
+        Self { socket, from, answer, client }
     }
 
-    /// Returns whether the system tells a client that has closed from one that has ended its output.
-    pub(super) fn is_seen(&self) -> bool {
-        self.is_seen
+    /// Returns how long the remote end may be silent after this client's end of file.
+    pub(super) fn linger(&self, linger: Linger) -> Duration {
+        linger.of(self.client)
     }
 
     /// Returns whether the client waits for an answer.
@@ -104,7 +109,7 @@ impl<S: LocalStream> ClientConnection<S> {
             linger,
             delivered: Box::pin(ready(())),
             farewell: FAREWELL,
-            watches_peer: self.is_seen,
+            watches_peer: is_seen(self.client),
             dismissed: Box::pin(traffic.half_closed.dismissed()),
             needs_reader: false,
             meter: &meter,
@@ -122,6 +127,15 @@ impl<S: LocalStream> ClientConnection<S> {
         if self.socket.write_all(words).await.is_ok() {
             close(self.socket).await;
         }
+    }
+}
+
+/// Returns whether the system tells a client that has closed from one that has ended its output: its socket is on this
+/// machine, in the same network namespace.
+fn is_seen(client: Peer) -> bool {
+    match client {
+        Peer::Open | Peer::Closed => true,
+        Peer::Missing | Peer::Unknown => false,
     }
 }
 
@@ -143,4 +157,22 @@ impl Drop for Counted<'_> {
 
 fn add(cell: &Cell<u64>, bytes: usize) {
     cell.set(cell.get().wrapping_add(bytes as u64));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_that_the_system_tells_about_is_waited_for_by_default() {
+        let second = Duration::from_secs(1);
+        let (default, set) = (Linger::new(None), Linger::new(Some(5 * second)));
+        for (client, by_default) in
+            [(Peer::Open, 30), (Peer::Closed, 30), (Peer::Missing, 1), (Peer::Unknown, 1)]
+        {
+            assert_eq!(default.of(client), by_default * second, "{client:?}");
+            assert_eq!(set.of(client), 5 * second, "the user's setting is kept: {client:?}");
+            assert_eq!(is_seen(client), by_default == 30, "{client:?}");
+        }
+    }
 }

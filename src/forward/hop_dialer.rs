@@ -54,8 +54,8 @@ impl HopDialer {
     async fn carry<S: LocalStream>(&self, connection: ClientConnection<S>, to: Asked) {
         match (self.dial)(to, connection.from.clone()).await {
             Ok(stream) => {
-                let linger = if connection.is_seen() { self.linger.seen } else { self.linger.unseen };
-                connection.carry(stream, Some(linger), &self.traffic).await;
+                let linger = Some(connection.linger(self.linger));
+                connection.carry(stream, linger, &self.traffic).await;
             }
             Err(why) => connection.reject(why).await,
         }

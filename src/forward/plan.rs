@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::config::{ClientSettings, Config, Forward, LocalEnd, LocalForward, RemoteEnd};
 use crate::names::Name;
-use crate::route::{Document, Machine, Route, RouteError};
+use crate::route::{DialedBy, Document, Hop, Machine, Route, RouteError};
 
 use super::Bind;
 
@@ -26,6 +26,8 @@ pub struct ForwardRequest<'a> {
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct PlannedForward {
+    /// Its name in the config file.
+    pub name: Option<String>,
     /// The address or path to listen on.
     pub bind: Bind,
     /// The destination of its connections.
@@ -87,6 +89,33 @@ impl PlannedForward {
     /// Returns the target, as the user names it.
     pub fn target(&self) -> &str {
         self.route.goal.label()
+    }
+
+    /// Returns the route of a connection to the destination: the target is a hop unless it is the destination itself. Without
+    /// hops its agent connects, behind hops its sshd. The route of a proxy ends at the target.
+    pub fn to_destination(&self) -> Route {
+        let ForwardTo::Port(RemoteEnd { host, port }) = &self.to else { return self.route.clone() };
+        let at = |host: &str| Machine {
+            word: host.to_owned(),
+            named_host: None,
+            address: Some(host.to_owned()),
+            port: *port,
+            user: None,
+            region: None,
+        };
+        let mut route = self.route.clone();
+        match (host, route.hops.is_empty()) {
+            (None, true) => route.goal.port = *port,
+            (Some(host), true) => {
+                route.hops.push(Hop { machine: route.goal.clone(), next: DialedBy::Agent });
+                route.goal = at(host);
+            }
+            (host, false) => {
+                route = route.through_goal();
+                route.goal = at(host.as_deref().unwrap_or("localhost"));
+            }
+        }
+        route
     }
 
     /// Returns the destination in the form of messages and of `--json`.
@@ -158,6 +187,7 @@ fn of_target(
     let route = Route::new(target, None, config)?;
     let document = config.forward_document().map(str::to_owned);
     let planned = |local: &LocalEnd, to| PlannedForward {
+        name: None,
         bind: bind(local),
         to,
         route: route.clone(),
@@ -177,6 +207,7 @@ fn of_name(request: &ForwardRequest<'_>, name: &str, config: &Config) -> Result<
     let config = config.for_forward(forward);
     let route = Route::new(target, None, &config)?;
     Ok(PlannedForward {
+        name: Some(name.to_owned()),
         bind: bind(local),
         to: ForwardTo::Port(own_port(remote, &route)),
         document: config.forward_document().map(str::to_owned),

@@ -20,7 +20,7 @@ use crate::session::{
 };
 
 use super::choice::{Choice, choose};
-use super::connection::{ClientConnection, Unopened};
+use super::connection::{ClientConnection, Linger, Unopened};
 use super::{ForwardEvent, Traffic};
 
 /// The agent resolves a name once for a session: an older session may connect to an address that the name no longer has.
@@ -46,8 +46,8 @@ pub struct PoolSettings {
     pub readiness: Rc<Readiness>,
     /// How sessions are opened and kept.
     pub settings: SessionOptions,
-    /// How long the destination may be silent after the end of file of a client that may have closed.
-    pub unseen_linger: Duration,
+    /// How long the destination may be silent after a client's end of file.
+    pub linger: Linger,
     /// Sessions are kept from ending for want of input while a connection is open.
     pub hold: bool,
     /// How many sessions new connections are spread over.
@@ -138,9 +138,7 @@ impl Pool {
         let from = connection.from.clone();
         match self.open_stream(&connection, accepted).await {
             Ok(stream) => {
-                if !connection.is_seen() {
-                    stream.set_linger(self.settings.unseen_linger);
-                }
+                stream.set_linger(connection.linger(self.settings.linger));
                 let end = connection.carry(stream, None, &self.settings.traffic).await;
                 if let Some(RelayEnd::Remote(error)) = end {
                     self.report(StreamError::of(&error), from);
@@ -494,7 +492,9 @@ impl Pool {
 
     /// How long a local client waits for its stream.
     fn open_timeout(&self) -> Duration {
-        self.settings.settings.connect_timeout + self.settings.readiness.patience()
+        let settings = &self.settings.settings;
+        let approval = settings.access_request.as_ref().map(|wanted| wanted.patience).unwrap_or_default();
+        settings.connect_timeout + self.settings.readiness.patience() + approval
     }
 
     fn session_error(&self, error: SessionError) -> ReachError {

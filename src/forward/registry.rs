@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{AskCode, Aws};
+use crate::aws::{Aws, Prompts};
 use crate::bastion::OnLife;
 use crate::clock;
 use crate::config::{AwsSettings, Config, Environment, RemoteEnd};
@@ -30,12 +30,14 @@ use super::{
 /// A session without connections ends after this time: that of a proxy, so that another destination can have one, and one to
 /// a bastion, so that the bastion is stopped.
 const IDLE: Duration = Duration::from_secs(60);
+/// The same for all others: the next connection opens another one.
+const UNUSED: Duration = Duration::from_secs(300);
 
 /// Receives what happens to a forward.
 pub type Observer = Rc<dyn Fn(&PlannedForward, &ForwardEvent)>;
 
 /// Asks the user for the code of an MFA device; one for each set of AWS settings.
-pub type MakeAskCode = Box<dyn Fn() -> AskCode>;
+pub type MakePrompts = Box<dyn Fn() -> Prompts>;
 
 /// How the forwards of a process are carried.
 pub struct RegistryOptions {
@@ -46,7 +48,7 @@ pub struct RegistryOptions {
     /// Receives events.
     pub observer: Observer,
     /// Asks for MFA codes.
-    pub ask_code: MakeAskCode,
+    pub prompts: MakePrompts,
     /// The environment, for logins to hops.
     pub environment: Environment,
     /// Cancelled when the process is ending.
@@ -229,7 +231,7 @@ impl Registry {
         if let Some(aws) = self.known_aws(config) {
             return Ok(aws);
         }
-        let aws = Rc::new(reach::open_aws(config, (self.options.ask_code)())?);
+        let aws = Rc::new(reach::open_aws(config, (self.options.prompts)())?);
         self.clients.borrow_mut().push((config.aws.clone(), aws.clone()));
         Ok(aws)
     }
@@ -349,10 +351,10 @@ impl PoolFactory {
             prepare: self.prepare(document),
             readiness: self.readiness.clone(),
             settings,
-            unseen_linger: linger.unseen,
+            linger,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
-            idle_limit: idle_limit.or(ends_idle.then_some(IDLE)),
+            idle_limit: self.idle_limit(idle_limit.or(ends_idle.then_some(IDLE))),
             follows_name: host.is_some_and(|host| host.parse::<IpAddr>().is_err()),
             start_hold_off: self.hold_off.clone(),
             observer: self.observer(remote),
@@ -360,6 +362,16 @@ impl PoolFactory {
             end: self.session_end(remote),
         };
         Pool::new(settings, self.leave.clone(), self.tasks.clone())
+    }
+
+    /// Returns when a session without connections ends: the user's setting overrides that of the kind of session.
+    fn idle_limit(&self, of_kind: Option<Duration>) -> Option<Duration> {
+        let usual = of_kind.or((!self.planned.hold).then_some(UNUSED));
+        match self.planned.route.config.session.idle_close {
+            Some(Duration::ZERO) => None,
+            Some(limit) => Some(limit),
+            None => usual,
+        }
     }
 
     fn session_end(&self, remote: &RemoteEnd) -> SessionEnd {

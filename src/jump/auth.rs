@@ -71,10 +71,11 @@ impl<'a> Login<'a> {
         }
     }
 
-    pub async fn run(mut self) -> Result<(), JumpError> {
+    /// Logs in; returns what the server accepted.
+    pub async fn run(mut self) -> Result<String, JumpError> {
         let mut candidates = self.candidates().await;
         if candidates.is_empty() && self.none().await? == Step::LoggedIn {
-            return Ok(());
+            return Ok("none".to_owned());
         }
         for _ in 0..MAX_ROUNDS {
             let before = self.partial_successes;
@@ -82,7 +83,7 @@ impl<'a> Login<'a> {
                 || self.keyboard_interactive().await? == Step::LoggedIn
                 || self.password().await? == Step::LoggedIn
             {
-                return Ok(());
+                return Ok(self.tried.pop().unwrap_or_default());
             }
             if self.partial_successes == before {
                 break;

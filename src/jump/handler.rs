@@ -4,13 +4,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use russh::Names;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::error::Ending;
+use super::error::{Ending, HostKeyFacts};
 use super::stalls::Stalls;
 
 /// A host key to verify, and the channel for the result.
@@ -23,6 +24,10 @@ pub(super) struct Shared {
     ending: OnceLock<Ending>,
     refusals: Mutex<Vec<Refusal>>,
     refused: tokio::sync::Notify,
+    /// The first line of the server.
+    pub version: OnceLock<String>,
+    /// The host key that was accepted.
+    pub host_key: OnceLock<Box<HostKeyFacts>>,
     /// Streams whose full receive buffers block the others.
     pub stalls: Stalls,
 }
@@ -45,6 +50,8 @@ impl Shared {
             ending: OnceLock::new(),
             refusals: Mutex::default(),
             refused: tokio::sync::Notify::new(),
+            version: OnceLock::new(),
+            host_key: OnceLock::new(),
             stalls: Stalls::default(),
         }
     }
@@ -109,6 +116,17 @@ impl Handler for ClientHandler {
             return Ok(false);
         }
         Ok(answer.await.unwrap_or(false))
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        _names: &Names,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let version = String::from_utf8_lossy(session.remote_sshid()).trim_end().to_owned();
+        let _ = self.shared.version.set(version);
+        Ok(())
     }
 
     async fn auth_banner(&mut self, banner: &str, _session: &mut Session) -> Result<(), russh::Error> {

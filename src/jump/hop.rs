@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::abortable::AbortableStream;
 use super::auth::Login;
-use super::error::{Ending, HopStep, JumpError};
+use super::error::{Ending, HopStep, HostKeyFacts, JumpError};
 use super::handler::{ClientHandler, Shared};
 use super::host_key::HostKeys;
 use super::pausable_timer::PausableTimer;
@@ -40,11 +40,25 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// A logged-in ssh connection to a hop. Its streams outlive it: dropping the last of them closes the connection.
 pub struct SshConnection {
     name: String,
+    login: LoginFacts,
     handle: Arc<Handle<ClientHandler>>,
     shared: Arc<Shared>,
     abort: CancellationToken,
     /// Time limit for opening a channel.
     connect_timeout: Duration,
+}
+
+/// How a hop was logged in to. The version is untrusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginFacts {
+    /// The first line of the server, such as `SSH-2.0-OpenSSH_9.2`.
+    pub version: String,
+    /// Its host key, which was accepted.
+    pub host_key: Option<Box<HostKeyFacts>>,
+    /// The user.
+    pub user: String,
+    /// What the server accepted: `key ED25519 SHA256:… (FILE)`, `password`, `none`.
+    pub method: String,
 }
 
 /// Exchanges keys with the sshd at the other end of a stream, and logs in. If the future fails or is dropped, the
@@ -71,12 +85,18 @@ where
         step: HopStep::KeyExchange,
         after: settings.connect_timeout,
     })??;
-    Login::new(&mut handle, &shared, settings, prompter, &timer).run().await?;
+    let method = Login::new(&mut handle, &shared, settings, prompter, &timer).run().await?;
     tracing::info!(hop = settings.name, user = settings.user, "logged in");
     guard.disarm();
     let handle = Arc::new(handle);
     Ok(SshConnection {
         name: settings.name.clone(),
+        login: LoginFacts {
+            version: shared.version.get().cloned().unwrap_or_default(),
+            host_key: shared.host_key.get().cloned(),
+            user: settings.user.clone(),
+            method,
+        },
         handle,
         shared,
         abort,
@@ -85,6 +105,11 @@ where
 }
 
 impl SshConnection {
+    /// Returns how it was logged in to.
+    pub fn login(&self) -> &LoginFacts {
+        &self.login
+    }
+
     /// Opens a TCP connection from the hop to `host`, which the hop resolves.
     ///
     /// # Errors
@@ -212,6 +237,7 @@ where
             Some((key, verdict)) = questions.recv() => {
                 let _paused = timer.pause();
                 host_keys.verify(&key, prompter).await?;
+                let _ = shared.host_key.set(host_keys.describe(&key));
                 let _ = verdict.send(true);
             }
         }

@@ -102,6 +102,16 @@ impl<'a> HostKeys<'a> {
         self.settings.trusted.is_none() && self.sources().any(KnownHosts::has_authority)
     }
 
+    /// Describes the key that the hop offers.
+    pub fn describe(&self, offered: &PublicKeyOrCertificate) -> Box<HostKeyFacts> {
+        self.facts(&match offered {
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                PublicKey::from(certificate.public_key().clone())
+            }
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.clone(),
+        })
+    }
+
     /// Accepts or refuses the key or certificate that the hop offers.
     pub async fn verify(
         &self,
@@ -207,7 +217,9 @@ impl<'a> HostKeys<'a> {
         if !is_accepted {
             return Err(JumpError::HostKeyUnknown { facts });
         }
-        self.add_to_known_hosts(key);
+        if self.settings.keeps_new_hosts {
+            self.add_to_known_hosts(key);
+        }
         Ok(())
     }
 

@@ -56,7 +56,7 @@ pub use self::allowed::Allowed;
 pub use self::askpass::{Askpass, AskpassSettings};
 pub use self::certificate::CertificateFault;
 pub use self::error::{Ending, HopStep, HostKeyFacts, HostKeyFault, JumpError, KeyProblem, LoginFailure};
-pub use self::hop::{SshConnection, connect};
+pub use self::hop::{LoginFacts, SshConnection, connect};
 pub use self::known_hosts_command::KnownHostsCommand;
 pub use self::own_key::OwnKey;
 pub use self::prompt::{AnswerFuture, NoPrompter, PromptError, Prompter, Question};

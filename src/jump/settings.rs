@@ -54,6 +54,8 @@ pub struct HopSettings {
     pub hash_known_hosts: bool,
     /// The policy for unknown host keys.
     pub strict: StrictHostKeys,
+    /// Whether a new host that the policy accepts is added to known_hosts.
+    pub keeps_new_hosts: bool,
     /// The command that prints lines of known_hosts (`KnownHostsCommand`).
     pub known_hosts_command: Option<KnownHostsCommand>,
     /// The host's keys; if they are given, they alone are accepted, and known_hosts can only revoke.
@@ -140,6 +142,7 @@ impl HopSettings {
             global_known_hosts: vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()],
             hash_known_hosts: false,
             strict: StrictHostKeys::Ask,
+            keeps_new_hosts: true,
             known_hosts_command: None,
             trusted: None,
             revoked_host_keys: Vec::new(),

@@ -1,5 +1,10 @@
 //! Asks on the controlling terminal, not on standard input, which carries ssh's stream.
 
+use std::io;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::prompt::PromptError;
@@ -7,6 +12,19 @@ use super::secret::Secret;
 
 /// Held while a question is open, so that questions are asked one at a time.
 static PROMPT_LOCK: Mutex<()> = Mutex::const_new(());
+
+/// Whether no question may be asked in this process.
+static FORBIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// Forbids every question of this process, on a terminal and by a program.
+pub fn forbid() {
+    FORBIDDEN.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether questions are forbidden.
+pub fn is_forbidden() -> bool {
+    FORBIDDEN.load(Ordering::Relaxed)
+}
 
 /// Whether the terminal echoes the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +48,35 @@ pub(super) async fn lock() -> MutexGuard<'static, ()> {
 /// # Errors
 /// The process has no terminal, is not in its foreground, or cannot read from it.
 pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
+    if is_forbidden() {
+        return Err(PromptError::Forbidden);
+    }
     let _lock = lock().await;
     system::ask(question, echo).await
+}
+
+/// Runs a program with the terminal as its standard input, output and error, and waits for its end. No question is asked
+/// meanwhile.
+///
+/// # Errors
+/// There is no terminal, or the program cannot be run.
+pub async fn run(command: Command) -> io::Result<ExitStatus> {
+    let _lock = lock().await;
+    system::run(command).await
 }
 
 #[cfg(unix)]
 mod system {
     use std::fs::{File, OpenOptions};
-    use std::io::{Read, Write};
+    use std::io::{self, Read, Write};
+    use std::process::ExitStatus;
     use std::sync::Arc;
 
     use rustix::process::getpgrp;
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
     use zeroize::Zeroizing;
 
-    use super::{Echo, PromptError, Secret};
+    use super::{Command, Echo, PromptError, Secret};
 
     /// Maximum length of a line in bytes, as in Linux's line discipline.
     const MAX_LINE: usize = 4096;
@@ -56,6 +88,13 @@ mod system {
         // The thread cannot be interrupted; the process exits without waiting for it.
         let line = tokio::task::spawn_blocking(move || read_line(&*terminal));
         line.await.ok().flatten().ok_or(PromptError::Dismissed)
+    }
+
+    pub async fn run(mut command: Command) -> io::Result<ExitStatus> {
+        let terminal = open().ok_or(io::ErrorKind::NotConnected)?;
+        let _mode = Mode::begin(terminal.clone(), Echo::Shown).ok_or(io::ErrorKind::NotConnected)?;
+        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal.try_clone()?);
+        command.spawn()?.wait().await
     }
 
     /// Reads one line into a buffer that is wiped on drop.
@@ -128,7 +167,12 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    use super::{Echo, PromptError, Secret};
+    use super::{Command, Echo, ExitStatus, PromptError, Secret, io};
+
+    #[expect(clippy::unused_async, reason = "the signature is that of unix")]
+    pub async fn run(_command: Command) -> io::Result<ExitStatus> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     #[expect(clippy::unused_async, reason = "the signature is that of unix")]
     pub async fn ask(_question: &str, _echo: Echo) -> Result<Secret, PromptError> {

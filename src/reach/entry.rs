@@ -74,7 +74,7 @@ pub(super) async fn in_time(
     let after = route.config.session.connect_timeout;
     tokio::select! {
         found = search => found,
-        () = aws.mfa_prompt().wait_until(began + after) => Err(ReachError::LookupTimedOut { after }),
+        () = aws.human_time().wait_until(began, after) => Err(ReachError::LookupTimedOut { after }),
     }
 }
 

@@ -205,6 +205,12 @@ impl ReachError {
         }
     }
 
+    /// Returns true if the caller may not start the session.
+    pub fn is_denied_start(&self) -> bool {
+        let Self::Session { error: SessionError::Api(error), .. } = self else { return false };
+        error.is_of("StartSession") && error.meaning() == Meaning::AccessDenied
+    }
+
     /// Returns true if the last hop refused to connect to the destination.
     pub fn is_refused_by_hop(&self) -> bool {
         matches!(self, Self::Hop(JumpError::ChannelRefused { .. }))
@@ -218,6 +224,9 @@ impl ReachError {
     /// Returns true if no later session with the same route can succeed either.
     pub fn is_permanent(&self) -> bool {
         let Self::Session { error, .. } = self else { return false };
+        if let SessionError::Approval(error) = error {
+            return error.is_final();
+        }
         matches!(error, SessionError::Refused(_) | SessionError::NotAPort | SessionError::Host(_))
     }
 

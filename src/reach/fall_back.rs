@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use crate::aws::Meaning;
+use crate::aws::{ApprovalError, Meaning};
 use crate::channel::Refusal;
 use crate::clock;
 use crate::names::Target;
@@ -21,6 +21,8 @@ pub(super) struct Attempt {
     pub target: Target,
     /// `connect_timeout` counts from here, for all attempts.
     pub began: Instant,
+    /// There is no other way: access is requested if this one is denied.
+    pub is_last: bool,
 }
 
 impl Reach {
@@ -47,8 +49,12 @@ impl Reach {
         let roots = self.aws.roots();
         tokio::task::spawn_blocking(move || roots.preload());
         let target = self.readiness.target(began).await?;
-        let attempt = |machine| Attempt { machine, target: target.clone(), began };
-        let [first, others @ ..] = self.route.session_ends() else { unreachable!("a route has a session") };
+        let ends = self.route.session_ends();
+        let attempt = |machine| {
+            let is_last = ends.last() == Some(&machine);
+            Attempt { machine, target: target.clone(), began, is_last }
+        };
+        let [first, others @ ..] = ends else { unreachable!("a route has a session") };
         let mut result = open(attempt(*first)).await;
         for other in others {
             let Err(error) = &result else { break };
@@ -69,6 +75,9 @@ fn asks_for_sshd(error: &ReachError) -> bool {
     if let SessionError::Api(error) = error {
         let unknown = ["InvalidDocument", "BadRequest", "BadRequestException"];
         return error.meaning() == Meaning::AccessDenied || unknown.iter().any(|code| error.has_code(code));
+    }
+    if let SessionError::Approval(error) = error {
+        return matches!(**error, ApprovalError::Document { .. });
     }
     matches!(error, SessionError::Refused(Refusal::IgnoresHost(_)))
 }

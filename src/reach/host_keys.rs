@@ -188,7 +188,9 @@ impl Reach {
     async fn ask_sshd(&self, question: &Question<'_>, allowed: &Allowed) -> Result<PublicKey, ReachError> {
         match question.target.as_ref().filter(|_| question.is_ready) {
             Some(target) => {
-                let attempt = Attempt { machine: 0, target: target.clone(), began: clock::now() };
+                // ssh may ask for these keys while another process waits for an approval: no second request is filed.
+                let (target, began) = (target.clone(), clock::now());
+                let attempt = Attempt { machine: 0, target, began, is_last: false };
                 self.scan(attempt, allowed).await
             }
             None => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::aws::{Access, ApiError, AskCode, Aws};
+use crate::aws::{Access, ApiError, Aws, Prompts};
 use crate::bastion;
 use crate::cache::Cached;
 use crate::clock;
@@ -39,9 +39,9 @@ pub struct Listing {
 ///
 /// # Errors
 /// The entry's name cannot be resolved.
-pub async fn inspect(route: &Route, ask_code: AskCode) -> Result<Facts, ReachError> {
+pub async fn inspect(route: &Route, prompts: Prompts) -> Result<Facts, ReachError> {
     let region = route.config.aws.region.clone();
-    let aws = match open_aws(&route.config, ask_code) {
+    let aws = match open_aws(&route.config, prompts) {
         Ok(aws) => aws,
         Err(error) => return facts_of_id(route, region, error),
     };
@@ -91,8 +91,8 @@ async fn ask(route: &Route, aws: &Aws, access: &Access) -> Result<Facts, ReachEr
 ///
 /// # Errors
 /// Neither EC2 nor SSM can be asked.
-pub async fn list(config: &Config, ask_code: AskCode, cached: bool) -> Result<Listing, ReachError> {
-    let aws = open_aws(config, ask_code)?;
+pub async fn list(config: &Config, prompts: Prompts, cached: bool) -> Result<Listing, ReachError> {
+    let aws = open_aws(config, prompts)?;
     let access = aws.access().await?;
     let region = access.region().to_owned();
     let cache = MachineCache::new(cache_scope(config, &region, access.access_key_id()));

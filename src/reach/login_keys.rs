@@ -84,8 +84,20 @@ impl Reach {
         })
     }
 
-    /// Logs in to a hop, with a key that is pushed to it before if one is to be.
+    /// Logs in to a hop, and notes how.
     pub(super) async fn log_in_to(
+        &self,
+        number: usize,
+        entry: &Target,
+        stream: impl ByteStream + 'static,
+    ) -> Result<SshConnection, ReachError> {
+        let hop = self.log_in_with_key(number, entry, stream).await?;
+        self.logged_in.borrow_mut().push(hop.login().clone());
+        Ok(hop)
+    }
+
+    /// Logs in to a hop, with a key that is pushed to it before if one is to be.
+    async fn log_in_with_key(
         &self,
         number: usize,
         entry: &Target,

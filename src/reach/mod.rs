@@ -22,6 +22,7 @@ mod readiness;
 mod session_task;
 mod settings;
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use crate::aws::Aws;
 use crate::bastion::OnLife;
 use crate::config::Environment;
 use crate::escape::escape;
-use crate::jump::{Askpass, HopSettings, SshConnection};
+use crate::jump::{Askpass, HopSettings, LoginFacts, SshConnection};
 use crate::names::Target;
 use crate::route::{Machine, Route};
 use crate::session::{OnNotice, Stream};
@@ -51,7 +52,7 @@ pub use self::host_keys_error::HostKeysError;
 pub use self::inspect::{Listing, inspect, list};
 pub use self::readiness::Readiness;
 pub use self::session_task::session_request;
-pub use self::settings::{open_aws, session_settings};
+pub use self::settings::{open_aws, profile_names, session_settings};
 
 use self::fall_back::Attempt;
 use self::hop_settings::{askpass, hop_settings};
@@ -59,6 +60,15 @@ use self::session_task::{OneStream, SessionTask};
 
 /// The default of `--linger`: ssh has exited when its input ends, and its server answers within this time.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How far an attempt to connect came.
+#[derive(Clone, Debug, Default)]
+pub struct ReachedSoFar {
+    /// The machine that a session was opened to, by its number on the route; `None` if none was opened.
+    pub session_end: Option<usize>,
+    /// The hops that were logged in to, from that machine on.
+    pub logged_in: Vec<LoginFacts>,
+}
 
 /// A stream of bytes to a port, through whatever is in between.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -75,6 +85,12 @@ pub struct Reach {
     readiness: Rc<Readiness>,
     /// Counts the sessions, which take a moment to end.
     tasks: TaskTracker,
+    /// The machine that the last session was opened to.
+    session_end: Cell<Option<usize>>,
+    /// The hops that have been logged in to.
+    logged_in: RefCell<Vec<LoginFacts>>,
+    /// No question is asked, and no host is added to known_hosts.
+    only_looks: bool,
     /// How to log in to each hop; asked for when the first hop is logged in to.
     logins: OnceCell<Vec<HopSettings>>,
 }
@@ -91,12 +107,36 @@ impl Reach {
     ) -> Self {
         let readiness = Readiness::new(aws.clone(), &route, on_life);
         let prompter = Askpass::new(askpass(&environment), escape);
-        Self { aws, route, environment, prompter, on_notice, readiness, tasks, logins: OnceCell::new() }
+        let (session_end, logged_in, only_looks, logins) = Default::default();
+        Self {
+            aws,
+            route,
+            environment,
+            prompter,
+            on_notice,
+            readiness,
+            tasks,
+            session_end,
+            logged_in,
+            only_looks,
+            logins,
+        }
     }
 
     /// Returns the route.
     pub fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// Asks the user nothing, and adds no host to known_hosts.
+    #[must_use]
+    pub fn only_looking(self) -> Self {
+        Self { only_looks: true, ..self }
+    }
+
+    /// Returns how far the last attempt came.
+    pub fn progress(&self) -> ReachedSoFar {
+        ReachedSoFar { session_end: self.session_end.get(), logged_in: self.logged_in.borrow().clone() }
     }
 
     fn aws(&self) -> &Aws {
@@ -162,12 +202,15 @@ impl Reach {
     }
 
     async fn open_session(&self, attempt: Attempt) -> Result<(Stream, SessionTask), ReachError> {
-        let Attempt { machine: first, target, began } = attempt;
+        let Attempt { machine: first, target, began, is_last } = attempt;
+        self.session_end.set(None);
+        self.logged_in.take();
         let end = self.session_end(first, &target).await?;
         let document = self.route.document(first, &self.address(first).await?, end.port);
         tracing::debug!(machine = end.machine, document = document.name, "opening a session");
         let mut settings = session_settings(&self.route.config, began, LINGER);
         settings.for_remote_host = document.host().is_some();
+        settings.access_request = settings.access_request.filter(|_| is_last);
         let request = session_request(&target, document, &self.route.config)?;
         let session = OneStream {
             aws: self.aws.clone(),
@@ -177,6 +220,7 @@ impl Reach {
             is_for_hop: first < self.route.hops.len(),
         };
         let opened = SessionTask::open(session, &self.tasks, end).await?;
+        self.session_end.set(Some(first));
         self.readiness.opened().await?;
         Ok(opened)
     }
@@ -274,6 +318,9 @@ impl Reach {
     }
 
     async fn ask_login(&self, hop: &Machine) -> Result<HopSettings, ReachError> {
-        hop_settings(hop, &self.route, &self.environment).await
+        let mut settings = hop_settings(hop, &self.route, &self.environment).await?;
+        settings.batch_mode |= self.only_looks;
+        settings.keeps_new_hosts = !self.only_looks;
+        Ok(settings)
     }
 }

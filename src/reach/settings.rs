@@ -4,23 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::aws::files::{FilePath, FilePaths};
-use crate::aws::{self, ApiError, AskCode, Aws, MfaPrompt};
-use crate::config::{AwsSettings, Config};
+use crate::aws::files::{AwsFiles, FilePath, FilePaths};
+use crate::aws::{self, ApiError, Aws, Prompts};
+use crate::config::{AccessRequest, AwsSettings, Config, SessionSettings};
 use crate::names::cache::Scope;
 use crate::session;
 use crate::transport::Proxies;
 
 use super::ReachError;
 
-/// Opens the clients of AWS for a configuration. `ask_code` asks the user for the code of an MFA device.
+/// Opens the clients of AWS for a configuration. The user is asked by `prompts`.
 ///
 /// # Errors
 /// The settings cannot be used.
-pub fn open_aws(config: &Config, ask_code: AskCode) -> Result<Aws, ReachError> {
+pub fn open_aws(config: &Config, prompts: Prompts) -> Result<Aws, ReachError> {
     let proxies = Proxies::new(&config.aws.proxies).map_err(ApiError::from)?;
     let aws = Aws::new(aws_settings(&config.aws, proxies))?;
-    Ok(aws.with_mfa_prompt(MfaPrompt::new(ask_code)))
+    Ok(aws.with_prompts(prompts))
 }
 
 fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
@@ -41,6 +41,7 @@ fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
         cloudtrail_endpoint: config.cloudtrail_endpoint().map(str::to_owned),
         redshift_endpoint: config.redshift_endpoint().map(str::to_owned),
         redshift_serverless_endpoint: config.redshift_serverless_endpoint().map(str::to_owned),
+        iam_endpoint: config.iam_endpoint().map(str::to_owned),
         ignores_endpoints: config.ignores_endpoints,
         ca_bundle: config.ca_bundle.clone(),
         usual_ca_bundle: config.usual_ca_bundle.clone(),
@@ -49,6 +50,11 @@ fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
         home: config.home.clone(),
         cli_cache: config.cli_cache.clone(),
     }
+}
+
+/// Returns the profiles of AWS's files.
+pub fn profile_names(config: &Config) -> Vec<String> {
+    AwsFiles::read(&file_paths(&config.aws)).profile_names().map(str::to_owned).collect()
 }
 
 /// Returns where AWS's files are: where a variable says, else in the home folder.
@@ -78,7 +84,17 @@ pub fn session_settings(config: &Config, began: Instant, linger: Duration) -> se
         max_payload: config.max_payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         cache_dir: cache_dir.clone(),
         for_remote_host: false,
+        access_request: access_request(config),
     }
+}
+
+fn access_request(config: &SessionSettings) -> Option<session::AccessRequest> {
+    let known = match &config.access_request {
+        AccessRequest::Off => return None,
+        AccessRequest::New => None,
+        AccessRequest::Known(id) => Some(id.clone()),
+    };
+    Some(session::AccessRequest { known, patience: config.access_request_timeout })
 }
 
 /// Returns where a name has one meaning: for this configuration, region and key.

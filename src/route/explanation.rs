@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::aws::{Caller, CredentialsSource};
-use crate::config::{ResolvedSetting, Settings, Source, TaskSettings};
+use crate::config::{AccessRequest, ResolvedSetting, Settings, Source, TaskSettings};
 use crate::names::{Name, Target, TargetKind, TaskName};
 
 use super::policy::PushedKey;
@@ -52,6 +52,8 @@ pub struct Explanation {
     pub keys: Vec<KeyRow>,
     /// What the config file asks for besides the route.
     pub asked: Vec<AskedRow>,
+    /// What is requested when StartSession is denied: `true`, or the id of a request; `null` is nothing.
+    pub access_request: Option<String>,
     /// The forward of the config file, if that was asked for.
     pub forward: Option<ForwardRow>,
     /// Every setting with its source.
@@ -76,6 +78,11 @@ pub struct ForwardRow {
     pub local: String,
     /// What it connects to.
     pub remote: String,
+    /// The kind of token that is signed for its clients, such as `rds`.
+    pub token: Option<&'static str>,
+    pub db_user: Option<String>,
+    /// The command of `--exec`, with its placeholders.
+    pub exec: Option<String>,
 }
 
 /// A setting of the session.
@@ -141,7 +148,7 @@ pub struct AskedRow {
     pub guardian: Option<String>,
     /// It is stopped even if it ran before.
     pub stop_always: bool,
-    /// It is stopped when nobody was on it for so long.
+    /// It is stopped when no session was open on it for so long.
     pub stop_grace_seconds: u64,
     /// It is stopped at the latest so long after its start.
     pub stop_after_seconds: u64,
@@ -164,17 +171,6 @@ impl Explanation {
     /// Combines the route with what AWS reports.
     pub fn new(route: &Route, facts: &Facts) -> Self {
         let goal = &route.goal;
-        let name_of = |machine: &Machine| machine.named_host.as_ref().map(|(name, _)| name.clone());
-        let hops = route.hops.iter().enumerate().map(|(number, hop)| HopRow {
-            typed: hop.machine.word.clone(),
-            host: name_of(&hop.machine),
-            address: hop.machine.address.clone().filter(|_| number > 0),
-            port: hop.machine.port,
-            user: hop.machine.user.clone(),
-            host_keys: host_keys(&hop.machine),
-            onward: hop.next.name(),
-            falls_back_to_ssh: hop.next.falls_back(),
-        });
         Self {
             typed: goal.word.clone(),
             steps: steps(route, facts),
@@ -184,19 +180,22 @@ impl Explanation {
             user: goal.user.clone(),
             host_keys: host_keys(goal),
             route: route.hops.last().map_or("direct", |hop| hop.next.name()),
-            hops: hops.collect(),
+            hops: HopRow::all(route),
             session: SessionRow::new(route, facts),
             keys: KeyRow::all(route, true),
             asked: AskedRow::all(route),
+            access_request: access_request(&route.config.session.access_request),
             forward: None,
             settings: settings(route, facts),
             unknown: facts.unknown.clone(),
         }
     }
 
-    /// The same for a forward of the config file, whose sessions start other documents.
+    /// The same for a forward of the config file, whose sessions start other documents; `through` is the route to its
+    /// destination.
     pub fn of_forward(
         route: &Route,
+        through: &Route,
         facts: &Facts,
         forward: ForwardRow,
         port: u16,
@@ -207,7 +206,8 @@ impl Explanation {
         explanation.port = port;
         explanation.session.documents = documents.into_iter().map(DocumentRow::from).collect();
         explanation.forward = Some(forward);
-        explanation.keys = KeyRow::all(route, false);
+        explanation.keys = KeyRow::all(through, false);
+        explanation.hops = HopRow::all(through);
         explanation
     }
 
@@ -217,9 +217,38 @@ impl Explanation {
     }
 }
 
+fn access_request(setting: &AccessRequest) -> Option<String> {
+    (*setting != AccessRequest::Off).then(|| setting.to_string())
+}
+
+/// Returns the name in the config file.
+fn name_of(machine: &Machine) -> Option<String> {
+    machine.named_host.as_ref().map(|(name, _)| name.clone())
+}
+
 /// Returns the source as the config file has it.
 fn host_keys(machine: &Machine) -> Option<String> {
     machine.host()?.host_keys.as_ref().map(ToString::to_string)
+}
+
+impl HopRow {
+    fn all(route: &Route) -> Vec<Self> {
+        route
+            .hops
+            .iter()
+            .enumerate()
+            .map(|(number, hop)| HopRow {
+                typed: hop.machine.word.clone(),
+                host: name_of(&hop.machine),
+                address: hop.machine.address.clone().filter(|_| number > 0),
+                port: hop.machine.port,
+                user: hop.machine.user.clone(),
+                host_keys: host_keys(&hop.machine),
+                onward: hop.next.name(),
+                falls_back_to_ssh: hop.next.falls_back(),
+            })
+            .collect()
+    }
 }
 
 impl KeyRow {

@@ -30,6 +30,10 @@ pub struct Needs<'a> {
     pub key_sources: &'a [KeySource],
     /// The keys that are pushed.
     pub keys: Vec<PushedKey<'a>>,
+    /// Access to the target is requested: the caller must not be allowed to start sessions itself.
+    pub requests_access: bool,
+    /// The database user that a token of RDS is signed for.
+    pub db_user: Option<&'a str>,
 }
 
 /// A key that is pushed to a machine of the route.
@@ -93,13 +97,14 @@ const PUSH_SIDS: [&str; 4] = ["PushKey", "PushKey2", "PushKey3", "PushKey4"];
 impl Needs<'_> {
     /// Writes the policy.
     pub fn policy(&self) -> Policy {
-        let mut statement = vec![self.start()];
+        let mut statement = if self.requests_access { self.request_access() } else { vec![self.start()] };
         statement.extend(self.own_sessions());
         statement.extend(self.look_up());
         statement.extend(self.life());
         statement.extend(self.host_keys());
         statement.extend(self.push_keys());
         statement.extend(self.look_up_keys());
+        statement.extend(self.log_in_to_database());
         Policy { version: "2012-10-17", statement }
     }
 
@@ -109,6 +114,21 @@ impl Needs<'_> {
         let resources = [self.target()].into_iter().chain(documents).collect();
         Statement::allow("StartSession", &["ssm:StartSession"], resources)
             .only_if(json!({ "BoolIfExists": { "ssm:SessionDocumentAccessCheck": "true" } }))
+    }
+
+    /// An approval brings credentials of its own for StartSession.
+    fn request_access(&self) -> Vec<Statement> {
+        let requests = self.arn("ssm", self.account(), "opsitem/*");
+        vec![
+            Statement::allow("RequestAccess", &["ssm:StartAccessRequest"], vec![self.target()]),
+            Statement::allow("UseApproval", &["ssm:GetAccessToken"], vec![requests]),
+        ]
+    }
+
+    /// A database is known to IAM by a resource id that its name does not tell.
+    fn log_in_to_database(&self) -> Option<Statement> {
+        let user = self.arn("rds-db", self.account(), &format!("dbuser:*/{}", self.db_user?));
+        Some(Statement::allow("LogInToDatabase", &["rds-db:connect"], vec![user]))
     }
 
     /// A user's sessions begin with the user's name; those of anybody else are known by a tag, which `OpenDataChannel`
@@ -380,6 +400,8 @@ mod tests {
             wish,
             key_sources: sources,
             keys: Vec::new(),
+            requests_access: false,
+            db_user: None,
         };
         serde_json::to_value(needs.policy()).expect("JSON")
     }
@@ -388,6 +410,34 @@ mod tests {
         let statements = policy["Statement"].as_array().expect("statements");
         let actions = statements.iter().filter_map(|statement| statement["Action"].as_array()).flatten();
         actions.filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn who_requests_access_may_not_start_sessions() {
+        let (target, wish) = (target("mi-0123"), wish("[hosts.h]"));
+        let destination: Destination = "mi-0123".parse().expect("an id");
+        let needs = Needs {
+            target: &target,
+            name: destination.name(),
+            documents: vec![SSH_DOCUMENT],
+            region: Some("eu-west-1"),
+            caller: None,
+            wish: &wish,
+            key_sources: &[],
+            keys: Vec::new(),
+            requests_access: true,
+            db_user: Some("orders"),
+        };
+        let policy = serde_json::to_value(needs.policy()).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements");
+        let resources = |action: &str| {
+            let found = statements.iter().find(|one| one["Action"] == json!([action]));
+            found.map_or(Value::Null, |one| one["Resource"][0].clone())
+        };
+        assert_eq!(resources("ssm:StartAccessRequest"), "arn:aws:ssm:eu-west-1:*:managed-instance/mi-0123");
+        assert_eq!(resources("ssm:GetAccessToken"), "arn:aws:ssm:eu-west-1:*:opsitem/*");
+        assert_eq!(resources("rds-db:connect"), "arn:aws:rds-db:eu-west-1:*:dbuser:*/orders");
+        assert!(!actions(&policy).contains(&"ssm:StartSession"));
     }
 
     #[test]
@@ -569,6 +619,8 @@ mod tests {
             wish: &wish,
             key_sources: &[],
             keys: route.pushed_keys(true),
+            requests_access: false,
+            db_user: None,
         };
         let policy = serde_json::to_value(needs.policy()).expect("JSON");
         let statements = policy["Statement"].as_array().expect("statements");

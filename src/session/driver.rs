@@ -20,9 +20,12 @@ use super::link::{AfterLoss, GiveUp, Link, LinkEvent, Upkeep};
 use super::link_error::LinkError;
 use super::liveness::LinkVerdict;
 use super::path_cache::PathCache;
+use super::pause::Interruption;
 use super::service::{ControlPlane, Dial};
 use super::wakes::Wakes;
-use super::{LossCause, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
+use super::{
+    LossCause, LossHistory, Measured, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random,
+};
 
 /// How often the clocks are compared: a machine that has slept shall notice soon.
 const SLEEP_CHECK: Duration = Duration::from_secs(5);
@@ -116,6 +119,8 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
                 Err(error) => break Err(error),
             }
         };
+        let result = result.map_err(|error| self.with_history(error));
+        self.tell_path();
         let Self { clock, channel, link, mut end, .. } = self;
         end.ending();
         let hurried = matches!(result, Ok(Outcome::Left));
@@ -126,6 +131,24 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             end.write_out().await;
         }
         (result, end)
+    }
+
+    /// Adds since when the session was lost, and what was tried.
+    fn with_history(&self, error: SessionError) -> SessionError {
+        let SessionError::Lost { cause, suspected_size, credentials, .. } = error else { return error };
+        let now = self.clock.now().instant;
+        let history = self.link.loss(now).map(|(lasted, attempts)| {
+            let since = self.clock.wall().checked_sub(lasted).unwrap_or_else(|| self.clock.wall());
+            LossHistory { since, lasted, attempts }
+        });
+        SessionError::Lost { cause, suspected_size, credentials, history }
+    }
+
+    fn tell_path(&self) {
+        if let Phase::Connected(_) = self.phase {
+            let (round_trip, message_size) = (self.channel.round_trip_time(), self.channel.message_size());
+            (self.on_notice)(&Notice::Measured(Measured { round_trip, message_size }));
+        }
     }
 
     /// One round of the loop.
@@ -192,10 +215,12 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
     }
 
     fn opened(&mut self, now: Now, opened: Opened<C::Access>) {
-        if let Some(outage) = self.link.opened(now, opened, &mut self.channel) {
-            tracing::info!(session_id = &*self.session_id, ?outage, "resumed");
-            self.tally.resumed();
-            (self.on_notice)(&Notice::Resumed(outage));
+        if let Some(Interruption { cause, length }) = self.link.opened(now, opened, &mut self.channel) {
+            tracing::info!(session_id = &*self.session_id, outage = ?length, "resumed");
+            self.tally.sent(self.channel.written());
+            let fact = self.tally.resumed(&self.session_id, cause, length);
+            (self.on_notice)(&Notice::Recorded(fact));
+            (self.on_notice)(&Notice::Resumed(length));
         }
     }
 
@@ -217,7 +242,12 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
             AfterLoss::GivenUp(GiveUp::MessageSize(size)) => {
                 self.path.refused(self.clock.wall(), size);
                 let cause = LossCause::MessageSize(size);
-                return Err(SessionError::Lost { cause, suspected_size: Some(size), credentials: None });
+                return Err(SessionError::Lost {
+                    cause,
+                    suspected_size: Some(size),
+                    credentials: None,
+                    history: None,
+                });
             }
         }
         Ok(())
@@ -300,7 +330,7 @@ impl<C: ControlPlane, D: Dial<C::Access>, E: LocalSide> Driver<C, D, E> {
         let last = self.link.take_last_error().unwrap_or_default();
         let credentials = self.link.take_ended_credentials().map(Box::new);
         let cause = LossCause::NotResumed { window, last };
-        Err(SessionError::Lost { cause, suspected_size: None, credentials })
+        Err(SessionError::Lost { cause, suspected_size: None, credentials, history: None })
     }
 
     /// Empties the channel: events to us, messages to the websocket.

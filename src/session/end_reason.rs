@@ -1,7 +1,10 @@
 //! Why a session was lost, and why the far side ended one early: the causes inside `SessionError`.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use thiserror::Error;
 
 /// Why a lost session cannot be resumed.
@@ -33,6 +36,27 @@ pub enum LossCause {
     /// The failure of the link or of ResumeSession.
     #[error("{0}")]
     Link(String),
+}
+
+/// Since when a session was lost, and what was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossHistory {
+    /// When the link was lost.
+    pub since: SystemTime,
+    /// How long ago that was when the session was given up.
+    pub lasted: Duration,
+    /// The attempts to resume it that failed.
+    pub attempts: u32,
+}
+
+impl fmt::Display for LossHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let since = DateTime::from_secs(since.try_into().unwrap_or_default());
+        let since = since.fmt(Format::DateTime).unwrap_or_default();
+        let (lasted, attempts) = (self.lasted.as_secs(), self.attempts);
+        write!(f, "the connection was lost at {since}; attempts to resume it in {lasted} s: {attempts}")
+    }
 }
 
 /// Why the far side ended a session early.

@@ -1,6 +1,7 @@
 //! What a record keeps about a session: who started what, and how it ended.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use crate::aws::SessionRequest;
 
@@ -21,6 +22,26 @@ pub enum Fact {
         caller: Option<String>,
         /// The region of the call.
         region: String,
+        /// The access request whose approval allowed it.
+        approval: Option<String>,
+    },
+    /// The caller of a session is known.
+    Caller {
+        /// The session's id.
+        session_id: String,
+        /// The ARN.
+        caller: String,
+    },
+    /// The link of a session was lost, and is back.
+    Resumed {
+        /// The session's id.
+        session_id: String,
+        /// What passed through it so far.
+        amounts: Amounts,
+        /// Why the link was lost.
+        why: String,
+        /// How long it was lost.
+        outage: Duration,
     },
     /// The service has not started a session.
     NotStarted {
@@ -44,6 +65,8 @@ pub enum Fact {
         amounts: Amounts,
         /// How it ended, or why it failed.
         end: Result<Outcome, String>,
+        /// The caller's ARN, if this process knows it.
+        caller: Option<String>,
     },
 }
 
@@ -73,17 +96,26 @@ impl Tally {
         self.0.set(Amounts { received, ..amounts });
     }
 
-    pub(super) fn resumed(&self) {
+    /// Counts a resume, and makes the fact of it.
+    pub(super) fn resumed(&self, session_id: &str, why: String, outage: Duration) -> Fact {
         let amounts = self.0.get();
-        self.0.set(Amounts { resumes: amounts.resumes.saturating_add(1), ..amounts });
+        let amounts = Amounts { resumes: amounts.resumes.saturating_add(1), ..amounts };
+        self.0.set(amounts);
+        Fact::Resumed { session_id: session_id.to_owned(), amounts, why, outage }
     }
 
     /// Makes the fact of the end.
-    pub(super) fn ended(&self, session_id: &str, result: &Result<Outcome, SessionError>) -> Fact {
+    pub(super) fn ended(
+        &self,
+        session_id: &str,
+        result: &Result<Outcome, SessionError>,
+        caller: Option<String>,
+    ) -> Fact {
         Fact::Ended {
             session_id: session_id.to_owned(),
             amounts: self.0.get(),
             end: result.as_ref().map(|outcome| *outcome).map_err(SessionError::to_string),
+            caller,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::ending::Closing;
 use super::link_error::LinkError;
 use super::liveness::{LinkVerdict, Liveness};
 use super::outage::{Next, Outage};
-use super::pause::Pause;
+use super::pause::{Interruption, Pause};
 use super::random;
 use super::resume_rate::ResumeRate;
 use super::service::{ControlPlane, Dial};
@@ -201,15 +201,22 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
         waits.then(|| now.saturating_duration_since(self.outage.since()))
     }
 
-    /// Takes a fresh websocket and attaches the channel to it. Returns how long the outage was, if it was one.
+    /// Returns how long ago a session that worked was lost, and how many attempts to resume it have failed; `None` if none was
+    /// made.
+    pub(super) fn loss(&self, now: Instant) -> Option<(Duration, u32)> {
+        let attempts = self.outage.attempts_to_resume()?;
+        Some((now.saturating_duration_since(self.outage.since()), attempts))
+    }
+
+    /// Takes a fresh websocket and attaches the channel to it. Returns the outage that is over, if it was one.
     pub(super) fn opened(
         &mut self,
         now: Now,
         opened: Opened<C::Access>,
         channel: &mut Channel,
-    ) -> Option<Duration> {
+    ) -> Option<Interruption> {
         let outage = self.outage(now.instant);
-        let pause = self.pause.take().map(|pause| pause.length(now.instant));
+        let pause = self.pause.take().map(|pause| pause.over(now.instant));
         let Opened { websocket, token, source } = opened;
         self.source = source;
         self.resumed_at = outage.map(|_| now.instant);
@@ -221,7 +228,7 @@ impl<C: ControlPlane, D: Dial<C::Access>> Link<C, D> {
             heard_at: now.instant,
         });
         channel.attach(now, token.reveal());
-        outage.map(|outage| pause.unwrap_or(outage))
+        outage.map(|length| pause.unwrap_or_else(|| Interruption { cause: String::new(), length }))
     }
 
     /// Returns why the link is lost, once it has been lost for longer than a short pause.

@@ -45,11 +45,14 @@ impl LinkError {
             Self::Api(error) if error.meaning() == Meaning::AccessDenied => SessionError::Api(error),
             Self::Api(error) if error.meaning() == Meaning::DoesNotExist => {
                 let cause = LossCause::Link(error.to_string());
-                SessionError::Lost { cause, suspected_size: suspect(), credentials: None }
+                SessionError::Lost { cause, suspected_size: suspect(), credentials: None, history: None }
             }
-            Self::Gone => {
-                SessionError::Lost { cause: LossCause::Ended, suspected_size: suspect(), credentials: None }
-            }
+            Self::Gone => SessionError::Lost {
+                cause: LossCause::Ended,
+                suspected_size: suspect(),
+                credentials: None,
+                history: None,
+            },
             Self::Api(error) => SessionError::lost(LossCause::Link(error.to_string())),
             Self::Host(error) => SessionError::Host(error),
             Self::Dial(error) => SessionError::Dial(error),

@@ -38,12 +38,12 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ApprovalError, ApprovalEvent};
 use crate::channel::{self, Refusal};
 use crate::mux::HeaderError;
 use crate::transport::{DialError, HostError};
 
-pub use self::end_reason::{EarlyEnd, LossCause};
+pub use self::end_reason::{EarlyEnd, LossCause, LossHistory};
 pub use self::fact::{Amounts, Fact};
 pub(crate) use self::open::{Ran, Session, open, run};
 pub(crate) use self::relay::{FAREWELL, LocalStream, Peer, RelayEnd, RelayPolicy, Way, close, relay};
@@ -73,6 +73,17 @@ pub struct SessionOptions {
     pub cache_dir: Option<PathBuf>,
     /// The session is for a host behind the agent.
     pub for_remote_host: bool,
+    /// Access is requested if StartSession is denied; `None` is not.
+    pub access_request: Option<AccessRequest>,
+}
+
+/// How access is requested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRequest {
+    /// The id of a request that was filed before.
+    pub known: Option<String>,
+    /// How long the approval is waited for.
+    pub patience: Duration,
 }
 
 /// How a session ended that did not fail.
@@ -114,6 +125,9 @@ pub enum SessionError {
     /// The control plane refused the call, or cannot be reached.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// Access was requested, and there is none.
+    #[error(transparent)]
+    Approval(Box<ApprovalError>),
     /// The service gave a stream URL that must not be dialled.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -131,7 +145,7 @@ pub enum SessionError {
         last: Option<String>,
     },
     /// The session was lost and cannot be resumed.
-    #[error("session lost: {cause}")]
+    #[error("session lost: {cause}{}", told(history.as_ref()))]
     Lost {
         /// Why it cannot be resumed.
         cause: LossCause,
@@ -139,6 +153,8 @@ pub enum SessionError {
         suspected_size: Option<usize>,
         /// Why there were no usable credentials to resume it with.
         credentials: Option<Box<ApiError>>,
+        /// Since when, and what was tried; `None` if it was lost without an outage.
+        history: Option<LossHistory>,
     },
     /// The port on the far side refused, or cannot be reached.
     #[error("{0}")]
@@ -178,11 +194,21 @@ impl From<channel::ChannelError> for SessionError {
     }
 }
 
+impl From<ApprovalError> for SessionError {
+    fn from(error: ApprovalError) -> Self {
+        if let ApprovalError::Own(error) = error { Self::Api(error) } else { Self::Approval(Box::new(error)) }
+    }
+}
+
 impl SessionError {
     /// The session was lost, and a message's size is not to blame.
     fn lost(cause: LossCause) -> Self {
-        Self::Lost { cause, suspected_size: None, credentials: None }
+        Self::Lost { cause, suspected_size: None, credentials: None, history: None }
     }
+}
+
+fn told(history: Option<&LossHistory>) -> String {
+    history.map(|history| format!("; {history}")).unwrap_or_default()
 }
 
 /// An event of a session: for the user, or for a record.
@@ -205,6 +231,10 @@ pub enum Notice {
     },
     /// The link is back, after so long; nothing was lost.
     Resumed(Duration),
+    /// An event of the access request for the session.
+    Approval(ApprovalEvent),
+    /// The session is about to end; this was learned about its path.
+    Measured(Measured),
     /// A key was pushed, and the server seems to have refused the login of ssh.
     LoginRefused {
         /// The machine, as the user names it.
@@ -214,6 +244,15 @@ pub enum Notice {
     },
     /// A fact for a record.
     Recorded(Fact),
+}
+
+/// What a session has learned about its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// The smoothed time until the agent has acknowledged a message.
+    pub round_trip: Duration,
+    /// The size in bytes of the largest message that passes, as far as it was tried.
+    pub message_size: usize,
 }
 
 /// A shorter loss of the link is not noticed by a user, and is not reported as [`Notice::Interrupted`].

@@ -65,7 +65,7 @@ pub enum Ran {
 /// Starts a session, runs it with its streams, and ends it at the service.
 pub async fn run(session: Session, streams: Streams) -> Ran {
     let Session { aws, request, settings, on_notice, leave } = session;
-    match start(&aws, &request, &settings, leave.cancelled()).await {
+    match start(&aws, &request, &settings, &on_notice, leave.cancelled()).await {
         Err(error) => {
             let why = error.to_string();
             on_notice(&Notice::Recorded(Fact::NotStarted { request, why }));
@@ -73,8 +73,7 @@ pub async fn run(session: Session, streams: Streams) -> Ran {
         }
         Ok(Start::Left) => Ran::Ended(Ok(Outcome::Done), Some(streams)),
         Ok(Start::Started(started)) => {
-            on_notice(&Notice::Recorded(started.fact(&request)));
-            let (result, streams) = started.run(aws, Rc::new(settings), on_notice, streams).await;
+            let (result, streams) = started.run(aws, &request, Rc::new(settings), on_notice, streams).await;
             Ran::Ended(result, streams)
         }
     }

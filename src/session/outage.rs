@@ -34,6 +34,8 @@ pub(crate) struct Outage {
     /// The handshake was complete before.
     established: bool,
     attempts: u32,
+    /// The loss of the websocket, and each attempt that failed.
+    failures: u32,
     denials: u32,
     forbidden: u32,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Outage {
 impl Outage {
     /// There has not been a websocket yet.
     pub(crate) fn first(now: Instant) -> Self {
-        Self { since: now, established: false, attempts: 0, denials: 0, forbidden: 0 }
+        Self { since: now, established: false, attempts: 0, failures: 0, denials: 0, forbidden: 0 }
     }
 
     /// The handshake is complete: what is lost from now on is resumed.
@@ -64,8 +66,14 @@ impl Outage {
         self.established
     }
 
+    /// Returns how many attempts to resume the session have failed; `None` if it was not lost, or never worked.
+    pub(crate) fn attempts_to_resume(&self) -> Option<u32> {
+        if self.established { self.failures.checked_sub(1) } else { None }
+    }
+
     /// Decides what follows from `error`. `jitter` is from 0 to 1.
     pub(crate) fn after(&mut self, error: LinkError, jitter: f64) -> Next {
+        self.failures += 1;
         if self.is_final(&error) {
             return Next::GiveUp(error);
         }

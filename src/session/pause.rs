@@ -16,15 +16,21 @@ pub(super) struct Pause {
     has_reported_credentials: bool,
 }
 
+/// A pause that is over.
+pub(super) struct Interruption {
+    pub cause: String,
+    pub length: Duration,
+}
+
 impl Pause {
     /// Begins with the cause of the loss.
     pub(super) fn new(now: Instant, cause: String) -> Self {
         Self { since: now, cause, is_reported: false, credentials: None, has_reported_credentials: false }
     }
 
-    /// Returns how long it has lasted.
-    pub(super) fn length(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.since)
+    /// Ends it.
+    pub(super) fn over(self, now: Instant) -> Interruption {
+        Interruption { length: now.saturating_duration_since(self.since), cause: self.cause }
     }
 
     /// When it is to be reported.

@@ -2,7 +2,9 @@
 //!
 //! Both are traits, since the tests of the driver play the service in memory.
 
-use crate::aws::{Access, ApiError, Aws, StreamAddress};
+use std::rc::Rc;
+
+use crate::aws::{Access, ApiError, Aws, Meaning, StreamAddress};
 use crate::clock;
 use crate::transport::{Dialer, Websocket};
 
@@ -34,11 +36,24 @@ pub(crate) trait Dial<A>: Clone + 'static {
     async fn dial(&self, access: &A, url: &str) -> Result<Websocket, LinkError>;
 }
 
-impl ControlPlane for Aws {
+/// The API as one session uses it.
+pub(super) struct Control {
+    pub aws: Rc<Aws>,
+    /// The target, if the session was started by an approval for it.
+    pub approved_target: Option<String>,
+}
+
+impl ControlPlane for Control {
     type Access = Access;
 
+    /// As long as they are valid, the credentials of the approval, which has started the session.
     async fn access(&self) -> Result<Access, ApiError> {
-        self.access().await
+        if let Some(target) = &self.approved_target
+            && let Some(access) = self.aws.approved_access(target).await?
+        {
+            return Ok(access);
+        }
+        self.aws.access().await
     }
 
     async fn resume_session(
@@ -47,12 +62,28 @@ impl ControlPlane for Aws {
         session_id: &str,
         known_url: &str,
     ) -> Result<Option<StreamAddress>, ApiError> {
-        access.resume_session(session_id, known_url).await
+        match access.resume_session(session_id, known_url).await {
+            Err(error) if is_denied_to_approval(&error, access) => {
+                self.aws.access().await?.resume_session(session_id, known_url).await
+            }
+            result => result,
+        }
     }
 
     async fn terminate_session(&self, access: &Access, session_id: &str) -> Result<(), ApiError> {
-        access.terminate_session(session_id).await
+        match access.terminate_session(session_id).await {
+            Err(error) if is_denied_to_approval(&error, access) => {
+                self.aws.access().await?.terminate_session(session_id).await
+            }
+            result => result,
+        }
     }
+}
+
+/// Returns true if the caller's own credentials may be allowed what those of an approval are not: a policy for callers
+/// who request access has `ssm:ResumeSession` and `ssm:TerminateSession`.
+fn is_denied_to_approval(error: &ApiError, access: &Access) -> bool {
+    access.approval().is_some() && error.meaning() == Meaning::AccessDenied
 }
 
 impl Dial<Access> for Dialer {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::time::{timeout, timeout_at};
 
-use crate::aws::{self, Access, ApiError, Aws, SessionRequest};
+use crate::aws::{self, Access, AccessWish, ApiError, ApprovalError, Aws, Meaning, SessionRequest};
 use crate::clock;
 use crate::transport::Dialer;
 
@@ -16,7 +16,8 @@ use super::end::LocalSide;
 use super::fact::{Fact, Tally};
 use super::leave::{LEAVE, end_session};
 use super::path_cache::PathCache;
-use super::{Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
+use super::service::{Control, ControlPlane};
+use super::{AccessRequest, Notice, OnNotice, Outcome, SessionError, SessionOptions, Step, random};
 
 /// StartSession is tried so often while the service throttles or fails; an attempt without an answer may have started a
 /// session, and is not repeated.
@@ -40,41 +41,54 @@ impl Started {
     pub async fn run<E: LocalSide>(
         self,
         aws: Rc<Aws>,
+        request: &SessionRequest,
         settings: Rc<SessionOptions>,
         on_notice: OnNotice,
         end: E,
     ) -> (Result<Outcome, SessionError>, Option<E>) {
-        let (session_id, tally) = (self.started.session_id.clone(), Rc::new(Tally::default()));
-        let (result, end) = self.drive(aws, settings, on_notice.clone(), tally.clone(), end).await;
-        on_notice(&Notice::Recorded(tally.ended(&session_id, &result)));
+        let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
+        on_notice(&Notice::Recorded(self.fact(request)));
+        let name = async {
+            if let Some(caller) = learn_caller(&access).await {
+                on_notice(&Notice::Recorded(Fact::Caller { session_id: session_id.clone(), caller }));
+            }
+        };
+        let tally = Rc::new(Tally::default());
+        let work = self.drive(aws, &request.target, settings, on_notice.clone(), tally.clone(), end);
+        let (result, end) = beside(work, name).await;
+        on_notice(&Notice::Recorded(tally.ended(&session_id, &result, access.known_caller())));
         (result, end)
     }
 
     /// Makes the fact of the start.
-    pub fn fact(&self, request: &SessionRequest) -> Fact {
+    fn fact(&self, request: &SessionRequest) -> Fact {
         Fact::Started {
             session_id: self.started.session_id.clone(),
             request: request.clone(),
             access_key_id: self.access.access_key_id().to_owned(),
             caller: self.access.known_caller(),
             region: self.access.region().to_owned(),
+            approval: self.access.approval().map(str::to_owned),
         }
     }
 
     async fn drive<E: LocalSide>(
         self,
         aws: Rc<Aws>,
+        target: &str,
         settings: Rc<SessionOptions>,
         on_notice: OnNotice,
         tally: Rc<Tally>,
         end: E,
     ) -> (Result<Outcome, SessionError>, Option<E>) {
         let (access, session_id) = (self.access.clone(), self.started.session_id.clone());
+        let approved_target = access.approval().map(|_| target.to_owned());
+        let control = Rc::new(Control { aws: aws.clone(), approved_target });
         let run = async {
             let url = self.access.stream_hosts().check(&self.started.stream.url);
             let host = url.map(|url| url.host()).unwrap_or_default();
             let parts = Parts {
-                control: aws.clone(),
+                control: control.clone(),
                 dialer: Dialer::new(aws.connector()),
                 path: PathCache::new(settings.cache_dir.clone(), host),
                 tally,
@@ -89,7 +103,7 @@ impl Started {
             Ok((result, end)) => return (result, Some(end)),
             Err(panic) => SessionError::Panic(panic_text(panic.as_ref())),
         };
-        let _ = timeout(LEAVE, end_session(&*aws, &access, &session_id)).await;
+        let _ = timeout(LEAVE, end_session(&*control, &access, &session_id)).await;
         (Err(error), None)
     }
 }
@@ -106,39 +120,131 @@ pub(super) enum Start {
 /// # Errors
 /// [`SessionError`]
 pub(super) async fn start(
-    aws: &Aws,
+    aws: &Rc<Aws>,
     request: &SessionRequest,
     settings: &SessionOptions,
+    on_notice: &OnNotice,
     left: impl Future<Output = ()>,
 ) -> Result<Start, SessionError> {
-    let deadline = settings.began + settings.connect_timeout;
-    let mut work = Box::pin(async {
-        let access = aws.access().await?;
-        let started = start_session(&access, request).await?;
-        Ok::<_, ApiError>((access, started))
-    });
+    let SessionOptions { began, connect_timeout, .. } = *settings;
+    let mut work = Box::pin(begin(aws, request, settings.access_request.as_ref(), on_notice));
     let result = tokio::select! {
         result = &mut work => {
-            let (access, started) = result?;
+            let Begun { access, started } = result?;
             let (session_id, document) = (&started.session_id, &request.document);
             tracing::info!(session_id, target = request.target, document, "session started");
-            let deadline = deadline + aws.mfa_prompt().time_spent();
-            return Ok(Start::Started(Box::new(Started { access: Rc::new(access), started, deadline })));
+            let deadline = began + connect_timeout + aws.human_time().spent_since(began);
+            return Ok(Start::Started(Box::new(Started { access, started, deadline })));
         }
         () = left => Ok(Start::Left),
-        () = aws.mfa_prompt().wait_until(deadline) => {
-            Err(SessionError::TimedOut { step: Step::Start, after: settings.connect_timeout, last: None })
+        () = aws.human_time().wait_until(began, connect_timeout) => {
+            Err(SessionError::TimedOut { step: Step::Start, after: connect_timeout, last: None })
         }
     };
-    // While the user is asked for a code, no session can have been started.
-    let patience = if aws.mfa_prompt().is_open() { Duration::ZERO } else { LEAVE };
+    // While a human is waited for, no session can have been started.
+    let patience = if aws.human_time().is_open() { Duration::ZERO } else { LEAVE };
     let leave_at = clock::now() + patience;
-    if let Ok(Ok((access, started))) = timeout_at(leave_at.into(), work).await {
+    if let Ok(Ok(Begun { access, started })) = timeout_at(leave_at.into(), work).await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
         let end_by = leave_at.max(clock::now() + LATE_END);
-        let _ = timeout_at(end_by.into(), access.terminate_session(&started.session_id)).await;
+        let approved_target = access.approval().map(|_| request.target.clone());
+        let control = Control { aws: aws.clone(), approved_target };
+        let _ = timeout_at(end_by.into(), control.terminate_session(&access, &started.session_id)).await;
     }
     result
+}
+
+/// A session that was started, and what it was started with.
+struct Begun {
+    access: Rc<Access>,
+    started: aws::StartedSession,
+}
+
+/// Starts a session with the caller's own credentials, or with those of an approval.
+async fn begin(
+    aws: &Aws,
+    request: &SessionRequest,
+    wanted: Option<&AccessRequest>,
+    on_notice: &OnNotice,
+) -> Result<Begun, SessionError> {
+    if let Some(access) = aws.approved_access(&request.target).await? {
+        return begin_approved(aws, access, request).await;
+    }
+    let Some(wanted) = wanted else { return Ok(begin_with(aws.access().await?, request).await?) };
+    if wanted.known.is_none() {
+        match begin_with(aws.access().await?, request).await {
+            Err(error) if is_denied_start(&error) => {}
+            Ok(begun) => {
+                tracing::info!("the caller's own policies allow the session: no access is requested");
+                return Ok(begun);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let access = ask_for_access(aws, request, wanted, on_notice).await?;
+    begin_approved(aws, access, request).await
+}
+
+/// Starts a session with the credentials of an approval.
+async fn begin_approved(aws: &Aws, access: Access, request: &SessionRequest) -> Result<Begun, SessionError> {
+    let id = access.approval().unwrap_or_default().to_owned();
+    match begin_with(access, request).await {
+        Err(error) if is_denied_start(&error) => {
+            Err(ApprovalError::Document { id, document: request.document.clone(), error }.into())
+        }
+        Err(error) if error.meaning() == Meaning::Credentials => {
+            aws.forget_approval(&request.target);
+            Err(error.into())
+        }
+        result => Ok(result?),
+    }
+}
+
+async fn ask_for_access(
+    aws: &Aws,
+    request: &SessionRequest,
+    wanted: &AccessRequest,
+    on_notice: &OnNotice,
+) -> Result<Access, ApprovalError> {
+    let wish = AccessWish {
+        target: &request.target,
+        reason: request.reason.as_deref(),
+        known: wanted.known.as_deref(),
+        patience: wanted.patience,
+    };
+    aws.approval(wish, &|event| on_notice(&Notice::Approval(event))).await
+}
+
+fn is_denied_start(error: &ApiError) -> bool {
+    error.is_of("StartSession") && error.meaning() == Meaning::AccessDenied
+}
+
+async fn begin_with(access: Access, request: &SessionRequest) -> Result<Begun, ApiError> {
+    let started = start_session(&access, request).await?;
+    Ok(Begun { access: Rc::new(access), started })
+}
+
+/// Asks for the caller unless it is known. Not before StartSession has succeeded: a proxy that refuses a password would see
+/// it twice.
+async fn learn_caller(access: &Access) -> Option<String> {
+    if access.known_caller().is_some() {
+        return None;
+    }
+    access.learn_caller().await;
+    access.known_caller()
+}
+
+/// Does `work` to its end, and the other only as long as that takes.
+async fn beside<T>(work: impl Future<Output = T>, other: impl Future<Output = ()>) -> T {
+    let other = async {
+        other.await;
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = other => unreachable!("it is pending"),
+    }
 }
 
 async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::StartedSession, ApiError> {

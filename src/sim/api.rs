@@ -10,6 +10,8 @@ use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::sim::access_api;
+use crate::sim::access_requests::JustInTime;
 use crate::sim::agent::Status;
 use crate::sim::api_call::{ApiCall, ApiService};
 use crate::sim::clock;
@@ -67,9 +69,9 @@ pub(super) fn answer(shared: &Arc<Shared>, head: &Parts, body: &[u8]) -> Reply {
     let call = ApiCall::read(head, body);
     let effect = shared.with_faults(|faults| faults.take_api(&call.operation));
     let result = match &effect {
-        Some(ApiEffect::Error { code, message }) => {
-            authenticate(shared, call.service, head, body).and(Err(ApiException::new(code, message.clone())))
-        }
+        Some(ApiEffect::Error { code, message }) => authenticate(shared, call.service, head, body)
+            .map(drop)
+            .and(Err(ApiException::new(code, message.clone()))),
         _ => perform(shared, &call, head, body, effect.as_ref()),
     };
     let (session, operation) = (session_of(&result, body), call.operation.clone());
@@ -99,20 +101,12 @@ fn perform(
     body: &[u8],
     effect: Option<&ApiEffect>,
 ) -> Result<String, ApiException> {
-    authenticate(shared, call.service, head, body)?;
+    let key = authenticate(shared, call.service, head, body)?;
     match call.service {
-        ApiService::Ssm => ssm(shared, &call.operation, body, effect).map(|json| json.to_string()),
+        ApiService::Ssm => ssm(shared, &call.operation, &key, body, effect).map(|json| json.to_string()),
         ApiService::Sts => sts::answer(shared, &call.operation),
-        ApiService::Ec2 => Err(not_simulated("UnauthorizedOperation", "EC2")),
-        ApiService::Ecs => Err(not_simulated("AccessDeniedException", "ECS")),
+        ApiService::Other(other) => Err(other.refusal()),
     }
-}
-
-/// Refuses a call as if the caller had no permission, which no client retries.
-fn not_simulated(code: &str, service: &str) -> ApiException {
-    let message =
-        format!("fumidai-sim does not simulate {service}; set AWS_ENDPOINT_URL_{service} to a moto server");
-    ApiException::new(code, message)
 }
 
 fn authenticate(
@@ -120,7 +114,7 @@ fn authenticate(
     service: ApiService,
     head: &Parts,
     payload: &[u8],
-) -> Result<(), ApiException> {
+) -> Result<String, ApiException> {
     let check = |service| {
         let signed = Signed { head, payload, service, region: &shared.config.region };
         verify(signed, &lock(&shared.keyring), clock::unix_s())
@@ -130,17 +124,23 @@ fn authenticate(
             check("ssm").map_err(|error: SignatureError| ApiException::new(error.code(), error.to_string()))
         }
         ApiService::Sts => check("sts").map_err(|error| sts::refuse(&error)),
-        ApiService::Ec2 | ApiService::Ecs => Ok(()),
+        ApiService::Other(_) => Ok(String::new()),
     }
 }
 
 fn ssm(
     shared: &Arc<Shared>,
     operation: &str,
+    key: &str,
     body: &[u8],
     effect: Option<&ApiEffect>,
 ) -> Result<Value, ApiException> {
+    let asked: StartSession = serde_json::from_slice(body).unwrap_or_default();
+    let document = asked.document_name.as_deref().unwrap_or(JustInTime::SHELL);
+    access_api::authorize(shared, key, operation, &asked.target, document)?;
     match operation {
+        "StartAccessRequest" => access_api::start(shared, &parse(body)?),
+        "GetAccessToken" => access_api::token(shared, &parse(body)?),
         "StartSession" => start_session(shared, parse(body)?),
         "ResumeSession" => resume_session(shared, &parse(body)?, effect),
         "TerminateSession" => Ok(terminate_session(shared, &parse(body)?)),

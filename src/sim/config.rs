@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sim::access_requests::JustInTime;
 use crate::sim::agent::AgentConfig;
 use crate::sim::faults::Faults;
 use crate::sim::sigv4::Credentials;
@@ -32,6 +33,8 @@ pub struct SimConfig {
     pub hosts: HashMap<(String, u16), SocketAddr>,
     /// The values of parameters by their names.
     pub parameters: HashMap<String, String>,
+    /// Just-in-time node access; `None` is not set up, and the caller may start sessions.
+    pub just_in_time: Option<JustInTime>,
     /// The configuration of agents; a session sets its identifier and properties.
     pub agent: AgentConfig,
     /// Whether the agent starts at StartSession, not at the client's first websocket.
@@ -87,6 +90,7 @@ impl Default for SimConfig {
             ports: HashMap::new(),
             hosts: HashMap::new(),
             parameters: HashMap::new(),
+            just_in_time: None,
             agent: AgentConfig::default(),
             agent_starts_early: false,
             ping_interval: Duration::from_secs(54),

@@ -26,6 +26,8 @@ pub struct Faults {
     pub agent_silent_at: Option<SessionStep>,
     /// Pings are not answered; read when a websocket is opened.
     pub never_pong: bool,
+    /// The service sends messages of one byte without a pause; read when a websocket is opened.
+    pub flood: bool,
     /// What happens to messages while no client is attached.
     pub absent: Absent,
     /// The service sends start_publication first.

@@ -153,6 +153,7 @@ fn authenticate(shared: &Shared, head: &Parts) -> Result<(), String> {
     }
     let signed = Signed { head, payload: b"", service: SIGNING_NAME, region: &shared.config.region };
     verify(signed, &lock(&shared.keyring), clock::unix_s())
+        .map(drop)
         .map_err(|error| format!("{}: {error}", error.code()))
 }
 
@@ -186,7 +187,8 @@ async fn run_websocket(shared: &Shared, mut socket: Socket, session: &str, byte_
         detached(kind);
         return cut(socket, kind).await;
     }
-    copy(shared, socket, &relay, &byte_cut).await;
+    let pinged = || shared.note(SimEvent::Pinged { session: session.to_owned() });
+    copy(shared, socket, &relay, &byte_cut, &pinged).await;
 }
 
 fn cut_at(shared: &Shared, step: SessionStep) -> Option<CutKind> {
@@ -238,19 +240,20 @@ fn open(shared: &Shared, session: &str, text: &str) -> Result<RelayHandle, Strin
 }
 
 /// Copies messages both ways until the websocket is closed or cut.
-async fn copy(shared: &Shared, socket: Socket, relay: &RelayHandle, byte_cut: &ByteCut) {
+async fn copy(shared: &Shared, socket: Socket, relay: &RelayHandle, byte_cut: &ByteCut, pinged: &impl Fn()) {
     let id = lock(&shared.rng).next_u64();
     let (outgoing, outgoing_inputs) = mpsc::channel(OUTGOING);
     let (disconnect, mut disconnects) = watch::channel(None);
     // The send fails if the session has just ended; the client then closes its websocket.
     let _ = relay.control.send(Control::Attach(AttachedClient { id, outgoing, disconnect }));
-    let (limits, age) = shared.with_faults(|faults| (faults.limits, faults.next_timed_cut()));
+    let (limits, age, flood) =
+        shared.with_faults(|faults| (faults.limits, faults.next_timed_cut(), faults.flood));
     let (mut sink, mut stream) = socket.split();
     let exit = tokio::select! {
         biased;
         disconnect = disconnected(&mut disconnects) => Exit::Disconnect(disconnect),
-        exit = write(&mut sink, outgoing_inputs, shared.config.ping_interval) => exit,
-        exit = read(&mut stream, &relay.messages, limits) => exit,
+        exit = write(&mut sink, outgoing_inputs, shared.config.ping_interval, flood) => exit,
+        exit = read(&mut stream, &relay.messages, limits, pinged) => exit,
         kind = timed_cut(shared, age) => Exit::Cut(kind),
         () = byte_cut.passed.notified() => Exit::Cut(byte_cut.kind),
     };
@@ -304,10 +307,16 @@ async fn write(
     sink: &mut SplitSink<Socket, Message>,
     mut outgoing: mpsc::Receiver<Outgoing>,
     ping_interval: Duration,
+    flood: bool,
 ) -> Exit {
     loop {
         let next = match outgoing.try_recv() {
             Ok(next) => Some(next),
+            Err(_) if flood => {
+                // Between two of them, what the client sends is read.
+                tokio::task::yield_now().await;
+                Some(Outgoing::Message(Bytes::from_static(b"x")))
+            }
             Err(_) => {
                 if sink.flush().await.is_err() {
                     return Exit::Client;
@@ -336,13 +345,22 @@ async fn write(
     }
 }
 
-async fn read(stream: &mut SplitStream<Socket>, messages: &mpsc::Sender<Bytes>, limits: Limits) -> Exit {
+async fn read(
+    stream: &mut SplitStream<Socket>,
+    messages: &mpsc::Sender<Bytes>,
+    limits: Limits,
+    pinged: &impl Fn(),
+) -> Exit {
     let mut rate = Rate::new(clock::now());
     while let Some(message) = stream.next().await {
         let bytes = match message {
             Ok(Message::Binary(bytes)) => bytes,
             Ok(Message::Text(text)) => text.into(),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+            Ok(Message::Ping(_)) => {
+                pinged();
+                continue;
+            }
+            Ok(Message::Pong(_) | Message::Frame(_)) => continue,
             Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => break,
             Err(_) => return Exit::Client,
         };

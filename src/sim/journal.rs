@@ -45,6 +45,11 @@ pub enum SimEvent {
         /// The reason.
         why: String,
     },
+    /// The client sent a websocket ping.
+    Pinged {
+        /// The session.
+        session: String,
+    },
     /// A step was reached for the first time.
     Reached {
         /// The session.

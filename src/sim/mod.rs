@@ -5,6 +5,8 @@
 //! time. The simulator is written from `docs/protocol.md` and shares no code with the client's side
 //! ([`crate::channel`]), so that a mistake in one is not mirrored in the other. It uses no real credentials.
 
+mod access_api;
+pub mod access_requests;
 pub mod agent;
 mod api;
 mod api_call;

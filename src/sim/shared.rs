@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::sim::access_requests::AccessRequests;
 use crate::sim::agent::{AgentConfig, Status};
 use crate::sim::clock;
 use crate::sim::config::SimConfig;
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     pub keyring: Mutex<Keyring>,
     pub agent: Mutex<AgentConfig>,
     pub sessions: Mutex<Sessions>,
+    pub access_requests: Mutex<AccessRequests>,
     pub rng: Mutex<Rng>,
     pub journal: Journal,
     pub stop: CancellationToken,
@@ -36,6 +38,7 @@ impl Shared {
             keyring: Mutex::new(Keyring::new(config.credentials.clone())),
             agent: Mutex::new(config.agent.clone()),
             sessions: Mutex::default(),
+            access_requests: Mutex::default(),
             rng: Mutex::new(Rng::new(config.seed)),
             journal: Journal::new(clock::now()),
             stop: CancellationToken::new(),

@@ -24,17 +24,23 @@ pub struct Credentials {
     pub session_token: Option<String>,
 }
 
-/// The current credentials and those that have expired.
+/// The current credentials, those of approvals, and those that have expired.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     current: Credentials,
+    approved: Vec<Credentials>,
     expired: Vec<Credentials>,
 }
 
 impl Keyring {
     /// Makes a keyring of one key pair.
     pub fn new(current: Credentials) -> Self {
-        Self { current, expired: Vec::new() }
+        Self { current, approved: Vec::new(), expired: Vec::new() }
+    }
+
+    /// Adds the credentials of an approval.
+    pub fn approve(&mut self, credentials: Credentials) {
+        self.approved.push(credentials);
     }
 
     /// Replaces the current credentials; the previous ones count as expired.
@@ -112,11 +118,11 @@ struct Authorization<'a> {
     signature: &'a str,
 }
 
-/// Checks a request's signature at a Unix time in seconds.
+/// Checks a request's signature at a Unix time in seconds, and returns the id of the key that signed it.
 ///
 /// # Errors
 /// Why the service would refuse it.
-pub fn verify(request: Signed<'_>, keyring: &Keyring, unix_now: u64) -> Result<(), SignatureError> {
+pub fn verify(request: Signed<'_>, keyring: &Keyring, unix_now: u64) -> Result<String, SignatureError> {
     let header = header(&request.head.headers, "authorization").ok_or(SignatureError::Missing)?;
     let authorization = parse(&header)?;
     let credentials = select(keyring, &authorization, &request.head.headers)?;
@@ -131,7 +137,8 @@ pub fn verify(request: Signed<'_>, keyring: &Keyring, unix_now: u64) -> Result<(
     let to_sign = format!("{ALGORITHM}\n{stamp}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
     let key = signing_key(&credentials.secret_access_key, &authorization);
     let expected = hex(&mac(&key, to_sign.as_bytes()));
-    if expected == authorization.signature { Ok(()) } else { Err(SignatureError::Mismatch) }
+    let key = credentials.access_key_id.clone();
+    if expected == authorization.signature { Ok(key) } else { Err(SignatureError::Mismatch) }
 }
 
 fn parse(header: &str) -> Result<Authorization<'_>, SignatureError> {
@@ -158,8 +165,9 @@ fn select<'a>(
     let matches = |credentials: &Credentials| {
         credentials.access_key_id == authorization.access_key_id && credentials.session_token == token
     };
-    if matches(&keyring.current) {
-        Ok(&keyring.current)
+    let valid = [&keyring.current].into_iter().chain(&keyring.approved).find(|one| matches(one));
+    if let Some(valid) = valid {
+        Ok(valid)
     } else if keyring.expired.iter().any(matches) {
         Err(SignatureError::Expired)
     } else {
@@ -335,6 +343,7 @@ mod tests {
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let (head, ()) = request.body(()).unwrap().into_parts();
         verify(Signed { head: &head, payload: b"", service: "iam", region: "us-east-1" }, keyring, now)
+            .map(drop)
     }
 
     #[test]

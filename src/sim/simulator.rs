@@ -25,13 +25,16 @@ use crate::sim::sigv4::Credentials;
 const NO_FILE: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
 /// Variables that a child process must not have, because they override the simulator's endpoint or credentials.
-pub const CLEARED_VARIABLES: [&str; 6] = [
+pub const CLEARED_VARIABLES: [&str; 9] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
     "AWS_ENDPOINT_URL",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_CA_BUNDLE",
+    "FUMIDAI_ENDPOINT_URL",
+    "FUMIDAI_PROFILE",
+    "FUMIDAI_REGION",
 ];
 
 /// A running simulator.
@@ -54,7 +57,10 @@ impl Simulator {
     /// The port cannot be bound, or the TLS identity is not valid.
     pub async fn start(config: SimConfig) -> io::Result<Self> {
         let acceptor = config.tls.as_ref().map(tls_acceptor).transpose()?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
+        let listener = TcpListener::bind(address).await;
+        let listener = listener
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         let shared = Arc::new(Shared::new(config, listener.local_addr()?));
         shared.spawn(accept(shared.clone(), listener, acceptor));
         Ok(Self { shared, thread: None })
@@ -108,6 +114,7 @@ impl Simulator {
             ("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", endpoint.clone()),
             ("AWS_ENDPOINT_URL_ECS", endpoint.clone()),
             ("AWS_ENDPOINT_URL_STS", endpoint.clone()),
+            ("AWS_ENDPOINT_URL_IAM", endpoint.clone()),
             ("AWS_ENDPOINT_URL_SFN", endpoint.clone()),
             ("AWS_ENDPOINT_URL_CLOUDFORMATION", endpoint.clone()),
             ("AWS_ENDPOINT_URL_CLOUDTRAIL", endpoint.clone()),

@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, lookup_host};
 use super::attempts::{alternate, first};
 use super::connect_error::ConnectError;
 use super::io::Io;
+use super::issuer::Issuer;
 use super::proxy::{Proxies, Proxy, ProxyKind};
 use super::socks::socks;
 use super::tls::Roots;
@@ -65,10 +66,30 @@ impl Connector {
     /// # Errors
     /// [`ConnectError::Tls`], [`ConnectError::NotTls`] or [`ConnectError::Setup`]
     pub async fn encrypt(&self, host: &str, stream: Box<dyn Io>) -> Result<Box<dyn Io>, ConnectError> {
-        let invalid = |error| ConnectError::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
-        let name = ServerName::try_from(bare(host).to_owned()).map_err(invalid)?;
-        let stream = self.roots.connector()?.connect(name, stream).await.map_err(ConnectError::tls)?;
+        let connector = self.roots.connector()?;
+        let stream = connector.connect(server_name(host)?, stream).await.map_err(ConnectError::tls)?;
         Ok(Box::new(stream))
+    }
+
+    /// Does the same, and returns who issued the certificate of the host, also of one that is not trusted.
+    ///
+    /// # Errors
+    /// [`ConnectError::Tls`] or [`ConnectError::Setup`]
+    pub async fn encrypt_and_tell(
+        &self,
+        host: &str,
+        stream: Box<dyn Io>,
+    ) -> (Result<Box<dyn Io>, ConnectError>, Option<Issuer>) {
+        let (connector, witness) = match self.roots.witness() {
+            Ok(pair) => pair,
+            Err(error) => return (Err(error.into()), None),
+        };
+        let name = match server_name(host) {
+            Ok(name) => name,
+            Err(error) => return (Err(error), None),
+        };
+        let stream = connector.connect(name, stream).await.map_err(ConnectError::tls);
+        (stream.map(|stream| Box::new(stream) as Box<dyn Io>), witness.issuer())
     }
 }
 
@@ -91,6 +112,11 @@ async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectErro
     let found = lookup_host((bare(host), port)).await;
     let found = found.map_err(|error| ConnectError::Network(format!("cannot resolve {host}: {error}")))?;
     Ok(alternate(found.collect()))
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
+    let invalid = |error| ConnectError::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
+    ServerName::try_from(bare(host).to_owned()).map_err(invalid)
 }
 
 fn no_address() -> ConnectError {

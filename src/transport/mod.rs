@@ -10,8 +10,10 @@ mod dial;
 mod foreign;
 mod host;
 mod io;
+mod issuer;
 mod no_proxy;
 mod proxy;
+mod rationed;
 mod socks;
 mod tls;
 mod tunnel;
@@ -23,9 +25,11 @@ pub use self::dial::{DialError, Dialer, Signer};
 pub use self::foreign::ForeignAnswer;
 pub use self::host::{HostError, StreamHosts};
 pub use self::io::Io;
+pub use self::issuer::Issuer;
 #[cfg(test)]
 pub use self::proxy::ProxyProblem;
 pub use self::proxy::{Proxies, Proxy, ProxySettingError};
+pub use self::rationed::Rationed;
 #[cfg(test)]
 pub use self::tls::TlsError;
 pub use self::tls::{Bundle, Roots, TlsFault};

@@ -3,11 +3,14 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
+
+use super::issuer::Witness;
 
 /// Why TLS cannot be set up on this machine.
 #[derive(Debug, Error)]
@@ -146,7 +149,30 @@ impl Roots {
         Ok(TlsConnector::from(config.clone()))
     }
 
+    /// Returns a connector that trusts the same certificates, and remembers who issued the server's.
+    pub(super) fn witness(&self) -> Result<(TlsConnector, Arc<Witness>), TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider.clone());
+        let verifier = verifier.build().map_err(|error| TlsError::NoRoots(error.to_string()))?;
+        let witness = Arc::new(Witness::new(verifier));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(witness.clone())
+            .with_no_client_auth();
+        Ok((TlsConnector::from(Arc::new(config)), witness))
+    }
+
     fn load(&self) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots()?)
+            .with_no_client_auth();
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(native.certs);
@@ -155,12 +181,7 @@ impl Roots {
             let errors: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
             return Err(TlsError::NoRoots(errors.join(", ")));
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(config)
+        Ok(roots)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::io::Io;
+use super::rationed::Rationed;
 
 /// The largest message that is accepted; the agent's have 1,024 bytes of payload.
 const MESSAGE_LIMIT: usize = 1 << 20;
@@ -19,6 +20,8 @@ const MESSAGE_LIMIT: usize = 1 << 20;
 const QUEUE_LIMIT: usize = 256 << 10;
 /// While more messages can be read, sending is delayed until this many bytes are queued.
 const BATCH: usize = 64 << 10;
+/// The same, in messages that are read meanwhile: a peer that sends without a pause must not hold back what we send.
+const READS: usize = 256;
 /// With this many unsent bytes nothing is read: the service sends what has to be answered, and does not read the answers.
 const OWED_LIMIT: usize = 1 << 20;
 const KEEPALIVE: &[u8] = b"keepalive";
@@ -43,19 +46,21 @@ pub enum WebsocketEvent {
 
 /// The client's end of an open websocket.
 pub struct Websocket {
-    stream: Box<WebSocketStream<Box<dyn Io>>>,
+    stream: Box<WebSocketStream<Rationed<Box<dyn Io>>>>,
     /// Bytes that were queued since the last complete flush.
     unflushed: usize,
+    /// Messages that were read while there were some.
+    delayed_by: usize,
 }
 
 impl Websocket {
     /// The client's end of a websocket whose upgrade is done.
     #[cfg(test)]
-    pub(crate) async fn in_memory(stream: tokio::io::DuplexStream) -> Self {
-        let stream: Box<dyn Io> = Box::new(stream);
+    pub(crate) async fn in_memory(stream: impl Io + 'static) -> Self {
+        let stream = Rationed::new(Box::new(stream) as Box<dyn Io>);
         let stream =
             WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
-        Self { stream: Box::new(stream), unflushed: 0 }
+        Self { stream: Box::new(stream), unflushed: 0, delayed_by: 0 }
     }
 
     pub(super) async fn upgrade(
@@ -65,8 +70,9 @@ impl Websocket {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
+        let stream = Rationed::new(stream);
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { stream: Box::new(stream), unflushed: 0 })
+        Ok(Self { stream: Box::new(stream), unflushed: 0, delayed_by: 0 })
     }
 
     /// Returns true if more may be queued. After false, [`WebsocketEvent::Flushed`] reports that there is room again.
@@ -113,15 +119,17 @@ impl Websocket {
 
     /// Reads before it flushes, so that the acknowledgements of a burst are sent together, up to [`BATCH`].
     fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<WebsocketEvent, Lost>> {
+        let may_wait = self.unflushed < BATCH && self.delayed_by < READS;
         if read
-            && self.unflushed < BATCH
+            && may_wait
             && let Poll::Ready(incoming) = self.poll_read(cx)
         {
+            self.delayed_by += usize::from(self.unflushed > 0);
             return Poll::Ready(incoming);
         }
         if self.unflushed > 0 && self.poll_flush(cx)?.is_ready() {
             let had_room = self.has_room();
-            self.unflushed = 0;
+            (self.unflushed, self.delayed_by) = (0, 0);
             if !had_room {
                 return Poll::Ready(Ok(WebsocketEvent::Flushed));
             }
@@ -165,11 +173,79 @@ fn lost(error: &tungstenite::Error) -> Lost {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{SinkExt, poll};
-    use tokio::io::duplex;
+    use futures_util::{SinkExt, StreamExt, poll};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+
+    /// A service that is faster than its client: as many fragments of a message as are read, without an end.
+    struct Fragments {
+        reads: usize,
+    }
+
+    impl AsyncRead for Fragments {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            to: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            const FIRST: [u8; 2] = [2, 0];
+            self.reads += 1;
+            assert!(self.reads < 1000, "it is read without a pause");
+            let next = &[0; 64][..to.remaining().min(64) & !1];
+            to.put_slice(if self.reads == 1 { &FIRST } else { next });
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Fragments {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_without_an_end_leaves_turns_to_other_tasks() {
+        let mut client = Websocket::in_memory(Fragments { reads: 0 }).await;
+        for _ in 0..10 {
+            assert!(poll!(Box::pin(client.next(true))).is_pending());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_messages_does_not_hold_back_what_is_sent() {
+        let (near, far) = duplex(64 << 10);
+        let mut client = Websocket::in_memory(near).await;
+        let (mut sink, mut stream) = WebSocketStream::from_raw_socket(far, Role::Server, None).await.split();
+        // It fills what is between them whenever it is polled, so that there is always another message to read.
+        let mut flood = Box::pin(async {
+            loop {
+                sink.feed(Message::Binary(Bytes::from_static(b"x"))).await.expect("the client is there");
+            }
+        });
+        client.send_binary(Bytes::from_static(b"answer")).expect("it is open");
+        for _ in 0..10 * READS {
+            let _: Poll<()> = poll!(&mut flood);
+            assert!(poll!(Box::pin(client.next(true))).is_ready());
+            if let Poll::Ready(message) = poll!(stream.next()) {
+                return assert_eq!(message.expect("a message").expect("it is whole").into_data(), "answer");
+            }
+        }
+        panic!("it is not sent");
+    }
 
     #[tokio::test]
     async fn a_flood_of_pings_whose_answers_are_not_read_stops_the_reading() {

@@ -17,10 +17,13 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
+    /// Makes one with a name that no other has: an issuer is looked up by it.
     pub fn new() -> Self {
+        Self::named(&format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
-        // Each has a name of its own: an issuer is looked up by it.
-        let name = format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())

@@ -373,3 +373,19 @@ async fn connections_are_spread_over_sessions() {
     forward.end().await;
     bench.settle().await;
 }
+
+#[tokio::test]
+async fn a_session_without_connections_ends_and_the_next_connection_opens_another() {
+    let bench = bench().await;
+    let forward = bench.forward(&["-L", "0:7", "--idle-close", "1"]).await;
+    assert_eq!(bench.started(), 0, "none is open before the first connection");
+    let mut long = talking(&forward).await;
+    drop(talking(&forward).await);
+    round_trip(&mut long, b"in use").await;
+    drop(long);
+    until("the session ends", || bench.simulator.open_sessions().is_empty()).await;
+    talking(&forward).await;
+    assert_eq!((bench.started(), forward.notes().as_str()), (2, ""));
+    forward.end().await;
+    bench.settle().await;
+}

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
+mod access_requests;
 mod audit;
 mod authority;
 mod bench;
@@ -24,11 +25,20 @@ mod forward_retries;
 mod forward_streams;
 mod forwarding;
 mod hostile;
+mod init;
+mod json;
+mod kept;
 mod mariadb;
 mod networks;
 mod open_sessions;
+mod page;
+mod pages_forward;
+mod pages_ssh;
+mod postgres;
 mod processes;
 mod programs;
+#[cfg(target_os = "linux")]
+mod quiet;
 mod readme;
 mod redis;
 mod resume;

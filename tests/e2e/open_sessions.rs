@@ -28,7 +28,7 @@ async fn a_session_that_was_left_behind_is_found_and_ended() {
     let mut living = bench.connect(PORT, &[]).start();
     living.round_trip(b"x").await;
     let lines = || std::fs::read_to_string(bench.path("home/fumidai/audit.jsonl")).unwrap_or_default();
-    until("both are recorded", || lines().lines().count() == 2).await;
+    until("both are recorded", || lines().matches("\"event\":\"started\"").count() == 2).await;
     killed.signal(Signal::KILL);
     killed.finish().await;
     let found = listed(&bench).await;
@@ -71,7 +71,7 @@ async fn a_session_in_a_shared_record_is_another_machines() {
     killed.round_trip(b"x").await;
     let file = bench.path("home/fumidai/audit.jsonl");
     let lines = || std::fs::read_to_string(&file).unwrap_or_default();
-    until("it is recorded", || lines().lines().count() == 1).await;
+    until("it is recorded", || lines().contains("\"caller\":")).await;
     killed.signal(Signal::KILL);
     killed.finish().await;
     assert_eq!(listed(&bench).await[0]["state"], "leaked");
@@ -93,7 +93,32 @@ async fn a_session_in_a_shared_record_is_another_machines() {
 #[tokio::test]
 async fn what_is_to_be_ended_must_be_named() {
     let bench = Bench::new().start().await;
-    for args in [&["end"][..], &["end", "x", "--leaked"]] {
-        bench.fumidai(["sessions"]).args(args).finish().await.exits(2);
+    let none = sessions(&bench, &["end"]).finish().await.exits(2);
+    assert!(none.cause() == "no session is named" && none.stderr.contains("--leaked"), "{}", none.stderr);
+    sessions(&bench, &["end", "x", "--leaked"]).finish().await.exits(2);
+}
+
+#[tokio::test]
+async fn an_id_without_an_open_session_is_not_found() {
+    let bench = Bench::new().port(PORT, echo().await).start().await;
+    bench.connect(PORT, &[]).input("x").finish().await.exits(0);
+    for id in ["no-such", &bench.session()] {
+        let finished = sessions(&bench, &["end", id]).finish().await.exits(12);
+        assert_eq!(finished.cause(), format!("no open session `{id}` in eu-central-1"));
     }
+}
+
+#[tokio::test]
+async fn without_the_permission_to_look_a_session_is_asked_to_end() {
+    let bench = Bench::new().port(PORT, echo().await).start().await;
+    let mut connect = bench.connect(PORT, &[]).start();
+    connect.round_trip(b"x").await;
+    bench.simulator.change_faults(|faults| {
+        faults.fail_api("DescribeSessions", "AccessDeniedException", "no such right", 1);
+    });
+    let id = bench.session();
+    let finished = sessions(&bench, &["end", &id]).finish().await.exits(0).silent();
+    assert!(finished.text().starts_with(&format!("{id} was asked to end; ")), "{}", finished.text());
+    connect.finish().await;
+    bench.settle().await;
 }

@@ -161,3 +161,50 @@ async fn one_binary_has_fumidai_too() {
     connect.close_and_finish().await.exits(0).silent();
     bench.settle().await;
 }
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_its_flag_and_the_shell_forgets_the_last_simulator() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let finished = simulator(&["serve", "--port", &port]).finish().await.exits(1);
+    let address = format!("cannot listen on 127.0.0.1:{port}: ");
+    assert!(
+        finished.stderr.contains(&address) && finished.stderr.contains("`--port`"),
+        "{}",
+        finished.stderr
+    );
+    let recipe = format!(
+        r#"FUMIDAI_SIM_PID=1; eval "$({SIM} serve --port {port})"; echo "${{FUMIDAI_SIM_PID-none}}""#
+    );
+    let run = Run::new(Path::new("/bin/sh")).args(["-c", &recipe]);
+    assert_eq!(run.finish().await.exits(0).text(), "none\n");
+    let wrong = simulator(&["serve", "--fail", "StartSesion=Throttling"]).finish().await.exits(2);
+    assert!(wrong.stderr.contains("the nearest is `StartSession`"), "{}", wrong.stderr);
+    assert!(wrong.text().contains("unset FUMIDAI_SIM_PID"), "{}", wrong.text());
+    for (flag, value) in [("--target", "web"), ("--region", "foo")] {
+        simulator(&["serve", flag, value]).finish().await.exits(2);
+    }
+}
+
+#[tokio::test]
+async fn a_demo_whose_reader_is_gone_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = format!("({SIM} demo; echo exit=$? >&2) | head -1");
+    let run = Run::new(Path::new("/bin/sh")).args(["-c", &recipe]).env("PATH", search_path());
+    let finished = run.env("TMPDIR", folder.path()).finish().await.exits(0);
+    assert_eq!(finished.stderr, "exit=0\n");
+}
+
+#[tokio::test]
+async fn a_printed_environment_overrides_settings_of_fumidai() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = format!(
+        r#"eval "$({SIM} serve --map {ECHO}={} &)"; {SIM} fumidai connect {ONLINE_TARGET} {ECHO}; kill "$FUMIDAI_SIM_PID""#,
+        echo().await
+    );
+    let run = Run::new(Path::new("/bin/sh")).args(["-c", &recipe]).env("TMPDIR", folder.path());
+    let run = run.env("HOME", folder.path()).env("XDG_STATE_HOME", folder.path());
+    let run = run.env("FUMIDAI_REGION", "us-east-1").env("FUMIDAI_PROFILE", "work");
+    let run = run.env("FUMIDAI_ENDPOINT_URL", "http://127.0.0.1:9");
+    assert_eq!(run.input("served").finish().await.exits(0).text(), "served");
+}

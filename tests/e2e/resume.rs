@@ -80,7 +80,12 @@ async fn an_answer_without_a_token_is_final() {
     let connect = talking(&bench, &[]).await;
     cut(&bench, |faults| script(faults, ApiEffect::EmptyToken, 1));
     let finished = connect.finish().await.exits(17);
-    assert_eq!(finished.cause(), "session lost: it has ended meanwhile");
+    let cause = finished.cause();
+    assert!(
+        cause.starts_with("session lost: it has ended meanwhile; the connection was lost at "),
+        "{cause}"
+    );
+    assert!(cause.ends_with(" s: 1"), "{cause}");
     assert_eq!(bench.simulator.journal().calls("ResumeSession"), 1);
 }
 
@@ -124,7 +129,13 @@ async fn the_resume_window_ends() {
     let failing = |faults: &mut Faults| faults.fail_api("ResumeSession", "InternalServerError", "no", 1000);
     let finished = fails(&bench, &["--resume-window", "2"], failing).await.exits(17);
     let cause = "session lost: not resumed within 2 s: InternalServerError when calling ResumeSession: no";
-    assert_eq!(finished.cause(), cause);
+    let (why, history) = finished.cause().split_once("; ").unwrap();
+    assert_eq!(why, cause);
+    // Since when, how long, and how often it was tried.
+    assert!(history.starts_with("the connection was lost at 20"), "{history}");
+    let (_, tried) = history.split_once("Z; attempts to resume it in ").unwrap();
+    let (seconds, attempts) = tried.split_once(" s: ").unwrap();
+    assert!(seconds.parse::<u64>().unwrap() >= 2 && attempts.parse::<u32>().unwrap() >= 1, "{history}");
     assert!(finished.took >= Duration::from_secs(2));
 }
 

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use fumidai::sim::ONLINE_TARGET;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::authority::Authority;
 use crate::bench::Bench;
+use crate::run::Finished;
 use crate::services::echo;
 use crate::wiretap::Proxy;
 
@@ -13,7 +16,7 @@ const ECHO: u16 = 7;
 
 /// A service at `https://localhost` and `wss://localhost`, and the file that its authority is in.
 async fn bench() -> (Bench, PathBuf) {
-    let authority = Authority::new();
+    let authority = Authority::named("Example Inspection CA");
     let bench = Bench::new().port(ECHO, echo().await).tls(&authority, "localhost").start().await;
     let bundle = bench.write("authority.pem", authority.pem());
     (bench, bundle)
@@ -35,6 +38,28 @@ async fn the_bundle_of_a_profile_is_trusted_too() {
     let connect = bench.connect(ECHO, &[]).env("AWS_CONFIG_FILE", &profile).env("AWS_PROFILE", "work");
     let finished = connect.input("over TLS").finish().await.exits(0).silent();
     assert_eq!(finished.text(), "over TLS");
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn doctor_names_the_authority_and_its_action_mends_it() {
+    let (bench, bundle) = bench().await;
+    let rows = |finished: &Finished| -> Vec<Value> { serde_json::from_slice(&finished.stdout).unwrap() };
+    let finished = bench.fumidai(["doctor", "--json", ONLINE_TARGET]).finish().await.exits(1);
+    let links = rows(&finished);
+    let broken = links.iter().find(|link| link["status"] == "broken").unwrap();
+    assert_eq!(broken["component"], "network", "{broken}");
+    for word in ["UnknownIssuer", "issued by Example Inspection CA", "`AWS_CA_BUNDLE`"] {
+        assert!(broken.to_string().contains(word), "{word} is not in {broken}");
+    }
+    let doctor = bench.fumidai(["doctor", "--json", ONLINE_TARGET]).env("AWS_CA_BUNDLE", &bundle);
+    let links = rows(&doctor.finish().await);
+    let network = links.iter().find(|link| link["component"] == "network").unwrap();
+    assert_eq!(network["status"], "ok", "{network}");
+    assert!(
+        network["detail"].as_str().unwrap().contains("Example Inspection CA, not by Amazon"),
+        "{network}"
+    );
     bench.settle().await;
 }
 

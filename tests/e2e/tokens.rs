@@ -1,14 +1,17 @@
 //! `fumidai token`, and the commands of forwards with their placeholders.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use fumidai::sim::ONLINE_TARGET;
 use serde_json::Value;
 
 use crate::bench::Bench;
+use crate::postgres::Postgres;
 use crate::run::Run;
 use crate::services::echo;
 use crate::stub::stub;
+use crate::tools::aws_cli;
 
 const PORT: u16 = 7777;
 const HOST: &str = "orders.cluster-abc.eu-central-1.rds.amazonaws.com";
@@ -80,15 +83,106 @@ async fn what_is_missing_for_a_token_is_named() {
     let config = config(&bench, "");
     for (args, cause) in [
         (vec!["rds", "db:1"], "a token is signed for a database user"),
+        (vec!["rds", HOST], &*format!("`{HOST}` has no port, for which a token is signed too")),
+        (vec!["rds", "db:mysql", "--user", "x"], "`mysql` is not a port of `db`"),
+        (vec!["rds", "nodb"], "`nodb` is neither a forward of the config file nor HOST:PORT"),
         (
             vec!["--config", &config, "rds", "orders-db"],
             "forward `orders-db` has no `db_user` to sign a token for",
         ),
-        (vec!["--config", &config, "rds", "order-db"], "the config file has no `[forwards.order-db]`"),
+        (
+            vec!["--config", &config, "rds", "order-db"],
+            "`order-db` is neither a forward of the config file nor HOST:PORT",
+        ),
     ] {
         let finished = token(&bench, &args).finish().await;
         assert_eq!(finished.cause(), cause);
+        assert_eq!(finished.stderr.contains("did you mean `orders-db`?"), args.contains(&"order-db"));
     }
+}
+
+#[tokio::test]
+async fn a_name_behind_exec_is_not_a_command() {
+    let bench = bench().await;
+    let config = config(&bench, "exec = 'true'\n");
+    let finished =
+        bench.fumidai(["--config", &config, "forward", "--exec", "orders-db"]).finish().await.exits(2);
+    assert_eq!(
+        finished.cause(),
+        "`--exec orders-db` takes `orders-db` as its command, and no forward is named"
+    );
+    assert!(finished.stderr.contains("`fumidai forward orders-db --exec`"), "{}", finished.stderr);
+}
+
+/// The whole way: the token of `exec` logs in to a server that checks whose it is, for which name, and when it was signed.
+#[tokio::test]
+async fn a_token_logs_in_to_a_real_database_through_a_forward() {
+    let bench = Bench::new().start().await;
+    let mut database = Postgres::start(&bench, HOST, 5432, "app user").await;
+    let address = database.address;
+    let through = Bench::new()
+        .configure(|config| {
+            config.hosts.insert((HOST.to_owned(), 5432), address);
+        })
+        .start()
+        .await;
+    let ask = "PGPASSWORD={token} psql \"host={host} hostaddr={local_host} port={local_port} dbname=postgres user='{db_user}'\" \
+        -Atc 'select current_user'";
+    let text = format!(
+        "[forwards.db]\ntarget = '{ONLINE_TARGET}'\nlocal = '127.0.0.1:0'\nremote = '{HOST}:5432'\n\
+         token = 'rds'\ndb_user = 'app user'\nexec = \"\"\"{ask}\"\"\"\n"
+    );
+    let config = through.write("config.toml", text);
+    let forward =
+        |name: &str| through.fumidai(["--config".as_ref(), config.as_os_str()]).args(["forward", name]);
+    let finished = forward("db").args(["--exec"]).finish().await.exits(0);
+    assert_eq!(finished.text(), "app user\n", "{}", finished.stderr);
+    assert_eq!(database.verdict().await, "app user: welcome");
+    // A token for another name, or for another user, is refused.
+    for (place, user, verdict) in [
+        ("other.example:5432", "app user", "app user: it is for other.example:5432"),
+        (&*format!("{HOST}:5432"), "eve", "app user: it is for user eve"),
+    ] {
+        let token = token(&bench, &["rds", place, "--user", user]).finish().await.exits(0);
+        let login =
+            "psql \"host=127.0.0.1 port=$FUMIDAI_PORT dbname=postgres user='app user'\" -c 'select 1'";
+        let run = forward("db").args(["--exec", login]).env("PGPASSWORD", token.text().trim());
+        let refused = run.finish().await.exits(2);
+        assert!(refused.stderr.contains("authentication failed"), "{}", refused.stderr);
+        assert_eq!(database.verdict().await, verdict);
+    }
+    through.settle().await;
+}
+
+/// The parameters of a call in the query protocol.
+fn parameters(request: &str) -> Vec<String> {
+    let body = request.lines().last().unwrap_or_default();
+    let mut pairs: Vec<String> = body.split('&').map(str::to_owned).collect();
+    pairs.sort();
+    pairs
+}
+
+#[tokio::test]
+async fn redshift_is_asked_as_the_aws_cli_asks_it() {
+    let bench = bench().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let cluster = stub(move |request| {
+        kept.lock().unwrap().push(parameters(request));
+        let login = "<DbUser>IAM:app</DbUser><DbPassword>s3cret</DbPassword>";
+        let result = format!("<GetClusterCredentialsResult>{login}</GetClusterCredentialsResult>");
+        (200, format!("<GetClusterCredentialsResponse>{result}</GetClusterCredentialsResponse>"))
+    });
+    let cluster = format!("http://{}", cluster.await);
+    let ours = token(&bench, &["redshift", "dwh", "--user", "app", "--database", "sales"]);
+    ours.env("AWS_ENDPOINT_URL_REDSHIFT", &cluster).finish().await.exits(0);
+    let theirs =
+        bench.run(&aws_cli()).args(["--endpoint-url", &cluster, "redshift", "get-cluster-credentials"]);
+    let named = ["--db-user", "app", "--cluster-identifier", "dwh", "--db-name", "sales"];
+    theirs.args(named).finish().await.exits(0);
+    let seen = seen.lock().unwrap();
+    let [ours, theirs] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(ours, theirs);
 }
 
 #[tokio::test]

@@ -5,16 +5,17 @@ Usage: cloud.py [--sim URL] [--scale N] [--region REGION] [--longest-hours H] [-
 Prints {"url": …} when it serves, and exits when its standard input closes. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are
 those of the simulator, unless POST /fumidai/sim gives them.
 
-  - moto answers EC2, ECS, STS and Step Functions. The state machine fumidai-guardian is there; its tasks call this server.
+  - moto answers EC2, ECS, IAM, STS and Step Functions; IAM's simulation is made of moto's own evaluation of policies. The state machine fumidai-guardian is there; its tasks call this server.
   - The simulator answers `AmazonSSM.*`, except what depends on the state of an instance or task (`Sessions`).
   - CloudTrail, which moto lacks, has the StartExecution calls of clients, at once; its callers are `CALLER`.
   - Seconds of lives and machines pass N times faster than real time (30 unless told otherwise).
   - `/fumidai/…` is the test's own interface, with JSON bodies:
 
 POST /fumidai/sim      {"url", "access_key_id"?, "secret_access_key"?, "session_token"?}: the simulator. It must know each target.
-POST /fumidai/machine  {"id", "state"?, "start_takes"?, "stop_takes"?, "agent_after"?}: gives an instance states that change with
+POST /fumidai/machine  {"id", "state"?, "start_takes"?, "stop_takes"?, "agent_after"?, "messages"?, "ping"?, "agent_version"?}: gives an instance states that change with
                        delays (stopped, 25, 40 and 30 seconds of lives at first); later calls change what they name. The agent of an
-                       instance that is running at the first call is connected.
+                       instance that is running at the first call is connected. With "messages": false it does not reach
+                       ssmmessages; "ping" and "agent_version" are what DescribeInstanceInformation has of it all the same.
 POST /fumidai/tasks    {"agent_after"}: how many seconds after RunTask the agents of tasks connect (30 at first).
                        The first task's target is ecs:CLUSTER_ID_ID-0000000001, with ID = 1 in 32 hex digits, the next one's ID is 2.
 POST /fumidai/fault    {"action", "code", "message"?, "status"?, "times"?, "of"?, "lost"?}: calls of this action fail, all or the
@@ -43,6 +44,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 from moto.ec2.models import ec2_backends
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import AWSManagedPolicy, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from werkzeug.serving import make_server
@@ -56,6 +61,9 @@ from machine import Machine
 NAME = "fumidai-guardian"
 CALLER = f"arn:aws:sts::{ACCOUNT}:assumed-role/ops/verified"
 MOST_GROUPS = 5
+AGENT_POLICY = "AmazonSSMManagedInstanceCore"
+# The other regions that are enabled for the account; moto takes seconds for the first call of each.
+OTHER_REGIONS = ("us-east-1",)
 # Headers of one connection, not of the message.
 OWN_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 ONE_TRY = Config(retries={"total_max_attempts": 1, "mode": "standard"}, user_agent_extra=NAME)
@@ -170,7 +178,7 @@ class Sessions:
     def use(self, url, **keys):
         self.url, self.keys = url, {f"aws_{name}": value for name, value in keys.items()}
 
-    def answer(self, request, connected):
+    def answer(self, request, connected, node):
         given = request.json()
         up = connected(given.get("Target"))
         if request.action == "GetConnectionStatus" and up is not None:
@@ -179,14 +187,14 @@ class Sessions:
             return Answer.refusal(request, "TargetNotConnected", f"{given['Target']} is not connected.")
         answer = self.passed_on(request)
         if request.action == "DescribeInstanceInformation" and answer.status == 200:
-            return self.without_lost_nodes(answer, connected)
+            return self.without_lost_nodes(answer, node)
         return answer
 
     @staticmethod
-    def without_lost_nodes(answer, connected):
+    def without_lost_nodes(answer, node):
         found = json.loads(answer.body)
-        nodes = found.get("InstanceInformationList", [])
-        return Answer.of({**found, "InstanceInformationList": [node for node in nodes if connected(node["InstanceId"]) is not False]})
+        nodes = [node(given["InstanceId"], given) for given in found.get("InstanceInformationList", [])]
+        return Answer.of({**found, "InstanceInformationList": [known for known in nodes if known is not None]})
 
     def passed_on(self, request):
         """The simulator's answer to the same request."""
@@ -274,7 +282,7 @@ class Control:
                 machine = delays.machines[given["id"]] = Machine(self.cloud.clock, given.get("state", "stopped"))
             elif "state" in given:
                 machine.set(given["state"])
-            for name in ("start_takes", "stop_takes", "agent_after"):
+            for name in ("start_takes", "stop_takes", "agent_after", "messages", "ping", "agent_version"):
                 setattr(machine, name, given.get(name, getattr(machine, name)))
         if machine.state != "running":
             delays.ended(given["id"])
@@ -326,6 +334,7 @@ class Cloud:
         interpreter.use(self.clock)
         interpreter.install(lambda service: Service(self, service))
         self.delays.install()
+        know_policy(AGENT_POLICY)
 
     def use_simulator(self, url, **keys):
         self.sessions.use(url, **keys)
@@ -348,7 +357,11 @@ class Cloud:
 
     def served(self, request):
         if request.target.startswith("AmazonSSM."):
-            return self.sessions.answer(request, self.delays.connected)
+            return self.sessions.answer(request, self.delays.connected, self.delays.node)
+        if request.action == "DescribeRegions":
+            return Answer(f"<R><regionInfo>{''.join(map(region_item, (self.region, *OTHER_REGIONS)))}</regionInfo></R>".encode(), 200, "text/xml")
+        if request.action == "SimulatePrincipalPolicy":
+            return simulated(request.form)
         if request.action == "ModifyNetworkInterfaceAttribute" and groups_in(request.form) > MOST_GROUPS:
             message = f"The maximum number of security groups per interface has been reached, limit {MOST_GROUPS}."
             return Answer.refusal(request, "SecurityGroupsPerInterfaceLimitExceeded", message)
@@ -389,6 +402,40 @@ class Cloud:
         self.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.client("stepfunctions").create_state_machine(name=NAME, definition=definition(**settings), roleArn=ROLE)
+
+
+def know_policy(name):
+    """moto has AWS's own policies only if it makes all of them, which takes seconds."""
+    data = json.loads(aws_managed_policies_data)[name]
+    policy = AWSManagedPolicy.from_data(name, ACCOUNT, "us-east-1", data)
+    iam_backends[ACCOUNT]["aws"].managed_policies[policy.arn] = policy
+
+
+def region_item(name):
+    return f"<item><regionName>{name}</regionName></item>"
+
+
+def simulated(form):
+    """IAM's simulation, which moto lacks, by moto's own evaluation of the policies that are attached to a role."""
+    backend, role = iam_backends[ACCOUNT]["aws"], form["PolicySourceArn"][0].rsplit("/", 1)[-1]
+    try:
+        documents = list(backend.get_role(role).managed_policies.values())
+    except NotFoundException:
+        documents = []
+    resource = form["ResourceArns.member.1"][0]
+    actions = [form[key][0] for key in sorted(form) if key.startswith("ActionNames.member.")]
+    members = "".join(f"<member><EvalActionName>{action}</EvalActionName><EvalDecision>{decision(documents, action, resource)}"
+                      "</EvalDecision></member>" for action in actions)
+    answer = (f"<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><EvaluationResults>{members}</EvaluationResults>"
+              "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>")
+    return Answer(answer.encode(), 200, "text/xml")
+
+
+def decision(policies, action, resource):
+    results = [IAMPolicy(policy).is_action_permitted(action, resource) for policy in policies]
+    if PermissionResult.DENIED in results:
+        return "explicitDeny"
+    return "allowed" if PermissionResult.PERMITTED in results else "implicitDeny"
 
 
 def discard(application, environ):

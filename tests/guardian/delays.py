@@ -47,6 +47,12 @@ class Delays:
             return self.machines[target].connected()
         return self.agent_runs(self.tasks[target]) if target in self.tasks else None
 
+    def node(self, target, given):
+        """What Systems Manager knows of a target that the simulator describes so, or None."""
+        if target in self.machines:
+            return self.machines[target].node(given)
+        return given if self.connected(target) is not False else None
+
     def state_of(self, instance):
         kept = instance.__dict__["kept_state"]
         machine = self.machines.get(instance.__dict__.get("id"))

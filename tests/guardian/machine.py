@@ -11,6 +11,7 @@ class Machine:
     def __init__(self, clock, state, start_takes=25, stop_takes=40, agent_after=30):
         self.clock, self.start_takes, self.stop_takes, self.agent_after = clock, start_takes, stop_takes, agent_after
         self.history = [(-1e9, state)]
+        self.messages, self.ping, self.agent_version = True, None, None
 
     def at(self, when):
         return [state for since, state in self.history if since <= when][-1]
@@ -22,7 +23,14 @@ class Machine:
     def connected(self):
         """Whether its agent has reached Systems Manager."""
         since, state = [entry for entry in self.history if entry[0] <= self.clock.now][-1]
-        return state == "running" and self.clock.now >= since + self.agent_after
+        return self.messages and state == "running" and self.clock.now >= since + self.agent_after
+
+    def node(self, given):
+        """What Systems Manager knows of it, or None if its agent has never connected."""
+        if self.ping is None and not self.connected():
+            return None
+        own = {"PingStatus": self.ping, "AgentVersion": self.agent_version}
+        return {**given, **{name: value for name, value in own.items() if value is not None}}
 
     def set(self, state, then=None, after=0):
         now = self.clock.now

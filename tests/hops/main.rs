@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests measure real time and read the real environment")]
 
 mod articles;
+mod doctor;
 mod explained;
 mod forwards;
 mod host_keys;

@@ -12,7 +12,7 @@ const HOSTS: &str = "[hosts.web]\ntarget = 'SERVER'\n[hosts.down]\ntarget = 'BAS
                      [hosts.bastion]\ntarget = 'BASTION'\nstart = true\n";
 
 /// Runs doctor with further variables; returns the exit code and the links.
-fn examine(world: &World, args: &[&str], variables: &[(&str, &str)]) -> (i32, Vec<Value>) {
+pub fn examine(world: &World, args: &[&str], variables: &[(&str, &str)]) -> (i32, Vec<Value>) {
     let mut command = world.command(&[&["doctor", "--json"], args].concat());
     command.envs(variables.iter().copied());
     let output = command.output().expect("the program runs");
@@ -22,14 +22,14 @@ fn examine(world: &World, args: &[&str], variables: &[(&str, &str)]) -> (i32, Ve
 }
 
 /// The first broken link: component, detail and action as one text.
-fn first_broken(links: &[Value]) -> String {
+pub fn first_broken(links: &[Value]) -> String {
     let broken = links.iter().find(|link| link["status"] == "broken");
     let broken = broken.unwrap_or_else(|| panic!("nothing is broken: {links:#?}"));
     format!("{} {}: {} -> {}", broken["component"], broken["target"], broken["detail"], broken["action"])
 }
 
 #[track_caller]
-fn expect(world: &World, args: &[&str], variables: &[(&str, &str)], code: i32, words: &[&str]) {
+pub fn expect(world: &World, args: &[&str], variables: &[(&str, &str)], code: i32, words: &[&str]) {
     let (exit, links) = examine(world, args, variables);
     let broken = first_broken(&links);
     assert_contains(&broken, words);
@@ -37,7 +37,7 @@ fn expect(world: &World, args: &[&str], variables: &[(&str, &str)], code: i32, w
 }
 
 /// A server that gives each connection the same answer; returns its URL.
-fn answering(answer: &'static str) -> String {
+pub fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     thread::spawn(move || {
@@ -156,7 +156,7 @@ fn the_network_is_told_apart_from_the_rest() {
     let proxy = answering("HTTP/1.1 407 X\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n");
     let through =
         [("HTTP_PROXY", proxy.as_str()), ("HTTPS_PROXY", &proxy), ("NO_PROXY", ""), ("no_proxy", "")];
-    expect(&world, &["web"], &through, 1, &["network", "asks for a login", "Basic"]);
+    expect(&world, &["web"], &through, 1, &["network", "asks for a login", "Basic", "USER:PASSWORD"]);
 }
 
 #[test]
@@ -179,6 +179,11 @@ fn credentials_and_settings_are_told_apart() {
     world.no_fault();
     world.configure("[hosts.web]\ntargt = 'SERVER'\n");
     expect(&world, &["web"], &[], 3, &["config", "unknown key `targt`", "nearest valid one is `target`"]);
+    world.configure("[hosts.web]\ntarget = 'i-'\n");
+    expect(&world, &["web"], &[], 3, &["config", "config.toml:2:10", "must be a target"]);
+    world.configure(HOSTS);
+    let (exit, links) = examine(&world, &["web"], &[]);
+    assert_eq!(exit, 0, "the corrected file: {links:#?}");
 }
 
 #[test]

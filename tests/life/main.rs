@@ -10,6 +10,7 @@
 mod commands;
 mod denials;
 mod doctor;
+mod doctor_target;
 mod groups;
 mod kills;
 mod pages;

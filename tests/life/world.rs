@@ -47,10 +47,22 @@ impl Cloud {
     }
 
     fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+        self.send_to("ec2", REGION, method, path, kind, body)
+    }
+
+    fn send_to(
+        &self,
+        service: &str,
+        region: &str,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &str,
+    ) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).expect("the cloud listens");
-        let scope = format!("AKID/20260101/{REGION}/ec2/aws4_request");
+        let scope = format!("AKID/20260101/{region}/{service}/aws4_request");
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: ec2.{REGION}.amazonaws.com\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {service}.{region}.amazonaws.com\r\nconnection: close\r\n\
              authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\n\
              content-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
@@ -210,6 +222,16 @@ impl World {
         ec2(&self.cloud, form)
     }
 
+    /// Calls EC2 of another region, or IAM.
+    pub fn query(&self, service: &str, region: &str, form: &str) -> String {
+        let version = if service == "iam" { "2010-05-08" } else { "2016-11-15" };
+        let form = format!("{form}&Version={version}");
+        let kind = "application/x-www-form-urlencoded; charset=utf-8";
+        let (status, body) = self.cloud.send_to(service, region, "POST", "/", kind, &form);
+        assert_eq!(status, 200, "{form}: {body}");
+        body
+    }
+
     pub fn interface(&self, instance: &str) -> String {
         let form = format!("Action=DescribeInstances&InstanceId.1={instance}");
         element(&self.ec2(&form), "networkInterfaceId")
@@ -296,7 +318,7 @@ impl World {
             command.env(folder, self.home.path());
         }
         command.envs(self.simulator.environment());
-        for service in ["SSM", "EC2", "ECS", "STS", "SFN", "CLOUDFORMATION", "CLOUDTRAIL"] {
+        for service in ["SSM", "EC2", "ECS", "STS", "SFN", "CLOUDFORMATION", "CLOUDTRAIL", "IAM"] {
             command.env(format!("AWS_ENDPOINT_URL_{service}"), format!("http://{}", self.cloud.address));
         }
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,7 @@
 //! What needs a human: a second factor, a login, a reason.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
@@ -232,6 +233,102 @@ fn a_login_that_is_over_is_named_with_its_profile() {
     assert_eq!(code, Some(10), "{words}");
     assert!(words.starts_with("fumidai: no usable AWS credentials: "), "{words}");
     assert!(words.ends_with("\nfumidai: hint: run `aws sso login --profile my-login`\n"), "{words}");
+}
+
+/// A home with a stand-in for the AWS CLI, whose `aws sso login` leaves a token that is valid, or fails.
+fn home_with_aws(exit: u8) -> Home {
+    let home = home();
+    home.config("[hosts.web]\ntarget = 'i-0123'\nprofile = 'my-login'");
+    // The file's name is the SHA-1 of `corp`, as the AWS CLI names it.
+    let token = r#"{"startUrl":"https://corp.example/start","region":"eu-west-1","accessToken":"logged-in","expiresAt":"2999-01-01T00:00:00Z"}"#;
+    home.write(
+        "bin/aws",
+        &format!(
+            "#!/bin/sh\necho \"stand-in: $*\"\n[ {exit} = 0 ] || exit {exit}\nmkdir -p \"$HOME/.aws/sso/cache\"\n\
+             echo '{token}' > \"$HOME/.aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json\"\n"
+        ),
+    );
+    let program = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(home.path("bin/aws"), program).unwrap();
+    home
+}
+
+/// The programs, with the stand-in before them.
+fn with_bin(home: &Home) -> String {
+    let own = PathBuf::from(FUMIDAI);
+    format!("{}:{}:/usr/bin:/bin", home.path("bin").display(), own.parent().unwrap().display())
+}
+
+/// On a terminal with the stand-in on PATH.
+fn offered(home: &Home, stub: &Stub, answer: &str, delay: &str, words: &str) -> Output {
+    let mut command = home.command("python3");
+    with_endpoints(&mut command, stub);
+    command.env("PATH", with_bin(home));
+    command.args([TERMINAL, answer, delay, FUMIDAI]).args(words.split_whitespace()).output().unwrap()
+}
+
+const OFFER: &str =
+    "fumidai: profile `my-login` is not logged in: run `aws sso login --profile my-login` now? [y/N] ";
+
+#[test]
+fn a_login_that_is_over_is_offered_and_the_session_goes_on() {
+    let (home, stub) = (home_with_aws(0), Stub::start());
+    let output = offered(&home, &stub, "y\n", "1.5", "connect web --connect-timeout 1");
+    let shown = stdout(&output);
+    // The stub's answer to StartSession: the credentials of the login have signed it.
+    assert_eq!(output.status.code(), Some(14), "{shown}{}", stderr(&output));
+    assert!(shown.contains(OFFER), "{shown}");
+    assert!(shown.contains("stand-in: sso login --profile my-login"), "{shown}");
+    assert!(shown.ends_with("echo on\n"), "{shown}");
+    assert_eq!(stub.requests("StartSession")[0].key, "ASIALOGIN");
+}
+
+#[test]
+fn a_login_that_is_declined_or_fails_is_the_cause() {
+    for (answer, exit, ran) in [("n\n", 0, false), ("\n", 0, false), ("y\n", 3, true)] {
+        let (home, stub) = (home_with_aws(exit), Stub::start());
+        let output = offered(&home, &stub, answer, "0", "connect web");
+        let shown = stdout(&output);
+        assert_eq!(output.status.code(), Some(10), "{shown}");
+        assert!(shown.contains("hint: run `aws sso login --profile my-login`"), "{shown}");
+        assert_eq!(shown.contains("stand-in: "), ran, "{shown}");
+        assert_eq!(
+            shown.contains("`aws sso login --profile my-login` failed: exit status: 3"),
+            ran,
+            "{shown}"
+        );
+        assert!(stub.requests("StartSession").is_empty());
+    }
+}
+
+#[test]
+fn a_login_is_not_offered_without_a_terminal_with_q_or_without_the_aws_cli() {
+    let (home, stub) = (home_with_aws(0), Stub::start());
+    let quiet = offered(&home, &stub, "y\n", "0", "-q connect web");
+    assert_eq!(quiet.status.code(), Some(10), "{}", stdout(&quiet));
+    assert!(!stdout(&quiet).contains("[y/N]"), "{}", stdout(&quiet));
+    let (code, words) = end(&alone(&home, &stub, "connect web"));
+    assert!(code == Some(10) && !words.contains("[y/N]"), "{words}");
+    std::fs::remove_file(home.path("bin/aws")).unwrap();
+    let mut command = home.command("/usr/bin/python3");
+    with_endpoints(&mut command, &stub);
+    command.env("PATH", home.path("bin"));
+    let without = command.args([TERMINAL, "y\n", "0", FUMIDAI, "connect", "web"]).output().unwrap();
+    assert!(!stdout(&without).contains("[y/N]"), "{}", stdout(&without));
+}
+
+#[test]
+fn under_ssh_a_login_is_offered_too() {
+    let (home, stub) = (home_with_aws(0), Stub::start());
+    home.write("ssh_config", &stdout(&home.fumidai("ssh-config")));
+    let mut command = home.command("python3");
+    with_endpoints(&mut command, &stub);
+    command.env("PATH", with_bin(&home));
+    let ssh = ["/usr/bin/ssh", "-F", "ssh_config", "web"];
+    let output = command.args([TERMINAL, "y\n", "0"]).args(ssh).output().unwrap();
+    let shown = stdout(&output);
+    assert!(shown.contains(OFFER) && shown.contains("fumidai: TargetNotConnected"), "{shown}");
+    assert_eq!(stub.requests("StartSession")[0].key, "ASIALOGIN");
 }
 
 /// The AWS CLI and moto's STS, where `tests/run` has installed them.

@@ -116,6 +116,9 @@ const FORWARD: &str = "
     local = '127.0.0.1:13306'
     remote = 'orders.example:3306'
     keepalive = 7
+    token = 'rds'
+    db_user = 'orders'
+    exec = 'mysql -h {local_host} -u {db_user}'
     [forwards.behind]
     target = 'appserver'
     local = 13307
@@ -130,6 +133,9 @@ fn a_forward_is_explained_with_its_document_and_policy() {
     for line in [
         "forward     orders-db\n            listens on 127.0.0.1:13306, forwards to orders.example:3306\n",
         "port        3306\n",
+        "db user     orders\n",
+        "token       of rds, signed for orders.example:3306\n",
+        "exec        mysql -h {local_host} -u {db_user}\n",
         "document    AWS-StartPortForwardingSessionToRemoteHost (host=orders.example, portNumber=3306)\n",
         "            keepalive = 7 s, from [forwards.orders-db]\n",
         "            region = ap-northeast-1, from [defaults]\n",
@@ -146,8 +152,27 @@ fn a_forward_is_explained_with_its_document_and_policy() {
     let resources = policy["Statement"][0]["Resource"].as_array().expect("resources");
     let document = "arn:aws:ssm:ap-northeast-1::document/AWS-StartPortForwardingSessionToRemoteHost";
     assert_eq!(resources[1..], [document.into()] as [Value; 1]);
+    let login = policy["Statement"].as_array().expect("statements").iter();
+    let login: Vec<&Value> = login.filter(|one| one["Sid"] == "LogInToDatabase").collect();
+    assert_eq!(login[0]["Action"], serde_json::json!(["rds-db:connect"]));
+    let user = "arn:aws:rds-db:ap-northeast-1:123456789012:dbuser:*/orders";
+    assert_eq!(login[0]["Resource"], serde_json::json!([user]));
     let told = json(&explain(&home, Some(&stub), "behind --json"));
     assert_eq!(told["session"]["documents"][0]["parameters"]["host"], "10.0.0.115", "its sshd connects");
+}
+
+#[test]
+fn a_request_for_access_is_explained_beforehand() {
+    let (home, stub) = (Home::new(), Stub::start());
+    home.config("[defaults]\nregion = 'eu-west-3'\n[hosts.web]\ntarget = 'i-0456'\naccess_request = true\n");
+    let text = stdout(&explain(&home, Some(&stub), "web"));
+    assert!(text.contains("access      requested when StartSession is denied; by AWS's policy"), "{text}");
+    assert!(text.contains("access_request = true, from [hosts.web]"), "{text}");
+    let policy = stdout(&explain(&home, Some(&stub), "web --policy"));
+    for action in ["ssm:StartAccessRequest", "ssm:GetAccessToken"] {
+        assert!(policy.contains(action), "{policy}");
+    }
+    assert!(!policy.contains("ssm:StartSession"), "{policy}");
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn nothing_that_a_config_file_holds_breaks_other_hosts() {
         ["#a", "a#b", "=a", "~a", "a,b", "!a", "(a)", "a;b", "a&b", "%h", "ä", r"CORP\me", "*", "a=b", "<x>"]
     {
         let home = Home::new();
-        let text = format!("[hosts.web]\nuser = '{user}'\ntarget = 'i-0 *'\n[hosts.z]\nuser = 'me'\n");
+        let text = format!("[hosts.web]\nuser = '{user}'\ntarget = 'tag:Name=a *'\n[hosts.z]\nuser = 'me'\n");
         home.config(&text);
         home.write("printed", &stdout(&home.fumidai("ssh-config")));
         let found = options(&home, "printed", "web");

@@ -66,6 +66,9 @@ fn serve(stream: &TcpStream, kept: &Mutex<Vec<Request>>) {
 fn read(stream: &TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let (mut length, mut target, mut signed) = (0, String::new(), String::new());
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let mut bearer = None;
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
@@ -79,8 +82,13 @@ fn read(stream: &TcpStream) -> Option<Request> {
             "content-length" => length = value.parse().ok()?,
             "x-amz-target" => target = value.to_owned(),
             "authorization" => signed = value.to_owned(),
+            "x-amz-sso_bearer_token" => bearer = Some(value.to_owned()),
             _ => {}
         }
+    }
+    if let Some(key) = bearer.filter(|_| first.starts_with("GET /federation/credentials?")) {
+        let (action, region, body) = ("GetRoleCredentials".to_owned(), String::new(), first);
+        return Some(Request { action, key, region, body });
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
@@ -99,6 +107,8 @@ fn answer(request: &Request) -> (&'static str, String) {
         ("AssumeRole", Some(_)) => ("403 Forbidden", WRONG_CODE.to_owned()),
         ("StartSession", None) if request.body.contains("i-0fa4") => ("200 OK", FAR.to_owned()),
         ("StartSession", None) if request.key.ends_with("EXPIRED") => ("400 Bad Request", EXPIRED.to_owned()),
+        ("GetRoleCredentials", None) if request.key == "logged-in" => ("200 OK", ROLE.to_owned()),
+        ("GetRoleCredentials", None) => ("401 Unauthorized", "{}".to_owned()),
         ("GetCallerIdentity", None) => ("200 OK", CALLER.to_owned()),
         ("TerminateSession", None) => ("200 OK", r#"{"SessionId":"s-1"}"#.to_owned()),
         (_, _) => {
@@ -109,6 +119,8 @@ fn answer(request: &Request) -> (&'static str, String) {
 
 /// A session whose stream is at a host that is not dialled: it is ended at once.
 const FAR: &str = r#"{"SessionId":"s-1","TokenValue":"t","StreamUrl":"wss://far.example/s-1"}"#;
+
+const ROLE: &str = r#"{"roleCredentials":{"accessKeyId":"ASIALOGIN","secretAccessKey":"s","sessionToken":"t","expiration":32503680000000}}"#;
 
 const EXPIRED: &str =
     r#"{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}"#;

@@ -19,7 +19,7 @@ while True:
         pass
     if ended:
         break
-    if (b"MFA code" in shown or b"Reason for" in shown) and not answered:
+    if (b"MFA code" in shown or b"Reason for" in shown or b"[y/N]" in shown) and not answered:
         answered = True
         time.sleep(float(delay))
         os.write(terminal, answer.encode())

@@ -6,29 +6,30 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::audit::{Contents, Page, Row, Store, TRAIL_EVENTS, merge, rows, verdict, verify};
+use serde_json::json;
+
+use crate::audit::{Contents, Entry, Page, Row, Store, TRAIL_EVENTS, merge, rows, verdict, verify};
 use crate::clock;
 use crate::config::{Config, Environment, Verbosity};
-use crate::escape::{cut, escape, escape_json};
+use crate::escape::escape_json;
 use crate::reach::{ReachError, open_aws};
 use crate::session::Interrupts;
 
-use super::columns::columns;
-use super::prompt::ask_code;
+use super::columns::{cell, columns};
+use super::prompt::prompts;
 use super::recording::store;
 use super::report::{ExitKind, LocalError, Report, notes};
 use super::runtime::{self, Context};
 use super::stderr::print_note;
 use super::stdout;
 
-use self::args::{AuditCommand, ReportArgs, Selection, ShowArgs};
+use self::args::{AuditCommand, ReportArgs, Selection, ShowArgs, VerifyArgs};
 
-const HEADER: [&str; 9] = ["STARTED", "PERSON", "EVENT", "TARGET", "TO", "TOOK", "SENT", "RECEIVED", "END"];
+const HEADER: [&str; 10] =
+    ["STARTED", "PERSON", "EVENT", "TARGET", "TO", "TOOK", "SENT", "RECEIVED", "RESUMES", "END"];
 /// Further columns with `--cloudtrail`.
 const TRAIL_HEADER: [&str; 2] = ["FROM", "CALLER"];
 const REASON: &str = "REASON";
-/// A longer text makes a table unreadable.
-const WIDEST: usize = 60;
 
 /// Runs one of the commands.
 pub(super) fn run(command: &AuditCommand, config: &Config, environment: &Environment) -> ExitCode {
@@ -36,7 +37,7 @@ pub(super) fn run(command: &AuditCommand, config: &Config, environment: &Environ
         let store = store(environment).ok_or(LocalError::NoState)?;
         match command {
             AuditCommand::Show(args) => show(args, &store, config).await,
-            AuditCommand::Verify => check(&store),
+            AuditCommand::Verify(args) => check(args, &store),
             AuditCommand::Report(args) => report(args, &store, config).await,
         }
     }))
@@ -58,9 +59,21 @@ async fn show(args: &ShowArgs, store: &Store, config: &Config) -> Result<ExitCod
     Ok(stdout::print(&table(&selected, args.selection.cloudtrail)))
 }
 
-fn check(store: &Store) -> Result<ExitCode, Report> {
-    let verified = verify(&read(store)?);
+fn check(args: &VerifyArgs, store: &Store) -> Result<ExitCode, Report> {
+    let contents = read(store)?;
+    let verified = verify(&contents);
+    if !args.json && verified.is_ok() && contents.files.is_empty() {
+        return Ok(stdout::print(&format!("{}\n", notes::of_no_record(&store.file()))));
+    }
     let text = verdict(&verified);
+    if args.json {
+        let touched = verified.as_ref().err();
+        let file = touched.map(|touched| touched.file.display().to_string());
+        let line = touched.map(|touched| touched.line);
+        let json = json!({ "intact": verified.is_ok(), "verdict": text, "file": file, "line": line });
+        let printed = stdout::print(&format!("{}\n", escape_json(&json.to_string())));
+        return verified.map(|_| printed).map_err(Report::from);
+    }
     match verified {
         Ok(_) => Ok(stdout::print(&format!("{text}\n"))),
         Err(touched) => Err(Report::from(touched)),
@@ -80,7 +93,8 @@ async fn report(args: &ReportArgs, store: &Store, config: &Config) -> Result<Exi
 /// Returns what a reader who was not there has to know about the rows.
 fn about(selection: &Selection) -> Vec<String> {
     let mut lines = vec![if selection.cloudtrail {
-        "sessions of this user's record, and everybody's calls that CloudTrail has of this region".to_owned()
+        "sessions of this user's record, and the calls of all users that CloudTrail has of this region"
+            .to_owned()
     } else {
         "sessions of this user's record on this machine".to_owned()
     }];
@@ -114,11 +128,13 @@ async fn select(contents: &Contents, selection: &Selection, config: &Config) -> 
 
 /// Returns what a filter looks at.
 fn text_of(row: &Row) -> String {
-    cells(row, true).join("\n").to_lowercase() + row.start.session.as_deref().unwrap_or_default()
+    let Entry { session, word, approval, .. } = &row.start;
+    let others = [session, word, approval].into_iter().flatten().cloned();
+    cells(row, true).into_iter().chain(others).collect::<Vec<_>>().join("\n").to_lowercase()
 }
 
 async fn with_trail(rows: Vec<Row>, since: Option<SystemTime>, config: &Config) -> Result<Vec<Row>, Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     let since = since.map(|since| since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
     let since = since.and_then(|since| since.try_into().ok());
@@ -134,13 +150,8 @@ fn table(rows: &[Row], has_trail: bool) -> String {
     header.extend(TRAIL_HEADER.map(str::to_owned).into_iter().filter(|_| has_trail));
     header.push(REASON.to_owned());
     let mut lines = vec![header];
-    lines.extend(rows.iter().map(|row| cells(row, has_trail).iter().map(|cell| shown(cell)).collect()));
+    lines.extend(rows.iter().map(|row| cells(row, has_trail).iter().map(|text| cell(text)).collect()));
     columns(&lines)
-}
-
-fn shown(cell: &str) -> String {
-    let text = cut(&escape(cell), WIDEST).trim().to_owned();
-    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 fn cells(row: &Row, has_trail: bool) -> Vec<String> {
@@ -157,6 +168,7 @@ fn cells(row: &Row, has_trail: bool) -> Vec<String> {
         number(row.seconds),
         number(start.sent),
         number(start.received),
+        number(start.resumes.filter(|resumes| *resumes > 0).map(u64::from)),
         row.state.word().to_owned(),
     ];
     if has_trail {

@@ -16,7 +16,7 @@ use crate::session::Interrupts;
 
 use super::args::{BastionCommand, ExtendArgs, OneBastion, StopArgs};
 use super::life_notes::LifeNotes;
-use super::prompt::ask_code;
+use super::prompt::prompts;
 use super::recording::Recording;
 use super::report::{ExitKind, Report};
 use super::runtime::{self, Context};
@@ -50,7 +50,7 @@ impl Subject {
     /// Finds the machine that a word means. A command by hand starts it, whatever the config file says.
     async fn find(word: &str, config: &Config, recording: &Rc<Recording>) -> Result<Self, Report> {
         let route = Route::new(word, None, config)?;
-        let aws = Rc::new(open_aws(&route.config, ask_code())?);
+        let aws = Rc::new(open_aws(&route.config, prompts(config))?);
         let access = aws.access().await.map_err(ReachError::from)?;
         let target = find_machine(&aws, &access, &route).await?;
         let bastion = Bastion::new(aws, &route, on_life(config.log.verbosity, recording.clone()));
@@ -77,7 +77,7 @@ fn on_life(verbosity: Verbosity, recording: Rc<Recording>) -> OnLife {
 
 /// Opens AWS without a machine.
 async fn open(config: &Config) -> Result<(Aws, Access), Report> {
-    let aws = open_aws(config, ask_code())?;
+    let aws = open_aws(config, prompts(config))?;
     let access = aws.access().await.map_err(ReachError::from)?;
     Ok((aws, access))
 }

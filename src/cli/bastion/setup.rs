@@ -14,6 +14,7 @@ use crate::route::Wish;
 use super::super::args::{Change, SetupArgs, TeardownArgs};
 use super::super::prompt;
 use super::super::recording::Recording;
+use super::super::report::diagnosis::of_egress;
 use super::super::report::{Report, UsageError};
 use super::super::stdout;
 use super::{Subject, exit_of, note_unknown, open};
@@ -169,7 +170,7 @@ fn flags(config: &Config) -> String {
 }
 
 fn instance_text(instance: &SetupInstance) -> String {
-    let SetupInstance { id, profile, subnet, is_public, is_connected, state } = instance;
+    let SetupInstance { id, profile, subnet, egress, is_public, is_connected, state } = instance;
     let mut text = match profile {
         Some(profile) => {
             format!("profile     {id} has {profile}; its role must allow what {AGENT_POLICY} allows\n")
@@ -185,7 +186,9 @@ fn instance_text(instance: &SetupInstance) -> String {
             writeln!(text, "agent       {id} is {state}: start it to see whether its agent connects")
         }
         Some(false) | None => {
-            writeln!(text, "agent       not connected\n{}", network_text(subnet.as_deref(), *is_public))
+            let found = egress.as_ref().map(|egress| format!(": {}", of_egress(egress)));
+            let ways = network_text(subnet.as_deref(), *is_public);
+            writeln!(text, "agent       not connected{}\n{ways}", found.unwrap_or_default())
         }
     };
     text

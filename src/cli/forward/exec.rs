@@ -2,11 +2,12 @@
 
 use crate::aws::TokenFor;
 use crate::clock;
-use crate::config::{ExecTemplate, Placeholder, RemoteEnd, TokenKind};
+use crate::config::{Config, ExecTemplate, Placeholder, RemoteEnd, TokenKind};
 use crate::forward::plan::{ForwardTo, PlannedForward};
 use crate::forward::registry::Registry;
 use crate::reach::ReachError;
 
+use super::super::args::ForwardArgs;
 use super::super::child::ChildCommand;
 use super::super::report::{Report, UsageError};
 use super::reporter::Listening;
@@ -36,6 +37,13 @@ pub(super) fn find(
         }
         (Some(None), _) => Err(UsageError::NoExec),
     }
+}
+
+/// Returns an error if `--exec NAME` was typed for `NAME --exec`.
+pub(super) fn before_name(args: &ForwardArgs, config: &Config) -> Option<UsageError> {
+    let Some(Some(name)) = &args.exec else { return None };
+    let is_name = args.words.is_empty() && !args.all && config.forwards.contains_key(name);
+    is_name.then(|| UsageError::ExecBeforeName { name: name.clone() })
 }
 
 impl Exec {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::aws::ApprovalEvent;
 use crate::bastion::LifeEvent;
 use crate::clock;
 use crate::config::Verbosity;
@@ -17,7 +18,7 @@ use crate::forward::{ForwardEvent, Traffic};
 use crate::session;
 
 use super::super::args::ForwardArgs;
-use super::super::life_notes::LifeNotes;
+use super::super::life_notes::{LifeNotes, is_wait};
 use super::super::report::Report;
 use super::super::report::notes::{self, SurvivedFailure};
 use super::super::stderr::print_note;
@@ -38,6 +39,8 @@ pub(super) struct Reporter {
 /// A listener as it is reported.
 #[derive(Clone, Debug)]
 pub(super) struct Listening {
+    /// The forward of the config file.
+    pub name: Option<String>,
     /// Its address or path.
     pub local: String,
     /// The destination of its connections.
@@ -85,7 +88,7 @@ impl Reporter {
 
     /// Reports a listener.
     pub fn listening(&self, listening: &Listening) {
-        let Listening { local, remote, target } = listening;
+        let Listening { local, remote, target, .. } = listening;
         self.say(&notes::of_listener(local, remote, target));
         self.program(listening.to_json());
     }
@@ -120,8 +123,27 @@ impl Reporter {
 
     /// Prints what happens to the link of a session, on a terminal only; the log has its own lines about it.
     fn session(&self, notice: &session::Notice) {
+        if let session::Notice::Approval(event) = notice {
+            return self.approval(event);
+        }
         if let Some(text) = notes::of_link(notice).filter(|_| stderr().is_terminal()) {
             self.say(&text);
+        }
+    }
+
+    /// Shows what happens to an access request: its id is printed without a terminal too.
+    fn approval(&self, event: &ApprovalEvent) {
+        let (text, is_wait) = (notes::of_approval(event), is_wait(event));
+        match &self.live {
+            Some(live) if is_wait => {
+                live.set_message(text);
+                live.tick();
+            }
+            None if is_wait => {}
+            Some(_) | None => {
+                tracing::info!("{text}");
+                self.say(&text);
+            }
         }
     }
 
@@ -199,7 +221,7 @@ mod tests {
     #[test]
     fn a_listener_is_one_json_object() {
         let [local, remote, target] = ["127.0.0.1:1", "db:3306", "bastion"].map(str::to_owned);
-        let line = Listening { local, remote, target }.to_json().to_string();
+        let line = Listening { name: None, local, remote, target }.to_json().to_string();
         assert_eq!(line, r#"{"event":"listening","local":"127.0.0.1:1","remote":"db:3306"}"#);
     }
 }

@@ -1,7 +1,7 @@
 //! Errors of AWS's APIs in words, and what other reports have in common with them.
 
 use crate::aws::files::FileProblem;
-use crate::aws::source::{KeyOwner, LoginKind};
+use crate::aws::source::{KeyOwner, LoginCommand, LoginKind};
 use crate::aws::{ApiError, Meaning};
 
 use super::network::{NETWORK, connect_hint, tls_hint};
@@ -91,6 +91,9 @@ pub(super) fn credentials_hint(error: &ApiError) -> String {
         error if is_wrong_clock(error) => {
             "set this machine's clock: it is wrong by more than 5 minutes".to_owned()
         }
+        error if is_wrong_region(error) => {
+            "correct the region: the endpoint is of another one; `fumidai explain TARGET` shows where it comes from".to_owned()
+        }
         ApiError::Rejected { owner, .. } => owner_hint(owner),
         ApiError::Source(_) => {
             "add what is missing, with `aws configure` for instance, or use another `--profile`".to_owned()
@@ -118,11 +121,13 @@ pub(super) fn credentials_hint(error: &ApiError) -> String {
 }
 
 fn login_hint(profile: &str, kind: LoginKind) -> String {
-    let command = match kind {
-        LoginKind::Sso => "aws sso login",
-        LoginKind::Console => "aws login",
-    };
-    format!("run `{command} --profile {}`", shell_word(profile))
+    let command = LoginCommand { profile: profile.to_owned(), kind };
+    format!("run `{}`", login_words(&command))
+}
+
+/// Returns the command of a login as the user types it.
+pub fn login_words(command: &LoginCommand) -> String {
+    command.words().into_iter().map(shell_word).collect::<Vec<_>>().join(" ")
 }
 
 /// Says whose credentials AWS rejected, and how to renew them.
@@ -141,6 +146,11 @@ fn owner_hint(owner: &KeyOwner) -> String {
             )
         }
         KeyOwner::Login(profile, kind) => login_hint(profile, *kind),
+        KeyOwner::Approval(id) => {
+            format!(
+                "the credentials are those of access request `{id}`: its approval may have ended; try again"
+            )
+        }
         KeyOwner::Machine => {
             "the credentials are those of this machine's role: check the role and the clock".to_owned()
         }
@@ -155,6 +165,16 @@ fn is_wrong_clock(error: &ApiError) -> bool {
     let texts =
         ["signature expired", "signature not yet current", "request has expired", "request timestamp"];
     codes.contains(&code.as_str()) || texts.iter().any(|text| message.contains(text))
+}
+
+/// The keys are right, but the signature names a region that the endpoint is not in.
+fn is_wrong_region(error: &ApiError) -> bool {
+    if let ApiError::Rejected { error, .. } = error {
+        return is_wrong_region(error);
+    }
+    let ApiError::Service { message, .. } = error else { return false };
+    let message = message.to_lowercase();
+    message.contains("credential should be scoped to") && message.contains("region")
 }
 
 /// Quotes a word for a command that the user copies.

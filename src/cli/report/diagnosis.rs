@@ -1,10 +1,17 @@
 //! What `doctor` found, in words: the detail, and the action that mends it.
 
-use crate::doctor::{
-    AgentProblem, BastionProblem, Diagnosis, MachineProblem, NetworkProblem, Outcome, SshProblem,
-};
-use crate::transport::ConnectFault;
+use std::time::Duration;
 
+use crate::bastion::Egress;
+use crate::doctor::{
+    AgentProblem, BastionProblem, Diagnosis, Elsewhere, Lacks, Leftover, MachineProblem, NetworkProblem,
+    Outcome, SshProblem,
+};
+use crate::route::REMOTE_HOST_AGENT;
+use crate::transport::{ConnectFault, TlsFault};
+
+use super::super::duration;
+use super::api::shell_word;
 use super::network::{connect_hint, tls_hint};
 use super::{ExitKind, Report};
 
@@ -28,6 +35,7 @@ pub fn of(outcome: &Outcome, subject: &str) -> Row {
         Outcome::Good(text) => plain("ok", text),
         Outcome::Skipped => plain("skipped", "an earlier link is broken"),
         Outcome::Unknown(text) => plain("unknown", text),
+        Outcome::Noted(text) => plain("noted", text),
         Outcome::Doubtful(diagnosis) => {
             Row { status: "warning", exit: ExitKind::Done, ..words(diagnosis, subject) }
         }
@@ -47,11 +55,24 @@ fn words(diagnosis: &Diagnosis, subject: &str) -> Row {
         ),
         Diagnosis::Machine(problem) => of_machine(problem, subject),
         Diagnosis::Bastion(problem) => of_bastion(problem, subject),
-        Diagnosis::OpenSessions(count) => broken(
-            ExitKind::Failure,
-            format!("{count} sessions of yours are open, also those in use"),
-            "a session that no client uses ends by its idle time-out",
+        Diagnosis::AccessRequest(document) => broken(
+            ExitKind::AccessDenied,
+            format!(
+                "StartSession is denied: `connect` will request access; by AWS's policy an approval is for \
+                 `SSM-SessionManagerRunShell` only, not for `{document}`"
+            ),
+            "ask an administrator whether `ssm:StartSession` on that document can be allowed to you instead",
         ),
+        Diagnosis::Leftover(leftover) => of_leftover(leftover),
+        Diagnosis::NotAllowed(actions) => broken(
+            ExitKind::AccessDenied,
+            format!("IAM's simulation denies {}", actions.join(", ")),
+            &format!(
+                "run `fumidai explain {} --policy` to see the permissions that it needs",
+                shell_word(subject)
+            ),
+        ),
+        Diagnosis::Elsewhere(elsewhere) => of_elsewhere(elsewhere, subject),
     }
 }
 
@@ -77,6 +98,12 @@ fn of_ssh(problem: &SshProblem) -> Row {
             format!("ssh gives up after {alive} s, a cut link is resumed for {window} s"),
             "set `ServerAliveInterval 30` and `ServerAliveCountMax 30`",
         ),
+        SshProblem::OtherHome { of_ssh, variable } => row(
+            format!(
+                "ssh reads {of_ssh}/.ssh, since it ignores `HOME`; fumidai reads the files in {variable}"
+            ),
+            "run ssh with `-F \"$HOME/.ssh/config\"`, or leave `HOME` as the password file has it",
+        ),
         SshProblem::LongControlPath(length) => row(
             format!("the socket of ControlPath has a path of {length} bytes, the system allows about 103"),
             "set `ControlPath ~/.ssh/control-%C`",
@@ -95,8 +122,27 @@ fn of_network(problem: &NetworkProblem) -> Row {
             format!("no connection: {error}"),
             "allow this host in the firewall, or set `HTTPS_PROXY`; docs/security.md lists the hosts",
         ),
-        NetworkProblem::Refused(error, fault) => row(format!("no connection: {error}"), connect_hint(*fault)),
-        NetworkProblem::Untrusted(error, fault) => row(format!("TLS failed: {error}"), tls_hint(*fault)),
+        NetworkProblem::PrivateUnreachable { address, error } => row(
+            format!("no connection to {address}, an address of a private network: {error}"),
+            "connect to that network (VPN), or correct the DNS: only its VPC reaches a private endpoint",
+        ),
+        NetworkProblem::Proxy { proxy, error } => {
+            row(format!("{proxy}: {error}"), connect_hint(error.fault()))
+        }
+        NetworkProblem::Portal(error) => row(error.clone(), connect_hint(ConnectFault::Portal)),
+        NetworkProblem::Untrusted { error, issuer: Some(issuer), fault: TlsFault::Issuer } => row(
+            format!("TLS failed: {error}; the certificate is issued by {issuer}, not by Amazon"),
+            &format!(
+                "if that is a proxy of your company, set `AWS_CA_BUNDLE` to a PEM file with the certificate of {issuer}"
+            ),
+        ),
+        NetworkProblem::Untrusted { error, fault, .. } => {
+            row(format!("TLS failed: {error}"), tls_hint(*fault))
+        }
+        NetworkProblem::NoRoots(error) => row(
+            error.clone(),
+            "install the system's certificates (Debian: `apt install ca-certificates`), or set `AWS_CA_BUNDLE`",
+        ),
         NetworkProblem::NotAws(status) => row(
             format!("not AWS answered, but a page that leads elsewhere (HTTP {status})"),
             connect_hint(ConnectFault::Portal),
@@ -118,13 +164,15 @@ fn of_network(problem: &NetworkProblem) -> Row {
 fn of_machine(problem: &MachineProblem, subject: &str) -> Row {
     let row = |detail: &str, action: &str| broken(ExitKind::NotConnected, detail.to_owned(), action);
     match problem {
-        MachineProblem::NotHere(region) => Row {
-            exit: ExitKind::NotFound,
-            ..row(
-                &format!("EC2 knows no such instance in {region} of this account"),
-                "correct the id, or name its region and account: `ID--REGION`, `--region`, `--profile`",
-            )
-        },
+        MachineProblem::NotHere { region, others } => {
+            Row { exit: ExitKind::NotFound, ..not_here(region, *others) }
+        }
+        MachineProblem::Role { role, denied } => of_role(role.as_deref(), denied),
+        MachineProblem::Egress(egress) => {
+            let setup =
+                format!("`fumidai bastion setup {}` lists the ways and their prices", shell_word(subject));
+            row(&of_egress(egress), &egress_action(egress, &setup))
+        }
         MachineProblem::NotRunning(state) => row(
             &format!("the instance is {state}"),
             &format!("run `fumidai bastion start {subject}`, or set `start = true` for it"),
@@ -152,16 +200,151 @@ fn of_agent(problem: &AgentProblem) -> Row {
             "check the agent, `AmazonSSMManagedInstanceCore` in its role, and its subnet's route to `ssm` and `ssmmessages`",
         ),
         AgentProblem::AgentLost(seconds) => row(
-            &format!("its agent was heard last {} min ago", seconds / 60),
+            &match seconds {
+                Some(seconds) => format!(
+                    "its agent has lost its connection; Systems Manager heard it last {} ago",
+                    duration::words(Duration::from_secs(*seconds))
+                ),
+                None => "its agent has lost its connection".to_owned(),
+            },
             "check that the machine is not overloaded and that the agent runs: `systemctl status amazon-ssm-agent`",
         ),
         AgentProblem::NoMessageChannel => row(
             "its agent reaches `ssm`, but has no connection to `ssmmessages`",
             "open the way from its subnet to `ssmmessages`: an endpoint, its security group, port 443; or restart the agent",
         ),
-        AgentProblem::OldAgent(version) => row(
-            &format!("the agent has version {version}, which cannot connect to other hosts"),
-            "update the agent to 3.1.1188.0 or later",
+        AgentProblem::OldAgent { version, lacks } => of_old_agent(version, *lacks),
+    }
+}
+
+fn of_old_agent(version: &str, lacks: Lacks) -> Row {
+    let (detail, least) = match lacks {
+        Lacks::OtherHosts => ("it cannot connect to other hosts", REMOTE_HOST_AGENT),
+        Lacks::OtherHostsButSshd => {
+            ("it cannot connect to other hosts, and the hop's sshd is used", REMOTE_HOST_AGENT)
+        }
+        Lacks::Multiplexing => ("each connection of a forward needs a session of its own", "3.1.0.0"),
+    };
+    broken(
+        ExitKind::RemotePort,
+        format!("the agent has version {version}: {detail}"),
+        &format!("update the agent to {least} or later: run the document `AWS-UpdateSSMAgent`"),
+    )
+}
+
+fn not_here(region: &str, others: Option<usize>) -> Row {
+    let elsewhere = match others {
+        Some(1) => ", nor in the 1 other region that has answered".to_owned(),
+        Some(count) if count > 0 => format!(", nor in the {count} other regions that have answered"),
+        Some(_) | None => String::new(),
+    };
+    broken(
+        ExitKind::NotFound,
+        format!("EC2 knows no such instance in {region} of this account{elsewhere}"),
+        match others {
+            Some(count) if count > 0 => "correct the id, or use the `--profile` of its account",
+            Some(_) | None => {
+                "correct the id, or name its region and account: `ID--REGION`, `--region`, `--profile`"
+            }
+        },
+    )
+}
+
+fn of_elsewhere(elsewhere: &Elsewhere, subject: &str) -> Row {
+    let found: Vec<String> =
+        elsewhere.found.iter().map(|(region, id)| format!("in {region} ({id})")).collect();
+    let region = elsewhere.found.first().map(|(region, _)| region.as_str()).unwrap_or_default();
+    broken(
+        ExitKind::NotFound,
+        format!("it is not in {}, but {}", elsewhere.region, found.join(", ")),
+        &format!("use `{}--{region}`, or `--region {region}`", shell_word(subject)),
+    )
+}
+
+fn of_role(role: Option<&str>, denied: &[String]) -> Row {
+    let attach = |role: &str| {
+        let partition = role.split(':').nth(1).unwrap_or("aws");
+        let name = role.rsplit('/').next().unwrap_or(role);
+        format!(
+            "run `aws iam attach-role-policy --role-name {} --policy-arn \
+             arn:{partition}:iam::aws:policy/AmazonSSMManagedInstanceCore`",
+            shell_word(name)
+        )
+    };
+    match role {
+        Some(role) => broken(
+            ExitKind::NotConnected,
+            format!("the role {role} does not allow its agent {}", denied.join(", ")),
+            &attach(role),
+        ),
+        None => broken(
+            ExitKind::NotConnected,
+            "the instance profile has no role, so its agent may not register".to_owned(),
+            "add a role with `AmazonSSMManagedInstanceCore` to the instance profile",
+        ),
+    }
+}
+
+/// Words how packets get from a subnet to Systems Manager, or why they do not.
+pub fn of_egress(egress: &Egress) -> String {
+    match egress {
+        Egress::Endpoints(endpoints) => format!("by interface endpoints: {}", endpoints.join(", ")),
+        Egress::Gateway(gateway) => format!("by {gateway}"),
+        Egress::NoPublicAddress { subnet, gateway } => {
+            format!("{subnet} has a route to {gateway}, but the instance has no public address")
+        }
+        Egress::BlackHole { table, gateway } => {
+            format!("the default route of {table} leads to {gateway}, which does not exist any more")
+        }
+        Egress::Missing { subnet, services } => format!(
+            "{subnet} has no way to {}: no endpoint, no NAT gateway, no internet gateway",
+            services.join(" and ")
+        ),
+        Egress::Closed { endpoint, service, groups } => format!(
+            "the endpoint {endpoint} for {service} has no security group that admits port 443: {}",
+            groups.join(", ")
+        ),
+    }
+}
+
+fn egress_action(egress: &Egress, setup: &str) -> String {
+    match egress {
+        Egress::Closed { groups, .. } => {
+            let group = groups.first().map(String::as_str).unwrap_or("GROUP");
+            format!(
+                "run `aws ec2 authorize-security-group-ingress --group-id {group} --protocol tcp --port 443 --cidr CIDR` \
+                 with the addresses of the VPC as CIDR"
+            )
+        }
+        Egress::Missing { services, .. } => {
+            format!(
+                "make interface endpoints for {} with private DNS, or a NAT gateway; {setup}",
+                services.join(" and ")
+            )
+        }
+        Egress::BlackHole { table, .. } => {
+            format!("make a NAT gateway, and replace the route `0.0.0.0/0` of {table} by one to it")
+        }
+        Egress::NoPublicAddress { .. } | Egress::Endpoints(_) | Egress::Gateway(_) => {
+            format!("give it a public address, or route the subnet to a NAT gateway; {setup}")
+        }
+    }
+}
+
+fn of_leftover(leftover: &Leftover) -> Row {
+    let row = |detail: String, action: &str| broken(ExitKind::Failure, detail, action);
+    match leftover {
+        Leftover::OpenSessions(count) => row(
+            format!("{count} sessions of yours are open, also those in use"),
+            "run `fumidai sessions` to see which process has each",
+        ),
+        Leftover::LeakedSessions(ids) => row(
+            format!("{} sessions are open whose process is gone: {}", ids.len(), ids.join(", ")),
+            "run `fumidai sessions end --leaked`",
+        ),
+        Leftover::StaleSockets(paths) => row(
+            format!("nothing listens on {}", paths.join(", ")),
+            &format!("run `rm {}`; a forward replaces its socket by itself", paths.join(" ")),
         ),
     }
 }
@@ -177,6 +360,10 @@ fn of_bastion(problem: &BastionProblem, subject: &str) -> Row {
                 resources.join(", ")
             ),
             &setup,
+        ),
+        BastionProblem::Unused(state) => row(
+            format!("the machine is {state} for its life, and no session is open to it"),
+            &format!("wait: its guardian stops it; or run `fumidai bastion stop {}`", shell_word(subject)),
         ),
         BastionProblem::GroupLeft { group, interface } => row(
             format!("{interface} has {group}, and nothing takes it back"),

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::running::SupervisorError;
 use super::super::ssh_files::InstallError;
 use super::{ExitKind, LocalError, Report, UsageError, notes};
 use crate::audit::{Fault, StoreError, Touched};
 use crate::aws::files::FileProblem;
 use crate::aws::files::ini::LineError;
 use crate::aws::source::SourceError;
-use crate::aws::{ApiError, Meaning, NoCode};
+use crate::aws::{ApiError, ApprovalError, ApprovalEvent, Meaning, NoCode, Refused};
 use crate::bastion::{LifeEvent, LoanError, Person, StartError, Step};
 use crate::channel::{AgentVersion, ChannelError, Refusal};
 use crate::config::{Config, ConfigError, Distrust, Environment, Flags, SpecError, ValueError};
@@ -31,7 +32,8 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
-use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Notice, SessionError};
+use crate::running::{DefinitionError, SecretVariable};
+use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Measured, Notice, SessionError};
 use crate::transport::{
     ConnectError, ConnectFault, DialError, ForeignAnswer, HostError, ProxyProblem, ProxySettingError,
     TlsError, TlsFault,
@@ -99,7 +101,7 @@ fn file() -> PathBuf {
 }
 
 fn fact() -> Fact {
-    Fact::Ended { session_id: other(), amounts: Amounts::default(), end: Err(other()) }
+    Fact::Ended { session_id: other(), amounts: Amounts::default(), end: Err(other()), caller: None }
 }
 
 fn service(code: &str, operation: &'static str) -> ApiError {
@@ -161,6 +163,7 @@ fn api_errors() -> Vec<ApiError> {
         ApiError::NoLogin { .. } => [],
         ApiError::NoCode { .. } => samples!(NoCode {
             NoCode::NoTerminal => [NoCode::NoTerminal],
+            NoCode::Forbidden => [NoCode::Forbidden],
             NoCode::NoAnswer => [NoCode::NoAnswer],
         })
         .into_iter()
@@ -319,6 +322,7 @@ fn value_errors() -> Vec<ValueError> {
         TooLong => [TooLong],
         NotAPayload => [NotAPayload],
         NotARegion(_) => [NotARegion(text("VALUE"))],
+        NotATarget(_) => [NotATarget(other())],
         NotAUrl => [NotAUrl],
         ReasonTooLong(_) => [ReasonTooLong(N.into())],
         NotAColor => [NotAColor],
@@ -335,6 +339,7 @@ fn value_errors() -> Vec<ValueError> {
         GraceTooShort => [GraceTooShort],
         LimitTooLong => [LimitTooLong],
         NotAGuardian => [NotAGuardian],
+        NotAnAccessRequest => [NotAnAccessRequest],
         NotAGroup => [NotAGroup],
         NotAHostKeySource => [NotAHostKeySource],
         NotATask => [NotATask],
@@ -573,13 +578,15 @@ fn session_errors() -> Vec<SessionError> {
     });
     samples!(SessionError {
         SessionError::Api(_) => api_errors().into_iter().map(SessionError::Api),
+        // The caller's own settings and credentials have the rows of their errors.
+        SessionError::Approval(_) => approval_errors().into_iter().map(SessionError::from),
         SessionError::Host(_) => host_errors().into_iter().map(SessionError::Host),
         SessionError::Dial(_) => dial_errors().into_iter().map(SessionError::Dial),
         SessionError::TimedOut { .. } => {
             steps.into_iter().map(|step| timed_out(step, (step == session::Step::Open).then(other)))
         }
         SessionError::Lost { .. } => {
-            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None })
+            loss_causes().into_iter().map(|cause| SessionError::Lost { cause, suspected_size: None, credentials: None, history: None })
         }
         SessionError::RemotePort(_) => [SessionError::RemotePort(other())],
         SessionError::Ended { .. } => {
@@ -592,6 +599,55 @@ fn session_errors() -> Vec<SessionError> {
     })
 }
 
+fn approval_errors() -> Vec<ApprovalError> {
+    let answers = [
+        "AccessDeniedException",
+        "ResourceNotFoundException",
+        "ServiceQuotaExceededException",
+        "ThrottlingException",
+        "ValidationException",
+        "UnknownOperationException",
+    ];
+    let ways = samples!(Refused {
+        Refused::Rejected => [Refused::Rejected],
+        Refused::Revoked => [Refused::Revoked],
+        Refused::Expired => [Refused::Expired],
+    });
+    let errors = samples!(ApprovalError {
+        ApprovalError::Own(_) => [ApprovalError::Own(ApiError::NoRegion)],
+        ApprovalError::NoReason => [ApprovalError::NoReason],
+        ApprovalError::NotTaken { .. } => answers.map(|code| ApprovalError::NotTaken {
+            target: text("TARGET"),
+            error: service(code, "StartAccessRequest"),
+        }),
+        ApprovalError::Unknown { .. } => ["AccessDeniedException", "ResourceNotFoundException"]
+            .map(|code| ApprovalError::Unknown { id: text("ID"), error: service(code, "GetAccessToken") }),
+        ApprovalError::Refused { .. } => {
+            ways.into_iter().map(|how| ApprovalError::Refused { id: text("ID"), how })
+        }
+        ApprovalError::Pending { .. } => [ApprovalError::Pending { id: text("ID"), after: seconds() }],
+        ApprovalError::Document { .. } => [ApprovalError::Document {
+            id: text("ID"),
+            document: text("DOCUMENT"),
+            error: service("AccessDeniedException", "StartSession"),
+        }],
+    });
+    errors.into_iter().filter(|error| !matches!(error, ApprovalError::Own(_))).collect()
+}
+
+fn approval_events() -> Vec<ApprovalEvent> {
+    let id = || text("ID");
+    samples!(ApprovalEvent {
+        ApprovalEvent::Requested { .. } => {
+            [ApprovalEvent::Requested { id: id(), target: text("TARGET") }]
+        }
+        ApprovalEvent::Waiting { .. } => [ApprovalEvent::Waiting { id: id(), since: seconds() }],
+        ApprovalEvent::Approved { .. } => [None, Some(Duration::from_secs(60 * u64::from(N)))]
+            .map(|valid| ApprovalEvent::Approved { id: id(), valid }),
+        ApprovalEvent::Left { .. } => [ApprovalEvent::Left { id: id() }],
+    })
+}
+
 fn key_problems() -> Vec<KeyProblem> {
     let key = || text("KEY");
     samples!(KeyProblem {
@@ -601,6 +657,7 @@ fn key_problems() -> Vec<KeyProblem> {
         KeyProblem::NoPublicKey(_) => [KeyProblem::NoPublicKey(file())],
         KeyProblem::Locked { .. } => samples!(PromptError {
             PromptError::NoTerminal => [PromptError::NoTerminal],
+            PromptError::Forbidden => [PromptError::Forbidden],
             PromptError::Dismissed => [PromptError::Dismissed],
         })
         .iter()
@@ -877,11 +934,36 @@ fn local_errors() -> Vec<LocalError> {
         LocalError::Stdout(_) => [LocalError::Stdout(system())],
         LocalError::ReadyFd { .. } => [LocalError::ReadyFd { fd: N.into(), source: system() }],
         LocalError::Exec { .. } => [LocalError::Exec { command: text("COMMAND"), source: system() }],
+        LocalError::ConfigWrite { .. } => [LocalError::ConfigWrite { file: file(), source: system() }],
         LocalError::NoHome => [LocalError::NoHome],
         LocalError::Record(_) => [LocalError::Record(StoreError { file: file(), source: system() })],
         LocalError::NoState => [LocalError::NoState],
+        LocalError::NoSession { .. } => [LocalError::NoSession { id: text("ID"), region: text("REGION") }],
         LocalError::Page { .. } => [LocalError::Page { file: file(), source: system() }],
         LocalError::OwnPath(_) => [LocalError::OwnPath(system())],
+    })
+}
+
+fn supervisor_errors() -> Vec<SupervisorError> {
+    let name = || text("NAME");
+    let command = || text("COMMAND");
+    let definitions = samples!(DefinitionError {
+        DefinitionError::NotOurs { .. } => [DefinitionError::NotOurs { file: file() }],
+        DefinitionError::Io { .. } => [DefinitionError::Io { file: file(), source: system() }],
+    });
+    samples!(SupervisorError {
+        SupervisorError::None(_) => [SupervisorError::None(other())],
+        SupervisorError::Failed { .. } => [
+            SupervisorError::Failed { command: command(), said: other(), name: None },
+            SupervisorError::Failed { command: command(), said: other(), name: Some(name()) },
+        ],
+        SupervisorError::NotUp { .. } => [SupervisorError::NotUp { name: name() }],
+        SupervisorError::Keys { .. } => [SupervisorError::Keys { name: name() }],
+        SupervisorError::Secret(_) => [SupervisorError::Secret(SecretVariable { name: "VARIABLE" })],
+        SupervisorError::SecretFlag => [SupervisorError::SecretFlag],
+        SupervisorError::Path(_) => [SupervisorError::Path("PATH".into())],
+        SupervisorError::NoFolder => [SupervisorError::NoFolder],
+        SupervisorError::Definition(_) => definitions.into_iter().map(SupervisorError::Definition),
     })
 }
 
@@ -904,10 +986,22 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::ViaForEveryHost => [UsageError::ViaForEveryHost],
         UsageError::PasswordForEveryHost => [UsageError::PasswordForEveryHost],
         UsageError::NotConfirmed => [UsageError::NotConfirmed],
+        // clap's words; prose above the table.
+        UsageError::CommandLine { .. } => [],
+        UsageError::Dismissed => [UsageError::Dismissed],
+        UsageError::NothingToAskOn { .. } => [UsageError::NothingToAskOn { flag: "FLAG" }],
+        UsageError::Taken { .. } => [UsageError::Taken { table: "TABLE", name: text("NAME") }],
         UsageError::NoUser => [UsageError::NoUser],
         UsageError::NoExec => [UsageError::NoExec],
         UsageError::NotForToken { .. } => {
             [UsageError::NotForToken { name: text("NAME"), missing: "KEY" }]
+        }
+        UsageError::NoSession => [UsageError::NoSession],
+        UsageError::ExecBeforeName { .. } => [UsageError::ExecBeforeName { name: text("NAME") }],
+        UsageError::NoPort { .. } => [UsageError::NoPort { host: text("HOST") }],
+        UsageError::NotAPort { .. } => [UsageError::NotAPort { host: text("HOST"), port: text("VALUE") }],
+        UsageError::NotADatabase { .. } => {
+            [UsageError::NotADatabase { name: text("NAME"), nearest: None }]
         }
         UsageError::PortOfForward { .. } => [UsageError::PortOfForward { name: text("NAME") }],
     })
@@ -924,6 +1018,7 @@ fn reports() -> Vec<Report> {
     reports.extend(install_errors().into_iter().map(Report::from));
     reports.extend(local_errors().into_iter().map(Report::from));
     reports.extend(usage_errors().into_iter().map(Report::from));
+    reports.extend(supervisor_errors().into_iter().map(Report::from));
     reports.extend(touched().into_iter().map(Report::from));
     reports
 }
@@ -977,6 +1072,10 @@ fn notices() -> Vec<Notice> {
             [Notice::CredentialsEnded { error: ApiError::NoCredentials(other()), left }]
         }
         Notice::Resumed(_) => [Notice::Resumed(seconds())],
+        Notice::Approval(_) => approval_events().into_iter().map(Notice::Approval),
+        Notice::Measured(_) => {
+            [Notice::Measured(Measured { round_trip: Duration::from_secs(1), message_size: 1 })]
+        }
         Notice::LoginRefused { .. } => {
             [Notice::LoginRefused { machine: text("TARGET"), user: text("USER") }]
         }
@@ -994,18 +1093,28 @@ fn printed_notes() -> Vec<String> {
         notes::of_empty_list(N.into(), region),
         notes::of_incomplete_list(&ApiError::Settings(other())),
         notes::of_cached_list(seconds()),
+        notes::of_written(&file()),
+        notes::of_nothing_to_add(&file()),
+        notes::of_up("NAME", "LOCAL"),
+        notes::of_down("NAME"),
+        notes::of_restart("NAME"),
+        notes::LINGER.to_owned(),
+        notes::NOTHING_UP.to_owned(),
         notes::of_silent_port(PORT),
         notes::of_connect_by_hand("TARGET"),
         notes::of_dropped_lines(N.into()),
         notes::of_no_sessions(region),
         notes::of_database_user("USER"),
         notes::of_mysql_pwd(),
+        notes::of_login_offer("NAME", "COMMAND"),
+        notes::of_failed_login("COMMAND", "…"),
         notes::of_no_leaked_sessions(region),
         notes::of_empty_record(&file()),
         notes::of_unwritten_record(&StoreError { file: file(), source: system() }),
         format!("warning: {}", notes::of_other_home(Path::new("HOME"), Path::new("FILE"))),
     ];
     all.extend(life_events().iter().map(notes::of_life));
+    all.extend(approval_events().iter().map(notes::of_approval));
     all.extend(notices().iter().filter_map(|notice| notes::of_connect(notice, PORT)));
     let failures = forward_events();
     let failures = failures.iter().filter_map(|event| notes::of_forward(event, remote, target));

@@ -14,10 +14,13 @@ use crate::jump::openssh::OpenSshError;
 use crate::names::{Target, TargetError, TargetKind};
 use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
+use crate::running::{DefinitionError, SecretVariable};
 use crate::session::{SessionError, Step};
 
+use super::super::running::SupervisorError;
 use super::super::ssh_files::InstallError;
 use super::api::{credentials_hint, is_explicit_deny, of_api, shell_word};
+use super::approval::of_approval;
 use super::lookup::of_lookup;
 use super::network::{NETWORK, of_dial};
 use super::{ExitKind, LocalError, Report, UsageError, host_keys, keys, starting};
@@ -68,6 +71,7 @@ fn of_session(failure: &SessionError, to: &SessionEnd) -> Report {
     let whole = failure.to_string();
     match failure {
         SessionError::Api(error) => of_session_call(error, to),
+        SessionError::Approval(error) => of_approval(error, &to.subject),
         SessionError::Host(_) => Report::new(ExitKind::Failure, whole)
             .hint("for your own endpoint, set `AWS_ENDPOINT_URL_SSMMESSAGES` to its URL"),
         SessionError::Dial(error) => of_dial(error),
@@ -357,14 +361,19 @@ impl From<InstallError> for Report {
             }
             InstallError::NotAFile { .. } => report
                 .hint("replace it by a regular file, or use `fumidai ssh-config`, which prints the text"),
-            InstallError::Io { .. } => report,
+            InstallError::Io { source, .. } if source.kind() != ErrorKind::PermissionDenied => report,
+            InstallError::Io { .. } => report
+                .hint("check that you own and may write that file and its folder: `ls -ld ~ ~/.ssh`")
+                .hint("use `fumidai ssh-config`, which prints the text, and keep it elsewhere"),
         }
     }
 }
 
 impl From<LocalError> for Report {
     fn from(error: LocalError) -> Self {
-        let report = Self::new(ExitKind::Failure, error.to_string());
+        let is_missing = matches!(error, LocalError::NoSession { .. });
+        let exit = if is_missing { ExitKind::NotFound } else { ExitKind::Failure };
+        let report = Self::new(exit, error.to_string());
         match error {
             LocalError::ReadyFd { .. } => {
                 report.hint("the descriptor must be open for writing in this process")
@@ -374,15 +383,50 @@ impl From<LocalError> for Report {
             }
             LocalError::Record(_) => report
                 .hint("check the permissions: the file and its folder must be yours, mode 0600 and 0700"),
+            LocalError::NoSession { .. } => report
+                .hint("run `fumidai sessions` to see the open ones")
+                .hint("if it is in another region or account, use `--region` or `--profile`"),
             LocalError::NoState => report.hint("set `HOME`, or `XDG_STATE_HOME` to a folder of yours"),
             LocalError::Page { .. } => report.hint("write the page to another folder: `--html FILE`"),
             LocalError::ConfigPath { .. } => report.hint("rename that file, or set `FUMIDAI_CONFIG`"),
-            LocalError::Runtime(_)
+            LocalError::ConfigWrite { .. }
+            | LocalError::Runtime(_)
             | LocalError::Signals(_)
             | LocalError::Stdout(_)
             | LocalError::Exec { .. }
             | LocalError::NoHome
             | LocalError::OwnPath(_) => report,
+        }
+    }
+}
+
+impl From<SupervisorError> for Report {
+    fn from(error: SupervisorError) -> Self {
+        const FOREGROUND: &str = "run `fumidai forward NAME`, which stays in the foreground";
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        match error {
+            SupervisorError::None(_) => report.hint(FOREGROUND).hint(
+                "log in as that user, not by `su` or `sudo`: systemd's user instance begins with a login",
+            ),
+            SupervisorError::Failed { name: Some(name), .. } => {
+                let name = shell_word(&name);
+                report.hint(format!("run `fumidai logs {name}`: it has the cause"))
+            }
+            SupervisorError::Failed { name: None, .. } => report,
+            SupervisorError::NotUp { name } => report.hint(format!("run `fumidai up {}`", shell_word(&name))),
+            SupervisorError::Keys { .. } => Self { exit: ExitKind::Credentials, ..report }
+                .hint("name a profile: `--profile NAME`, or `profile` in the config file")
+                .hint(FOREGROUND),
+            SupervisorError::Secret(SecretVariable { name }) => report.hint(format!(
+                "unset `{name}` here, and set it in `~/.config/environment.d/` (macOS: `launchctl setenv`)"
+            )),
+            SupervisorError::SecretFlag => report.hint("set `endpoint_url` in the config file"),
+            SupervisorError::Definition(DefinitionError::NotOurs { .. }) => {
+                report.hint("move that file away, or remove it, and try again")
+            }
+            SupervisorError::Path(_)
+            | SupervisorError::NoFolder
+            | SupervisorError::Definition(DefinitionError::Io { .. }) => report,
         }
     }
 }
@@ -406,6 +450,17 @@ impl From<UsageError> for Report {
                 report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file")
             }
             UsageError::NotConfirmed => report.hint("answer `y` on a terminal, or use `--yes`"),
+            UsageError::CommandLine { .. } => {
+                report.hint("run `fumidai COMMAND --help` to see the valid forms")
+            }
+            UsageError::Dismissed => report.hint("run `fumidai init` again, or give the answers by flags"),
+            UsageError::NothingToAskOn { .. } => {
+                report.hint("run `fumidai init --help`: every question is a flag too")
+            }
+            UsageError::Taken { table: "forwards", .. } => {
+                report.hint("use another name: `--forward-name NAME`")
+            }
+            UsageError::Taken { .. } => report.hint("use another name: `--name NAME`"),
             UsageError::NoUser => report.hint("name the database user: `--user USER`"),
             UsageError::NoExec => report
                 .hint("write the command behind `--exec`")
@@ -414,6 +469,23 @@ impl From<UsageError> for Report {
                 "add `{missing}` to the forward; a token needs the database's own host and a user"
             )),
             UsageError::PortOfForward { .. } => report,
+            UsageError::NoSession => report
+                .hint("write the ids that `fumidai sessions` lists")
+                .hint("run `fumidai sessions end --leaked` to end those whose process is gone"),
+            UsageError::ExecBeforeName { name } => {
+                report.hint(format!("write the name first: `fumidai forward {} --exec`", shell_word(&name)))
+            }
+            UsageError::NotAPort { host, .. } | UsageError::NoPort { host } => report.hint(format!(
+                "write the database's own port: `{}:3306` for MySQL, `{}:5432` for PostgreSQL",
+                shell_word(&host),
+                shell_word(&host)
+            )),
+            UsageError::NotADatabase { nearest: Some(known), .. } => {
+                report.hint(format!("did you mean `{known}`?"))
+            }
+            UsageError::NotADatabase { nearest: None, .. } => report
+                .hint("write the database's own name and port: `HOST:PORT`")
+                .hint("run `fumidai forward` without a name to see the forwards of the config file"),
         }
     }
 }

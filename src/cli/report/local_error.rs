@@ -41,12 +41,28 @@ pub enum LocalError {
     /// The audit record cannot be read.
     #[error("the audit record cannot be read: {0}")]
     Record(StoreError),
+    /// No session has that id, or it has ended.
+    #[error("no open session `{id}` in {region}")]
+    NoSession {
+        /// The id.
+        id: String,
+        /// The region.
+        region: String,
+    },
     /// There is no folder for the audit record.
     #[error("there is no folder for the audit record")]
     NoState,
     /// The page of `audit report` cannot be written.
     #[error("cannot write `{}`: {source}", file.display())]
     Page {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The config file cannot be written.
+    #[error("cannot write the config file `{}`: {source}", file.display())]
+    ConfigWrite {
         /// The file.
         file: PathBuf,
         /// The system's error.

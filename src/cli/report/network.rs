@@ -4,11 +4,12 @@ use crate::transport::{ConnectFault, DialError, TlsFault};
 
 use super::{ExitKind, Report};
 
-pub(super) const NETWORK: &str = "check the network, `HTTPS_PROXY` and the endpoint settings";
+pub(super) const NETWORK: &str =
+    "check the network, `HTTPS_PROXY` and the endpoint settings: `fumidai doctor` names what is in the way";
 const DIRECT: &str = "check the network, `HTTPS_PROXY` and `NO_PROXY`";
 const ISSUER: &str =
     "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
-const PORTAL: &str = "log in to the network in a browser; if a proxy answers, ask for the host to be allowed: docs/networks.md";
+const PORTAL: &str = "log in to the network in a browser (captive portal); if a proxy answers, ask for the host to be allowed: docs/networks.md";
 
 /// Says what mends a fault of a proxy or the network.
 pub(super) fn connect_hint(fault: ConnectFault) -> &'static str {

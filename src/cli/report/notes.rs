@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::audit::StoreError;
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ApprovalEvent};
 use crate::bastion::{LifeEvent, Step};
 use crate::forward::ForwardEvent;
 use crate::session::{Notice, SHORT_PAUSE};
@@ -34,7 +34,9 @@ pub fn of_connect_by_hand(word: &str) -> String {
 pub fn of_link(notice: &Notice) -> Option<String> {
     match notice {
         Notice::CustomerMessage(text) => Some(text.clone()),
-        Notice::FirstInputUnanswered | Notice::Recorded(_) => None,
+        Notice::FirstInputUnanswered | Notice::Approval(_) | Notice::Measured(_) | Notice::Recorded(_) => {
+            None
+        }
         Notice::LoginRefused { machine, user } => Some(format!(
             "if ssh said `Permission denied (publickey)`: `{user}` may not exist there, or its image may lack EC2 Instance Connect \
              (AuthorizedKeysCommand); run `fumidai doctor {}`",
@@ -126,6 +128,68 @@ fn reset(connections: usize) -> String {
     }
 }
 
+/// Returns the note of `init` about what it has written.
+pub fn of_written(file: &Path) -> String {
+    format!("added to `{}`", file.display())
+}
+
+/// Returns the note of `init` that all is there.
+pub fn of_nothing_to_add(file: &Path) -> String {
+    format!("`{}` has all of that already", file.display())
+}
+
+/// What keeps forwards of systemd running without a login.
+pub const LINGER: &str =
+    "systemd ends them with your last login: run `loginctl enable-linger` to keep them, from each boot on";
+
+/// There is nothing to show or to stop.
+pub const NOTHING_UP: &str = "no forward is up: `fumidai up NAME` starts one";
+
+/// Returns the note of `up` about a forward.
+pub fn of_up(name: &str, local: &str) -> String {
+    format!("{name} is up, listening on {local}")
+}
+
+/// Returns the note of `down` about a forward.
+pub fn of_down(name: &str) -> String {
+    format!("{name} is down")
+}
+
+/// Returns the note of `restart` about a forward.
+pub fn of_restart(name: &str) -> String {
+    format!("{name} was restarted")
+}
+
+/// Returns the question whether to log in, without its choices.
+pub fn of_login_offer(profile: &str, command: &str) -> String {
+    format!("profile `{profile}` is not logged in: run `{command}` now?")
+}
+
+/// Returns the note about a login that failed.
+pub fn of_failed_login(command: &str, why: &str) -> String {
+    format!("`{command}` failed: {why}")
+}
+
+/// Returns the note about an access request.
+pub fn of_approval(event: &ApprovalEvent) -> String {
+    match event {
+        ApprovalEvent::Requested { id, target } => {
+            format!("access to {target} is requested: {id}; waiting for its approval")
+        }
+        ApprovalEvent::Waiting { id, since } => {
+            format!("access request {id}: waiting for its approval, {} s", since.as_secs())
+        }
+        ApprovalEvent::Approved { id, valid } => {
+            let valid = valid.map(|valid| format!(", for {}", minutes(valid))).unwrap_or_default();
+            format!("access request {id} is approved{valid}")
+        }
+        ApprovalEvent::Left { id } => format!(
+            "access request {id} stays pending; to go on with it, use `--access-request {id}`, or for ssh \
+             `FUMIDAI_ACCESS_REQUEST={id}`"
+        ),
+    }
+}
+
 /// Returns the note of `forward` about a listener.
 pub fn of_listener(local: &str, remote: &str, target: &str) -> String {
     format!("listening on {local}, forwarding to {remote} through {target}")
@@ -144,6 +208,21 @@ pub fn of_unwritten_record(error: &StoreError) -> String {
 /// Returns the note of `audit show` if it prints no row.
 pub fn of_empty_record(file: &Path) -> String {
     format!("no session in `{}` passes the filters", file.display())
+}
+
+/// Returns what `audit verify` prints without a record.
+pub fn of_no_record(file: &Path) -> String {
+    format!("no record exists at `{}`", file.display())
+}
+
+/// Returns what `sessions end` prints of a session that has ended.
+pub fn of_ended_session(id: &str) -> String {
+    format!("{id} has ended")
+}
+
+/// Returns what `sessions end` prints if it may not see whether there was such a session.
+pub fn of_asked_to_end(id: &str) -> String {
+    format!("{id} was asked to end; whether it was open is unknown without `ssm:DescribeSessions`")
 }
 
 /// Returns the note of `sessions` if there is none.

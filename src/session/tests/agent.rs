@@ -22,6 +22,9 @@ use crate::channel::wire::{Frame, Header, MessageType, PayloadType};
 
 use super::progress::Progress;
 
+/// How many messages no client reads while it cannot answer them.
+pub(super) const FLOOD_LIMIT: usize = 50_000;
+
 /// What the agent leaves out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -58,6 +61,10 @@ pub(super) struct State {
     next: i64,
     unacknowledged: BTreeMap<i64, Bytes>,
     outbox: VecDeque<Bytes>,
+    /// What is sent again and again, as soon as it is set, and nothing is read.
+    flood: Option<Message>,
+    /// How often it was sent.
+    pub flooded: usize,
     link: Option<Link>,
 }
 
@@ -90,6 +97,8 @@ impl Agent {
             next: 0,
             unacknowledged: BTreeMap::new(),
             outbox: VecDeque::new(),
+            flood: None,
+            flooded: 0,
             link: None,
         };
         Self { state: Rc::new(RefCell::new(state)), progress, wake: Rc::default() }
@@ -120,6 +129,10 @@ impl Agent {
             if !latency.is_zero() && !self.state.borrow().outbox.is_empty() {
                 sleep(latency).await;
             }
+            let flood = self.state.borrow_mut().flood.take();
+            if let Some(message) = flood {
+                return self.serve_flood(websocket, message).await;
+            }
             while let Some(frame) = self.next_frame() {
                 self.progress.event();
                 if websocket.feed(Message::Binary(frame)).await.is_err() {
@@ -145,6 +158,18 @@ impl Agent {
             }
             self.progress.event();
         }
+    }
+
+    /// Sends a message as often as the client reads it, up to a number that is a fault of the client.
+    async fn serve_flood(&self, mut websocket: WebSocketStream<DuplexStream>, message: Message) {
+        for _ in 0..FLOOD_LIMIT {
+            if websocket.feed(message.clone()).await.is_err() {
+                return;
+            }
+            self.state.borrow_mut().flooded += 1;
+            self.progress.event();
+        }
+        pending().await
     }
 
     fn next_frame(&self) -> Option<Bytes> {
@@ -271,6 +296,23 @@ impl Agent {
             self.resend(number);
         }
         number
+    }
+
+    /// From now on the service sends pings only, and reads nothing, until it is given up.
+    pub(super) fn flood_pings(&self) {
+        self.flood_unread(Message::Ping(Bytes::from_static(&[7; 125])));
+    }
+
+    /// From now on the agent sends one acknowledged message only, and reads nothing, until its websocket is given up.
+    pub(super) fn flood_duplicates(&self) {
+        let duplicate = frame(MessageType::OutputStreamData, 0, PayloadType::HandshakeRequest, b"{}");
+        self.flood_unread(Message::Binary(duplicate));
+    }
+
+    fn flood_unread(&self, message: Message) {
+        let mut state = self.state.borrow_mut();
+        (state.flood, state.flooded) = (Some(message), 0);
+        self.wake.notify_one();
     }
 
     /// Sends messages that are no frames, all at once.

@@ -65,6 +65,7 @@ impl Bench {
             max_payload: None,
             cache_dir: None,
             for_remote_host: false,
+            access_request: None,
         };
         Self {
             settings,
@@ -84,7 +85,12 @@ impl Bench {
             control: Rc::new(self.service.clone()),
             dialer: self.service.clone(),
             settings: Rc::new(self.settings.clone()),
-            on_notice: Rc::new(move |notice: &Notice| notices.borrow_mut().push(notice.clone())),
+            on_notice: Rc::new(move |notice: &Notice| {
+                // Every session that was connected ends with it.
+                if !matches!(notice, Notice::Measured(_)) {
+                    notices.borrow_mut().push(notice.clone());
+                }
+            }),
             path: PathCache::new(None, String::new()),
             tally: Rc::default(),
             read_wall: wall,

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::session::Outcome;
 
+use super::agent::{Agent, FLOOD_LIMIT};
 use super::bench::{Bench, MINUTE, SECOND, scenario};
 
 /// The turns that the loop may have before other tasks get theirs: tokio's budget, and what was under way.
@@ -28,6 +29,25 @@ fn a_flood_of_tiny_messages_leaves_turns_to_other_tasks() {
         bench.finish();
         assert!(matches!(bench.end().await, Ok(Outcome::Done)));
     });
+}
+
+#[test]
+fn a_peer_that_floods_and_does_not_read_is_given_up_and_the_session_resumed() {
+    for flood in [Agent::flood_pings, Agent::flood_duplicates] {
+        scenario(async |mut bench: Bench| {
+            bench.connect().await;
+            flood(&bench.agent);
+            let began = clock::now();
+            bench.until(|bench| bench.resumed() == 1).await;
+            let flooded = bench.agent.state.borrow().flooded;
+            assert!((100..FLOOD_LIMIT).contains(&flooded), "{flooded} messages were read");
+            assert!(clock::now() - began < 2 * MINUTE);
+            bench.agent.send(b"after the flood");
+            bench.until(|bench| bench.written() == b"after the flood").await;
+            bench.finish();
+            assert!(matches!(bench.end().await, Ok(Outcome::Done)));
+        });
+    }
 }
 
 #[test]

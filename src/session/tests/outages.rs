@@ -6,7 +6,7 @@ use tokio::time::{advance, sleep};
 
 use crate::channel::wire::SAFE_PAYLOAD;
 use crate::clock;
-use crate::session::{LossCause, Notice, Outcome, SHORT_PAUSE, SessionError};
+use crate::session::{Fact, LossCause, Notice, Outcome, SHORT_PAUSE, SessionError};
 
 use super::agent::Fault;
 use super::bench::{Bench, MINUTE, SECOND, pattern, scenario};
@@ -117,12 +117,16 @@ fn ended_credentials_are_reported_once_and_at_once() {
     scenario(async |mut bench: Bench| {
         cut_for_a_time(&mut bench, |scripts| scripts.access.times(10, no_credentials())).await;
         let notices = bench.notices();
-        let [Notice::CredentialsEnded { left, .. }, Notice::Interrupted(_), Notice::Resumed(_)] =
-            &notices[..]
+        let [
+            Notice::CredentialsEnded { left, .. },
+            Notice::Interrupted(_),
+            Notice::Recorded(Fact::Resumed { outage, .. }),
+            Notice::Resumed(length),
+        ] = &notices[..]
         else {
             panic!("{notices:?}")
         };
-        assert!(*left > 14 * MINUTE, "{left:?}");
+        assert!(*left > 14 * MINUTE && outage == length, "{notices:?}");
     });
 }
 

@@ -36,6 +36,7 @@ pub(super) async fn run() -> io::Result<ExitCode> {
     tokio::select! {
         shown = show(&sandbox) => match shown {
             Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(Failure::System(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
             Err(why) => {
                 print_error(&format!("fumidai-sim: the demo failed: {why}"));
                 Ok(ExitCode::FAILURE)

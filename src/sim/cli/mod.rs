@@ -36,17 +36,26 @@ pub fn run(arguments: Vec<OsString>, fumidai: Fumidai) -> ExitCode {
     if arguments.get(1).is_some_and(|word| word == "fumidai") {
         return fumidai(arguments.into_iter().skip(1).collect());
     }
+    let is_serve = arguments.get(1).is_some_and(|word| word == "serve");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help goes to stdout and usage errors to stderr; a failed write cannot be reported.
             let _ = error.print();
+            if error.use_stderr() && is_serve {
+                serve::forget();
+            }
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
     match execute(arguments.command) {
         Ok(code) => code,
+        // Standard output has no reader any more: `fumidai-sim demo | head -1`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
+            if is_serve {
+                serve::forget();
+            }
             print_error(&format!("fumidai-sim: {error}"));
             ExitCode::FAILURE
         }

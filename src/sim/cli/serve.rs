@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::names::{Destination, Name};
+use crate::region::is_region;
+use crate::sim::access_requests::{Decision, JustInTime};
 use crate::sim::cli::{print, print_error};
 use crate::sim::config::{SimConfig, SimTarget};
 use crate::sim::faults::{CutKind, CutWhen};
@@ -16,6 +19,19 @@ use crate::sim::simulator::CLEARED_VARIABLES;
 
 /// The count of a fault without a limit.
 const ALWAYS: u32 = u32::MAX;
+/// What the shell knows of the simulator beside the variables of AWS.
+const SANDBOX_VARIABLES: [&str; 2] = ["FUMIDAI_SIM_PID", "FUMIDAI_SIM_SSH_CONFIG"];
+/// The operations that can be made to fail.
+const OPERATIONS: [&str; 8] = [
+    "StartSession",
+    "ResumeSession",
+    "TerminateSession",
+    "GetConnectionStatus",
+    "DescribeSessions",
+    "DescribeInstanceInformation",
+    "GetParameter",
+    "GetCallerIdentity",
+];
 
 const AFTER_HELP: &str = "\
 The environment is printed to stdout once the simulator accepts connections, and then stdout is closed.
@@ -25,7 +41,7 @@ To wait for the start, read stdout to its end:
     ssh -F \"$FUMIDAI_SIM_SSH_CONFIG\" demo    # or: fumidai connect i-0123456789abcdef0
     kill \"$FUMIDAI_SIM_PID\"
 
-FUMIDAI_SIM_PID is not set if the simulator could not start.
+If the simulator could not start, FUMIDAI_SIM_PID is unset.
 
 It answers SSM's session operations, STS GetCallerIdentity and the websockets. It does not simulate EC2, ECS, KMS or
 EC2 Instance Connect: it refuses EC2 and ECS calls, so that targets are instance ids and names from the configuration
@@ -56,10 +72,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECONDS")]
     idle_timeout: Option<f64>,
     /// Add a target that is online.
-    #[arg(long = "target", value_name = "ID")]
+    #[arg(long = "target", value_name = "ID", value_parser = target)]
     targets: Vec<String>,
     /// The region that signatures must name.
-    #[arg(long, default_value = "eu-central-1")]
+    #[arg(long, default_value = "eu-central-1", value_parser = region)]
     region: String,
     /// Seed of all random numbers.
     #[arg(long, default_value_t = 1)]
@@ -103,6 +119,12 @@ pub(super) struct Options {
     /// Answer API calls with an error: `StartSession=AccessDeniedException` or `ResumeSession=ThrottlingException:3`.
     #[arg(long = "fail", value_name = "OPERATION=ERROR[:TIMES]")]
     fails: Vec<Fail>,
+    /// Deny StartSession until access is approved; decide a request after it was pending so often.
+    #[arg(long, value_name = "DECISION[:TIMES]")]
+    just_in_time: Option<Script>,
+    /// A document that the credentials of an approval may start [default: SSM-SessionManagerRunShell]
+    #[arg(long = "approved-document", value_name = "NAME", requires = "just_in_time")]
+    approved_documents: Vec<String>,
     /// Close the websocket of a client that sends more messages per second for 2 s.
     #[arg(long, value_name = "MESSAGES")]
     max_per_second: Option<u32>,
@@ -119,6 +141,28 @@ enum How {
     Reset,
     Bye,
     BlackHole,
+}
+
+/// How access requests are decided: `approve`, `reject`, `revoke`, `expire` or `never`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Script(JustInTime);
+
+impl FromStr for Script {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (word, times) = text.split_once(':').unwrap_or((text, "1"));
+        let decision = match word {
+            "approve" => Some(Decision::Approve),
+            "reject" => Some(Decision::Reject),
+            "revoke" => Some(Decision::Revoke),
+            "expire" => Some(Decision::Expire),
+            "never" => None,
+            _ => return Err("expected approve, reject, revoke, expire or never".to_owned()),
+        };
+        let times = times.parse().map_err(|_| format!("`{times}` is not a number"))?;
+        Ok(Self(JustInTime::new(decision, times)))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,8 +216,30 @@ impl FromStr for Fail {
             Some((code, times)) => (code, times.parse().map_err(|_| format!("`{times}` is not a number"))?),
             None => (error, ALWAYS),
         };
+        if !OPERATIONS.contains(&operation) {
+            return Err(format!("`{operation}` is not an operation of the simulator{}", nearest(operation)));
+        }
         Ok(Self { operation: operation.to_owned(), code: code.to_owned(), times })
     }
+}
+
+/// Names the operation that may have been meant.
+fn nearest(word: &str) -> String {
+    let likeness = |name: &str| strsim::jaro_winkler(word, name);
+    let nearest = OPERATIONS.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    nearest.map(|name| format!(", the nearest is `{name}`")).unwrap_or_default()
+}
+
+fn target(text: &str) -> Result<String, String> {
+    let name = Destination::of_name(text).map_err(|error| error.to_string())?;
+    let Name::Id(target) = name.name() else {
+        return Err("not the id of a target, such as `i-0123456789abcdef0`, `mi-…` or `ecs:…`".to_owned());
+    };
+    Ok(target.id().to_owned())
+}
+
+fn region(text: &str) -> Result<String, String> {
+    if is_region(text) { Ok(text.to_owned()) } else { Err("not a region such as `eu-central-1`".to_owned()) }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -187,11 +253,25 @@ pub(super) async fn run(options: &Options) -> io::Result<ExitCode> {
         let filter = tracing_subscriber::EnvFilter::new("fumidai::sim=debug");
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     }
-    let sandbox = Sandbox::start(config(options), options.sshd).await?;
+    let sandbox = Sandbox::start(config(options), options.sshd).await.map_err(with_flag)?;
     print_summary(&sandbox, options);
     print_environment(&sandbox)?;
     stop_signal().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names the flag that gives another port.
+fn with_flag(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("{error}; use another `--port`, or 0 for a free one"))
+}
+
+/// Lets a shell forget the simulator that it used before: `eval` runs this if none could be started.
+pub(super) fn forget() {
+    // Standard output may be closed.
+    let _ = print(&format!("unset {};", SANDBOX_VARIABLES.join(" ")));
 }
 
 fn config(options: &Options) -> SimConfig {
@@ -239,6 +319,12 @@ fn config(options: &Options) -> SimConfig {
     for fail in &options.fails {
         config.faults.fail_api(&fail.operation, &fail.code, "scripted by fumidai-sim", fail.times);
     }
+    config.just_in_time = options.just_in_time.clone().map(|Script(mut script)| {
+        if !options.approved_documents.is_empty() {
+            script.documents.clone_from(&options.approved_documents);
+        }
+        script
+    });
     config.faults.limits.messages_per_second = options.max_per_second;
     config.faults.limits.message_size = options.max_message;
     config
@@ -268,8 +354,8 @@ fn print_summary(sandbox: &Sandbox, options: &Options) {
 fn print_environment(sandbox: &Sandbox) -> io::Result<()> {
     let mut lines = vec![format!("unset {};", CLEARED_VARIABLES.join(" "))];
     let mut environment = sandbox.simulator.environment();
-    environment.push(("FUMIDAI_SIM_SSH_CONFIG".to_owned(), sandbox.ssh_config.display().to_string()));
-    environment.push(("FUMIDAI_SIM_PID".to_owned(), std::process::id().to_string()));
+    let values = [std::process::id().to_string(), sandbox.ssh_config.display().to_string()];
+    environment.extend(SANDBOX_VARIABLES.map(str::to_owned).into_iter().zip(values));
     lines.extend(environment.iter().map(|(name, value)| format!("export {name}='{value}';")));
     print(&lines.join("\n"))?;
     release_stdout()
@@ -314,6 +400,26 @@ mod tests {
         assert_eq!("StartSession=Throttling:3".parse(), Ok(fail("Throttling", 3)));
         assert_eq!("StartSession=Throttling".parse(), Ok(fail("Throttling", ALWAYS)));
         assert!("StartSession".parse::<Fail>().is_err());
+        let error = "StartSesion=Throttling".parse::<Fail>().unwrap_err();
+        assert_eq!(
+            error,
+            "`StartSesion` is not an operation of the simulator, the nearest is `StartSession`"
+        );
+    }
+
+    #[test]
+    fn targets_and_regions_have_their_form() {
+        assert!(target("i-0123456789abcdef0").is_ok() && target("mi-0123456789abcdef0").is_ok());
+        assert!(target("web").is_err() && target("i-0!").is_err());
+        assert!(region("eu-west-1").is_ok() && region("foo").is_err());
+    }
+
+    #[test]
+    fn decisions_about_access_are_parsed_with_and_without_a_count() {
+        let script = |decision, polls| Ok(Script(JustInTime::new(decision, polls)));
+        assert_eq!("approve:3".parse(), script(Some(Decision::Approve), 3));
+        assert_eq!("never".parse(), script(None, 1));
+        assert!("perhaps".parse::<Script>().is_err() && "reject:x".parse::<Script>().is_err());
     }
 
     #[test]

@@ -135,7 +135,10 @@ impl World {
     }
 
     async fn apply(&self, act: &Act) {
-        let (simulator, storms) = (&self.bench.simulator, &self.storms);
+        let simulator = &self.bench.simulator;
+        if act.is_storm() {
+            self.storms.begin();
+        }
         match act {
             Act::Close => simulator.cut_all(CutKind::Bye),
             Act::Reset => simulator.cut_all(CutKind::Reset),
@@ -147,20 +150,12 @@ impl World {
                 self.rotate();
                 write_credentials(&self.bench, &simulator.credentials());
             }
-            Act::ExpireCredentials => {
-                storms.begin();
-                self.rotate();
-            }
-            Act::RenewCredentials => {
-                write_credentials(&self.bench, &simulator.credentials());
-                storms.end();
-            }
+            Act::ExpireCredentials => self.rotate(),
+            Act::RenewCredentials => write_credentials(&self.bench, &simulator.credentials()),
             Act::RestartAgent => {
-                storms.begin();
                 for session in simulator.open_sessions() {
                     simulator.lose_agent(&session.id, AgentLoss::Closed);
                 }
-                storms.end();
             }
             Act::Sleep => self.signal_clients(Signal::STOP),
             Act::Wake => self.signal_clients(Signal::CONT),
@@ -168,32 +163,21 @@ impl World {
                 faults.to_agent.link.loss = *share;
                 faults.to_client.link.loss = *share;
             }),
-            Act::LinkDown
-            | Act::LinkUp
-            | Act::NewAddress
-            | Act::ProxyStop
-            | Act::ProxyStart
-            | Act::NamesOff
-            | Act::NamesOn => self.apply_to_network(act).await,
+            Act::LinkDown => self.network().link_down(),
+            Act::LinkUp => self.network().link_up(),
+            Act::NewAddress => self.network().new_address(),
+            Act::ProxyStop => self.network().stop_proxy(),
+            Act::ProxyStart => self.network().start_proxy().await,
+            Act::NamesOff => self.network().answer_names(false),
+            Act::NamesOn => self.network().answer_names(true),
+        }
+        if act.is_end_of_storm() {
+            self.storms.end();
         }
     }
 
-    async fn apply_to_network(&self, act: &Act) {
-        let (network, storms) = (self.network.as_ref().expect("there is one"), &self.storms);
-        if matches!(act, Act::LinkDown | Act::ProxyStop | Act::NamesOff) {
-            storms.begin();
-        }
-        match act {
-            Act::LinkDown => network.link_down(),
-            Act::LinkUp => network.link_up(),
-            Act::NewAddress => network.new_address(),
-            Act::ProxyStop => network.stop_proxy(),
-            Act::ProxyStart => network.start_proxy().await,
-            act => network.answer_names(*act == Act::NamesOn),
-        }
-        if matches!(act, Act::LinkUp | Act::NewAddress | Act::ProxyStart | Act::NamesOn) {
-            storms.end();
-        }
+    fn network(&self) -> &Network {
+        self.network.as_ref().expect("steps of the network are left out without one")
     }
 
     fn rotate(&self) {

@@ -58,13 +58,15 @@ impl Report {
 
 /// Returns the text of an event that belongs into a timeline.
 fn line(event: &SimEvent) -> Option<String> {
-    match event {
-        SimEvent::Api { operation, error: Some(error), .. } => Some(format!("{operation}: {error}")),
-        SimEvent::Api { operation, error: None, .. } if operation.ends_with("Session") => {
-            Some(operation.clone())
-        }
-        SimEvent::Detached { why, .. } => Some(format!("websocket closed: {why:?}")),
-        SimEvent::Ended { session, output, .. } => Some(format!("session {session} ended: {output}")),
-        _ => None,
+    if let SimEvent::Api { operation, error, .. } = event {
+        let is_of_session = operation.ends_with("Session");
+        let error = error.as_ref().map(|error| format!(": {error}"));
+        return (is_of_session || error.is_some())
+            .then(|| format!("{operation}{}", error.unwrap_or_default()));
     }
+    if let SimEvent::Detached { why, .. } = event {
+        return Some(format!("websocket closed: {why:?}"));
+    }
+    let SimEvent::Ended { session, output, .. } = event else { return None };
+    Some(format!("session {session} ended: {output}"))
 }

@@ -98,16 +98,21 @@ impl Step {
 impl Act {
     /// Returns true if it needs a network namespace.
     pub fn is_of_network(&self) -> bool {
-        matches!(
-            self,
-            Self::LinkDown
-                | Self::LinkUp
-                | Self::NewAddress
-                | Self::ProxyStop
-                | Self::ProxyStart
-                | Self::NamesOff
-                | Self::NamesOn
-        )
+        let begins = matches!(self, Self::LinkDown | Self::ProxyStop | Self::NamesOff);
+        begins || matches!(self, Self::LinkUp | Self::NewAddress | Self::ProxyStart | Self::NamesOn)
+    }
+
+    /// Returns true if no new connection can be made from here on. A restarted agent does that for a moment.
+    pub fn is_storm(&self) -> bool {
+        let is_moment = *self == Self::RestartAgent;
+        is_moment
+            || matches!(self, Self::LinkDown | Self::ProxyStop | Self::NamesOff | Self::ExpireCredentials)
+    }
+
+    /// Returns true if new connections can be made again.
+    pub fn is_end_of_storm(&self) -> bool {
+        let is_moment = *self == Self::RestartAgent || *self == Self::RenewCredentials;
+        is_moment || matches!(self, Self::LinkUp | Self::NewAddress | Self::ProxyStart | Self::NamesOn)
     }
 }
 
