@@ -75,6 +75,7 @@ mod tests {
     }
 
     /// Returns the result, and the milliseconds that it took.
+    #[expect(clippy::disallowed_methods, reason = "the clock of the tests is paused")]
     async fn outcome(
         ends: &[(&'static str, Option<(u64, bool)>)],
     ) -> (Option<Result<&'static str, &'static str>>, u128) {

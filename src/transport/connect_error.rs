@@ -108,12 +108,21 @@ impl ConnectError {
 
     /// Converts an error of TLS with a host to one with a proxy.
     pub(super) fn of_proxy(self) -> Self {
-        match self {
-            Self::NotTls => Self::ProxyTls("it did not answer in TLS".to_owned()),
-            Self::Tls(error) if TlsFault::of(&error).is_some() => Self::ProxyTls(error.to_string()),
-            Self::Tls(error) => Self::Network(format!("TLS with the proxy: {error}")),
-            other => other,
+        if matches!(self, Self::NotTls) {
+            return Self::ProxyTls("it did not answer in TLS".to_owned());
         }
+        let has_fault = self.tls_fault().is_some();
+        let Self::Tls(error) = self else { return self };
+        if has_fault {
+            return Self::ProxyTls(error.to_string());
+        }
+        Self::Network(format!("TLS with the proxy: {error}"))
+    }
+
+    /// Returns what is wrong if the TLS handshake with the host failed, and not the connection.
+    pub fn tls_fault(&self) -> Option<TlsFault> {
+        let Self::Tls(error) = self else { return None };
+        TlsFault::of(error)
     }
 
     /// Returns the kind of the fault.
@@ -134,11 +143,7 @@ impl ConnectError {
 
     /// Returns true if the same attempt cannot succeed until the user has done something.
     pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Setup(_) => true,
-            Self::Tls(error) => TlsFault::of(error).is_some(),
-            other => other.fault().is_permanent(),
-        }
+        matches!(self, Self::Setup(_)) || self.tls_fault().is_some() || self.fault().is_permanent()
     }
 }
 

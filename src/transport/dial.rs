@@ -145,12 +145,11 @@ impl Dialer {
 }
 
 fn dial_error(host: String, error: ConnectError) -> DialError {
-    match error {
-        ConnectError::Setup(error) => DialError::Tls(error),
-        ConnectError::Tls(error) if let Some(fault) = TlsFault::of(&error) => {
-            DialError::Certificate { host, cause: error.to_string(), fault }
-        }
-        other => DialError::Connect { host, cause: other.to_string(), fault: other.fault() },
+    let (cause, fault, tls_fault) = (error.to_string(), error.fault(), error.tls_fault());
+    match (error, tls_fault) {
+        (ConnectError::Setup(error), _) => DialError::Tls(error),
+        (_, Some(fault)) => DialError::Certificate { host, cause, fault },
+        (_, None) => DialError::Connect { host, cause, fault },
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
@@ -60,19 +60,21 @@ impl TlsFault {
 
     /// Recognizes an error of rustls.
     pub fn of_rustls(error: &rustls::Error) -> Self {
-        use rustls::CertificateError as Why;
-
-        match error {
-            rustls::Error::InvalidCertificate(Why::NotValidForName | Why::NotValidForNameContext { .. }) => {
-                Self::Name
-            }
-            rustls::Error::InvalidCertificate(
-                Why::Expired | Why::ExpiredContext { .. } | Why::NotValidYet | Why::NotValidYetContext { .. },
-            ) => Self::Time,
-            rustls::Error::InvalidCertificate(_) => Self::Issuer,
-            rustls::Error::InvalidMessage(_) => Self::NotTls,
-            _ => Self::Handshake,
+        if let rustls::Error::InvalidCertificate(why) = error {
+            return Self::of_certificate(why);
         }
+        if matches!(error, rustls::Error::InvalidMessage(_)) { Self::NotTls } else { Self::Handshake }
+    }
+
+    fn of_certificate(why: &CertificateError) -> Self {
+        use CertificateError as Why;
+
+        if matches!(why, Why::NotValidForName | Why::NotValidForNameContext { .. }) {
+            return Self::Name;
+        }
+        let is_expired = matches!(why, Why::Expired | Why::ExpiredContext { .. });
+        let is_early = matches!(why, Why::NotValidYet | Why::NotValidYetContext { .. });
+        if is_expired || is_early { Self::Time } else { Self::Issuer }
     }
 }
 
