@@ -75,7 +75,9 @@ fn proxy_command(command: Option<String>, jump: Option<String>) -> Outcome {
             Outcome::Good("its ProxyCommand is fumidai".to_owned())
         }
         None if jump.is_some() => Outcome::Good("it goes through ProxyJump".to_owned()),
-        other => Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(other))),
+        // `fumidai connect` and forwards work without it.
+        None => Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(None))),
+        Some(other) => Outcome::Broken(Diagnosis::Ssh(SshProblem::OtherProxyCommand(Some(other)))),
     }
 }
 
@@ -107,15 +109,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_foreign_proxy_command_is_a_doubt() {
-        let other = |command: Option<&str>, jump: Option<&str>| {
-            let outcome = proxy_command(command.map(str::to_owned), jump.map(str::to_owned));
-            matches!(outcome, Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(_))))
+    fn a_foreign_proxy_command_is_broken_and_none_is_a_doubt() {
+        let outcome = |command: Option<&str>, jump: Option<&str>| {
+            proxy_command(command.map(str::to_owned), jump.map(str::to_owned))
         };
-        assert!(!other(Some("/usr/bin/fumidai connect web 22"), None));
-        assert!(!other(None, Some("bastion")));
-        assert!(other(Some("aws ssm start-session --target i-1"), None));
-        assert!(other(None, None) && other(Some("none"), None));
+        assert!(matches!(outcome(Some("/usr/bin/fumidai connect web 22"), None), Outcome::Good(_)));
+        assert!(matches!(outcome(None, Some("bastion")), Outcome::Good(_)));
+        assert!(matches!(outcome(Some("aws ssm start-session --target i-1"), None), Outcome::Broken(_)));
+        assert!(matches!(outcome(None, None), Outcome::Doubtful(_)));
+        assert!(matches!(outcome(Some("none"), None), Outcome::Doubtful(_)));
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn of_ssh(problem: &SshProblem) -> Row {
         SshProblem::OtherProxyCommand(command) => row(
             match command {
                 Some(command) => format!("ssh uses another ProxyCommand for it: {command}"),
-                None => "ssh has no ProxyCommand for it".to_owned(),
+                None => "ssh has no ProxyCommand for it: ssh does not use fumidai".to_owned(),
             },
             "run `fumidai ssh-config --install`; its `Include` must come first in ~/.ssh/config",
         ),
