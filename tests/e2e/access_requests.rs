@@ -329,3 +329,20 @@ async fn an_interrupt_during_the_wait_for_another_target_ends_a_session_that_is_
     forward.end().await;
     bench.settle().await;
 }
+
+#[tokio::test]
+async fn credentials_that_are_gone_during_the_wait_leave_the_id_to_go_on_with() {
+    let bench = bench(None).await;
+    let keys = bench.simulator.credentials();
+    let (id, secret) = (keys.access_key_id, keys.secret_access_key);
+    let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    let file = bench.write("credentials", text);
+    let request = bench.request(&[]).without("AWS_ACCESS_KEY_ID").without("AWS_SECRET_ACCESS_KEY");
+    let connect = request.env("AWS_SHARED_CREDENTIALS_FILE", &file).start();
+    bench.called("GetAccessToken", 1).await;
+    fs::rename(bench.write("none", "[default]\n"), file).unwrap();
+    bench.simulator.change_faults(|faults| {
+        faults.fail_api("GetAccessToken", "ThrottlingException", "slow down", 100);
+    });
+    hinted(&connect.finish().await.exits(10));
+}
