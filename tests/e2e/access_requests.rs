@@ -294,7 +294,7 @@ async fn an_approval_that_has_ended_is_asked_for_again() {
 #[tokio::test]
 async fn an_interrupt_during_the_denied_start_files_no_request() {
     let bench = bench(None).await;
-    bench.script("StartSession", ApiEffect::Delay(Duration::from_millis(700)), 1);
+    bench.script("StartSession", ApiEffect::Delay(Duration::from_millis(1500)), 1);
     let connect = bench.request(&[]).start();
     bench.called("StartSession", 1).await;
     connect.signal(Signal::INT);
