@@ -2,8 +2,8 @@
 //! that `ssh i-0123…` works with no open port 22, no AWS CLI and no plugin.
 //!
 //! Folders are layers; arrows only point down this list, and there are no circles inside a layer (`tests/layers.rs`):
-//! `cli`, `doctor`, `audit`, `forward`, `reach`, `keys`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`,
-//! `channel` and `mux`. The leaves `cache`, `clock`, `escape`, `private_file` and `region` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
+//! `cli`, `doctor`, `audit`, `running`, `forward`, `reach`, `keys`, `bastion`, `route`, `config`, `names`, `session`, `jump`, `aws`, `transport`,
+//! `channel` and `mux`. The leaves `cache`, `clock`, `escape`, `private_file`, `region` and `whole_file` are used by all. The protocol (`channel`, `mux`) is a value that is mutated with
 //! `(now, input)` and drained with `poll_*`; it has no clock, socket, randomness or environment. One driver (`session`) does
 //! the I/O: drain to empty, wait, one mutation, drain to empty. `cli::report` turns errors into words.
 //!
@@ -47,7 +47,9 @@ mod reach;
 mod region;
 #[doc(hidden)]
 pub mod route;
+mod running;
 mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod transport;
+mod whole_file;

@@ -21,8 +21,6 @@ const COMMANDS_RUN: [(&str, &str, &str); 11] = [
     ),
     ("cargo install --locked --path .", ".github/workflows/ci.yml", "cargo install --locked --path ."),
     ("fumidai ssh-config --install", "tests/setup/ssh_config.rs", "home.fumidai(\"ssh-config --install\")"),
-    ("tests/run --install", ".ci/run", "tests/run\" --install"),
-    ("tests/run --install", ".github/workflows/ci.yml", "tests/run --install"),
     ("ssh ec2-user@i-0123456789abcdef0", "tests/e2e/readme.rs", "commands(\"ssh ec2-user\")"),
     ("scp ec2-user@i-0123456789abcdef0:/tmp/test.txt .", "tests/e2e/readme.rs", "commands(\"scp \")"),
     (
@@ -40,6 +38,8 @@ const COMMANDS_RUN: [(&str, &str, &str); 11] = [
         "tests/e2e/readme.rs",
         "commands(\"fumidai forward i-\")",
     ),
+    ("fumidai init", "tests/e2e/init.rs", "on_terminal(&bench, &[\"init\"]"),
+    ("fumidai up orders-db", "tests/e2e/kept.rs", "\"up orders-db\""),
     ("fumidai forward orders-db", "tests/e2e/readme.rs", "commands(\"fumidai forward orders-db\")"),
 ];
 
@@ -124,6 +124,19 @@ fn every_source_file_that_a_page_names_exists() {
             let is_there =
                 [root().join("src").join(file), root().join(file)].iter().any(|path| path.is_file());
             assert!(is_there, "{}: {file}", page.display());
+        }
+    }
+}
+
+/// A page names the user, the client or the session that it means.
+#[test]
+fn no_page_speaks_of_nobody_and_everybody() {
+    let vague = ["nobody", "somebody", "anybody", "everybody", "whoever", "for ever "];
+    for paper in papers() {
+        let text = fs::read_to_string(&paper).expect("a page").to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            let found = vague.iter().find(|word| line.contains(*word));
+            assert!(found.is_none(), "{}:{}: {found:?}", paper.display(), number + 1);
         }
     }
 }

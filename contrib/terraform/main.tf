@@ -1,4 +1,4 @@
-# fumidai-guardian: starts a bastion on demand, lends a security group while it is used, and stops it when nobody is on it.
+# fumidai-guardian: starts a bastion on demand, lends a security group while it is used, and stops it when no session is open on it.
 
 terraform {
   required_version = ">= 1.3"

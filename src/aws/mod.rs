@@ -275,6 +275,12 @@ impl Aws {
         })
     }
 
+    /// Returns whether keys in the environment sign, which another process may not have.
+    pub fn has_environment_keys(&self) -> bool {
+        let source = self.find_source(&AwsFiles::read(&self.options.files));
+        source.is_ok_and(|source| source.owner() == KeyOwner::Environment)
+    }
+
     async fn own_credentials(
         &self,
         files: &AwsFiles,

@@ -20,6 +20,9 @@ pub enum NoCode {
     /// The process has no terminal, or is not in its foreground.
     #[error("no terminal to ask on")]
     NoTerminal,
+    /// No question may be asked: `--no-input`.
+    #[error("no question may be asked (`--no-input`)")]
+    Forbidden,
     /// The answer was empty, or could not be read.
     #[error("no code was entered")]
     NoAnswer,

@@ -129,7 +129,7 @@ impl LifeInput {
         Self { task: Some(task), ..Self::of_wish(wish) }
     }
 
-    /// A life that lends a group to an interface while somebody is on `target`.
+    /// A life that lends a group to an interface while a session is open on `target`.
     pub fn of_group(wish: &Wish, target: &str, interface: &str, group: &str) -> Self {
         Self {
             watch: Some(target.to_owned()),

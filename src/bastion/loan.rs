@@ -1,4 +1,4 @@
-//! A security group that an interface has while somebody is on the machine that the session is opened to.
+//! A security group that an interface has while a session is open on the machine that the session is opened to.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ pub struct Loaned {
     pub is_joined: bool,
 }
 
-/// Lends groups while somebody is on a target.
+/// Lends groups while a session is open on a target.
 pub(super) struct Lender<'a> {
     pub access: &'a Access,
     pub guardian: &'a Guardian<'a>,

@@ -1,4 +1,4 @@
-//! The life of a bastion: it is started when it is needed, and stopped when nobody is on it.
+//! The life of a bastion: it is started when it is needed, and stopped when no session is open on it.
 //!
 //! A state machine in AWS, the *guardian* (`contrib/guardian`), starts the instance or task, lends a security group, watches
 //! who is on it, and undoes both at the end. One execution of it is one *life*. This layer asks for lives and waits until a

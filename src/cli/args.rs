@@ -14,6 +14,8 @@ use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::config::{self, Flags, HostKeySource, Key, ValueError, Verbosity, value};
 
 use super::audit::args::AuditArgs;
+use super::init::args::InitArgs;
+use super::running::args::{LogsArgs, NamesArgs, RunningArgs, UpArgs};
 use super::sessions::SessionsArgs;
 use super::setting_flags::{self, SettingFlags};
 use super::token::TokenArgs;
@@ -21,7 +23,8 @@ use super::{completers, ssh_config};
 
 /// SSH through AWS Systems Manager, with no open port 22
 #[derive(Parser)]
-#[command(name = "fumidai", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "fumidai", version, long_version = env!("FUMIDAI_VERSION"), subcommand_required = true)]
+#[command(arg_required_else_help = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, styles = Styles::plain())]
 pub struct CommandLine {
     /// What to do.
@@ -41,13 +44,25 @@ pub struct CommandLine {
 /// The commands; each is one variant with its own arguments.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Set up the first machine: config file, ssh_config, a database's port; asks on a terminal
+    Init(InitArgs),
     /// Join stdin and stdout to a port of TARGET, as ssh's ProxyCommand
     Connect(ConnectArgs),
-    /// Lead local ports to ports that TARGET reaches
+    /// Forward local ports to ports that TARGET reaches
     Forward(Box<ForwardArgs>),
-    /// Start and stop bastions by hand, see who is on them, set them up
+    /// Have forwards of the config file run by the system's supervisor, now and after each login
+    Up(UpArgs),
+    /// End forwards that `up` has started, and start them no more
+    Down(NamesArgs),
+    /// Show the forwards that run: listeners, sessions, connections, bytes, the last error
+    Status(RunningArgs),
+    /// Print what a forward that `up` has started wrote
+    Logs(LogsArgs),
+    /// End forwards that `up` has started, and start them again
+    Restart(NamesArgs),
+    /// Start and stop bastions by hand, show their open sessions, set them up
     Bastion(BastionArgs),
-    /// Find the first broken link on the way to TARGET, and say what mends it
+    /// Find the first broken link on the way to TARGET, and say how to fix it
     Doctor(DoctorArgs),
     /// List what can be reached, and its state
     List(ListArgs),
@@ -61,12 +76,39 @@ pub enum Command {
     Audit(AuditArgs),
     /// Print the host keys of TARGET from a source that AWS authenticates, as lines of known_hosts
     HostKeys(HostKeysArgs),
-    /// Print the ssh_config that leads ssh through fumidai, or install it
+    /// Print the ssh_config that makes ssh use fumidai, or install it
     SshConfig(SshConfigArgs),
     /// Print the script that completes commands and targets in SHELL
     Completions(CompletionsArgs),
     /// Print the manual, or the page of COMMAND alone
     Man(ManArgs),
+}
+
+impl Command {
+    /// Returns whether its output is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::Forward(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Bastion(args) => matches!(&args.command, BastionCommand::Status(args) if args.json),
+            Self::Doctor(args) => args.json,
+            Self::List(args) => args.json,
+            Self::Explain(args) => args.json,
+            Self::Token(args) => args.command.is_json(),
+            Self::Sessions(args) => args.is_json(),
+            Self::Audit(args) => args.command.is_json(),
+            Self::Init(_)
+            | Self::Connect(_)
+            | Self::Up(_)
+            | Self::Down(_)
+            | Self::Logs(_)
+            | Self::Restart(_)
+            | Self::HostKeys(_)
+            | Self::SshConfig(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
 }
 
 /// The arguments of `connect`.
@@ -102,7 +144,7 @@ pub struct ForwardArgs {
     /// With -L or -D a target; without, names of forwards in the config file
     #[arg(value_name = "TARGET|NAME", add = completers::forwards())]
     pub words: Vec<String>,
-    /// Lead a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
+    /// Forward a local port or unix socket to HOST:HOSTPORT, as TARGET reaches it
     #[arg(short = 'L', value_name = "SPEC", value_parser = config::local_forward)]
     pub local: Vec<config::LocalForward>,
     /// Listen for SOCKS4, SOCKS5 and HTTP CONNECT; each destination gets a session of its own
@@ -133,6 +175,9 @@ pub struct ForwardArgs {
     /// config file
     #[arg(long, value_name = "COMMAND", num_args = 0..=1)]
     pub exec: Option<Option<String>>,
+    /// The supervisor that runs this process; in the definitions that `up` writes
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(super) supervisor: Option<String>,
 }
 
 /// The arguments of `bastion`.
@@ -151,11 +196,11 @@ pub enum BastionCommand {
     Teardown(TeardownArgs),
     /// Start a bastion, and wait until it can be connected to
     Start(OneBastion),
-    /// Stop a bastion, unless others are on it
+    /// Stop a bastion, unless others have open sessions on it
     Stop(StopArgs),
     /// Let a bastion run longer than its limit
     Extend(ExtendArgs),
-    /// Show the state of bastions: who is on them, when they stop, which groups are lent
+    /// Show the state of bastions: their open sessions, when they stop, which groups are lent
     Status(StatusArgs),
 }
 
@@ -265,6 +310,13 @@ pub struct DoctorArgs {
     /// Print one JSON array with all that is known
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl DoctorArgs {
+    /// What `fumidai doctor TARGET` is.
+    pub(super) fn of_target(target: &str) -> Self {
+        Self { target: Some(target.to_owned()), port: None, json: false }
+    }
 }
 
 /// The arguments of `explain`.
@@ -431,12 +483,15 @@ struct GlobalOptions {
     /// Read this config file [env: FUMIDAI_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Log to stderr too; -vv for more, -vvv for all
+    /// Log to stderr too; -vv for more, -vvv for all [env: FUMIDAI_VERBOSE]
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// No notes on stderr, only the cause of a failure
+    /// No notes on stderr, only the cause of a failure [env: FUMIDAI_QUIET]
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// Never ask: fail where a question would be asked [env: FUMIDAI_NO_INPUT]
+    #[arg(long, global = true)]
+    no_input: bool,
     /// Print this help
     #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
@@ -472,7 +527,7 @@ fn route_flags() -> Vec<Arg> {
         .value_name("HOP")
         .value_parser(hop)
         .add(completers::targets())
-        .help("Go through that host; several, the nearest first [default: the host's in the config file]")
+        .help("Go through that host; several, the nearest first [env: FUMIDAI_VIA] [default: the host's in the config file]")
         .help_heading("Session options");
     vec![via, setting_flags::shown(Key::Document)]
 }
@@ -483,9 +538,9 @@ fn session_flags() -> Vec<Arg> {
     let [via, _] = route_flags().try_into().expect("there are two");
     let start = switch(
         "start",
-        "Start the target, or the first hop, if it is stopped [default: the host's in the config file]",
+        "Start the target, or the first hop, if it is stopped [env: FUMIDAI_START] [default: the host's in the config file]",
     );
-    let no_start = switch("no_start", "Start nothing");
+    let no_start = switch("no_start", "Start nothing [env: FUMIDAI_START]");
     let start = [start.overrides_with("no_start"), no_start.overrides_with("start")];
     settings.chain([via]).chain(start).chain(key_flags()).collect()
 }
@@ -497,11 +552,11 @@ fn key_flags() -> [Arg; 2] {
         .global(true)
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help("Keep the ephemeral key in FILE, which ssh has as IdentityFile [default: in the ssh-agent]")
+        .help("Keep the ephemeral key in FILE, which ssh has as IdentityFile [env: FUMIDAI_KEY_FILE] [default: in the ssh-agent]")
         .help_heading("Session options");
     let ephemeral = switch(
         "ephemeral_key",
-        "Log in with a key that is made for the connection and pushed by EC2 Instance Connect",
+        "Log in with a key that is made for the connection and pushed by EC2 Instance Connect [env: FUMIDAI_EPHEMERAL_KEY]",
     );
     [ephemeral, file]
 }
@@ -533,6 +588,7 @@ impl CommandLine {
             ephemeral_key: session.ephemeral_key,
             key_file: session.key_file,
             via: session.via,
+            no_input: global.no_input,
         };
         (command, flags)
     }
@@ -597,7 +653,7 @@ mod tests {
     fn every_option_stands_before_or_after_the_command() {
         let options = "--profile p --region eu-west-1 --endpoint-url http://e --reason r --require-reason true --color never \
                        --access-request oi-0123456789ab --access-request-timeout 60 \
-                       --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 \
+                       --log-file l --connect-timeout 1 --resume-window 15m --keepalive 3 --linger 0 --idle-close 4 \
                        --max-payload 1024 --document d --start-timeout 2 --guardian g --via a --via b";
         let before = flags(&format!("fumidai {options} --config c -vv connect i-0123"));
         let after = flags(&format!("fumidai connect i-0123 {options} --config c -vv"));
@@ -615,6 +671,7 @@ mod tests {
             resume_window: Some(Duration::from_secs(900)),
             keepalive: Some(Duration::from_secs(3)),
             linger: Some(Duration::ZERO),
+            idle_close: Some(Duration::from_secs(4)),
             max_payload: Some(1024),
             document: Some("d".into()),
             start_timeout: Some(Duration::from_secs(2)),
@@ -694,7 +751,7 @@ mod tests {
             (
                 "fumidai man conect",
                 ErrorKind::ValueValidation,
-                "connect, forward, bastion, doctor, list, explain, token, sessions, audit, host-keys, ssh-config",
+                "init, connect, forward, up, down, status, logs, restart, bastion, doctor, list, explain, token, sessions, audit, host-keys, ssh-config",
             ),
             ("fumidai completions csh", ErrorKind::InvalidValue, "bash, elvish, fish, powershell, zsh"),
         ] {
@@ -707,9 +764,13 @@ mod tests {
 
     #[test]
     fn version_is_the_packages() {
-        let (kind, text) = refuse("fumidai --version");
-        assert_eq!(kind, ErrorKind::DisplayVersion);
-        assert_eq!(text, format!("fumidai {}\n", env!("CARGO_PKG_VERSION")));
+        for (words, version) in
+            [("fumidai -V", env!("CARGO_PKG_VERSION")), ("fumidai --version", env!("FUMIDAI_VERSION"))]
+        {
+            let (kind, text) = refuse(words);
+            assert_eq!(kind, ErrorKind::DisplayVersion);
+            assert_eq!(text, format!("fumidai {version}\n"));
+        }
     }
 
     #[test]
@@ -771,8 +832,14 @@ mod tests {
         assert_eq!(
             names,
             [
+                "init",
                 "connect",
                 "forward",
+                "up",
+                "down",
+                "status",
+                "logs",
+                "restart",
                 "bastion",
                 "doctor",
                 "list",
@@ -788,6 +855,81 @@ mod tests {
         );
         let (_, help) = refuse("fumidai --help");
         assert!(!help.contains("shell TARGET"));
+    }
+
+    /// Flags without a variable: each belongs to one command, and is typed with it. A variable would change every run.
+    const TYPED: [&str; 43] = [
+        "all",
+        "apply",
+        "cloudtrail",
+        "database",
+        "dry-run",
+        "eager",
+        "env",
+        "exec",
+        "failed",
+        "fix",
+        "follow",
+        "force",
+        "forward-name",
+        "hold",
+        "html",
+        "install",
+        "json",
+        "leaked",
+        "lines",
+        "local",
+        "max-sessions",
+        "name",
+        "no-cache",
+        "no-ssh-config",
+        "now-only",
+        "offered",
+        "policy",
+        "ready-fd",
+        "renew",
+        "serverless",
+        "sessions",
+        "since",
+        "source",
+        "ssh-config",
+        "supervisor",
+        "target",
+        "template",
+        "uninstall",
+        "user",
+        "whole-path",
+        "yes",
+        // They print and end.
+        "help",
+        "version",
+    ];
+
+    #[test]
+    fn every_flag_has_a_variable_or_belongs_to_one_command() {
+        fn all(command: &clap::Command, found: &mut Vec<(String, String)>) {
+            let args = command.get_arguments().filter_map(|arg| {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                Some((arg.get_long()?.to_owned(), help))
+            });
+            found.extend(args);
+            command.get_subcommands().for_each(|sub| all(sub, found));
+        }
+        let mut found = Vec::new();
+        all(&CommandLine::command(), &mut found);
+        let has_variable =
+            |name: &String| found.iter().any(|(other, help)| other == name && help.contains("FUMIDAI_"));
+        let mut without: Vec<&str> = found
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| !has_variable(name))
+            .map(String::as_str)
+            .collect();
+        without.sort_unstable();
+        without.dedup();
+        let mut typed = TYPED.to_vec();
+        typed.sort_unstable();
+        assert_eq!(without, typed);
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub(super) fn forwards() -> ArgValueCompleter {
     })
 }
 
+/// Completes the name of a forward.
+pub(super) fn named_forwards() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| {
+        let config = Config::resolve(Flags::default(), &Environment::from_process()).ok();
+        starting(word, &config.iter().flat_map(|config| config.forwards.keys().cloned()).collect())
+    })
+}
+
 /// Completes the name of an AWS profile.
 pub(super) fn profiles() -> ArgValueCompleter {
     ArgValueCompleter::new(|word: &OsStr| {
@@ -62,7 +70,7 @@ pub(super) fn regions() -> ArgValueCompleter {
 }
 
 /// AWS's regions, as its documentation lists them.
-const REGIONS: [&str; 39] = [
+pub(super) const REGIONS: [&str; 39] = [
     "af-south-1",
     "ap-east-1",
     "ap-east-2",

@@ -253,10 +253,8 @@ fn life_rows(asked: &AskedRow) -> Vec<(&'static str, String)> {
     }
     if let Some(group) = &asked.security_group {
         let by = asked.guardian.as_deref().unwrap_or("none, so this fails");
-        let text = format!(
-            "{}: has {group} while anybody is on the target of the session (guardian: {by})",
-            asked.host
-        );
+        let text =
+            format!("{}: has {group} while any session to that target is open (guardian: {by})", asked.host);
         rows.push(("group", text));
     }
     rows
@@ -284,7 +282,7 @@ fn stop_line(asked: &AskedRow) -> String {
     }
     let only = if asked.stop_always { "" } else { ", unless it ran before" };
     format!(
-        "stopped when nobody was on it for {} s, at the latest {} s after its start{only}",
+        "stopped when no session was open on it for {} s, at the latest {} s after its start{only}",
         asked.stop_grace_seconds, asked.stop_after_seconds
     )
 }
@@ -397,7 +395,7 @@ signed by   AKIAENV, the keys in the environment
 document    AWS-StartPortForwardingSessionToRemoteHost (host=10.0.0.9, portNumber=2222)
 fall-back   the sshd of `bastion` by AWS-StartSSHSession (portNumber=22), if its agent is older than 3.1.1188.0, or the document is denied or unknown
 life        bastion: started by the guardian fumidai-guardian when it is down; it is waited for 300 s
-            stopped when nobody was on it for 120 s, at the latest 7200 s after its start, unless it ran before
+            stopped when no session was open on it for 120 s, at the latest 7200 s after its start, unless it ran before
 ";
         assert_eq!(without_settings(&explanation("appserver", None)), expected);
     }

@@ -51,7 +51,8 @@ fn first_sections() -> String {
 }
 
 /// Commands that show what each command is for.
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 10] = [
+    ("fumidai init", "sets up the first machine: config file, ssh_config, a database's port"),
     (
         "fumidai ssh-config --install",
         "has ssh, scp and rsync go through fumidai, for ids and for hosts of the config file",
@@ -60,12 +61,16 @@ const EXAMPLES: [(&str, &str); 8] = [
     ("scp notes.txt ec2-user@i-0123456789abcdef0--eu-central-1:", "copies a file to another region"),
     ("fumidai forward i-0123456789abcdef0 -L 13306:db.internal:3306", "puts a database on a local port"),
     ("fumidai forward i-0123456789abcdef0 -D 1080", "listens for SOCKS5 and HTTP CONNECT"),
+    (
+        "fumidai up orders-db",
+        "keeps a forward of the config file, also after a reboot; `fumidai status` shows it",
+    ),
     ("fumidai list state:running", "lists what can be reached"),
     ("fumidai explain web", "prints what `web` means, and where each setting comes from"),
     ("fumidai explain web --policy", "prints the least IAM policy for that"),
 ];
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("~/.config/fumidai/config.toml", "the config file (macOS: ~/Library/Application Support/fumidai)"),
     ("~/.local/state/fumidai/fumidai.log", "the log (macOS: ~/Library/Application Support/fumidai)"),
     (
@@ -73,6 +78,10 @@ const FILES: [(&str, &str); 6] = [
         "the last list of machines, host keys of `host_keys`, and sizes of messages (macOS: ~/Library/Caches/fumidai)",
     ),
     ("~/.ssh/fumidai.config", "written by `fumidai ssh-config --install` and included by ~/.ssh/config"),
+    (
+        "~/.config/systemd/user/fumidai-forward@NAME.service",
+        "written by `fumidai up`, removed by `fumidai down` (macOS: ~/Library/LaunchAgents)",
+    ),
     ("~/.aws/config, ~/.aws/credentials", "profiles, as the AWS CLI reads them"),
     ("~/.ssh/known_hosts", "host keys of hops"),
 ];
@@ -82,7 +91,13 @@ const ENVIRONMENT: &str = "A flag overrides its variable. FUMIDAI_* override hos
 
 /// The variables of the settings, then the others that users set.
 fn variables() -> Vec<(String, String)> {
-    const OTHERS: [(&str, &str); 6] = [
+    const OTHERS: [(&str, &str); 9] = [
+        ("FUMIDAI_NO_INPUT", "nothing is asked; --no-input"),
+        ("FUMIDAI_QUIET, FUMIDAI_VERBOSE", "what is printed on standard error; -q, -v"),
+        (
+            "FUMIDAI_VIA, FUMIDAI_START, FUMIDAI_EPHEMERAL_KEY, FUMIDAI_KEY_FILE",
+            "--via, --start, --ephemeral-key, --key-file",
+        ),
         ("FUMIDAI_CONFIG", "the config file; --config"),
         ("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN", "credentials"),
         ("AWS_CA_BUNDLE", "roots to trust beside the system's"),

@@ -16,20 +16,24 @@ mod duration;
 mod explain;
 mod forward;
 mod host_keys;
+mod init;
 mod life_notes;
 mod list;
 mod log;
 mod log_file;
 mod man;
+mod own_path;
 mod prompt;
 mod reason;
 mod recording;
 pub mod report;
+mod running;
 mod runtime;
 mod sessions;
 mod setting_flags;
 mod ssh_config;
 mod ssh_files;
+mod start_page;
 mod stderr;
 mod stdout;
 mod token;
@@ -37,16 +41,18 @@ mod token;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::{Color, Config, ConfigError, Environment, Flags, LogSettings, ValueError};
+use crate::jump::terminal;
 use crate::keys;
 
 use args::{Command, CommandLine};
-use report::{ExitKind, LocalError, Report};
+use report::{ExitKind, LocalError, Report, UsageError};
 
 /// Runs the program with its arguments, the program's own name first, and returns what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -65,9 +71,20 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
         return exit;
     }
     let environment = Environment::from_process();
+    if environment.flag("FUMIDAI_NO_INPUT") {
+        terminal::forbid();
+    }
     let (command, flags) = match CommandLine::read(args.iter().cloned()) {
         Ok(line) => line.into_parts(),
+        Err(_) if args.len() < 2 && std::io::stdout().is_terminal() => {
+            return start_page::print(&environment);
+        }
         Err(error) => {
+            if is_json(&args) {
+                report::print_as_json();
+                log_usage(&error);
+                return Report::from(UsageError::CommandLine { text: error.to_string() }).print();
+            }
             let exit = print_usage(&error, &environment);
             if let Some(hint) = usage_hint(&error, &args) {
                 stderr::print_note(&format!("hint: {hint}"));
@@ -75,12 +92,24 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
             return exit;
         }
     };
+    if flags.no_input {
+        terminal::forbid();
+    }
+    if command.is_json() {
+        report::print_as_json();
+    }
     match &command {
         // These work with a wrong config file too.
         Command::Completions(args) => return completion::print_script(args.shell),
         Command::Man(args) => return man::print(args.command.as_deref()),
-        Command::Connect(_)
+        Command::Init(_)
+        | Command::Connect(_)
         | Command::Forward(_)
+        | Command::Up(_)
+        | Command::Down(_)
+        | Command::Status(_)
+        | Command::Logs(_)
+        | Command::Restart(_)
         | Command::Bastion(_)
         | Command::Doctor(_)
         | Command::List(_)
@@ -100,6 +129,9 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
             if let Command::Doctor(args) = &command {
                 return doctor::broken_config(&report, args.json);
             }
+            if let Command::Forward(args) = &command {
+                return forward::give_up(args, &report);
+            }
             return report.print();
         }
     };
@@ -109,11 +141,23 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// Returns true if `--json` was typed on a command line that cannot be read; not for `--help` and `--version`.
+fn is_json(args: &[OsString]) -> bool {
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    has("--json") && !["-h", "--help", "-V", "--version"].into_iter().any(has)
+}
+
 /// Takes the descriptor that the caller opened for `--ready-fd`.
 fn ready_descriptor(command: &Command) -> Result<Option<(i32, File)>, LocalError> {
     match command {
         Command::Forward(args) => args.ready_fd.map(forward::take_descriptor).transpose(),
-        Command::Connect(_)
+        Command::Init(_)
+        | Command::Connect(_)
+        | Command::Up(_)
+        | Command::Down(_)
+        | Command::Status(_)
+        | Command::Logs(_)
+        | Command::Restart(_)
         | Command::Bastion(_)
         | Command::Doctor(_)
         | Command::List(_)
@@ -135,8 +179,14 @@ fn dispatch(
     descriptor: Option<(i32, File)>,
 ) -> ExitCode {
     match command {
+        Command::Init(args) => init::init(args, config, environment),
         Command::Connect(args) => connect::connect(args, &config, environment),
         Command::Forward(args) => forward::forward(args, &config, environment, descriptor),
+        Command::Up(args) => running::up(args, &config, environment),
+        Command::Down(args) => running::down(args, &config, environment),
+        Command::Status(args) => running::status(args, &config, environment),
+        Command::Logs(args) => running::logs(args, &config, environment),
+        Command::Restart(args) => running::restart(args, &config, environment),
         Command::Bastion(args) => bastion::run(&args.command, &config, environment),
         Command::Doctor(args) => doctor::doctor(args, &config, environment),
         Command::List(args) => list::list(&config, args),

@@ -37,6 +37,7 @@ fn ask_code() -> AskCode {
             let question = format!("Enter MFA code for {}: ", escape(&serial));
             let answer = terminal::ask(&question, Echo::Hidden).await.map_err(|error| match error {
                 PromptError::NoTerminal => NoCode::NoTerminal,
+                PromptError::Forbidden => NoCode::Forbidden,
                 PromptError::Dismissed => NoCode::NoAnswer,
             })?;
             let answer = answer.reveal().trim().to_owned();

@@ -36,6 +36,17 @@ pub struct SessionsArgs {
     list: ListSessionsArgs,
 }
 
+impl SessionsArgs {
+    /// Returns whether the output is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        match &self.command {
+            None => self.list.json,
+            Some(SessionsCommand::List(args)) => args.json,
+            Some(SessionsCommand::End(_)) => false,
+        }
+    }
+}
+
 /// The commands of `sessions`.
 #[derive(Subcommand)]
 enum SessionsCommand {

@@ -1,13 +1,14 @@
 //! The command `ssh-config`: prints the ssh_config with which ssh uses fumidai, or installs it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::ssh_config::{Program, ssh_config};
 use crate::config::{Config, Environment, Verbosity};
 use crate::doctor::parse_version;
 
+use super::own_path::found_by_name;
 #[cfg(unix)]
 use super::report::notes;
 use super::report::{ExitKind, LocalError, Report, UsageError};
@@ -137,16 +138,6 @@ fn ssh_version() -> (u32, u32) {
 /// Returns a path as a line of an ssh_config can hold it.
 fn word_of(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| !text.contains(char::is_control))
-}
-
-/// Returns the path by which `PATH` has this very file; ssh needs it from the root.
-fn found_by_name(program: &Path, environment: &Environment) -> Option<PathBuf> {
-    let paths = environment.path("PATH").unwrap_or_default();
-    let named: Option<PathBuf> =
-        std::env::split_paths(&paths).map(|folder| folder.join("fumidai")).find(|path| path.is_file());
-    let same = |path: &PathBuf| Some(path.canonicalize().ok()? == program.canonicalize().ok()?);
-    let named = named.filter(|path| same(path) == Some(true))?;
-    std::path::absolute(named).ok()
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@
 //! file with other names, or with an owner that we cannot give, is written in place.
 
 use std::fmt;
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::config::ssh_config::is_ours;
+use crate::whole_file;
 
 /// Our file, in the folder of ssh.
 const OURS: &str = "fumidai.config";
@@ -87,6 +88,12 @@ impl SshFiles {
     /// The files of a user.
     pub fn of_home(home: &Path) -> Self {
         Self { folder: home.join(".ssh") }
+    }
+
+    /// Returns whether the user's file includes ours.
+    pub fn is_installed(&self) -> bool {
+        let text = self.config().and_then(|config| read(&config)).ok().flatten();
+        text.is_some_and(|text| self.include_in(&text).is_some())
     }
 
     /// Writes our file and includes it; what is in place already is left alone.
@@ -172,7 +179,7 @@ impl SshFiles {
     /// Copies the user's file, unless there is a copy from before; returns the copy if one was made.
     fn back_up(&self, text: &[u8]) -> Result<Option<PathBuf>, InstallError> {
         let backup = self.folder.join(BACKUP);
-        match write_new(&backup, text, None) {
+        match whole_file::write_new(&backup, text) {
             Ok(()) => Ok(Some(backup)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(source) => Err(InstallError::Io { file: backup, source }),
@@ -245,75 +252,7 @@ fn remove(file: &Path, changes: &mut Vec<Change>) -> Result<(), InstallError> {
 
 /// Puts a whole new file in the place of the old one, with the same owner, group and mode.
 fn replace(file: &Path, text: &[u8]) -> Result<(), InstallError> {
-    let before = fs::metadata(file).ok();
-    let replaced = match &before {
-        Some(before) if has_other_names(before) => overwrite(file, text),
-        Some(_) | None => exchange(file, text, before.as_ref()),
-    };
-    replaced.map_err(at(file))
-}
-
-fn exchange(file: &Path, text: &[u8], before: Option<&Metadata>) -> io::Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let new = file.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    // A killed process of the same id may have left it.
-    let _ = fs::remove_file(&new);
-    let written = write_new(&new, text, before).and_then(|()| fs::rename(&new, file));
-    let Err(error) = written else { return Ok(()) };
-    let _ = fs::remove_file(&new);
-    // The owner cannot be given, or the folder cannot be written.
-    match error.kind() == io::ErrorKind::PermissionDenied && before.is_some() {
-        true => overwrite(file, text),
-        false => Err(error),
-    }
-}
-
-fn overwrite(file: &Path, text: &[u8]) -> io::Result<()> {
-    let mut opened = OpenOptions::new().write(true).open(file)?;
-    opened.write_all(text)?;
-    opened.set_len(text.len() as u64)?;
-    opened.sync_all()
-}
-
-#[cfg(unix)]
-fn has_other_names(file: &Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::nlink(file) > 1
-}
-
-#[cfg(not(unix))]
-fn has_other_names(_file: &Metadata) -> bool {
-    false
-}
-
-/// Gives a new file the owner, group and mode of the one that it replaces.
-#[cfg(unix)]
-fn take_after(file: &fs::File, before: &Metadata) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-
-    let now = file.metadata()?;
-    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
-        fchown(file, Some(before.uid()), Some(before.gid()))?;
-    }
-    file.set_permissions(before.permissions())
-}
-
-#[cfg(not(unix))]
-fn take_after(file: &fs::File, before: &Metadata) -> io::Result<()> {
-    file.set_permissions(before.permissions())
-}
-
-/// Writes a file that was not there before, for the user alone unless it replaces another.
-fn write_new(file: &Path, text: &[u8], before: Option<&Metadata>) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut opened = options.open(file)?;
-    opened.write_all(text)?;
-    if let Some(before) = before {
-        take_after(&opened, before)?;
-    }
-    opened.sync_all()
+    whole_file::replace(file, text).map_err(at(file))
 }
 
 fn at(file: &Path) -> impl FnOnce(io::Error) -> InstallError {

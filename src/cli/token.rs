@@ -38,6 +38,16 @@ pub enum TokenCommand {
     Redshift(RedshiftArgs),
 }
 
+impl TokenCommand {
+    /// Returns whether the output is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::Rds(_) | Self::Elasticache(_) => false,
+            Self::Redshift(args) => args.json,
+        }
+    }
+}
+
 /// The arguments of `token rds`.
 #[derive(Args)]
 #[command(

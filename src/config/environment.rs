@@ -11,7 +11,7 @@ use super::settings::Key;
 use super::value::ValueError;
 
 /// The variables beside those of the settings.
-const OTHERS: [&str; 30] = [
+const OTHERS: [&str; 37] = [
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_ENDPOINT_URL_EC2",
@@ -30,6 +30,13 @@ const OTHERS: [&str; 30] = [
     "AWS_SHARED_CREDENTIALS_FILE",
     "DISPLAY",
     "FUMIDAI_CONFIG",
+    "FUMIDAI_EPHEMERAL_KEY",
+    "FUMIDAI_KEY_FILE",
+    "FUMIDAI_NO_INPUT",
+    "FUMIDAI_QUIET",
+    "FUMIDAI_START",
+    "FUMIDAI_VERBOSE",
+    "FUMIDAI_VIA",
     "LOGNAME",
     "NO_COLOR",
     "PATH",
@@ -126,6 +133,11 @@ impl Environment {
             "false" => Some(false),
             _ => None,
         }
+    }
+
+    /// Returns true if a variable that is a flag is set, unless it says `false` or `0`.
+    pub fn flag(&self, name: &str) -> bool {
+        self.raw(name).is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     }
 
     /// Returns the variables with proxies that are set. In a CGI script, `HTTP_PROXY` is a header of the script's client.

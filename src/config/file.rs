@@ -6,6 +6,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use toml::de::DeTable;
+
 use super::environment::Environment;
 use super::error::{ConfigError, Distrust};
 use super::forward::LocalEnd;
@@ -52,6 +54,24 @@ impl ConfigFile {
         expand_homes(&mut tables, environment);
         Ok(Self { tables, path: Some(path.to_owned()) })
     }
+}
+
+/// Checks a text before it becomes a config file.
+///
+/// # Errors
+/// [`ConfigError::Invalid`]
+pub fn check_text(path: &Path, text: &str) -> Result<(), ConfigError> {
+    parse(text).map(drop).map_err(|fault| fault.at(path, text))
+}
+
+/// Returns whether a text that is valid has a table of that name.
+pub fn has_table(text: &str, name: &str) -> bool {
+    DeTable::parse(text).is_ok_and(|document| document.get_ref().contains_key(name))
+}
+
+/// Returns where a config file is made.
+pub fn default_file(environment: &Environment) -> Option<PathBuf> {
+    default_paths(environment).next()
 }
 
 fn default_paths(environment: &Environment) -> impl Iterator<Item = PathBuf> {

@@ -136,12 +136,20 @@ impl Draft {
     }
 }
 
-fn local_end(raw: Raw<'_>) -> Result<LocalEnd, ValueError> {
+/// Reads `[BIND:]PORT` or a path.
+///
+/// # Errors
+/// [`ValueError::NotALocalEnd`]
+pub fn local_end(raw: Raw<'_>) -> Result<LocalEnd, ValueError> {
     let text = raw.text_or_integer().map_err(|error| error.or_text(ValueError::NotALocalEnd))?;
     LocalEnd::parse(&text).ok_or(ValueError::NotALocalEnd)
 }
 
-fn remote_end(raw: Raw<'_>) -> Result<RemoteEnd, ValueError> {
+/// Reads `[HOST:]PORT`.
+///
+/// # Errors
+/// [`ValueError::NotARemoteEnd`]
+pub fn remote_end(raw: Raw<'_>) -> Result<RemoteEnd, ValueError> {
     let text = raw.text_or_integer().map_err(|error| error.or_text(ValueError::NotARemoteEnd))?;
     RemoteEnd::parse(&text).ok_or(ValueError::NotARemoteEnd)
 }

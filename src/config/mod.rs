@@ -19,6 +19,7 @@ mod host_keys;
 mod layers;
 mod parse;
 mod remedy;
+mod run_flags;
 mod settings;
 mod spec;
 pub mod ssh_config;
@@ -36,7 +37,8 @@ pub use aws::{AwsSettings, Endpoints};
 pub use environment::{Environment, Folders, process_variable};
 pub use error::{ConfigError, Distrust};
 pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
-pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd};
+pub use file::{check_text, default_file, has_table};
+pub use forward::{FORWARD_KEYS, Forward, ForwardKey, LocalEnd, RemoteEnd, local_end, remote_end};
 pub use host::{HOST_KEYS, Host, HostKey, KeyKind, RouteKind};
 pub use host_keys::HostKeySource;
 pub use layers::{ResolvedSetting, Source};
@@ -170,6 +172,8 @@ pub struct Flags {
     pub ephemeral_key: bool,
     /// `--key-file`.
     pub key_file: Option<PathBuf>,
+    /// `--no-input`.
+    pub no_input: bool,
 }
 
 impl Config {
@@ -179,6 +183,7 @@ impl Config {
     ///
     /// The file that was named cannot be read, or a value in the file or in the environment is not valid.
     pub fn resolve(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
+        let flags = flags.with_variables(environment)?;
         let file = ConfigFile::load(flags.config_file.clone(), environment)?;
         let layers = Layers::new(flags.settings, environment, file.tables.defaults)?;
         let settings = layers.settings();
@@ -247,6 +252,12 @@ impl Config {
     pub fn in_region(&self, region: &Region) -> Self {
         let region = Settings { region: Some(region.to_string()), ..Settings::default() };
         self.with(|layers| layers.add(Source::Target, region))
+    }
+
+    /// Returns the configuration as if these flags had been given too.
+    #[must_use]
+    pub fn with_flags(&self, settings: Settings) -> Self {
+        self.with(|layers| layers.add(Source::Flag, settings))
     }
 
     /// Returns every setting with its value and its source; `aws_profile` has the settings of the AWS profile.
@@ -371,6 +382,7 @@ mod tests {
             | Key::ResumeWindow
             | Key::Keepalive
             | Key::Linger
+            | Key::IdleClose
             | Key::StartTimeout => {
                 format!("{}", 100 + number)
             }

@@ -349,6 +349,7 @@ mod tests {
             resume_window = "2h"
             keepalive = "15s"
             linger = 0
+            idle_close = "10m"
             max_payload = 1_024
             document = "My-Document"
             start_timeout = "10m"
@@ -369,6 +370,7 @@ mod tests {
             resume_window: Some(Duration::from_secs(7200)),
             keepalive: Some(Duration::from_secs(15)),
             linger: Some(Duration::ZERO),
+            idle_close: Some(Duration::from_secs(600)),
             max_payload: Some(1024),
             document: Some("My-Document".into()),
             start_timeout: Some(Duration::from_secs(600)),
@@ -521,7 +523,7 @@ mod tests {
             (
                 "[forwards.a]\nbanana = 'x'",
                 "2:1: unknown key `banana`, the valid ones are `target`, `local`, `remote`, `hold`, `exec`, `token`, `db_user`, `profile`, `region`, \
-                 `endpoint_url`, `reason`, `require_reason`, `access_request`, `access_request_timeout`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `max_payload`, `start_timeout`, `guardian`, `document`",
+                 `endpoint_url`, `reason`, `require_reason`, `access_request`, `access_request_timeout`, `connect_timeout`, `resume_window`, `keepalive`, `linger`, `idle_close`, `max_payload`, `start_timeout`, `guardian`, `document`",
             ),
             (
                 "[bananas]\n",

@@ -44,6 +44,7 @@ settings! {
         /// When log lines on a terminal have colour; NO_COLOR means never
         Color color: Color = value::color {
             heading: Heading::Global,
+            variables: &["FUMIDAI_COLOR"],
             value_name: "WHEN",
             choices: &["auto", "always", "never"],
             values: "`auto`, `always` or `never`",
@@ -114,6 +115,13 @@ settings! {
             value_name: "SECONDS",
             values: "a time",
             otherwise: Some("1; forward: 30"),
+        }
+        /// Time without a connection after which a forward ends its session; 0 does not end it
+        IdleClose idle_close: Duration = value::duration {
+            variables: &["FUMIDAI_IDLE_CLOSE"],
+            value_name: "SECONDS",
+            values: "a time",
+            otherwise: Some("300; of a proxy, and of a bastion that is stopped: 60"),
         }
         /// Largest payload of a message, 256 to 32768
         MaxPayload max_payload: u32 = value::payload {

@@ -79,6 +79,8 @@ pub enum ForwardEvent {
 pub struct Traffic {
     /// Connections that are open.
     pub connections: Cell<usize>,
+    /// All connections that were accepted.
+    pub accepted: Cell<u64>,
     /// Bytes that local clients sent.
     pub sent: Cell<u64>,
     /// Bytes that they received.

@@ -26,6 +26,8 @@ pub struct ForwardRequest<'a> {
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct PlannedForward {
+    /// Its name in the config file.
+    pub name: Option<String>,
     /// The address or path to listen on.
     pub bind: Bind,
     /// The destination of its connections.
@@ -185,6 +187,7 @@ fn of_target(
     let route = Route::new(target, None, config)?;
     let document = config.forward_document().map(str::to_owned);
     let planned = |local: &LocalEnd, to| PlannedForward {
+        name: None,
         bind: bind(local),
         to,
         route: route.clone(),
@@ -204,6 +207,7 @@ fn of_name(request: &ForwardRequest<'_>, name: &str, config: &Config) -> Result<
     let config = config.for_forward(forward);
     let route = Route::new(target, None, &config)?;
     Ok(PlannedForward {
+        name: Some(name.to_owned()),
         bind: bind(local),
         to: ForwardTo::Port(own_port(remote, &route)),
         document: config.forward_document().map(str::to_owned),

@@ -106,6 +106,7 @@ impl Upstream {
                 () = leave.cancelled() => return,
             };
             let now = clock::now();
+            traffic.accepted.set(traffic.accepted.get() + 1);
             match (&self, accepted) {
                 (Self::Pool(pool), Accepted::Tcp(socket)) => {
                     pool.take(ClientConnection::new(socket, from, None), now)

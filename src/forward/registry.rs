@@ -30,6 +30,8 @@ use super::{
 /// A session without connections ends after this time: that of a proxy, so that another destination can have one, and one to
 /// a bastion, so that the bastion is stopped.
 const IDLE: Duration = Duration::from_secs(60);
+/// The same for all others: the next connection opens another one.
+const UNUSED: Duration = Duration::from_secs(300);
 
 /// Receives what happens to a forward.
 pub type Observer = Rc<dyn Fn(&PlannedForward, &ForwardEvent)>;
@@ -352,7 +354,7 @@ impl PoolFactory {
             linger,
             hold: self.planned.hold,
             sessions: if idle_limit.is_some() { 1 } else { self.sessions },
-            idle_limit: idle_limit.or(ends_idle.then_some(IDLE)),
+            idle_limit: self.idle_limit(idle_limit.or(ends_idle.then_some(IDLE))),
             follows_name: host.is_some_and(|host| host.parse::<IpAddr>().is_err()),
             start_hold_off: self.hold_off.clone(),
             observer: self.observer(remote),
@@ -360,6 +362,16 @@ impl PoolFactory {
             end: self.session_end(remote),
         };
         Pool::new(settings, self.leave.clone(), self.tasks.clone())
+    }
+
+    /// Returns when a session without connections ends: the user's setting overrides that of the kind of session.
+    fn idle_limit(&self, of_kind: Option<Duration>) -> Option<Duration> {
+        let usual = of_kind.or((!self.planned.hold).then_some(UNUSED));
+        match self.planned.route.config.session.idle_close {
+            Some(Duration::ZERO) => None,
+            Some(limit) => Some(limit),
+            None => usual,
+        }
     }
 
     fn session_end(&self, remote: &RemoteEnd) -> SessionEnd {

@@ -60,6 +60,9 @@ impl Askpass {
     }
 
     async fn by_program(&self, text: &str) -> Result<Secret, PromptError> {
+        if terminal::is_forbidden() {
+            return Err(PromptError::Forbidden);
+        }
         let program = self.settings.program.as_deref().unwrap_or(Path::new(DEFAULT_PROGRAM));
         run(program, text).await
     }

@@ -59,6 +59,9 @@ pub enum PromptError {
     /// The process has no terminal in the foreground, and no askpass program.
     #[error("no terminal to ask on")]
     NoTerminal,
+    /// No question may be asked: `--no-input`.
+    #[error("no question may be asked (`--no-input`)")]
+    Forbidden,
     /// The user dismissed the question, or the answer could not be read.
     #[error("the user gave no answer")]
     Dismissed,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
@@ -11,6 +12,19 @@ use super::secret::Secret;
 
 /// Held while a question is open, so that questions are asked one at a time.
 static PROMPT_LOCK: Mutex<()> = Mutex::const_new(());
+
+/// Whether no question may be asked in this process.
+static FORBIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// Forbids every question of this process, on a terminal and by a program.
+pub fn forbid() {
+    FORBIDDEN.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether questions are forbidden.
+pub fn is_forbidden() -> bool {
+    FORBIDDEN.load(Ordering::Relaxed)
+}
 
 /// Whether the terminal echoes the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +48,9 @@ pub(super) async fn lock() -> MutexGuard<'static, ()> {
 /// # Errors
 /// The process has no terminal, is not in its foreground, or cannot read from it.
 pub async fn ask(question: &str, echo: Echo) -> Result<Secret, PromptError> {
+    if is_forbidden() {
+        return Err(PromptError::Forbidden);
+    }
     let _lock = lock().await;
     system::ask(question, echo).await
 }

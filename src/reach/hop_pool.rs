@@ -25,6 +25,8 @@ use super::{HoldOff, HopConnection, Reach, ReachError};
 const MOST_CONNECTIONS: usize = 2;
 /// Connections through a bastion without streams are closed after this time, so that the bastion is stopped.
 const IDLE: Duration = Duration::from_secs(60);
+/// The same for machines that nothing stops.
+const UNUSED: Duration = Duration::from_secs(300);
 
 /// The pool.
 pub struct HopPool {
@@ -141,11 +143,12 @@ impl HopPool {
         Ok(PooledStream { stream, _in_use })
     }
 
-    /// Disconnects at the end, and from a bastion also while there are no streams.
+    /// Disconnects at the end, and also if there has been no stream for some time.
     pub async fn close_in_time(self: Rc<Self>) {
-        while self.reach.is_guarded() && !self.leave.is_cancelled() {
+        let limit = self.idle_limit();
+        while let Some(limit) = limit.filter(|_| !self.leave.is_cancelled()) {
             tokio::select! {
-                () = self.idle() => self.close_all().await,
+                () = self.idle(limit) => self.close_all().await,
                 () = self.leave.cancelled() => {}
             }
         }
@@ -153,13 +156,20 @@ impl HopPool {
         self.close_all().await;
     }
 
-    /// Waits until there are connections, and no stream has been open for [`IDLE`].
-    async fn idle(&self) {
+    /// Returns when the connections are closed that have no stream.
+    fn idle_limit(&self) -> Option<Duration> {
+        let usual = if self.reach.is_guarded() { IDLE } else { UNUSED };
+        let limit = self.reach.route().config.session.idle_close.unwrap_or(usual);
+        (limit > Duration::ZERO).then_some(limit)
+    }
+
+    /// Waits until there are connections, and no stream has been open for so long.
+    async fn idle(&self, limit: Duration) {
         let mut uses = self.use_count.subscribe();
         loop {
             let is_idle = *uses.borrow_and_update() == 0 && !self.open.borrow().is_empty();
             tokio::select! {
-                () = sleep(IDLE), if is_idle => return,
+                () = sleep(limit), if is_idle => return,
                 // The pool has the sender itself.
                 _ = uses.changed() => {}
             }

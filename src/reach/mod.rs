@@ -52,7 +52,7 @@ pub use self::host_keys_error::HostKeysError;
 pub use self::inspect::{Listing, inspect, list};
 pub use self::readiness::Readiness;
 pub use self::session_task::session_request;
-pub use self::settings::{open_aws, session_settings};
+pub use self::settings::{open_aws, profile_names, session_settings};
 
 use self::fall_back::Attempt;
 use self::hop_settings::{askpass, hop_settings};

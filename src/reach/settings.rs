@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::aws::files::{FilePath, FilePaths};
+use crate::aws::files::{AwsFiles, FilePath, FilePaths};
 use crate::aws::{self, ApiError, Aws, Prompts};
 use crate::config::{AccessRequest, AwsSettings, Config, SessionSettings};
 use crate::names::cache::Scope;
@@ -50,6 +50,11 @@ fn aws_settings(config: &AwsSettings, proxies: Proxies) -> aws::AwsOptions {
         home: config.home.clone(),
         cli_cache: config.cli_cache.clone(),
     }
+}
+
+/// Returns the profiles of AWS's files.
+pub fn profile_names(config: &Config) -> Vec<String> {
+    AwsFiles::read(&file_paths(&config.aws)).profile_names().map(str::to_owned).collect()
 }
 
 /// Returns where AWS's files are: where a variable says, else in the home folder.

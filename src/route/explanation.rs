@@ -148,7 +148,7 @@ pub struct AskedRow {
     pub guardian: Option<String>,
     /// It is stopped even if it ran before.
     pub stop_always: bool,
-    /// It is stopped when nobody was on it for so long.
+    /// It is stopped when no session was open on it for so long.
     pub stop_grace_seconds: u64,
     /// It is stopped at the latest so long after its start.
     pub stop_after_seconds: u64,

@@ -32,7 +32,7 @@ pub struct Builder {
 /// The running parts.
 pub struct Bench {
     pub simulator: Simulator,
-    _sshd: Option<Sshd>,
+    sshd: Option<Sshd>,
     folder: TempDir,
 }
 
@@ -84,7 +84,7 @@ impl Builder {
         fs::create_dir(folder.path().join("home")).unwrap();
         // On a thread of its own: it must not wait for a test, nor a test for it.
         let simulator = tokio::task::spawn_blocking(|| Simulator::spawn(self.config)).await.unwrap().unwrap();
-        Bench { simulator, _sshd: sshd, folder }
+        Bench { simulator, sshd, folder }
     }
 }
 
@@ -94,6 +94,11 @@ impl Bench {
     pub fn new() -> Builder {
         let config = SimConfig { agent: AgentConfig::default().unpaced(), ..SimConfig::default() };
         Builder { config, has_sshd: false, options: Vec::new() }
+    }
+
+    /// The sshd behind port 22 of the target.
+    pub fn sshd(&self) -> &Sshd {
+        self.sshd.as_ref().expect("a bench with an sshd")
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -147,8 +147,10 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     let spec = format!("{}:7", taken.port());
     // Nothing is announced before everything is bound.
     let finished = bench.forward_command(["--json", "-L", "0:7", "-L", &spec]).finish().await.exits(1);
-    assert!(finished.cause().starts_with(&format!("cannot listen on {taken}: Address already in use")));
-    assert!(finished.stderr.ends_with("hint: use another port, or port 0 for a free one\n"));
+    let error: serde_json::Value = serde_json::from_str(finished.stderr.lines().last().unwrap()).unwrap();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("cannot listen on {taken}: Address already in use")), "{error}");
+    assert_eq!(error["error"]["hints"][0], "use another port, or port 0 for a free one");
     let event: serde_json::Value = serde_json::from_str(finished.text()).unwrap();
     assert_eq!((&event["event"], &event["exit"]), (&"failed".into(), &1.into()));
 }

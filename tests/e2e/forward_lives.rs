@@ -393,3 +393,19 @@ async fn who_looks_for_leftover_sockets_opens_no_session_of_a_forward_that_lives
     forward.end().await;
     assert_eq!(bench.started(), 0);
 }
+
+#[tokio::test]
+async fn a_session_without_connections_ends_and_the_next_connection_opens_another() {
+    let bench = bench().await;
+    let forward = bench.forward(&["-L", "0:7", "--idle-close", "1"]).await;
+    assert_eq!(bench.started(), 0, "none is open before the first connection");
+    let mut long = talking(&forward).await;
+    drop(talking(&forward).await);
+    round_trip(&mut long, b"in use").await;
+    drop(long);
+    until("the session ends", || bench.simulator.open_sessions().is_empty()).await;
+    talking(&forward).await;
+    assert_eq!((bench.started(), forward.notes().as_str()), (2, ""));
+    forward.end().await;
+    bench.settle().await;
+}

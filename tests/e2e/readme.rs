@@ -164,7 +164,7 @@ async fn the_benchmark_of_forwards_measures() {
 }
 
 /// An address that was free a moment ago.
-async fn free_port() -> SocketAddr {
+pub async fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 

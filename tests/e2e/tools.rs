@@ -15,13 +15,18 @@ pub fn tool(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("`{name}` is missing; `tests/run --install` installs what the tests need"))
 }
 
-/// Finds the Python that has the drivers: where the environment says, else in the tests' own virtual environment.
+/// Finds the Python that has the drivers.
 pub fn python() -> PathBuf {
+    from_venv("python")
+}
+
+/// Finds a program of Python: where the environment says, else in the tests' own virtual environment.
+pub fn from_venv(name: &str) -> PathBuf {
     let own = || format!("{}/target/test-venv", env!("CARGO_MANIFEST_DIR"));
     let folder = std::env::var("FUMIDAI_TEST_VENV").unwrap_or_else(|_| own());
-    let python = Path::new(&folder).join("bin/python");
-    assert!(python.is_file(), "{} is missing; `tests/run --install` makes it", python.display());
-    python
+    let program = Path::new(&folder).join("bin").join(name);
+    assert!(program.is_file(), "{} is missing; `tests/run --install` installs it", program.display());
+    program
 }
 
 /// Finds the AWS CLI: where the environment says, else in the tests' own virtual environment, else in the path.

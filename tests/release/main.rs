@@ -1,17 +1,20 @@
 //! What a release is made of: the files parse and agree, every path that a package names exists, the deb starts.
 //!
-//! Needs PyYAML of `target/test-venv` (`FUMIDAI_TEST_VENV` names another folder), cargo-deb and dpkg-deb. If they are not
+//! Needs PyYAML and mdBook of `target/test-venv` (`FUMIDAI_TEST_VENV` names another folder), cargo-deb and dpkg-deb. If they are not
 //! installed, the tests that need them do nothing; if `FUMIDAI_TEST_VENV` is set, they must be there.
 //! `contrib/release-check` does what needs more tools.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod book;
 mod japanese;
 mod manifests;
 mod packages;
+mod pages;
 #[cfg(feature = "sim")]
 mod rehearsal;
+mod version;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -175,6 +175,23 @@ fn workflows_and_the_action_are_well_formed() {
 }
 
 #[test]
+fn actions_of_others_are_pinned_to_commits_with_their_versions_beside() {
+    let mut seen = 0;
+    for path in [folder(".github/workflows"), vec![root().join("action.yml")]].concat() {
+        let text = fs::read_to_string(&path).unwrap();
+        let used = text.lines().filter_map(|line| line.split_once("uses: ")).map(|(_, action)| action);
+        for action in used.filter(|action| *action != "./") {
+            let (_, commit) = action.split_once('@').unwrap();
+            let (commit, version) = commit.split_once(" # v").unwrap_or((commit, ""));
+            let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+            assert!(is_commit && version.split('.').count() == 3, "{}: {action}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
 fn the_forms_of_issues_have_what_github_asks_for() {
     let paths = folder(".github/ISSUE_TEMPLATE");
     let Some(files) = yaml(&paths) else { return };

@@ -67,7 +67,7 @@ fn an_archive_has_what_the_manifests_take_out_of_it() {
         .arg("-C")
         .arg(folder.path()));
     let unpacked = folder.path().join(name);
-    let version = run(Command::new(unpacked.join("fumidai")).arg("--version"));
+    let version = run(Command::new(unpacked.join("fumidai")).arg("-V"));
     assert_eq!(String::from_utf8_lossy(&version.stdout), format!("fumidai {VERSION}\n"));
     for quoted in read("contrib/packages/homebrew/fumidai.rb").split('"').skip(1).step_by(2) {
         if quoted.starts_with("share/") {
@@ -109,7 +109,7 @@ mod deb {
         let program = root.join("usr/bin/fumidai");
         assert_eq!(program.metadata().unwrap().permissions().mode() & 0o777, 0o755);
         let mut version = Command::new(&program);
-        let version = run(version.env_clear().env("HOME", folder.path()).arg("--version"));
+        let version = run(version.env_clear().env("HOME", folder.path()).arg("-V"));
         assert_eq!(String::from_utf8_lossy(&version.stdout), format!("fumidai {VERSION}\n"));
         let mut config = Command::new(&program);
         let config =

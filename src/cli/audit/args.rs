@@ -17,12 +17,31 @@ pub struct AuditArgs {
 /// The commands of `audit`.
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// Show who went where, when and why
+    /// Show which sessions were opened: by whom, to where, when and why
     Show(ShowArgs),
     /// Check that no line of the record was touched, and name the first that was
-    Verify,
+    Verify(VerifyArgs),
     /// Write the record as one HTML page
     Report(ReportArgs),
+}
+
+impl AuditCommand {
+    /// Returns whether the output is for programs.
+    pub(in crate::cli) fn is_json(&self) -> bool {
+        match self {
+            Self::Show(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Report(_) => false,
+        }
+    }
+}
+
+/// The arguments of `audit verify`.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Print one JSON object with the verdict
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// The arguments of `audit show`.
@@ -57,7 +76,7 @@ pub struct Selection {
     /// Only sessions that failed, were not started, or have no recorded end
     #[arg(long)]
     pub(super) failed: bool,
-    /// Add what CloudTrail knows: everybody's sessions of this region, and from which address
+    /// Add the sessions of all users in this region, with their addresses, as CloudTrail has them
     #[arg(long)]
     pub(super) cloudtrail: bool,
 }

@@ -6,6 +6,8 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
 use crate::audit::{Contents, Entry, Page, Row, Store, TRAIL_EVENTS, merge, rows, verdict, verify};
 use crate::clock;
 use crate::config::{Config, Environment, Verbosity};
@@ -21,7 +23,7 @@ use super::runtime::{self, Context};
 use super::stderr::print_note;
 use super::stdout;
 
-use self::args::{AuditCommand, ReportArgs, Selection, ShowArgs};
+use self::args::{AuditCommand, ReportArgs, Selection, ShowArgs, VerifyArgs};
 
 const HEADER: [&str; 10] =
     ["STARTED", "PERSON", "EVENT", "TARGET", "TO", "TOOK", "SENT", "RECEIVED", "RESUMES", "END"];
@@ -35,7 +37,7 @@ pub(super) fn run(command: &AuditCommand, config: &Config, environment: &Environ
         let store = store(environment).ok_or(LocalError::NoState)?;
         match command {
             AuditCommand::Show(args) => show(args, &store, config).await,
-            AuditCommand::Verify => check(&store),
+            AuditCommand::Verify(args) => check(args, &store),
             AuditCommand::Report(args) => report(args, &store, config).await,
         }
     }))
@@ -57,13 +59,21 @@ async fn show(args: &ShowArgs, store: &Store, config: &Config) -> Result<ExitCod
     Ok(stdout::print(&table(&selected, args.selection.cloudtrail)))
 }
 
-fn check(store: &Store) -> Result<ExitCode, Report> {
+fn check(args: &VerifyArgs, store: &Store) -> Result<ExitCode, Report> {
     let contents = read(store)?;
     let verified = verify(&contents);
-    if verified.is_ok() && contents.files.is_empty() {
+    if !args.json && verified.is_ok() && contents.files.is_empty() {
         return Ok(stdout::print(&format!("{}\n", notes::of_no_record(&store.file()))));
     }
     let text = verdict(&verified);
+    if args.json {
+        let touched = verified.as_ref().err();
+        let file = touched.map(|touched| touched.file.display().to_string());
+        let line = touched.map(|touched| touched.line);
+        let json = json!({ "intact": verified.is_ok(), "verdict": text, "file": file, "line": line });
+        let printed = stdout::print(&format!("{}\n", escape_json(&json.to_string())));
+        return verified.map(|_| printed).map_err(Report::from);
+    }
     match verified {
         Ok(_) => Ok(stdout::print(&format!("{text}\n"))),
         Err(touched) => Err(Report::from(touched)),
@@ -83,7 +93,8 @@ async fn report(args: &ReportArgs, store: &Store, config: &Config) -> Result<Exi
 /// Returns what a reader who was not there has to know about the rows.
 fn about(selection: &Selection) -> Vec<String> {
     let mut lines = vec![if selection.cloudtrail {
-        "sessions of this user's record, and everybody's calls that CloudTrail has of this region".to_owned()
+        "sessions of this user's record, and the calls of all users that CloudTrail has of this region"
+            .to_owned()
     } else {
         "sessions of this user's record on this machine".to_owned()
     }];

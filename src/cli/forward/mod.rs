@@ -5,6 +5,7 @@ mod json_lines;
 mod live_terminal;
 mod ready;
 mod reporter;
+mod status;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use crate::config::{Config, Environment, Verbosity};
 use crate::forward::plan::{ForwardRequest, PlannedForward, plan};
 use crate::forward::registry::{Registry, RegistryOptions};
 use crate::forward::{ForwardEvent, Listener, Upstream};
+use crate::running::ends_quietly;
 use crate::session::Interrupts;
 
 use super::args::ForwardArgs;
@@ -28,6 +30,7 @@ pub(super) use self::ready::take as take_descriptor;
 use self::exec::Exec;
 use self::ready::Ready;
 use self::reporter::{Listening, Reporter};
+use self::status::Status;
 
 /// Runs the command.
 pub(super) fn forward(
@@ -37,11 +40,11 @@ pub(super) fn forward(
     descriptor: Option<(i32, File)>,
 ) -> ExitCode {
     if let Some(error) = exec::before_name(args, config) {
-        return Report::from(error).print();
+        return give_up(args, &Report::from(error));
     }
     let plan = match plan(&request(args), config) {
         Ok(plan) => plan,
-        Err(error) => return Report::from(error).print(),
+        Err(error) => return give_up(args, &Report::from(error)),
     };
     let exec = match exec::find(args.exec.as_ref(), &plan) {
         Ok(exec) => exec,
@@ -52,6 +55,7 @@ pub(super) fn forward(
     let run = async |context: &Context| {
         let command = Command {
             args,
+            config,
             plan,
             exec,
             descriptor,
@@ -67,7 +71,14 @@ pub(super) fn forward(
         reporter.ended(report);
     }
     reporter.finish();
-    runtime::finish(result)
+    result.unwrap_or_else(|report| give_up(args, &report))
+}
+
+/// Prints why it ends. Supervisors that restart whatever fails get no failure if a restart does not help.
+pub(super) fn give_up(args: &ForwardArgs, report: &Report) -> ExitCode {
+    let exit = report.print();
+    let is_of = |supervisor: &String| ends_quietly(supervisor, report.exit().code());
+    if args.supervisor.as_ref().is_some_and(is_of) { ExitKind::Done.into() } else { exit }
 }
 
 fn request(args: &ForwardArgs) -> ForwardRequest<'_> {
@@ -82,6 +93,7 @@ fn request(args: &ForwardArgs) -> ForwardRequest<'_> {
 
 struct Command<'a> {
     args: &'a ForwardArgs,
+    config: &'a Config,
     plan: Vec<PlannedForward>,
     exec: Option<Exec>,
     descriptor: Option<(i32, File)>,
@@ -93,10 +105,12 @@ struct Command<'a> {
 impl Command<'_> {
     async fn run(mut self, environment: &Environment, context: &Context) -> Result<ExitCode, Report> {
         reason::require(self.plan.iter_mut().map(|planned| &mut planned.route.config)).await?;
-        let registry = Registry::new(self.options(environment, context), &self.plan);
+        let status = Status::new(self.args);
+        let registry = Registry::new(self.options(environment, context, &status), &self.plan);
         let listeners = self.bind(&registry).await?;
         let ready = self.ready(&listeners);
         ready.listening.iter().for_each(|one| self.reporter.listening(one));
+        status.listens(&ready.listening);
         for (listener, upstream) in listeners {
             registry.serve(listener, upstream);
         }
@@ -105,17 +119,20 @@ impl Command<'_> {
             failure = registry.fatal_failure() => Err(failure.into()),
             exit = self.stay(&registry, ready, exec, context) => exit,
             () = self.reporter.show(registry.traffic()) => Ok(ExitKind::Done.into()),
+            () = status.serve(self.config.runtime_dir.as_deref(), registry.traffic()) => Ok(ExitKind::Done.into()),
         }
     }
 
-    fn options(&self, environment: &Environment, context: &Context) -> RegistryOptions {
+    fn options(&self, environment: &Environment, context: &Context, status: &Rc<Status>) -> RegistryOptions {
         let verbosity = self.verbosity;
         let (reporter, recording) = (self.reporter.clone(), self.recording.clone());
+        let status = status.clone();
         RegistryOptions {
             sessions: usize::from(self.args.sessions),
             max_destinations: usize::from(self.args.max_sessions),
             observer: Rc::new(move |planned, event| {
                 record(&recording, planned, event);
+                status.event(planned, event);
                 reporter.event(planned, event);
             }),
             prompts: Box::new(move || prompts_of(verbosity)),
@@ -141,6 +158,7 @@ impl Command<'_> {
 
     fn ready(&mut self, listeners: &[(Listener, Upstream)]) -> Ready {
         let listening = |(planned, (listener, _)): (&PlannedForward, &(Listener, Upstream))| Listening {
+            name: planned.name.clone(),
             local: listener.name().to_owned(),
             remote: planned.remote(),
             target: planned.target().to_owned(),

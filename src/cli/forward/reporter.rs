@@ -39,6 +39,8 @@ pub(super) struct Reporter {
 /// A listener as it is reported.
 #[derive(Clone, Debug)]
 pub(super) struct Listening {
+    /// The forward of the config file.
+    pub name: Option<String>,
     /// Its address or path.
     pub local: String,
     /// The destination of its connections.
@@ -86,7 +88,7 @@ impl Reporter {
 
     /// Reports a listener.
     pub fn listening(&self, listening: &Listening) {
-        let Listening { local, remote, target } = listening;
+        let Listening { local, remote, target, .. } = listening;
         self.say(&notes::of_listener(local, remote, target));
         self.program(listening.to_json());
     }
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn a_listener_is_one_json_object() {
         let [local, remote, target] = ["127.0.0.1:1", "db:3306", "bastion"].map(str::to_owned);
-        let line = Listening { local, remote, target }.to_json().to_string();
+        let line = Listening { name: None, local, remote, target }.to_json().to_string();
         assert_eq!(line, r#"{"event":"listening","local":"127.0.0.1:1","remote":"db:3306"}"#);
     }
 }

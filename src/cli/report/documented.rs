@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::running::SupervisorError;
 use super::super::ssh_files::InstallError;
 use super::{ExitKind, LocalError, Report, UsageError, notes};
 use crate::audit::{Fault, StoreError, Touched};
@@ -31,6 +32,7 @@ use crate::names::lookup::LookupError;
 use crate::names::{Candidate, Destination, Name, ResolveError, TargetError};
 use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
+use crate::running::{DefinitionError, SecretVariable};
 use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Measured, Notice, SessionError};
 use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
 
@@ -158,6 +160,7 @@ fn api_errors() -> Vec<ApiError> {
         ApiError::NoLogin { .. } => [],
         ApiError::NoCode { .. } => samples!(NoCode {
             NoCode::NoTerminal => [NoCode::NoTerminal],
+            NoCode::Forbidden => [NoCode::Forbidden],
             NoCode::NoAnswer => [NoCode::NoAnswer],
         })
         .into_iter()
@@ -626,6 +629,7 @@ fn key_problems() -> Vec<KeyProblem> {
         KeyProblem::NoPublicKey(_) => [KeyProblem::NoPublicKey(file())],
         KeyProblem::Locked { .. } => samples!(PromptError {
             PromptError::NoTerminal => [PromptError::NoTerminal],
+            PromptError::Forbidden => [PromptError::Forbidden],
             PromptError::Dismissed => [PromptError::Dismissed],
         })
         .iter()
@@ -902,12 +906,36 @@ fn local_errors() -> Vec<LocalError> {
         LocalError::Stdout(_) => [LocalError::Stdout(system())],
         LocalError::ReadyFd { .. } => [LocalError::ReadyFd { fd: N.into(), source: system() }],
         LocalError::Exec { .. } => [LocalError::Exec { command: text("COMMAND"), source: system() }],
+        LocalError::ConfigWrite { .. } => [LocalError::ConfigWrite { file: file(), source: system() }],
         LocalError::NoHome => [LocalError::NoHome],
         LocalError::Record(_) => [LocalError::Record(StoreError { file: file(), source: system() })],
         LocalError::NoState => [LocalError::NoState],
         LocalError::NoSession { .. } => [LocalError::NoSession { id: text("ID"), region: text("REGION") }],
         LocalError::Page { .. } => [LocalError::Page { file: file(), source: system() }],
         LocalError::OwnPath(_) => [LocalError::OwnPath(system())],
+    })
+}
+
+fn supervisor_errors() -> Vec<SupervisorError> {
+    let name = || text("NAME");
+    let command = || text("COMMAND");
+    let definitions = samples!(DefinitionError {
+        DefinitionError::NotOurs { .. } => [DefinitionError::NotOurs { file: file() }],
+        DefinitionError::Io { .. } => [DefinitionError::Io { file: file(), source: system() }],
+    });
+    samples!(SupervisorError {
+        SupervisorError::None(_) => [SupervisorError::None(other())],
+        SupervisorError::Failed { .. } => [
+            SupervisorError::Failed { command: command(), said: other(), name: None },
+            SupervisorError::Failed { command: command(), said: other(), name: Some(name()) },
+        ],
+        SupervisorError::NotUp { .. } => [SupervisorError::NotUp { name: name() }],
+        SupervisorError::Keys { .. } => [SupervisorError::Keys { name: name() }],
+        SupervisorError::Secret(_) => [SupervisorError::Secret(SecretVariable { name: "VARIABLE" })],
+        SupervisorError::SecretFlag => [SupervisorError::SecretFlag],
+        SupervisorError::Path(_) => [SupervisorError::Path("PATH".into())],
+        SupervisorError::NoFolder => [SupervisorError::NoFolder],
+        SupervisorError::Definition(_) => definitions.into_iter().map(SupervisorError::Definition),
     })
 }
 
@@ -930,6 +958,11 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::ViaForEveryHost => [UsageError::ViaForEveryHost],
         UsageError::PasswordForEveryHost => [UsageError::PasswordForEveryHost],
         UsageError::NotConfirmed => [UsageError::NotConfirmed],
+        // clap's words; prose above the table.
+        UsageError::CommandLine { .. } => [],
+        UsageError::Dismissed => [UsageError::Dismissed],
+        UsageError::NothingToAskOn { .. } => [UsageError::NothingToAskOn { flag: "FLAG" }],
+        UsageError::Taken { .. } => [UsageError::Taken { table: "TABLE", name: text("NAME") }],
         UsageError::NoUser => [UsageError::NoUser],
         UsageError::NoExec => [UsageError::NoExec],
         UsageError::NotForToken { .. } => {
@@ -957,6 +990,7 @@ fn reports() -> Vec<Report> {
     reports.extend(install_errors().into_iter().map(Report::from));
     reports.extend(local_errors().into_iter().map(Report::from));
     reports.extend(usage_errors().into_iter().map(Report::from));
+    reports.extend(supervisor_errors().into_iter().map(Report::from));
     reports.extend(touched().into_iter().map(Report::from));
     reports
 }
@@ -1031,6 +1065,13 @@ fn printed_notes() -> Vec<String> {
         notes::of_empty_list(N.into(), region),
         notes::of_incomplete_list(&ApiError::Settings(other())),
         notes::of_cached_list(seconds()),
+        notes::of_written(&file()),
+        notes::of_nothing_to_add(&file()),
+        notes::of_up("NAME", "LOCAL"),
+        notes::of_down("NAME"),
+        notes::of_restart("NAME"),
+        notes::LINGER.to_owned(),
+        notes::NOTHING_UP.to_owned(),
         notes::of_silent_port(PORT),
         notes::of_connect_by_hand("TARGET"),
         notes::of_dropped_lines(N.into()),

@@ -14,9 +14,11 @@ use crate::jump::openssh::OpenSshError;
 use crate::names::{Target, TargetError, TargetKind};
 use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
+use crate::running::{DefinitionError, SecretVariable};
 use crate::session::{SessionError, Step};
 use crate::transport::DialError;
 
+use super::super::running::SupervisorError;
 use super::super::ssh_files::InstallError;
 use super::api::{CERTIFICATE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word};
 use super::approval::of_approval;
@@ -404,12 +406,44 @@ impl From<LocalError> for Report {
             LocalError::NoState => report.hint("set `HOME`, or `XDG_STATE_HOME` to a folder of yours"),
             LocalError::Page { .. } => report.hint("write the page to another folder: `--html FILE`"),
             LocalError::ConfigPath { .. } => report.hint("rename that file, or set `FUMIDAI_CONFIG`"),
-            LocalError::Runtime(_)
+            LocalError::ConfigWrite { .. }
+            | LocalError::Runtime(_)
             | LocalError::Signals(_)
             | LocalError::Stdout(_)
             | LocalError::Exec { .. }
             | LocalError::NoHome
             | LocalError::OwnPath(_) => report,
+        }
+    }
+}
+
+impl From<SupervisorError> for Report {
+    fn from(error: SupervisorError) -> Self {
+        const FOREGROUND: &str = "run `fumidai forward NAME`, which stays in the foreground";
+        let report = Self::new(ExitKind::Failure, error.to_string());
+        match error {
+            SupervisorError::None(_) => report.hint(FOREGROUND).hint(
+                "log in as that user, not by `su` or `sudo`: systemd's user instance begins with a login",
+            ),
+            SupervisorError::Failed { name: Some(name), .. } => {
+                let name = shell_word(&name);
+                report.hint(format!("run `fumidai logs {name}`: it has the cause"))
+            }
+            SupervisorError::Failed { name: None, .. } => report,
+            SupervisorError::NotUp { name } => report.hint(format!("run `fumidai up {}`", shell_word(&name))),
+            SupervisorError::Keys { .. } => Self { exit: ExitKind::Credentials, ..report }
+                .hint("name a profile: `--profile NAME`, or `profile` in the config file")
+                .hint(FOREGROUND),
+            SupervisorError::Secret(SecretVariable { name }) => report.hint(format!(
+                "unset `{name}` here, and set it in `~/.config/environment.d/` (macOS: `launchctl setenv`)"
+            )),
+            SupervisorError::SecretFlag => report.hint("set `endpoint_url` in the config file"),
+            SupervisorError::Definition(DefinitionError::NotOurs { .. }) => {
+                report.hint("move that file away, or remove it, and try again")
+            }
+            SupervisorError::Path(_)
+            | SupervisorError::NoFolder
+            | SupervisorError::Definition(DefinitionError::Io { .. }) => report,
         }
     }
 }
@@ -433,6 +467,17 @@ impl From<UsageError> for Report {
                 report.hint("set `AWS_ENDPOINT_URL`, or `endpoint_url` in the config file")
             }
             UsageError::NotConfirmed => report.hint("answer `y` on a terminal, or use `--yes`"),
+            UsageError::CommandLine { .. } => {
+                report.hint("run `fumidai COMMAND --help` to see the valid forms")
+            }
+            UsageError::Dismissed => report.hint("run `fumidai init` again, or give the answers by flags"),
+            UsageError::NothingToAskOn { .. } => {
+                report.hint("run `fumidai init --help`: every question is a flag too")
+            }
+            UsageError::Taken { table: "forwards", .. } => {
+                report.hint("use another name: `--forward-name NAME`")
+            }
+            UsageError::Taken { .. } => report.hint("use another name: `--name NAME`"),
             UsageError::NoUser => report.hint("name the database user: `--user USER`"),
             UsageError::NoExec => report
                 .hint("write the command behind `--exec`")

@@ -60,6 +60,14 @@ pub enum LocalError {
         /// The system's error.
         source: io::Error,
     },
+    /// The config file cannot be written.
+    #[error("cannot write the config file `{}`: {source}", file.display())]
+    ConfigWrite {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The user's home folder is unknown.
     #[error("there is no home folder to install into")]
     NoHome,

@@ -21,8 +21,11 @@ mod usage_error;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::escape::{cut, escape};
+use serde_json::json;
+
+use crate::escape::{cut, escape, escape_json};
 
 pub(super) use self::api::login_words;
 pub use self::exit_kind::ExitKind;
@@ -36,6 +39,14 @@ const MOST_HINTS: usize = 2;
 
 /// AWS's longest messages fit; a longer text was not written for people.
 const LONGEST_LINE: usize = 4096;
+
+/// Whether failures are printed for programs.
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Prints each failure of this process as one JSON line: the command has `--json`.
+pub(super) fn print_as_json() {
+    AS_JSON.store(true, Ordering::Relaxed);
+}
 
 /// A failure as the user reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +108,23 @@ impl Report {
     /// Writes the report to the log and to standard error, and returns the exit code.
     pub fn print(&self) -> ExitCode {
         tracing::error!(exit = self.exit.code(), subject = self.subject, "{}", self.cause);
+        let text = if AS_JSON.load(Ordering::Relaxed) { self.json() } else { self.render() };
         // `Stderr` never fails.
-        let _ = Stderr.write_all(self.render().as_bytes());
+        let _ = Stderr.write_all(text.as_bytes());
         self.exit.into()
+    }
+
+    /// Returns one line for programs; docs/json.md has its keys.
+    fn json(&self) -> String {
+        let hints: Vec<&str> = self.hints().collect();
+        let error = json!({
+            "code": self.exit.code(),
+            "kind": self.exit.meaning(),
+            "message": cut(&self.cause, LONGEST_LINE),
+            "details": self.details,
+            "hints": hints,
+        });
+        format!("{}\n", escape_json(&json!({ "error": error }).to_string()))
     }
 
     /// Returns the lines. Every text may come from another machine and is escaped.
@@ -134,6 +159,20 @@ mod tests {
                      fumidai: hint: write the id\nfumidai: hint: or the region\n";
         assert_eq!(report.render(), lines);
         assert_eq!(report.exit(), ExitKind::Ambiguous);
+    }
+
+    #[test]
+    fn a_program_gets_one_line() {
+        let report = Report::new(ExitKind::NotFound, "no \"web\"\u{1b}\nfumidai: x").detail("a").hint("b");
+        let line = report.json();
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let expected = json!({ "error": {
+            "code": 12, "kind": "target not found", "message": "no \"web\"\u{1b}\nfumidai: x",
+            "details": ["a"], "hints": ["b"],
+        } });
+        assert_eq!(read, expected);
     }
 
     #[test]

@@ -128,6 +128,38 @@ fn reset(connections: usize) -> String {
     }
 }
 
+/// Returns the note of `init` about what it has written.
+pub fn of_written(file: &Path) -> String {
+    format!("added to `{}`", file.display())
+}
+
+/// Returns the note of `init` that all is there.
+pub fn of_nothing_to_add(file: &Path) -> String {
+    format!("`{}` has all of that already", file.display())
+}
+
+/// What keeps forwards of systemd running without a login.
+pub const LINGER: &str =
+    "systemd ends them with your last login: run `loginctl enable-linger` to keep them, from each boot on";
+
+/// There is nothing to show or to stop.
+pub const NOTHING_UP: &str = "no forward is up: `fumidai up NAME` starts one";
+
+/// Returns the note of `up` about a forward.
+pub fn of_up(name: &str, local: &str) -> String {
+    format!("{name} is up, listening on {local}")
+}
+
+/// Returns the note of `down` about a forward.
+pub fn of_down(name: &str) -> String {
+    format!("{name} is down")
+}
+
+/// Returns the note of `restart` about a forward.
+pub fn of_restart(name: &str) -> String {
+    format!("{name} was restarted")
+}
+
 /// Returns the question whether to log in, without its choices.
 pub fn of_login_offer(profile: &str, command: &str) -> String {
     format!("profile `{profile}` is not logged in: run `{command}` now?")

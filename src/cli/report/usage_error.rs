@@ -14,6 +14,29 @@ pub enum UsageError {
     /// A change of AWS was not agreed to.
     #[error("nothing was changed: it was not confirmed")]
     NotConfirmed,
+    /// clap's own, for a program that wants JSON.
+    #[error("{}", first_line(text))]
+    CommandLine {
+        /// clap's text.
+        text: String,
+    },
+    /// A question was not answered.
+    #[error("a question was not answered: nothing was written")]
+    Dismissed,
+    /// There is no terminal, and no flag that answers.
+    #[error("there is no terminal to ask on, and `{flag}` is missing")]
+    NothingToAskOn {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A name of the config file is that of something else.
+    #[error("the config file has another `[{table}.{name}]`")]
+    Taken {
+        /// `hosts` or `forwards`.
+        table: &'static str,
+        /// The name.
+        name: String,
+    },
     /// A token is asked for a database without a user.
     #[error("a token is signed for a database user")]
     NoUser,
@@ -65,4 +88,10 @@ pub enum UsageError {
         /// The most similar forward.
         nearest: Option<String>,
     },
+}
+
+/// Returns what clap says first, without its prefix.
+fn first_line(text: &str) -> &str {
+    let first = text.lines().next().unwrap_or_default().trim();
+    first.strip_prefix("error: ").unwrap_or(first)
 }
