@@ -9,6 +9,7 @@ use crate::audit::{Fate, Store, rows};
 use crate::aws::{Access, ActiveSession};
 use crate::bastion::{self, BastionStatus};
 use crate::config::{Config, Environment, Forward, LocalEnd};
+use crate::forward::is_leftover_socket;
 use crate::names::Target;
 use crate::route::Wish;
 
@@ -96,31 +97,13 @@ fn unused(status: &BastionStatus) -> Option<Finding> {
 }
 
 /// Looks for unix sockets of the config file's forwards that nothing listens on.
-pub(super) async fn sockets(config: &Config) -> Option<Finding> {
-    let mut stale = Vec::new();
-    for path in config.forwards.values().filter_map(socket) {
-        if is_stale(path).await {
-            stale.push(path.display().to_string());
-        }
-    }
-    let outcome = || Outcome::Doubtful(Diagnosis::Leftover(Leftover::StaleSockets(stale.clone())));
-    (!stale.is_empty()).then(|| Finding::new(Component::Leftovers, "sockets", outcome()))
+pub(super) fn sockets(config: &Config) -> Option<Finding> {
+    let stale = config.forwards.values().filter_map(socket).filter(|path| is_leftover_socket(path));
+    let stale: Vec<String> = stale.map(|path| path.display().to_string()).collect();
+    let outcome = |stale| Outcome::Doubtful(Diagnosis::Leftover(Leftover::StaleSockets(stale)));
+    (!stale.is_empty()).then(|| Finding::new(Component::Leftovers, "sockets", outcome(stale)))
 }
 
 fn socket(forward: &Forward) -> Option<&Path> {
     if let LocalEnd::Socket(path) = &forward.local { Some(path) } else { None }
-}
-
-#[cfg(unix)]
-async fn is_stale(path: &Path) -> bool {
-    use std::io::ErrorKind;
-
-    let connected = timeout(DEADLINE, tokio::net::UnixStream::connect(path)).await;
-    matches!(connected, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
-}
-
-/// Only unix has them.
-#[cfg(not(unix))]
-async fn is_stale(_path: &Path) -> bool {
-    false
 }

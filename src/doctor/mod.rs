@@ -106,7 +106,7 @@ pub async fn examine(
     let file = around.config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
     chain.add([Finding::new(Component::Config, file, Outcome::Good("valid".to_owned()))]);
     of_aws(&mut chain, subject, aws, around).await;
-    chain.add(leftovers::sockets(around.config).await);
+    chain.add(leftovers::sockets(around.config));
     chain.add(log::check(around.config.log.file.as_deref(), &subject.word));
     chain.findings
 }
