@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::lookup_host;
-use tokio::time::timeout;
 
 use crate::aws::Aws;
 use crate::clock;
@@ -19,8 +18,8 @@ use crate::reach::ReachError;
 use crate::route::{Route, Wish};
 use crate::transport::{ConnectError, Connector, Io, Issuer};
 
-use super::DEADLINE;
 use super::finding::{Component, Diagnosis, Finding, NetworkProblem, Outcome};
+use super::limit::{Late, Limit};
 
 /// The longest head of an answer that is read.
 const LONGEST_HEAD: usize = 16 << 10;
@@ -35,19 +34,27 @@ struct Service {
     is_needed: bool,
 }
 
+impl Service {
+    fn outcome(self, problem: NetworkProblem) -> Outcome {
+        let diagnosis = Diagnosis::Network(problem);
+        if self.is_needed { Outcome::Broken(diagnosis) } else { Outcome::Doubtful(diagnosis) }
+    }
+}
+
 /// Looks at all services side by side.
-pub(super) async fn check(aws: &Aws, route: Option<&Route>, wish: &Wish) -> Vec<Finding> {
+pub(super) async fn check(aws: &Aws, route: Option<&Route>, wish: &Wish, limit: Limit) -> Vec<Finding> {
     let services = services(route, wish);
     let labels: Vec<&str> = services.iter().map(|service| service.label).collect();
-    let urls = match aws.service_urls(&labels).await {
-        Ok(urls) => urls,
-        Err(error) => {
+    let urls = match limit.whole(aws.service_urls(&labels)).await {
+        Ok(Ok(urls)) => urls,
+        Err(late) => return vec![Finding::new(Component::Network, "", Outcome::late(late))],
+        Ok(Err(error)) => {
             let outcome = Outcome::failed(ReachError::from(error));
             return vec![Finding::new(Component::Credentials, "region", outcome)];
         }
     };
     let connector = aws.connector();
-    let looks = services.iter().zip(&urls).map(|(service, url)| look(&connector, *service, url));
+    let looks = services.iter().zip(&urls).map(|(service, url)| look(&connector, *service, url, limit));
     let looks: Vec<Look> = join_all(looks).await;
     let skew = looks.iter().find_map(|look| look.skew);
     let mut findings: Vec<Finding> = looks.into_iter().map(|look| look.finding).collect();
@@ -81,16 +88,16 @@ struct Look {
     skew: Option<i64>,
 }
 
-async fn look(connector: &Connector, service: Service, url: &str) -> Look {
+async fn look(connector: &Connector, service: Service, url: &str, limit: Limit) -> Look {
     let mut way = Way::default();
-    let seen = timeout(DEADLINE, ask(connector, url, &mut way)).await;
-    let late = || Err(NetworkProblem::Unreachable(format!("no answer within {} s", DEADLINE.as_secs())));
-    let (outcome, skew) = match seen.unwrap_or_else(|_| late()) {
-        Ok(skew) => (Outcome::Good(way.to_string()), skew),
-        Err(problem) => {
-            let diagnosis = Diagnosis::Network(way.explain(problem));
-            (if service.is_needed { Outcome::Broken(diagnosis) } else { Outcome::Doubtful(diagnosis) }, None)
+    let seen = limit.check(ask(connector, url, &mut way)).await;
+    let (outcome, skew) = match seen {
+        Ok(Ok(skew)) => (Outcome::Good(way.to_string()), skew),
+        Ok(Err(problem)) => (service.outcome(way.explain(problem)), None),
+        Err(late @ Late::Check(_)) => {
+            (service.outcome(way.explain(NetworkProblem::Unreachable(late.to_string()))), None)
         }
+        Err(late @ Late::Whole(_)) => (Outcome::late(late), None),
     };
     Look { finding: Finding::new(Component::Network, url, outcome), skew }
 }
