@@ -17,6 +17,7 @@ use crate::config::Flags;
 use crate::reach::open_aws;
 
 const TARGET: &str = "i-0123456789abcdef0";
+const KEYS: &str = "[p]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = x\n";
 /// Shorter than the limit of a check, and three of them are longer than the whole.
 const SLOW: Duration = Duration::from_secs(4);
 const CALLER: &str = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/a</Arn>\
@@ -32,6 +33,12 @@ impl Examined {
     fn of(&self, component: Component) -> Vec<&Outcome> {
         let findings = self.findings.iter().filter(|finding| finding.component == component);
         findings.map(|finding| &finding.outcome).collect()
+    }
+
+    /// Why the only link of a kind is unknown.
+    fn unknown(&self, component: Component) -> &str {
+        let [Outcome::Unknown(why)] = self.of(component)[..] else { panic!("{:#?}", self.findings) };
+        why
     }
 }
 
@@ -68,13 +75,17 @@ async fn examine_at(url: &str, profile: &str) -> Examined {
     Examined { findings, took: clock::now() - began }
 }
 
-/// Answers each request after some seconds: who the caller is, and nothing else.
-async fn answer_late(mut stream: TcpStream) {
+/// Answers each request after a time: who the caller is, a session, and nothing else.
+async fn answer(mut stream: TcpStream, after: Duration, session: String) {
     let mut request = vec![0; 1 << 16];
     while let Ok(length @ 1..) = stream.read(&mut request).await {
-        sleep(SLOW).await;
-        let is_of_caller = String::from_utf8_lossy(&request[..length]).contains("GetCallerIdentity");
-        let (status, body) = if is_of_caller { ("200 OK", CALLER) } else { ("400 X", "{}") };
+        sleep(after).await;
+        let request = String::from_utf8_lossy(&request[..length]);
+        let (status, body) = match &request {
+            one if one.contains("GetCallerIdentity") => ("200 OK", CALLER),
+            one if one.contains("AmazonSSM.StartSession") => ("200 OK", session.as_str()),
+            _ => ("400 X", "{}"),
+        };
         let head =
             format!("HTTP/1.1 {status}\r\nx-amzn-RequestId: 1\r\nContent-Length: {}\r\n\r\n", body.len());
         if stream.write_all((head + body).as_bytes()).await.is_err() {
@@ -83,14 +94,38 @@ async fn answer_late(mut stream: TcpStream) {
     }
 }
 
+/// Examines with services that answer after a time; nothing answers at the address of the stream.
+async fn examine_answering(after: Duration) -> Examined {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let stream = silent.local_addr().expect("bound");
+    let session = serde_json::json!({
+        "SessionId": "a-1", "TokenValue": "t", "StreamUrl": format!("ws://{stream}/v1/data-channel/a-1"),
+    });
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let serve = async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::task::spawn_local(answer(stream, after, session.to_string()));
+        }
+    };
+    let examine = async {
+        tokio::select! {
+            () = serve => panic!("it listens"),
+            examined = examine_at(&url, KEYS) => examined,
+        }
+    };
+    let examined = LocalSet::new().run_until(examine).await;
+    assert!(examined.took <= Duration::from_secs(9), "{:?}", examined.took);
+    examined
+}
+
 #[tokio::test(start_paused = true)]
 async fn services_that_never_answer_are_named_within_the_limit() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("bound"));
-    let keys = "[p]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = x\n";
     let role = "[p]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = s\n[s]\naws_access_key_id = A\n\
                 aws_secret_access_key = x\n";
-    for (profile, credentials) in [(keys, "no answer within 5 s"), (role, "not finished within 9 s")] {
+    for (profile, credentials) in [(KEYS, "no answer within 5 s"), (role, "not finished within 9 s")] {
         let examined = LocalSet::new().run_until(examine_at(&url, profile)).await;
         assert!(examined.took <= Duration::from_secs(9), "{:?}", examined.took);
         let first = examined.findings.iter().find(|one| matches!(one.outcome, Outcome::Broken(_)));
@@ -105,34 +140,19 @@ async fn services_that_never_answer_are_named_within_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn links_behind_late_answers_are_not_finished() {
-    let late = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", late.local_addr().expect("bound"));
-    let serve = async move {
-        while let Ok((stream, _)) = late.accept().await {
-            tokio::task::spawn_local(answer_late(stream));
-        }
-    };
-    let profile = "[p]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = x\n";
-    let examined = LocalSet::new()
-        .run_until(async {
-            tokio::select! {
-                () = serve => panic!("it listens"),
-                examined = examine_at(&url, profile) => examined,
-            }
-        })
-        .await;
-    assert!(examined.took <= Duration::from_secs(9), "{:?}", examined.took);
+    let examined = examine_answering(SLOW).await;
     assert!(
         matches!(examined.of(Component::Credentials)[..], [Outcome::Good(_)]),
         "{:#?}",
         examined.findings
     );
-    let [Outcome::Unknown(session)] = examined.of(Component::Session)[..] else {
-        panic!("{:#?}", examined.findings)
-    };
-    assert_eq!(session, "not finished within 7 s");
-    let [Outcome::Unknown(leftovers)] = examined.of(Component::Leftovers)[..] else {
-        panic!("{:#?}", examined.findings)
-    };
-    assert_eq!(leftovers, "not finished within 9 s");
+    assert_eq!(examined.unknown(Component::Session), "not finished within 7 s");
+    assert_eq!(examined.unknown(Component::Leftovers), "not finished within 9 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_never_upgraded_is_left_in_time_to_end_its_session() {
+    let examined = examine_answering(Duration::ZERO).await;
+    assert_eq!(examined.unknown(Component::Session), "not finished within 7 s");
+    assert_eq!(examined.took, Duration::from_secs(7));
 }

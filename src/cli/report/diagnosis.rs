@@ -138,8 +138,8 @@ fn of_network(problem: &NetworkProblem) -> Row {
             "install the system's certificates (Debian: `apt install ca-certificates`), or set `AWS_CA_BUNDLE`",
         ),
         NetworkProblem::NotAws(status) => row(
-            format!("not AWS answered, but a page that leads elsewhere (HTTP {status})"),
-            "log in to the network in a browser (captive portal), or correct the proxy",
+            format!("an answer that is not AWS's (a captive portal or a proxy?): HTTP {status}"),
+            "open a web page in a browser and log in to the network, or set `HTTPS_PROXY` or `NO_PROXY`",
         ),
         NetworkProblem::ClockOff(seconds) => Row {
             exit: ExitKind::Credentials,
