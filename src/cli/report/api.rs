@@ -12,6 +12,7 @@ pub(super) const CERTIFICATE: &str =
     "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
 pub(super) const NETWORK: &str =
     "check the network, `HTTPS_PROXY` and the endpoint settings: `fumidai doctor` names what is in the way";
+const TOO_LONG: &str = "check the endpoint settings and `HTTPS_PROXY`: AWS's answers are shorter";
 pub(super) const EXPLICIT_DENY: &str = "an explicit deny overrides every permission: adding one does not help; ask who wrote the policy that denies it";
 pub(super) const INSTANCE_PROFILE: &str =
     "check that its role has `AmazonSSMManagedInstanceCore` and its subnet a route to Systems Manager";
@@ -75,6 +76,9 @@ fn of_transient(error: &ApiError, whole: String) -> Report {
     if matches!(error, ApiError::Certificate { .. }) {
         return Report::new(ExitKind::Failure, whole).hint(CERTIFICATE);
     }
+    if matches!(error, ApiError::TooLong { .. }) {
+        return Report::new(ExitKind::Failure, whole).hint(TOO_LONG);
+    }
     let timed_out = matches!(error, ApiError::Timeout { .. } | ApiError::NoConnection { .. });
     Report::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole).hint(NETWORK)
 }
@@ -113,6 +117,7 @@ pub(super) fn credentials_hint(error: &ApiError) -> String {
         | ApiError::Service { .. }
         | ApiError::Timeout { .. }
         | ApiError::NoConnection { .. }
+        | ApiError::TooLong { .. }
         | ApiError::Certificate { .. }
         | ApiError::Network { .. } => {
             "log in again (`aws sso login`, `aws configure`), or use another `--profile`".to_owned()
