@@ -55,7 +55,7 @@ struct Probe {
 }
 
 /// A probe that failed. The caller sends a minimal message with its number. `refused` is set at the second failure,
-/// `outdated` if earlier sessions had proved the size.
+/// `outdated` if earlier sessions had proved the size, or a larger one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProbeFailure {
     pub number: i64,
@@ -126,7 +126,7 @@ impl Discovery {
     /// Ends the probe in flight: it timed out, or the connection was lost.
     pub(crate) fn failed(&mut self, now: Instant) -> Option<ProbeFailure> {
         let Probe { number, size, .. } = self.in_flight.take()?;
-        let outdated = self.remembered.take() == Some(size);
+        let outdated = self.remembered.take().is_some_and(|remembered| size <= remembered);
         let again = self.failed_once.is_some_and(|(suspect, _)| suspect == size);
         if again {
             self.refused = Some(size);
@@ -206,6 +206,9 @@ mod tests {
         discovery.sent(now, 1, 4096, TIMEOUT);
         discovery.acknowledged(1);
         assert_eq!(discovery.next(now, FAST), Some(32_768));
+        let mut discovery = Discovery::new(known, LARGEST_PAYLOAD);
+        discovery.sent(now, 1, 4096, TIMEOUT);
+        assert!(discovery.failed(now).unwrap().outdated, "a smaller one fails too");
     }
 
     #[test]

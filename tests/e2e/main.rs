@@ -13,6 +13,7 @@ mod chaos;
 mod connect;
 mod cuts;
 mod database;
+mod documented_keys;
 mod endings;
 mod errors;
 mod files;

@@ -199,7 +199,11 @@ async fn a_full_disk_is_an_error_and_ends_no_session() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for args in [&["man", "connect"][..], &["list", "--json"], &["ssh-config"], &["explain", ONLINE_TARGET]] {
         let finished = bench.fumidai(["-q"]).args(args).finish_into(full()).await.exits(1);
-        assert!(finished.cause().starts_with("standard output: "), "{args:?}: {}", finished.stderr);
+        let cause = match args.contains(&"--json") {
+            true => r#""message":"standard output: "#,
+            false => "fumidai: standard output: ",
+        };
+        assert!(finished.stderr.contains(cause), "{args:?}: {}", finished.stderr);
     }
     let log = ["--log-file", "/dev/full", "-vvv"];
     let mut connect = bench.connect(ECHO, &log).stderr(full()).start();

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::documented_keys::has_keys;
 use crate::world::{World, assert_contains};
 
 const HOSTS: &str = "[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_grace = '1m'\n\
@@ -12,7 +13,9 @@ const CALLER: &str = "arn:aws:sts::123456789012:assumed-role/ops/verified";
 
 fn status(world: &World, name: &str) -> Value {
     let json = world.succeed(&["bastion", "status", "--json", name]);
-    serde_json::from_str::<Value>(&json).expect("JSON")[0].clone()
+    let rows: Value = serde_json::from_str(&json).expect("JSON");
+    has_keys("bastion status", &rows);
+    rows[0].clone()
 }
 
 #[test]

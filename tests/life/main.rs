@@ -20,7 +20,9 @@ mod starts;
 mod tasks;
 mod world;
 
-/// What e2e has too: a real sshd, and the search for programs.
+/// What e2e has too: the documented keys, a real sshd, and the search for programs.
+#[path = "../e2e/documented_keys.rs"]
+mod documented_keys;
 #[path = "../e2e/sshd.rs"]
 #[allow(dead_code, reason = "e2e uses the rest")]
 mod sshd;
