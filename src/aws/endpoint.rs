@@ -3,6 +3,8 @@
 use aws_config::SdkConfig;
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 
+use crate::transport::StreamHosts;
+
 use super::AwsOptions;
 use super::error::ApiError;
 use super::files::{AwsFiles, Profile};
@@ -110,10 +112,20 @@ fn is_true(text: &str) -> bool {
 }
 
 /// Returns a region's DNS suffix: `amazonaws.com` for `https://ssm.eu-west-1.amazonaws.com`.
-pub(super) async fn suffix(region: &str, dual_stack: bool) -> Option<String> {
+async fn suffix(region: &str, dual_stack: bool) -> Option<String> {
     let url = of_ssm(region, dual_stack, false).await.ok()?;
     let host = url.strip_prefix("https://")?.trim_end_matches('/');
     Some(host.strip_prefix(&format!("ssm.{region}."))?.to_owned())
+}
+
+/// Returns the hosts that a stream URL may name.
+pub(super) async fn stream_hosts(endpoints: &ServiceEndpoints, region: &str) -> StreamHosts {
+    let mut suffixes = Vec::new();
+    for dual_stack in [false, true] {
+        suffixes.extend(suffix(region, dual_stack).await);
+    }
+    let configured = endpoints.ssm.iter().chain(&endpoints.streams).cloned().collect();
+    StreamHosts { region: region.to_owned(), suffixes, configured }
 }
 
 /// Where services without an SDK client are by the SDK's rules.
@@ -179,5 +191,27 @@ mod tests {
         let config = SdkConfig::builder().build();
         let states = UsualEndpoints::new(&config, "us-gov-west-1").await.of("states");
         assert_eq!(states.as_deref(), Ok("https://states.us-gov-west-1.amazonaws.com"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn stream_urls_may_name_every_endpoint_of_the_regions_partition() {
+        let chosen = ServiceEndpoints::default();
+        for (region, suffix, dual_stack) in [
+            ("eu-west-1", "amazonaws.com", "api.aws"),
+            ("us-gov-west-1", "amazonaws.com", "api.aws"),
+            ("cn-north-1", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+        ] {
+            let hosts = stream_hosts(&chosen, region).await;
+            for suffix in [suffix, dual_stack] {
+                for name in ["ssmmessages", "ssmmessages-fips"] {
+                    let url = format!("wss://{name}.{region}.{suffix}/v1/data-channel/s");
+                    assert!(hosts.check(&url).is_ok(), "{url}");
+                }
+            }
+            let private = format!("wss://vpce-1.ssmmessages.{region}.vpce.{suffix}/v1/data-channel/s");
+            assert!(hosts.check(&private).is_ok(), "{private}");
+            let other = if region == "cn-north-1" { "amazonaws.com" } else { "amazonaws.com.cn" };
+            assert!(hosts.check(&format!("wss://ssmmessages.{region}.{other}/x")).is_err(), "{region}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http_body_util::LengthLimitError;
 use thiserror::Error;
 
-use crate::transport::{ConnectError, ProxySettingError};
+use crate::transport::{ConnectError, ConnectFault, ProxySettingError, TlsFault};
 
 use super::capped::LONGEST_ANSWER;
 use super::files::FileProblem;
@@ -139,13 +139,15 @@ pub enum ApiError {
         /// The API operation.
         operation: &'static str,
     },
-    /// The endpoint's certificate is not trusted: if the issuer is yours, add it to `AWS_CA_BUNDLE`.
+    /// The endpoint's certificate is not trusted.
     #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
     Certificate {
         /// The API operation.
         operation: &'static str,
         /// The TLS error.
         cause: String,
+        /// What mends it.
+        fault: TlsFault,
     },
     /// The endpoint could not be reached.
     #[error("cannot reach the endpoint for {operation}{}: {cause}", place.as_ref().map(|place| format!(", {place}")).unwrap_or_default())]
@@ -156,6 +158,8 @@ pub enum ApiError {
         place: Option<String>,
         /// The network error.
         cause: String,
+        /// What mends it.
+        fault: ConnectFault,
     },
 }
 
@@ -191,6 +195,11 @@ impl ApiError {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         match error {
+            SdkError::ServiceError(service)
+                if service.err().code().is_none() && service.raw().status().is_success() =>
+            {
+                Self::foreign(operation)
+            }
             SdkError::ServiceError(service) => Self::Service {
                 operation,
                 code: cut(service.err().code().unwrap_or("UnknownError"), LONGEST_CODE),
@@ -203,7 +212,11 @@ impl ApiError {
             | SdkError::DispatchFailure(_)
             | SdkError::ResponseError(_)
             | _ => match certificate_error(error) {
-                Some(refusal) => Self::Certificate { operation, cause: refusal.to_string() },
+                Some(refusal) => Self::Certificate {
+                    operation,
+                    cause: refusal.to_string(),
+                    fault: TlsFault::of_rustls(refusal),
+                },
                 None if find::<LengthLimitError>(error).is_some() => Self::TooLong { operation },
                 None => Self::network(operation, error),
             },
@@ -223,8 +236,16 @@ impl ApiError {
     /// Converts an error of a request that got no answer.
     fn network(operation: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
         let place = find::<RequestError>(error).map(|request| request.place.clone());
-        let cause = find::<ConnectError>(error).map_or_else(|| chain(error), ToString::to_string);
-        Self::Network { operation, place, cause }
+        let known = find::<ConnectError>(error);
+        let cause = known.map_or_else(|| chain(error), ToString::to_string);
+        let fault = known.map_or(ConnectFault::Network, ConnectError::fault);
+        Self::Network { operation, place, cause, fault }
+    }
+
+    /// Creates the error for an answer that claims success and has nothing of AWS's.
+    fn foreign(operation: &'static str) -> Self {
+        let cause = "a captive portal or proxy answered: this is no answer of AWS".to_owned();
+        Self::Network { operation, place: None, cause, fault: ConnectFault::Portal }
     }
 
     /// Returns true if the error has this AWS error code.

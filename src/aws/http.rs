@@ -17,8 +17,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
-use http::{Request, Response, StatusCode, Uri};
+use http::header::PROXY_AUTHORIZATION;
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,7 +26,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_service::Service;
 
-use crate::transport::{ConnectError, Connector, Io, Proxy, Rationed};
+use crate::transport::{ConnectError, Connector, ForeignAnswer, Io, Proxy, Rationed};
 
 use super::capped::capped;
 
@@ -35,6 +35,9 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// How long a connection may be idle. After a change of network an older one may be dead without a sign, and a request on it
 /// would wait for the time limit of the answer; a new one is open, or refused, at once.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// The header with the token of IAM Identity Center, whose calls are not POST.
+const SSO_TOKEN: &str = "x-amz-sso_bearer_token";
 
 /// A request without an answer.
 #[derive(Debug, Error)]
@@ -126,16 +129,26 @@ async fn send(
     request: Request<SdkBody>,
     limit: Option<Duration>,
 ) -> Result<Response<SdkBody>, BoxError> {
+    let is_call = is_call(&request);
     let answer = pool.request(request);
     let answer = match limit {
         Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| ReadTimeout(limit))??,
         None => answer.await?,
     };
-    if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        let schemes = answer.headers().get_all(PROXY_AUTHENTICATE).iter();
-        return Err(ConnectError::login(schemes.map(|value| value.as_bytes())).into());
+    let status = answer.status();
+    let foreign = ForeignAnswer::of(status.as_u16(), answer.headers()).filter(|_| is_call);
+    match (status, foreign) {
+        (StatusCode::PROXY_AUTHENTICATION_REQUIRED, _) | (StatusCode::UNAUTHORIZED, Some(_)) => {
+            Err(ConnectError::login(status.as_u16(), answer.headers()).into())
+        }
+        (_, Some(foreign)) => Err(ConnectError::Foreign(foreign).into()),
+        (_, None) => Ok(answer.map(SdkBody::from_body_1_x)),
     }
-    Ok(answer.map(SdkBody::from_body_1_x))
+}
+
+/// Returns true for calls of AWS's services. The metadata of a machine is read in other ways, and may answer with pages.
+fn is_call(request: &Request<SdkBody>) -> bool {
+    request.method() == Method::POST || request.headers().contains_key(SSO_TOKEN)
 }
 
 /// Adds where a request was sent, and whether the SDK may try again.

@@ -265,7 +265,7 @@ impl Aws {
             client: ssm_client(&config, &endpoints),
             http: self.http.clone(),
             usual_endpoints: UsualEndpoints::new(&config, &region).await,
-            hosts: stream_hosts(&endpoints, &region).await,
+            hosts: endpoint::stream_hosts(&endpoints, &region).await,
             signer: Signer { credentials, region },
             caller: self.caller.clone(),
             endpoints,
@@ -444,7 +444,7 @@ impl Access {
             client: ssm_client(&config, &self.endpoints),
             http: self.http.clone(),
             usual_endpoints: UsualEndpoints::new(&config, region).await,
-            hosts: stream_hosts(&self.endpoints, region).await,
+            hosts: endpoint::stream_hosts(&self.endpoints, region).await,
             signer: Signer { region: region.to_owned(), ..self.signer.clone() },
             caller: self.caller.clone(),
             endpoints: self.endpoints.clone(),
@@ -545,16 +545,6 @@ fn ssm_client(config: &SdkConfig, endpoints: &ServiceEndpoints) -> aws_sdk_ssm::
         client = client.endpoint_url(url).use_fips(false).use_dual_stack(false);
     }
     aws_sdk_ssm::Client::from_conf(client.build())
-}
-
-/// Returns the hosts that a stream URL may name.
-async fn stream_hosts(endpoints: &ServiceEndpoints, region: &str) -> StreamHosts {
-    let mut suffixes = Vec::new();
-    for dual_stack in [false, true] {
-        suffixes.extend(endpoint::suffix(region, dual_stack).await);
-    }
-    let configured = endpoints.ssm.iter().chain(&endpoints.streams).cloned().collect();
-    StreamHosts { region: region.to_owned(), suffixes, configured }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::bastion::Egress;
 use crate::reach::ReachError;
-use crate::transport::ConnectError;
+use crate::transport::{ConnectError, TlsFault};
 
 use super::limit::Late;
 
@@ -194,12 +194,16 @@ pub enum NetworkProblem {
         /// Why.
         error: ConnectError,
     },
+    /// A captive portal or a proxy answers in place of the host or the proxy.
+    Portal(String),
     /// The certificate of a host is not accepted.
     Untrusted {
         /// Why.
         error: String,
         /// Who issued it: untrusted.
         issuer: Option<String>,
+        /// What is wrong with it.
+        fault: TlsFault,
     },
     /// This machine has no root certificates.
     NoRoots(String),

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::names::Name;
 use crate::reach::ReachError;
 use crate::route::{Route, Wish};
-use crate::transport::{ConnectError, Connector, Io, Issuer};
+use crate::transport::{ConnectError, ConnectFault, Connector, Io, Issuer};
 
 use super::finding::{Component, Diagnosis, Finding, NetworkProblem, Outcome};
 use super::limit::{Late, Limit};
@@ -185,17 +185,20 @@ async fn resolve(url: &Uri) -> Result<IpAddr, NetworkProblem> {
 }
 
 fn of_connect(error: ConnectError, way: &Way) -> NetworkProblem {
-    let text = error.to_string();
-    match error {
-        ConnectError::Tls(error) if error.kind() == io::ErrorKind::InvalidData => {
-            NetworkProblem::Untrusted { error: text, issuer: way.issuer.as_ref().map(ToString::to_string) }
-        }
-        ConnectError::ProxyTls(_) => NetworkProblem::Untrusted { error: text, issuer: None },
-        ConnectError::Setup(_) => NetworkProblem::NoRoots(text),
-        ConnectError::Login(_) | ConnectError::Refused(_) | ConnectError::NotHttp => {
+    let (text, tls_fault) = (error.to_string(), error.tls_fault());
+    if let Some(fault) = tls_fault {
+        let issuer = way.issuer.as_ref().map(ToString::to_string);
+        return NetworkProblem::Untrusted { error: text, issuer, fault };
+    }
+    if matches!(error, ConnectError::Setup(_)) {
+        return NetworkProblem::NoRoots(text);
+    }
+    match error.fault() {
+        ConnectFault::Network => NetworkProblem::Unreachable(text),
+        ConnectFault::Portal => NetworkProblem::Portal(text),
+        ConnectFault::Login | ConnectFault::LoginScheme | ConnectFault::Forbidden | ConnectFault::Proxy => {
             NetworkProblem::Proxy { proxy: way.proxy.clone().unwrap_or_default(), error }
         }
-        ConnectError::Tls(_) | ConnectError::Network(_) => NetworkProblem::Unreachable(text),
     }
 }
 

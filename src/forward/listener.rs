@@ -182,11 +182,16 @@ async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketA
     }
 }
 
-/// Binds the same port for both families, if there is IPv6. A port that another process has there is taken: `localhost` may
-/// mean either.
+/// Binds the same port for both families, as far as the machine has them. A port that another process has there is taken:
+/// `localhost` may mean either.
 async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
     loop {
-        let first = TcpListener::bind((v4, port)).await?;
+        let first = match TcpListener::bind((v4, port)).await {
+            Err(error) if is_family_missing(&error) => {
+                return Ok(Kind::Tcp(vec![beside_ipv4(v6, port)?]));
+            }
+            bound => bound?,
+        };
         match beside_ipv4(v6, first.local_addr()?.port()) {
             Ok(second) => return Ok(Kind::Tcp(vec![first, second])),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 => {}
@@ -194,6 +199,11 @@ async fn both(v4: Ipv4Addr, v6: Ipv6Addr, port: u16) -> io::Result<Kind> {
             Err(_) => return Ok(Kind::Tcp(vec![first])),
         }
     }
+}
+
+/// Returns true if the machine has no address of the family.
+fn is_family_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
 }
 
 /// Binds a port of IPv6 that is bound for IPv4 already; without the option, some systems take both.

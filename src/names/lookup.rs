@@ -300,8 +300,12 @@ mod tests {
         ] {
             assert_eq!(combine(instances, nodes).err(), Some(LookupError::Api(timeout())));
         }
-        let network =
-            || ApiError::Network { operation: "DescribeInstances", place: None, cause: "no route".into() };
+        let network = || ApiError::Network {
+            operation: "DescribeInstances",
+            place: None,
+            cause: "no route".into(),
+            fault: crate::transport::ConnectFault::Network,
+        };
         assert!(combine(Err(network()), Ok(Nodes::default())).is_ok());
         assert_eq!(combine(Err(network()), Err(ssm())).err(), Some(LookupError::Api(network())));
     }

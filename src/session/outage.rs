@@ -91,7 +91,10 @@ impl Outage {
                 self.forbidden += 1;
                 !self.established && self.forbidden >= EARLY_FORBIDDEN
             }
-            LinkError::Dial(DialError::Certificate { .. } | DialError::Tls(_)) => !self.established,
+            LinkError::Dial(
+                DialError::Certificate { .. } | DialError::Tls(_) | DialError::Foreign { .. },
+            ) => !self.established,
+            LinkError::Dial(DialError::Connect { fault, .. }) if fault.is_permanent() => !self.established,
             LinkError::Dial(
                 DialError::Connect { .. }
                 | DialError::Sign(_)

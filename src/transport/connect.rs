@@ -1,59 +1,21 @@
 //! Opens the connections of the API calls and the websocket: TCP, the proxy's tunnel, TLS.
 
-use std::error::Error;
-use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::SocksV5;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::lookup_host;
-use tower_service::Service;
+use tokio::net::{TcpStream, lookup_host};
 
+use super::attempts::{alternate, first};
+use super::connect_error::ConnectError;
+use super::io::Io;
 use super::issuer::Issuer;
 use super::proxy::{Proxies, Proxy, ProxyKind};
-use super::tls::{Roots, TlsError};
-
-/// The longest answer of a proxy to CONNECT, in bytes.
-const LONGEST_ANSWER: usize = 16 << 10;
-/// The most headers of that answer.
-const MOST_HEADERS: usize = 64;
-
-/// A stream of bytes.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// Why a connection could not be opened.
-#[derive(Debug, Error)]
-pub enum ConnectError {
-    /// The system cannot reach the host or the proxy, or the SOCKS proxy refused.
-    #[error("{0}")]
-    Network(String),
-    /// The proxy rejects the login, or wants one: these are the schemes that it accepts.
-    #[error("the proxy asks for a login (HTTP 407{})", by(.0))]
-    Login(Vec<String>),
-    /// The proxy refuses the connection.
-    #[error("the proxy refused the connection with HTTP {0}")]
-    Refused(u16),
-    /// The proxy does not speak HTTP, or closed the connection.
-    #[error("the proxy did not answer in HTTP")]
-    NotHttp,
-    /// TLS with the proxy failed.
-    #[error("TLS with the proxy: {0}")]
-    ProxyTls(String),
-    /// TLS with the host failed.
-    #[error("{0}")]
-    Tls(#[source] io::Error),
-    /// TLS cannot be set up on this machine.
-    #[error(transparent)]
-    Setup(#[from] TlsError),
-}
+use super::socks::socks;
+use super::tls::Roots;
+use super::tunnel::tunnel;
 
 /// Opens connections.
 #[derive(Clone, Debug)]
@@ -79,9 +41,11 @@ impl Connector {
     /// [`ConnectError`]
     pub async fn connect(&self, url: &Uri) -> Result<Box<dyn Io>, ConnectError> {
         match self.proxy(url) {
-            None => tcp(url.clone()).await,
-            Some(proxy) if proxy.is_http() => tunnel(self.connect_to(proxy).await?, proxy, url).await,
-            Some(proxy) => socks(proxy, url).await,
+            None => tcp(url.host().unwrap_or_default(), port(url)).await,
+            Some(proxy) if proxy.is_http() => {
+                tunnel(self.connect_to(proxy).await?, proxy, &host_and_port(url)).await
+            }
+            Some(proxy) => through_socks(proxy, url).await,
         }
     }
 
@@ -90,7 +54,7 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`]
     pub async fn connect_to(&self, proxy: &Proxy) -> Result<Box<dyn Io>, ConnectError> {
-        let stream = tcp(proxy.url()).await?;
+        let stream = tcp(&proxy.host, proxy.port).await?;
         if proxy.kind != ProxyKind::Https {
             return Ok(stream);
         }
@@ -100,10 +64,10 @@ impl Connector {
     /// Does the TLS handshake with a host.
     ///
     /// # Errors
-    /// [`ConnectError::Tls`] or [`ConnectError::Setup`]
+    /// [`ConnectError::Tls`], [`ConnectError::NotTls`] or [`ConnectError::Setup`]
     pub async fn encrypt(&self, host: &str, stream: Box<dyn Io>) -> Result<Box<dyn Io>, ConnectError> {
         let connector = self.roots.connector()?;
-        let stream = connector.connect(server_name(host)?, stream).await.map_err(ConnectError::Tls)?;
+        let stream = connector.connect(server_name(host)?, stream).await.map_err(ConnectError::tls)?;
         Ok(Box::new(stream))
     }
 
@@ -124,26 +88,30 @@ impl Connector {
             Ok(name) => name,
             Err(error) => return (Err(error), None),
         };
-        let stream = connector.connect(name, stream).await.map_err(ConnectError::Tls);
+        let stream = connector.connect(name, stream).await.map_err(ConnectError::tls);
         (stream.map(|stream| Box::new(stream) as Box<dyn Io>), witness.issuer())
     }
 }
 
-impl ConnectError {
-    /// Creates the error for a proxy's answer with the status 407.
-    pub fn login<'a>(authenticate: impl Iterator<Item = &'a [u8]>) -> Self {
-        Self::Login(authenticate.filter_map(scheme).collect())
-    }
+/// Opens a TCP connection to a host, at the first of its addresses that answers.
+async fn tcp(host: &str, port: u16) -> Result<Box<dyn Io>, ConnectError> {
+    let addresses = addresses(host, port).await?;
+    let has_several = addresses.len() > 1;
+    let attempts = addresses.into_iter().map(|address| async move {
+        let stream = TcpStream::connect(address).await;
+        let place = if has_several { format!("{}: ", address.ip()) } else { String::new() };
+        stream.map_err(|error| ConnectError::Network(format!("{place}{error}")))
+    });
+    let stream = first(attempts).await.unwrap_or_else(|| Err(no_address()))?;
+    stream.set_nodelay(true).map_err(|error| ConnectError::network(&error))?;
+    Ok(Box::new(stream))
+}
 
-    /// Converts an error of TLS with a host to one with a proxy.
-    fn of_proxy(self) -> Self {
-        if let Self::Tls(error) = self { Self::ProxyTls(error.to_string()) } else { self }
-    }
-
-    /// Returns true if the same attempt cannot succeed later.
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Login(_) | Self::ProxyTls(_) | Self::Setup(_))
-    }
+/// Resolves a name, and orders its addresses.
+async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    let found = lookup_host((bare(host), port)).await;
+    let found = found.map_err(|error| ConnectError::Network(format!("cannot resolve {host}: {error}")))?;
+    Ok(alternate(found.collect()))
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
@@ -151,122 +119,20 @@ fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
     ServerName::try_from(bare(host).to_owned()).map_err(invalid)
 }
 
-fn http_connector() -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector
+fn no_address() -> ConnectError {
+    ConnectError::Network("the host has no address".to_owned())
 }
 
-async fn tcp(url: Uri) -> Result<Box<dyn Io>, ConnectError> {
-    let stream = http_connector().call(url).await.map_err(|error| network(&error))?;
-    Ok(Box::new(stream.into_inner()))
-}
-
-/// Opens a stream through a SOCKS proxy, to the first address that it reaches.
-async fn socks(proxy: &Proxy, url: &Uri) -> Result<Box<dyn Io>, ConnectError> {
-    let mut last = ConnectError::Network("the host has no address".to_owned());
-    for authority in socks_destinations(proxy, url).await? {
-        match socks_to(proxy, authority).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// Returns the host and port of a URL; the host is resolved here, or left to the proxy.
-async fn socks_destinations(proxy: &Proxy, url: &Uri) -> Result<Vec<String>, ConnectError> {
+/// Opens a stream through a SOCKS proxy, to the first address that the proxy reaches; the host is resolved here, or left to
+/// the proxy.
+async fn through_socks(proxy: &Proxy, url: &Uri) -> Result<Box<dyn Io>, ConnectError> {
+    let open = async |to: String| socks(tcp(&proxy.host, proxy.port).await?, proxy, &to).await;
     if proxy.kind != ProxyKind::Socks5 {
-        return Ok(vec![host_and_port(url)]);
+        return open(host_and_port(url)).await;
     }
-    let found = lookup_host((bare(url.host().unwrap_or_default()), port(url))).await;
-    Ok(found.map_err(|error| network(&error))?.map(|address| address.to_string()).collect())
-}
-
-async fn socks_to(proxy: &Proxy, authority: String) -> Result<Box<dyn Io>, ConnectError> {
-    let mut socks = SocksV5::new(proxy.url(), Given(Some(tcp(proxy.url()).await?)));
-    if let Some(login) = &proxy.login {
-        socks = socks.with_auth(login.user.clone(), login.password.clone());
-    }
-    let to = Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
-    let stream = socks.call(to.map_err(|error| network(&error))?).await.map_err(|error| network(&error))?;
-    Ok(Box::new(stream.into_inner()))
-}
-
-/// Gives an open connection to what speaks SOCKS over it.
-struct Given(Option<Box<dyn Io>>);
-
-impl Service<Uri> for Given {
-    type Response = TokioIo<Box<dyn Io>>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<Box<dyn Io>>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
-    }
-}
-
-/// Asks an HTTP proxy for a tunnel to the host of `url`.
-async fn tunnel(mut stream: Box<dyn Io>, proxy: &Proxy, url: &Uri) -> Result<Box<dyn Io>, ConnectError> {
-    let to = host_and_port(url);
-    let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
-    if let Some(login) = proxy.authorization() {
-        request.extend([b"Proxy-Authorization: ", login.as_bytes(), b"\r\n"].concat());
-    }
-    request.extend(b"\r\n");
-    stream.write_all(&request).await.map_err(|error| network(&error))?;
-    read_answer(&mut stream).await?;
-    Ok(stream)
-}
-
-/// Reads the answer to CONNECT. Nothing follows it before the client has sent something.
-async fn read_answer(stream: &mut Box<dyn Io>) -> Result<(), ConnectError> {
-    let mut answer = Vec::new();
-    while answer.len() < LONGEST_ANSWER {
-        if stream.read_buf(&mut answer).await.map_err(|error| network(&error))? == 0 {
-            break;
-        }
-        if let Some(result) = meaning(&answer) {
-            return result;
-        }
-    }
-    Err(ConnectError::NotHttp)
-}
-
-/// Returns what a proxy's answer means, or `None` if it is not complete.
-fn meaning(answer: &[u8]) -> Option<Result<(), ConnectError>> {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    match response.parse(answer) {
-        Ok(httparse::Status::Partial) => return None,
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(_) => return Some(Err(ConnectError::NotHttp)),
-    }
-    let asks = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("proxy-authenticate");
-    Some(match response.code {
-        Some(200..300) => Ok(()),
-        Some(407) => {
-            Err(ConnectError::login(response.headers.iter().filter(|one| asks(one)).map(|one| one.value)))
-        }
-        Some(code) => Err(ConnectError::Refused(code)),
-        None => Err(ConnectError::NotHttp),
-    })
-}
-
-/// Returns the scheme of a `Proxy-Authenticate`, such as `Basic`, `NTLM` or `Negotiate`.
-fn scheme(authenticate: &[u8]) -> Option<String> {
-    let word = std::str::from_utf8(authenticate).ok()?.split([' ', ',']).next()?;
-    let is_token = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
-    is_token.then(|| word.to_owned())
-}
-
-fn by(schemes: &[String]) -> String {
-    if schemes.is_empty() { String::new() } else { format!(", by {}", schemes.join(" or ")) }
+    let addresses = addresses(url.host().unwrap_or_default(), port(url)).await?;
+    let attempts = addresses.into_iter().map(|address| open(address.to_string()));
+    first(attempts).await.unwrap_or_else(|| Err(no_address()))
 }
 
 fn host_and_port(url: &Uri) -> String {
@@ -283,20 +149,11 @@ fn port(url: &Uri) -> u16 {
     url.port_u16().unwrap_or(default)
 }
 
-/// Converts an error and its sources.
-fn network(error: &dyn Error) -> ConnectError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    ConnectError::Network(text)
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::super::tests::{LittleProxy, ProxyRequest, identity};
     use super::super::tls::Bundle;
@@ -342,7 +199,7 @@ mod tests {
         let proxy = LittleProxy::start(Some("me:right"), None).await;
         for (scheme, words) in [
             ("http", "the proxy asks for a login (HTTP 407, by Negotiate or NTLM)"),
-            ("socks5h", "SOCKS error: credentials not accepted"),
+            ("socks5h", "the proxy asks for a login (SOCKS: name or password rejected)"),
         ] {
             let connector =
                 connector(&format!("{scheme}://me:wrong@127.0.0.1:{}", proxy.port), Roots::default());
@@ -361,23 +218,5 @@ mod tests {
         let error = exchange(&connector, "aws.example", 443).await.expect_err("it is not trusted");
         assert!(error.to_string().starts_with("TLS with the proxy: invalid peer certificate"), "{error}");
         assert!(proxy.asked().is_empty());
-    }
-
-    #[test]
-    fn an_answer_to_connect_has_a_meaning_when_it_is_complete() {
-        assert!(meaning(b"HTTP/1.1 200 OK\r\nVia: x\r\n").is_none());
-        assert!(matches!(meaning(b"HTTP/1.1 200 OK\r\n\r\n"), Some(Ok(()))));
-        for (answer, words) in [
-            ("SSH-2.0-x\r\n", "the proxy did not answer in HTTP"),
-            ("HTTP/1.1 403 No\r\n\r\n", "the proxy refused the connection with HTTP 403"),
-            ("HTTP/1.1 407 No\r\n\r\n", "the proxy asks for a login (HTTP 407)"),
-            (
-                "HTTP/1.1 407 No\r\nproxy-authenticate: Basic realm=\"a b\"\r\n\r\n",
-                "the proxy asks for a login (HTTP 407, by Basic)",
-            ),
-        ] {
-            let error = meaning(answer.as_bytes()).expect("complete").expect_err("a refusal");
-            assert_eq!(error.to_string(), words);
-        }
     }
 }

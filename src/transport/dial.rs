@@ -3,7 +3,6 @@
 //! The connection is opened by the [`Connector`], as for API calls. The upgrade is signed with SigV4 for service
 //! `ssmmessages` over the empty payload, in headers, as in the official client from 1.2.764.0 on (docs/protocol.md).
 
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -14,9 +13,12 @@ use thiserror::Error;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use super::connect::{ConnectError, Connector, Io};
+use super::connect::Connector;
+use super::connect_error::{ConnectError, ConnectFault};
+use super::foreign::ForeignAnswer;
 use super::host::StreamUrl;
-use super::tls::TlsError;
+use super::io::Io;
+use super::tls::{TlsError, TlsFault};
 use super::websocket::Websocket;
 
 /// The time limit for TCP or the proxy's tunnel.
@@ -53,20 +55,31 @@ pub enum DialError {
         host: String,
         /// The error of the system or the proxy.
         cause: String,
+        /// What mends it.
+        fault: ConnectFault,
     },
     /// TLS cannot be set up on this machine: correct its root certificates or the bundle.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The host's certificate was rejected: add its issuer with `AWS_CA_BUNDLE`, if you trust it.
+    /// The TLS handshake with the host failed, most often because its certificate was rejected.
     #[error("TLS with {host}: {cause}")]
     Certificate {
         host: String,
         /// The error of the TLS library.
         cause: String,
+        /// What mends it.
+        fault: TlsFault,
     },
     /// The upgrade request could not be signed.
     #[error("cannot sign the upgrade request: {0}")]
     Sign(String),
+    /// Another server answered the upgrade in place of the host.
+    #[error("a captive portal or proxy answered the upgrade to a websocket in place of {host}: {answer}")]
+    Foreign {
+        host: String,
+        /// What it answered.
+        answer: ForeignAnswer,
+    },
     /// The host answered the upgrade with another status than 101.
     #[error("the upgrade to a websocket was refused with HTTP {status}{}{text}", if text.is_empty() { "" } else { ": " })]
     Refused {
@@ -108,7 +121,7 @@ impl Dialer {
         let tcp = with_limit("connect", CONNECT_TIMEOUT, self.connect(url)).await?;
         with_limit("upgrade", UPGRADE_TIMEOUT, async {
             let stream = self.encrypt(url, tcp).await?;
-            Websocket::upgrade(request, stream).await.map_err(upgrade_error)
+            Websocket::upgrade(request, stream).await.map_err(|error| upgrade_error(url, error))
         })
         .await
     }
@@ -132,17 +145,11 @@ impl Dialer {
 }
 
 fn dial_error(host: String, error: ConnectError) -> DialError {
-    match error {
-        ConnectError::Setup(error) => DialError::Tls(error),
-        ConnectError::Tls(error) if error.kind() == io::ErrorKind::InvalidData => {
-            DialError::Certificate { host, cause: error.to_string() }
-        }
-        ConnectError::Network(_)
-        | ConnectError::Login(_)
-        | ConnectError::Refused(_)
-        | ConnectError::NotHttp
-        | ConnectError::ProxyTls(_)
-        | ConnectError::Tls(_) => DialError::Connect { host, cause: error.to_string() },
+    let (cause, fault, tls_fault) = (error.to_string(), error.fault(), error.tls_fault());
+    match (error, tls_fault) {
+        (ConnectError::Setup(error), _) => DialError::Tls(error),
+        (_, Some(fault)) => DialError::Certificate { host, cause, fault },
+        (_, None) => DialError::Connect { host, cause, fault },
     }
 }
 
@@ -163,7 +170,7 @@ fn http_uri(url: &StreamUrl) -> Result<Uri, DialError> {
         .authority(authority)
         .path_and_query("/")
         .build()
-        .map_err(|error| DialError::Connect { host: url.host(), cause: error.to_string() })
+        .map_err(|error| dial_error(url.host(), ConnectError::network(&error)))
 }
 
 fn upgrade_request(
@@ -221,13 +228,17 @@ fn is_presigned(url: &StreamUrl) -> bool {
     query.split('&').any(|pair| PRESIGNED.contains(&pair.split('=').next().unwrap_or_default()))
 }
 
-fn upgrade_error(error: tungstenite::Error) -> DialError {
+fn upgrade_error(url: &StreamUrl, error: tungstenite::Error) -> DialError {
     let tungstenite::Error::Http(response) = error else {
         return DialError::Upgrade(error.to_string());
     };
+    let status = response.status().as_u16();
+    if let Some(answer) = ForeignAnswer::of(status, response.headers()) {
+        return DialError::Foreign { host: url.host(), answer };
+    }
     let body = response.body().as_deref().unwrap_or_default();
     let text = String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned();
-    DialError::Refused { status: response.status().as_u16(), text }
+    DialError::Refused { status, text }
 }
 
 #[cfg(test)]

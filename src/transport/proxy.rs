@@ -11,8 +11,9 @@ use base64::prelude::BASE64_STANDARD;
 use http::Uri;
 use http::header::HeaderValue;
 use http::uri::Authority;
-use hyper_util::client::proxy::matcher::Matcher;
 use thiserror::Error;
+
+use super::no_proxy::NoProxy;
 
 /// The variables; the first of a line that is set counts.
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
@@ -70,7 +71,7 @@ pub(super) enum ProxyKind {
 pub struct Proxy {
     pub(super) kind: ProxyKind,
     pub(super) host: String,
-    port: u16,
+    pub(super) port: u16,
     pub(super) login: Option<ProxyLogin>,
 }
 
@@ -86,8 +87,7 @@ pub(super) struct ProxyLogin {
 pub struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
-    /// Intercepts every URL that `NO_PROXY` does not name.
-    is_proxied: Option<Matcher>,
+    direct: NoProxy,
 }
 
 impl Proxies {
@@ -98,14 +98,16 @@ impl Proxies {
     pub fn new(variables: &[Variable]) -> Result<Self, ProxySettingError> {
         let read = |names| find(variables, names).or_else(|| find(variables, ALL)).map(read).transpose();
         let (http, https) = (read(HTTP)?, read(HTTPS)?);
-        Ok(Self { http, https, is_proxied: matcher(find(variables, NO)) })
+        let list = find(variables, NO).map(|(_, value)| value.to_string_lossy());
+        Ok(Self { http, https, direct: NoProxy::parse(&list.unwrap_or_default()) })
     }
 
     /// Returns the proxy for a URL, `http` or `https`.
     pub fn for_url(&self, url: &Uri) -> Option<&Proxy> {
-        let proxy = if url.scheme_str() == Some("https") { &self.https } else { &self.http };
-        let is_proxied = || self.is_proxied.as_ref().is_some_and(|matcher| matcher.intercept(url).is_some());
-        proxy.as_ref().filter(|_| is_proxied())
+        let is_https = url.scheme_str() == Some("https");
+        let (proxy, default) = if is_https { (&self.https, 443) } else { (&self.http, 80) };
+        let (host, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(default));
+        proxy.as_ref().filter(|_| !self.direct.contains(host, port))
     }
 }
 
@@ -177,12 +179,6 @@ impl ProxyLogin {
 
 fn find<'a>(variables: &'a [Variable], names: [&str; 2]) -> Option<&'a Variable> {
     names.iter().find_map(|name| variables.iter().find(|(known, value)| known == name && !value.is_empty()))
-}
-
-/// Returns what intercepts the URLs that `NO_PROXY` does not name; `*` names all.
-fn matcher(no: Option<&Variable>) -> Option<Matcher> {
-    let hosts = no.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default();
-    (hosts.trim() != "*").then(|| Matcher::builder().all("http://proxy").no(hosts).build())
 }
 
 fn read((name, value): &Variable) -> Result<Proxy, ProxySettingError> {
@@ -334,18 +330,18 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_no_proxy_are_reached_directly() {
-        for (no, is_direct) in [
-            ("example.com,127.0.0.0/8", [true, true, true, false]),
-            (".example.com", [true, true, false, false]),
-            ("*", [true, true, true, true]),
-            ("", [false, false, false, false]),
+    fn hosts_and_ports_of_no_proxy_are_reached_directly() {
+        let found = proxies(&[("ALL_PROXY", "p"), ("no_proxy", "a.example:443,b.example:8443,10.0.0.0/8")]);
+        let found = found.expect("valid");
+        for (url, is_direct) in [
+            ("https://a.example/", true),
+            ("http://a.example/", false),
+            ("https://b.example/", false),
+            ("https://x.b.example:8443/", true),
+            ("http://10.1.2.3:99/", true),
+            ("http://11.1.2.3/", false),
         ] {
-            let found = proxies(&[("ALL_PROXY", "p"), ("no_proxy", no)]).expect("valid");
-            let urls =
-                ["https://example.com/", "https://a.example.com/", "http://127.0.0.1/", "https://b.example/"];
-            let direct = urls.map(|url| found.for_url(&Uri::from_static(url)).is_none());
-            assert_eq!(direct, is_direct, "{no}");
+            assert_eq!(found.for_url(&Uri::from_static(url)).is_none(), is_direct, "{url}");
         }
     }
 

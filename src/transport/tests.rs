@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::connect::Io;
+use super::io::Io;
 
 /// What a proxy was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

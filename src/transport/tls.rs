@@ -1,11 +1,12 @@
 //! Root certificates for TLS: the system's and the user's bundle, read once when they are first needed.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
@@ -34,6 +35,47 @@ pub enum BundleError {
     /// The file has no certificate.
     #[error("it has no certificate")]
     Empty,
+}
+
+/// The kind of a failed handshake, by what mends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The certificate's issuer is not trusted.
+    Issuer,
+    /// The certificate is that of another host: another machine answers.
+    Name,
+    /// The certificate has expired or is not valid yet, or this machine's clock is wrong.
+    Time,
+    /// The answer is not TLS.
+    NotTls,
+    /// The two sides have no version or algorithm in common, or the other side refuses.
+    Handshake,
+}
+
+impl TlsFault {
+    /// Recognizes the error of a handshake; `None` if the connection failed.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        Some(Self::of_rustls(error.get_ref()?.downcast_ref()?))
+    }
+
+    /// Recognizes an error of rustls.
+    pub fn of_rustls(error: &rustls::Error) -> Self {
+        if let rustls::Error::InvalidCertificate(why) = error {
+            return Self::of_certificate(why);
+        }
+        if matches!(error, rustls::Error::InvalidMessage(_)) { Self::NotTls } else { Self::Handshake }
+    }
+
+    fn of_certificate(why: &CertificateError) -> Self {
+        use CertificateError as Why;
+
+        if matches!(why, Why::NotValidForName | Why::NotValidForNameContext { .. }) {
+            return Self::Name;
+        }
+        let is_expired = matches!(why, Why::Expired | Why::ExpiredContext { .. });
+        let is_early = matches!(why, Why::NotValidYet | Why::NotValidYetContext { .. });
+        if is_expired || is_early { Self::Time } else { Self::Issuer }
+    }
 }
 
 /// The user's root certificates: at least one, and all of them usable.

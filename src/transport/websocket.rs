@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::connect::Io;
+use super::io::Io;
 use super::rationed::Rationed;
 
 /// The largest message that is accepted; the agent's have 1,024 bytes of payload.

@@ -8,6 +8,7 @@
 
 mod access_requests;
 mod audit;
+mod authority;
 mod bench;
 mod chaos;
 mod connect;
@@ -29,6 +30,7 @@ mod init;
 mod json;
 mod kept;
 mod mariadb;
+mod networks;
 mod open_sessions;
 mod page;
 mod pages_forward;

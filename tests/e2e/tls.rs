@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use fumidai::sim::{ONLINE_TARGET, SimConfig, TlsIdentity};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use fumidai::sim::ONLINE_TARGET;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::authority::Authority;
 use crate::bench::Bench;
 use crate::run::Finished;
 use crate::services::echo;
@@ -16,18 +16,8 @@ const ECHO: u16 = 7;
 
 /// A service at `https://localhost` and `wss://localhost`, and the file that its authority is in.
 async fn bench() -> (Bench, PathBuf) {
-    let mut params = CertificateParams::new([]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "Example Inspection CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    let identity = TlsIdentity { certificates_pem: certificate.pem(), key_pem: key.serialize_pem() };
-    let encrypted = |config: &mut SimConfig| {
-        (config.tls, config.hostname) = (Some(identity), "localhost".to_owned());
-    };
-    let bench = Bench::new().port(ECHO, echo().await).configure(encrypted).start().await;
+    let authority = Authority::named("Example Inspection CA");
+    let bench = Bench::new().port(ECHO, echo().await).tls(&authority, "localhost").start().await;
     let bundle = bench.write("authority.pem", authority.pem());
     (bench, bundle)
 }
@@ -173,12 +163,22 @@ async fn a_proxy_variable_that_cannot_be_read_is_an_error_before_anything_is_sen
 #[tokio::test]
 async fn hosts_of_no_proxy_are_reached_directly() {
     let (bench, bundle) = bench().await;
-    let proxy = Proxy::start("alice", "right").await;
-    let url = format!("http://alice:right@{}", proxy.address);
-    let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("HTTPS_PROXY", &url);
-    let connect = connect.env("NO_PROXY", "example.com,localhost");
-    let finished = connect.input("directly").finish().await.exits(0).silent();
-    assert_eq!(finished.text(), "directly");
-    assert_eq!(proxy.requests(), []);
+    let port = bench.simulator.address().port();
+    let (with_port, other_port) = (format!("localhost:{port}"), format!("localhost:{}", port ^ 1));
+    for (list, is_direct) in [
+        ("example.com,localhost", true),
+        ("example.com .LOCALHOST", true),
+        (&with_port, true),
+        ("*", true),
+        (&other_port, false),
+        ("127.0.0.0/8,[::1],host", false),
+    ] {
+        let proxy = Proxy::start("alice", "right").await;
+        let url = format!("http://alice:right@{}", proxy.address);
+        let connect = bench.connect(ECHO, &[]).env("AWS_CA_BUNDLE", &bundle).env("HTTPS_PROXY", &url);
+        let finished = connect.env("NO_PROXY", list).input("here").finish().await.exits(0).silent();
+        assert_eq!(finished.text(), "here");
+        assert_eq!(proxy.requests().is_empty(), is_direct, "{list}");
+    }
     bench.settle().await;
 }

@@ -137,7 +137,12 @@ fn the_network_is_told_apart_from_the_rest() {
             &["web"],
             &[("AWS_ENDPOINT_URL_SSM", &portal)],
             1,
-            &["network", "an answer that is not AWS's", "log in to the network", "NO_PROXY"],
+            &[
+                "network",
+                "an answer that is not AWS's",
+                "log in to the network in a browser",
+                "if a proxy answers",
+            ],
         );
     }
     let garbage = answering("220 mail\r\n");

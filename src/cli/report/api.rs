@@ -4,14 +4,11 @@ use crate::aws::files::FileProblem;
 use crate::aws::source::{KeyOwner, LoginCommand, LoginKind};
 use crate::aws::{ApiError, Meaning};
 
+use super::network::{NETWORK, connect_hint, tls_hint};
 use super::{ExitKind, Report};
 
 pub(super) const ELSEWHERE: &str =
     "if it is in another region or account, use `NAME--REGION`, `--region` or `--profile`";
-pub(super) const CERTIFICATE: &str =
-    "if a proxy of your company intercepts TLS, set `AWS_CA_BUNDLE` to its root certificates";
-pub(super) const NETWORK: &str =
-    "check the network, `HTTPS_PROXY` and the endpoint settings: `fumidai doctor` names what is in the way";
 const TOO_LONG: &str = "check the endpoint settings and `HTTPS_PROXY`: AWS's answers are shorter";
 pub(super) const EXPLICIT_DENY: &str = "an explicit deny overrides every permission: adding one does not help; ask who wrote the policy that denies it";
 pub(super) const INSTANCE_PROFILE: &str =
@@ -73,8 +70,11 @@ fn of_transient(error: &ApiError, whole: String) -> Report {
     if matches!(error, ApiError::Service { .. }) {
         return Report::new(ExitKind::Failure, whole).hint("four attempts failed; try again later");
     }
-    if matches!(error, ApiError::Certificate { .. }) {
-        return Report::new(ExitKind::Failure, whole).hint(CERTIFICATE);
+    if let ApiError::Certificate { fault, .. } = error {
+        return Report::new(ExitKind::Failure, whole).hint(tls_hint(*fault));
+    }
+    if let ApiError::Network { fault, .. } = error {
+        return Report::new(ExitKind::Failure, whole).hint(connect_hint(*fault));
     }
     if matches!(error, ApiError::TooLong { .. }) {
         return Report::new(ExitKind::Failure, whole).hint(TOO_LONG);

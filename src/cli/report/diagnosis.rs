@@ -8,10 +8,11 @@ use crate::doctor::{
     Outcome, SshProblem,
 };
 use crate::route::REMOTE_HOST_AGENT;
-use crate::transport::ConnectError;
+use crate::transport::{ConnectFault, TlsFault};
 
 use super::super::duration;
-use super::api::{CERTIFICATE, shell_word};
+use super::api::shell_word;
+use super::network::{connect_hint, tls_hint};
 use super::{ExitKind, Report};
 
 /// One row of the table.
@@ -125,21 +126,26 @@ fn of_network(problem: &NetworkProblem) -> Row {
             format!("no connection to {address}, an address of a private network: {error}"),
             "connect to that network (VPN), or correct the DNS: only its VPC reaches a private endpoint",
         ),
-        NetworkProblem::Proxy { proxy, error } => row(format!("{proxy}: {error}"), proxy_action(error)),
-        NetworkProblem::Untrusted { error, issuer: None } => row(format!("TLS failed: {error}"), CERTIFICATE),
-        NetworkProblem::Untrusted { error, issuer: Some(issuer) } => row(
+        NetworkProblem::Proxy { proxy, error } => {
+            row(format!("{proxy}: {error}"), connect_hint(error.fault()))
+        }
+        NetworkProblem::Portal(error) => row(error.clone(), connect_hint(ConnectFault::Portal)),
+        NetworkProblem::Untrusted { error, issuer: Some(issuer), fault: TlsFault::Issuer } => row(
             format!("TLS failed: {error}; the certificate is issued by {issuer}, not by Amazon"),
             &format!(
                 "if that is a proxy of your company, set `AWS_CA_BUNDLE` to a PEM file with the certificate of {issuer}"
             ),
         ),
+        NetworkProblem::Untrusted { error, fault, .. } => {
+            row(format!("TLS failed: {error}"), tls_hint(*fault))
+        }
         NetworkProblem::NoRoots(error) => row(
             error.clone(),
             "install the system's certificates (Debian: `apt install ca-certificates`), or set `AWS_CA_BUNDLE`",
         ),
         NetworkProblem::NotAws(status) => row(
             format!("an answer that is not AWS's (a captive portal or a proxy?): HTTP {status}"),
-            "open a web page in a browser and log in to the network, or set `HTTPS_PROXY` or `NO_PROXY`",
+            connect_hint(ConnectFault::Portal),
         ),
         NetworkProblem::ClockOff(seconds) => Row {
             exit: ExitKind::Credentials,
@@ -152,23 +158,6 @@ fn of_network(problem: &NetworkProblem) -> Row {
                 "set this machine's clock, such as by NTP",
             )
         },
-    }
-}
-
-fn proxy_action(error: &ConnectError) -> &'static str {
-    match error {
-        ConnectError::Login(schemes) if schemes.is_empty() || schemes.iter().any(|one| one == "Basic") => {
-            "write the login before the proxy's host: `HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT`"
-        }
-        ConnectError::Login(_) => {
-            "run a local proxy that logs in (fumidai supports `Basic` only), and set `HTTPS_PROXY` to it"
-        }
-        ConnectError::Refused(_) => "ask for this host to be allowed in the proxy, or add it to `NO_PROXY`",
-        ConnectError::NotHttp
-        | ConnectError::Network(_)
-        | ConnectError::ProxyTls(_)
-        | ConnectError::Tls(_)
-        | ConnectError::Setup(_) => "correct `HTTPS_PROXY`: what listens there is not an HTTP proxy",
     }
 }
 

@@ -34,7 +34,10 @@ use crate::reach::{HostKeysError, ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::running::{DefinitionError, SecretVariable};
 use crate::session::{self, Amounts, EarlyEnd, Fact, LossCause, Measured, Notice, SessionError};
-use crate::transport::{ConnectError, DialError, HostError, ProxyProblem, ProxySettingError, TlsError};
+use crate::transport::{
+    ConnectError, ConnectFault, DialError, ForeignAnswer, HostError, ProxyProblem, ProxySettingError,
+    TlsError, TlsFault,
+};
 
 /// Any number: `N` in the rows.
 const N: u16 = 777;
@@ -175,12 +178,17 @@ fn api_errors() -> Vec<ApiError> {
         }],
         ApiError::Timeout { .. } => [ApiError::Timeout { operation: "OPERATION" }],
         ApiError::TooLong { .. } => [ApiError::TooLong { operation: "OPERATION" }],
-        ApiError::Certificate { .. } => [ApiError::Certificate { operation: "OPERATION", cause: other() }],
+        ApiError::Certificate { .. } => [ApiError::Certificate {
+            operation: "OPERATION",
+            cause: other(),
+            fault: TlsFault::Issuer,
+        }],
         ApiError::Network { .. } => {
             let network = |place: Option<&str>, cause| ApiError::Network {
                 operation: "OPERATION",
                 place: place.map(text),
                 cause,
+                fault: ConnectFault::Network,
             };
             let through = |error: ConnectError| network(Some("URL through proxy PROXY"), error.to_string());
             let mut all = vec![network(None, other()), network(Some("URL"), other())];
@@ -190,13 +198,22 @@ fn api_errors() -> Vec<ApiError> {
     })
 }
 
+fn foreign(location: Option<String>) -> ForeignAnswer {
+    ForeignAnswer { status: N, location }
+}
+
 fn connect_errors() -> Vec<ConnectError> {
     samples!(ConnectError {
         // As without a proxy.
         ConnectError::Network(_) => [],
-        ConnectError::Login(_) => [ConnectError::Login(vec![]), ConnectError::Login(vec![text("SCHEME")])],
+        ConnectError::Login { .. } => [vec![], vec![text("SCHEME")]].map(|schemes| ConnectError::Login { status: N, schemes }),
         ConnectError::Refused(_) => [ConnectError::Refused(N)],
+        ConnectError::SocksLogin(_) => [ConnectError::SocksLogin(other())],
+        ConnectError::SocksForbidden => [ConnectError::SocksForbidden],
+        ConnectError::Foreign(_) => [None, Some(text("URL"))].map(foreign).map(ConnectError::Foreign),
         ConnectError::NotHttp => [ConnectError::NotHttp],
+        ConnectError::Closed => [ConnectError::Closed],
+        ConnectError::NotTls => [ConnectError::NotTls],
         ConnectError::ProxyTls(_) => [ConnectError::ProxyTls(other())],
         // These have rows of their own.
         ConnectError::Tls(_) => [],
@@ -461,14 +478,25 @@ fn ssh_config_errors() -> Vec<OpenSshError> {
 fn dial_errors() -> Vec<DialError> {
     let host = || text("HOST");
     samples!(DialError {
-        DialError::Connect { .. } => [DialError::Connect { host: host(), cause: other() }],
+        DialError::Connect { .. } => [DialError::Connect {
+            host: host(),
+            cause: other(),
+            fault: ConnectFault::Network,
+        }],
         DialError::Tls(_) => samples!(TlsError {
             TlsError::NoRoots(_) => [TlsError::NoRoots(other())],
             TlsError::Config(_) => [TlsError::Config(rustls::Error::General(other()))],
         })
         .into_iter()
         .map(DialError::Tls),
-        DialError::Certificate { .. } => [DialError::Certificate { host: host(), cause: other() }],
+        DialError::Certificate { .. } => [DialError::Certificate {
+            host: host(),
+            cause: other(),
+            fault: TlsFault::Issuer,
+        }],
+        DialError::Foreign { .. } => {
+            [None, Some(text("URL"))].map(|to| DialError::Foreign { host: host(), answer: foreign(to) })
+        }
         DialError::Sign(_) => [DialError::Sign(other())],
         DialError::Refused { .. } => [403, N].map(|status| DialError::Refused { status, text: other() }),
         DialError::Upgrade(_) => [DialError::Upgrade(other())],

@@ -16,13 +16,13 @@ use crate::reach::{ReachError, SessionEnd, StoppedTarget};
 use crate::route::RouteError;
 use crate::running::{DefinitionError, SecretVariable};
 use crate::session::{SessionError, Step};
-use crate::transport::DialError;
 
 use super::super::running::SupervisorError;
 use super::super::ssh_files::InstallError;
-use super::api::{CERTIFICATE, NETWORK, credentials_hint, is_explicit_deny, of_api, shell_word};
+use super::api::{credentials_hint, is_explicit_deny, of_api, shell_word};
 use super::approval::of_approval;
 use super::lookup::of_lookup;
+use super::network::{NETWORK, of_dial};
 use super::{ExitKind, LocalError, Report, UsageError, host_keys, keys, starting};
 
 const SMALLER_MESSAGES: &str = "the service may refuse large messages: try `--max-payload 1024`";
@@ -246,23 +246,6 @@ fn stopped_hints(report: Report, name: &str, place: &str) -> Report {
     report
         .hint(format!("{it_is}run `fumidai bastion start {}`, or use `--start`", shell_word(name)))
         .hint("set `start = true` for it in the config file to start it whenever it is needed")
-}
-
-fn of_dial(error: &DialError) -> Report {
-    let whole = error.to_string();
-    match error {
-        DialError::Refused { status: 403, .. } => Report::new(ExitKind::AccessDenied, whole)
-            .hint("allow `ssmmessages:OpenDataChannel` on the session, and check the clock"),
-        DialError::Certificate { .. } => Report::new(ExitKind::Failure, whole).hint(CERTIFICATE),
-        DialError::Timeout(_) => Report::new(ExitKind::TimedOut, whole),
-        DialError::Connect { .. }
-        | DialError::Tls(_)
-        | DialError::Sign(_)
-        | DialError::Refused { .. }
-        | DialError::Upgrade(_) => {
-            Report::new(ExitKind::Failure, whole).hint("check the network, `HTTPS_PROXY` and `NO_PROXY`")
-        }
-    }
 }
 
 fn of_end(whole: String, reason: &str, suspected_size: Option<usize>, is_forward: bool) -> Report {

@@ -15,6 +15,7 @@ mod host_keys;
 mod keys;
 mod local_error;
 mod lookup;
+mod network;
 pub(super) mod notes;
 mod starting;
 mod usage_error;

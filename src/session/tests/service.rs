@@ -10,7 +10,7 @@ use tokio::io::duplex;
 use crate::aws::{ApiError, StreamAddress, Token};
 use crate::session::link_error::LinkError;
 use crate::session::service::{ControlPlane, Dial};
-use crate::transport::{DialError, Websocket};
+use crate::transport::{ConnectFault, DialError, ForeignAnswer, TlsFault, Websocket};
 
 use super::agent::Agent;
 use super::progress::Progress;
@@ -65,6 +65,8 @@ pub(super) enum DialAnswer {
     Unreachable,
     Refused(u16),
     Untrusted,
+    Forbidden,
+    Foreign,
     Hangs,
 }
 
@@ -171,10 +173,19 @@ impl Dial<()> for Service {
                 return Ok(Websocket::in_memory(near).await);
             }
             Some(DialAnswer::Hangs) => pending().await,
-            Some(DialAnswer::Unreachable) => DialError::Connect { host, cause: "no route".to_owned() },
+            Some(DialAnswer::Unreachable) => {
+                DialError::Connect { host, cause: "no route".to_owned(), fault: ConnectFault::Network }
+            }
             Some(DialAnswer::Refused(status)) => DialError::Refused { status, text: String::new() },
             Some(DialAnswer::Untrusted) => {
-                DialError::Certificate { host, cause: "unknown issuer".to_owned() }
+                DialError::Certificate { host, cause: "unknown issuer".to_owned(), fault: TlsFault::Issuer }
+            }
+            Some(DialAnswer::Forbidden) => {
+                let (cause, fault) = ("the proxy refused".to_owned(), ConnectFault::Forbidden);
+                DialError::Connect { host, cause, fault }
+            }
+            Some(DialAnswer::Foreign) => {
+                DialError::Foreign { host, answer: ForeignAnswer { status: 200, location: None } }
             }
         }))
     }

@@ -58,14 +58,23 @@ fn an_upgrade_that_is_refused_twice_is_a_failure() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_a_failure_at_once() {
-    scenario(async |mut bench: Bench| {
-        bench.script(|scripts| scripts.dial.once(DialAnswer::Untrusted));
-        bench.start();
-        assert!(matches!(bench.end().await, Err(SessionError::Dial(DialError::Certificate { .. }))));
-        assert!(bench.is_ended_at_service());
-        assert_eq!(bench.service.count("dial"), 1);
-    });
+fn what_only_the_user_can_mend_is_a_failure_at_once() {
+    for answer in [DialAnswer::Untrusted, DialAnswer::Forbidden, DialAnswer::Foreign] {
+        scenario(async |mut bench: Bench| {
+            bench.script(|scripts| scripts.dial.once(answer));
+            bench.start();
+            let refused = bench.end().await;
+            let is_typed = matches!(
+                &refused,
+                Err(SessionError::Dial(
+                    DialError::Certificate { .. } | DialError::Connect { .. } | DialError::Foreign { .. }
+                ))
+            );
+            assert!(is_typed, "{refused:?}");
+            assert!(bench.is_ended_at_service());
+            assert_eq!(bench.service.count("dial"), 1);
+        });
+    }
 }
 
 #[test]
