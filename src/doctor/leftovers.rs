@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use tokio::time::timeout;
+use futures_util::future::join_all;
 
 use crate::audit::{Fate, Store, rows};
 use crate::aws::{Access, ActiveSession};
@@ -13,8 +13,8 @@ use crate::forward::is_leftover_socket;
 use crate::names::Target;
 use crate::route::Wish;
 
-use super::DEADLINE;
 use super::finding::{BastionProblem, Component, Diagnosis, Finding, Leftover, Outcome};
+use super::limit::Limit;
 
 /// Looks for what nothing will clean up.
 pub(super) async fn check(
@@ -22,21 +22,23 @@ pub(super) async fn check(
     wish: &Wish,
     target: Option<&Target>,
     environment: &Environment,
+    limit: Limit,
 ) -> Vec<Finding> {
-    let (sessions, bastion) = tokio::join!(sessions(access, environment), of_bastion(access, wish, target));
+    let (sessions, bastion) =
+        tokio::join!(sessions(access, environment, limit), of_bastion(access, wish, target, limit));
     sessions.into_iter().chain(bastion).collect()
 }
 
-async fn sessions(access: &Access, environment: &Environment) -> Vec<Finding> {
+async fn sessions(access: &Access, environment: &Environment, limit: Limit) -> Vec<Finding> {
     let finding = |outcome| Finding::new(Component::Leftovers, "sessions", outcome);
     let ask = async {
         let caller = access.caller().await?;
         access.own_sessions(&caller).await
     };
-    let open = match timeout(DEADLINE, ask).await {
+    let open = match limit.check(ask).await {
         Ok(Ok(open)) => open,
         Ok(Err(error)) => return vec![finding(Outcome::Unknown(error.to_string()))],
-        Err(_) => return vec![finding(Outcome::Unknown("no answer in time".to_owned()))],
+        Err(late) => return vec![finding(Outcome::late(late))],
     };
     let gone = of_gone_processes(environment);
     let (leaked, others): (Vec<ActiveSession>, Vec<ActiveSession>) =
@@ -64,19 +66,15 @@ fn of_gone_processes(environment: &Environment) -> HashSet<String> {
     gone.filter_map(|row| row.start.session).collect()
 }
 
-async fn of_bastion(access: &Access, wish: &Wish, target: Option<&Target>) -> Vec<Finding> {
+async fn of_bastion(access: &Access, wish: &Wish, target: Option<&Target>, limit: Limit) -> Vec<Finding> {
     if !wish.is_guarded() {
         return Vec::new();
     }
-    match timeout(DEADLINE, bastion::inspect(access, wish, target)).await {
+    let unknown = |text: String| vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(text))];
+    match limit.check(bastion::inspect(access, wish, target)).await {
         Ok(Ok(status)) => groups(&status).chain(unused(&status)).collect(),
-        Ok(Err(error)) => {
-            vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(error.to_string()))]
-        }
-        Err(_) => {
-            let text = "no answer in time".to_owned();
-            vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(text))]
-        }
+        Ok(Err(error)) => unknown(error.to_string()),
+        Err(late) => unknown(late.to_string()),
     }
 }
 
