@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use futures_util::future::join_all;
-
 use crate::audit::{Fate, Store, rows};
 use crate::aws::{Access, ActiveSession};
 use crate::bastion::{self, BastionStatus};

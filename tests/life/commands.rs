@@ -81,6 +81,9 @@ fn a_group_that_was_left_behind_is_taken_back() {
         "Action=ModifyNetworkInterfaceAttribute&NetworkInterfaceId={interface}&SecurityGroupId.1={own}&SecurityGroupId.2={group}"
     ));
     assert_eq!(status(&world, "app")["groups"][0]["is_left"], true);
+    let all: Value = serde_json::from_str(&world.succeed(&["bastion", "status", "--json"])).expect("JSON");
+    let [bastion] = all.as_array().expect("a list").as_slice() else { panic!("one bastion: {all:#}") };
+    assert_eq!((&bastion["name"], &bastion["groups"][0]["host"]), (&"bastion".into(), &"app".into()));
     assert_contains(
         &world.succeed(&["bastion", "status", "app"]),
         &["no life of the guardian takes it back"],

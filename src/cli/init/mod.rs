@@ -49,7 +49,8 @@ pub(super) fn init(args: &InitArgs, config: Config, environment: &Environment) -
 
 /// Returns the file to make if there is none.
 fn named_file(config: &Config, environment: &Environment) -> Option<PathBuf> {
-    config.file_by_flag.clone().or_else(|| default_file(environment))
+    let named = config.file_by_flag.clone().or_else(|| environment.path("FUMIDAI_CONFIG"));
+    named.or_else(|| default_file(environment))
 }
 
 /// What the user wants, by flags or by answers.
