@@ -180,6 +180,8 @@ pub enum NetworkProblem {
     Unresolved(String),
     /// No connection to a host.
     Unreachable(String),
+    /// An endpoint that was set to an address of this machine does not answer.
+    LocalUnreachable(String),
     /// A host has an address of a private network, where nothing answers.
     PrivateUnreachable {
         /// The address.

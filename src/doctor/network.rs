@@ -119,7 +119,10 @@ impl Way {
     /// A private address that does not answer is an endpoint of a VPC that this machine is not in.
     fn explain(&self, problem: NetworkProblem) -> NetworkProblem {
         match (problem, self.address.filter(is_private)) {
-            (NetworkProblem::Unreachable(error), Some(address)) if !address.is_loopback() => {
+            (NetworkProblem::Unreachable(error), Some(address)) if address.is_loopback() => {
+                NetworkProblem::LocalUnreachable(error)
+            }
+            (NetworkProblem::Unreachable(error), Some(address)) => {
                 NetworkProblem::PrivateUnreachable { address: address.to_string(), error }
             }
             (problem, _) => problem,
@@ -315,9 +318,8 @@ mod tests {
             way.explain(NetworkProblem::Unreachable("timed out".to_owned()))
         };
         assert!(matches!(problem("10.0.0.9"), NetworkProblem::PrivateUnreachable { .. }));
-        for other in ["203.0.113.9", "127.0.0.1"] {
-            assert!(matches!(problem(other), NetworkProblem::Unreachable(_)), "{other}");
-        }
+        assert!(matches!(problem("127.0.0.1"), NetworkProblem::LocalUnreachable(_)));
+        assert!(matches!(problem("203.0.113.9"), NetworkProblem::Unreachable(_)));
     }
 
     #[test]

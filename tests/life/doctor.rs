@@ -124,7 +124,7 @@ fn the_network_is_told_apart_from_the_rest() {
     world.configure(HOSTS);
     let closed = closed();
     let messages = [("AWS_ENDPOINT_URL_SSMMESSAGES", closed.as_str())];
-    expect(&world, &["web"], &messages, 1, &["network", &closed, "no connection", "docs/security.md"]);
+    expect(&world, &["web"], &messages, 1, &["network", &closed, "no connection", "AWS_ENDPOINT_URL"]);
     let unknown = [("AWS_ENDPOINT_URL_SSM", "http://no-such-host.invalid")];
     expect(&world, &["web"], &unknown, 1, &["network", "no-such-host.invalid", "cannot be resolved"]);
     for portal in [

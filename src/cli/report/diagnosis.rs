@@ -122,6 +122,10 @@ fn of_network(problem: &NetworkProblem) -> Row {
             format!("no connection: {error}"),
             "allow this host in the firewall, or set `HTTPS_PROXY`; docs/security.md lists the hosts",
         ),
+        NetworkProblem::LocalUnreachable(error) => row(
+            format!("no connection to this machine: {error}"),
+            "start what is to listen there, or correct the setting of the endpoint (`AWS_ENDPOINT_URL`, `--endpoint-url`)",
+        ),
         NetworkProblem::PrivateUnreachable { address, error } => row(
             format!("no connection to {address}, an address of a private network: {error}"),
             "connect to that network (VPN), or correct the DNS: only its VPC reaches a private endpoint",
