@@ -306,7 +306,9 @@ impl ApprovalError {
     /// Returns true if the same would happen at the next try.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::NotTaken { error, .. } => error.meaning() != Meaning::Transient,
+            Self::NotTaken { error, .. } => {
+                !matches!(error.meaning(), Meaning::Transient | Meaning::Credentials)
+            }
             Self::Refused { .. } | Self::Document { .. } => true,
             Self::Own(_) | Self::NoReason | Self::Unknown { .. } | Self::Pending { .. } => false,
         }
@@ -332,37 +334,48 @@ impl Waiting<'_> {
     }
 
     async fn poll(&self, aws: &Aws) -> Result<Credentials, ApprovalError> {
-        let mut access = aws.access().await.map_err(ApprovalError::Own)?;
-        let mut pause = 1;
+        let mut access = aws.access().await.map_err(|error| self.unknown(error))?;
+        let (mut pause, mut is_renewed) = (1, true);
         loop {
-            match access.access_status(self.id).await {
+            let answer = access.access_status(self.id).await;
+            let was_renewed = std::mem::replace(&mut is_renewed, answer.is_err());
+            match answer {
                 Ok(AccessStatus::Approved(credentials)) => return Ok(credentials),
                 Ok(AccessStatus::Rejected) => return Err(self.refused(Refused::Rejected)),
                 Ok(AccessStatus::Revoked) => return Err(self.refused(Refused::Revoked)),
                 Ok(AccessStatus::Expired) => return Err(self.refused(Refused::Expired)),
                 Ok(AccessStatus::Pending) => {}
-                Err(error) if self.may_pass(&error) => {
+                Err(error) if self.may_pass(&error, was_renewed) => {
                     tracing::info!(%error, id = self.id, "the access request is asked for again");
-                    access = aws.access().await.map_err(ApprovalError::Own)?;
+                    match aws.access().await {
+                        Ok(renewed) => access = renewed,
+                        // Without a network, a role cannot be assumed either.
+                        Err(error) if error.meaning() == Meaning::Transient => is_renewed = was_renewed,
+                        Err(error) => return Err(self.unknown(error)),
+                    }
                 }
-                Err(error) => return Err(ApprovalError::Unknown { id: self.id.to_owned(), error }),
+                Err(error) => return Err(self.unknown(error)),
             }
             self.pause(pause).await?;
             pause = (pause + 1).min(LONGEST_PAUSE);
         }
     }
 
+    fn unknown(&self, error: ApiError) -> ApprovalError {
+        ApprovalError::Unknown { id: self.id.to_owned(), error }
+    }
+
     fn refused(&self, how: Refused) -> ApprovalError {
         ApprovalError::Refused { id: self.id.to_owned(), how }
     }
 
-    /// Returns true if the next look may succeed: the service or the network fails, the credentials were renewed, or the
-    /// request has just been filed.
-    fn may_pass(&self, error: &ApiError) -> bool {
+    /// Returns true if the next look may succeed: the service or the network fails, the credentials have ended since the last
+    /// answer and are resolved anew, or the request has just been filed. `is_renewed`: they have been resolved since then.
+    fn may_pass(&self, error: &ApiError, is_renewed: bool) -> bool {
         let is_early = clock::now() < self.began + APPEARS_WITHIN;
         match error.meaning() {
             Meaning::Transient => true,
-            Meaning::Credentials => is_early,
+            Meaning::Credentials => is_early || !is_renewed,
             Meaning::Other => self.is_new && is_early && error.has_code("ResourceNotFoundException"),
             Meaning::Settings
             | Meaning::AccessDenied
@@ -401,6 +414,42 @@ impl Drop for Left<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             (self.waiting.on_event)(ApprovalEvent::Left { id: self.waiting.id.to_owned() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: &str) -> ApiError {
+        let (code, message) = (code.to_owned(), String::new());
+        ApiError::Service { operation: "GetAccessToken", code, message, status: 400 }
+    }
+
+    #[test]
+    fn credentials_that_end_during_the_wait_are_resolved_once() {
+        let began = clock::now().checked_sub(APPEARS_WITHIN).expect("a clock that has run for 15 s");
+        let on_event = &|_| {};
+        let waiting = Waiting { id: "oi-1", is_new: true, began, patience: Duration::MAX, on_event };
+        let expired = answer("ExpiredTokenException");
+        assert!(waiting.may_pass(&expired, false), "those of an hour ago");
+        assert!(!waiting.may_pass(&expired, true), "those of now");
+        assert!(waiting.may_pass(&answer("ThrottlingException"), true));
+        assert!(!waiting.may_pass(&answer("AccessDeniedException"), false));
+        assert!(!waiting.may_pass(&answer("ResourceNotFoundException"), false));
+    }
+
+    #[test]
+    fn a_request_that_was_not_taken_for_its_signature_is_filed_again() {
+        let not_taken = |code| ApprovalError::NotTaken { target: "i-1".to_owned(), error: answer(code) };
+        for (code, is_final) in [
+            ("ExpiredTokenException", false),
+            ("ThrottlingException", false),
+            ("AccessDeniedException", true),
+            ("ResourceNotFoundException", true),
+        ] {
+            assert_eq!(not_taken(code).is_final(), is_final, "{code}");
         }
     }
 }

@@ -10,7 +10,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
 
 /// The longest answer in bytes. A page of a thousand instances takes five mebibytes.
-const LONGEST_ANSWER: usize = 16 << 20;
+pub(super) const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Limits the answers of a client.
 pub(super) fn capped(client: SharedHttpClient) -> SharedHttpClient {

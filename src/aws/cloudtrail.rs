@@ -10,6 +10,8 @@ use super::{Access, ApiError};
 
 /// Maximum page size of LookupEvents (CloudTrail API reference).
 const PAGE: u32 = 50;
+/// The most pages that are read to find one event.
+const MOST_PAGES: usize = 10;
 /// LookupEvents is allowed twice a second in an account and a region.
 const PACE: Duration = Duration::from_millis(500);
 
@@ -32,9 +34,42 @@ impl Access {
     pub async fn lookup_events(
         &self,
         name: &str,
-        (since, until): (Option<i64>, Option<i64>),
+        period: (Option<i64>, Option<i64>),
     ) -> Result<Vec<TrailEvent>, ApiError> {
-        let client = self.cloudtrail()?;
+        let mut pages = self.event_pages(name, period)?;
+        let mut events = Vec::new();
+        while let Some(page) = pages.next().await? {
+            events.extend(page);
+        }
+        Ok(events)
+    }
+
+    /// Looks for an event of that name in a period (Unix times), among the newest 500: a busy account may have any number.
+    ///
+    /// # Errors
+    /// [`ApiError`], after retries of throttling and server faults.
+    pub async fn find_event<T>(
+        &self,
+        name: &str,
+        period: (Option<i64>, Option<i64>),
+        of: impl Fn(&TrailEvent) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let mut pages = self.event_pages(name, period)?;
+        for _ in 0..MOST_PAGES {
+            let Some(page) = pages.next().await? else { return Ok(None) };
+            if let Some(found) = page.iter().find_map(&of) {
+                return Ok(Some(found));
+            }
+        }
+        tracing::info!(name, "CloudTrail has more events of that time than are looked at");
+        Ok(None)
+    }
+
+    fn event_pages(
+        &self,
+        name: &str,
+        (since, until): (Option<i64>, Option<i64>),
+    ) -> Result<EventPages, ApiError> {
         let mut input = json!({
             "LookupAttributes": [{ "AttributeKey": "EventName", "AttributeValue": name }],
             "MaxResults": PAGE,
@@ -44,21 +79,33 @@ impl Access {
                 input[key] = time.into();
             }
         }
-        let mut events = Vec::new();
-        loop {
-            let page: Page = client.call("LookupEvents", &input).await?;
-            events.extend(page.events.into_iter().map(TrailEvent::from));
-            tokio::time::sleep(PACE).await;
-            match page.next_token.filter(|token| !token.is_empty()) {
-                Some(token) => input["NextToken"] = Value::String(token),
-                None => return Ok(events),
-            }
-        }
+        Ok(EventPages { client: self.cloudtrail()?, input, has_more: true })
     }
 
     fn cloudtrail(&self) -> Result<JsonClient, ApiError> {
         let service = self.service("cloudtrail", "cloudtrail", self.endpoints.cloudtrail.as_ref())?;
         Ok(JsonClient { content_type: "application/x-amz-json-1.1", prefix: "CloudTrail_20131101", service })
+    }
+}
+
+/// The pages of one look-up that have not been read.
+struct EventPages {
+    client: JsonClient,
+    input: Value,
+    has_more: bool,
+}
+
+impl EventPages {
+    async fn next(&mut self) -> Result<Option<Vec<TrailEvent>>, ApiError> {
+        if !self.has_more {
+            return Ok(None);
+        }
+        let page: Page = self.client.call("LookupEvents", &self.input).await?;
+        tokio::time::sleep(PACE).await;
+        let token = page.next_token.filter(|token| !token.is_empty());
+        self.has_more = token.is_some();
+        self.input["NextToken"] = token.into();
+        Ok(Some(page.events.into_iter().map(TrailEvent::from).collect()))
     }
 }
 

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use http_body_util::LengthLimitError;
 use thiserror::Error;
 
 use crate::transport::{ConnectError, ConnectFault, ProxySettingError, TlsFault};
 
+use super::capped::LONGEST_ANSWER;
 use super::files::FileProblem;
 use super::http::{ConnectTimeout, RequestError, find};
 use super::prompts::NoCode;
@@ -131,6 +133,12 @@ pub enum ApiError {
         /// The time limit, in words.
         cause: String,
     },
+    /// The answer is too long to be one of AWS: check the endpoint and the proxy.
+    #[error("the answer to {operation} is longer than {} MiB", LONGEST_ANSWER >> 20)]
+    TooLong {
+        /// The API operation.
+        operation: &'static str,
+    },
     /// The endpoint's certificate is not trusted.
     #[error("the endpoint for {operation} has a certificate that is not trusted: {cause}")]
     Certificate {
@@ -213,6 +221,7 @@ impl ApiError {
                     cause: refusal.to_string(),
                     fault: TlsFault::of_rustls(refusal),
                 },
+                None if find::<LengthLimitError>(error).is_some() => Self::TooLong { operation },
                 None => Self::network(operation, error),
             },
         }
@@ -287,9 +296,10 @@ impl ApiError {
             | Self::NoLogin { .. }
             | Self::NoCode { .. }
             | Self::Rejected { .. } => Meaning::Credentials,
-            // The certificate may be that of a captive portal, so a retry may succeed.
+            // The certificate and the answer may be those of a captive portal, so a retry may succeed.
             Self::Timeout { .. }
             | Self::NoConnection { .. }
+            | Self::TooLong { .. }
             | Self::Certificate { .. }
             | Self::Network { .. } => Meaning::Transient,
             Self::Service { code, status, .. } => meaning_of(code, *status),

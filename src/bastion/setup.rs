@@ -82,9 +82,17 @@ pub async fn check(access: &Access, wish: &Wish, target: Option<&Target>) -> Res
 }
 
 impl Setup {
-    /// Returns true if everything that could be asked is there.
+    /// Returns true if there is nothing to install or to tag.
     pub fn is_complete(&self) -> bool {
         self.has_guardian != Some(false) && self.untagged.is_empty()
+    }
+
+    /// Returns true if the machine lacks what only the user can give it: a profile, or a way to Systems Manager.
+    pub fn needs_user(&self) -> bool {
+        let lacks = |one: &SetupInstance| {
+            one.profile.is_none() || (one.state == "running" && one.is_connected == Some(false))
+        };
+        self.instance.as_ref().is_some_and(lacks)
     }
 
     async fn check_guardian(&mut self, access: &Access, name: &str) -> Result<(), StartError> {
@@ -104,8 +112,9 @@ impl Setup {
     ) -> Result<(), ApiError> {
         let found = access.describe_instances(&[Filter::new("instance-id", target.id())]).await?;
         let Some(instance) = found.into_iter().next() else { return Ok(()) };
-        if wish.start || wish.always {
-            self.tag(&instance.id, guarded(&instance.tags));
+        let is_guarded = guarded(&instance.tags);
+        if wish.start || wish.always || is_guarded {
+            self.tag(&instance.id, is_guarded);
         }
         let connected = access.is_connected(target.id()).await;
         let egress = match connected {

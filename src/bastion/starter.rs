@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::aws::{Access, ApiError, Meaning};
+use crate::aws::{Access, ApiError, Meaning, TrailEvent};
 
 use super::life::Life;
 
@@ -19,16 +19,17 @@ pub struct Starter {
 }
 
 impl Starter {
-    /// Looks up who started a life. `None`: the event is not there yet (about 15 minutes), or the caller may not ask.
+    /// Looks up who started a life. `None`: the event is not there yet (about 15 minutes), is one of too many, or the caller
+    /// may not ask.
     ///
     /// # Errors
     /// [`ApiError`], except a denial.
     pub async fn of(access: &Access, life: &Life) -> Result<Option<Self>, ApiError> {
         let period = (Some(life.started - AROUND), Some(life.started + AROUND));
-        match access.lookup_events("StartExecution", period).await {
-            Ok(events) => Ok(events.iter().find_map(|event| Self::of_record(&event.record, &life.arn))),
+        let of_life = |event: &TrailEvent| Self::of_record(&event.record, &life.arn);
+        match access.find_event("StartExecution", period, of_life).await {
             Err(error) if error.meaning() == Meaning::AccessDenied => Ok(None),
-            Err(error) => Err(error),
+            result => result,
         }
     }
 

@@ -171,6 +171,7 @@ impl Window {
     pub(crate) fn forget_path(&mut self) {
         self.minimum = None;
         self.probe_rtt = None;
+        self.bursts = Bursts::default();
     }
 
     /// Returns the bandwidth-delay product in bytes.

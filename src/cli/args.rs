@@ -590,6 +590,7 @@ impl CommandLine {
             ephemeral_key: session.ephemeral_key,
             key_file: session.key_file,
             via: session.via,
+            makes_config_file: matches!(command, Command::Init(_)),
             no_input: global.no_input,
         };
         (command, flags)

@@ -50,6 +50,13 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Returns true if the file that was named does not exist.
+    pub(super) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 /// Why a file or a folder is not trusted.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Distrust {

@@ -162,6 +162,8 @@ pub struct Flags {
     pub settings: Settings,
     /// `--config`.
     pub config_file: Option<PathBuf>,
+    /// The command makes the config file, so that a file that was named need not exist.
+    pub makes_config_file: bool,
     /// `-v` and `-q`.
     pub verbosity: Verbosity,
     /// `--via`, the nearest hop first.
@@ -184,7 +186,10 @@ impl Config {
     /// The file that was named cannot be read, or a value in the file or in the environment is not valid.
     pub fn resolve(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
         let flags = flags.with_variables(environment)?;
-        let file = ConfigFile::load(flags.config_file.clone(), environment)?;
+        let file = match ConfigFile::load(flags.config_file.clone(), environment) {
+            Err(error) if flags.makes_config_file && error.is_missing_file() => ConfigFile::default(),
+            file => file?,
+        };
         let layers = Layers::new(flags.settings, environment, file.tables.defaults)?;
         let settings = layers.settings();
         let mut config = Self {

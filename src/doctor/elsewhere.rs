@@ -1,12 +1,11 @@
 //! A machine that is not in this region: is it in another one that is enabled for the account?
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
 
 use crate::aws::{Access, ApiError, Filter, NodeFilter};
 use crate::names::{Name, Target, TargetKind};
 
-use super::DEADLINE;
+use super::limit::Limit;
 
 /// What other regions know.
 #[derive(Debug, Default)]
@@ -18,12 +17,12 @@ pub(super) struct Search {
 }
 
 /// Looks for a name in all other regions; `None` if it cannot be looked for there.
-pub(super) async fn search(access: &Access, name: &Name) -> Option<Search> {
+pub(super) async fn search(access: &Access, name: &Name, limit: Limit) -> Option<Search> {
     let query = Query::of(name)?;
-    let regions = timeout(DEADLINE, access.describe_regions()).await;
+    let regions = limit.check(access.describe_regions()).await;
     let Ok(Ok(regions)) = regions else { return Some(Search::default()) };
     let others = regions.iter().filter(|region| *region != access.region());
-    let answers = join_all(others.map(|region| ask(access, region, &query))).await;
+    let answers = join_all(others.map(|region| ask(access, region, &query, limit))).await;
     let mut search = Search { found: Vec::new(), without: Some(0) };
     for answer in answers.into_iter().flatten() {
         match answer {
@@ -75,8 +74,8 @@ impl Query {
 }
 
 /// Asks one region; `None` if it does not answer in time. All are asked at once.
-async fn ask(access: &Access, region: &str, query: &Query) -> Option<(String, Option<String>)> {
+async fn ask(access: &Access, region: &str, query: &Query, limit: Limit) -> Option<(String, Option<String>)> {
     let access = access.in_region(region).await;
-    let answer = timeout(DEADLINE, query.ask(&access)).await;
+    let answer = limit.check(query.ask(&access)).await;
     Some((region.to_owned(), answer.ok()?.ok()?))
 }

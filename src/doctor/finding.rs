@@ -4,6 +4,8 @@ use crate::bastion::Egress;
 use crate::reach::ReachError;
 use crate::transport::{ConnectError, TlsFault};
 
+use super::limit::Late;
+
 /// The kind of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
@@ -103,6 +105,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// A link that was not looked at to its end.
+    pub(super) fn late(late: Late) -> Self {
+        Self::Unknown(late.to_string())
+    }
+
     /// A broken link with an error.
     pub fn failed(error: ReachError) -> Self {
         Self::Broken(Diagnosis::Failed(Box::new(error)))

@@ -3,17 +3,16 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use tokio::time::timeout;
-
 use crate::audit::{Fate, Store, rows};
 use crate::aws::{Access, ActiveSession};
 use crate::bastion::{self, BastionStatus};
 use crate::config::{Config, Environment, Forward, LocalEnd};
+use crate::forward::is_leftover_socket;
 use crate::names::Target;
 use crate::route::Wish;
 
-use super::DEADLINE;
 use super::finding::{BastionProblem, Component, Diagnosis, Finding, Leftover, Outcome};
+use super::limit::Limit;
 
 /// Looks for what nothing will clean up.
 pub(super) async fn check(
@@ -21,21 +20,23 @@ pub(super) async fn check(
     wish: &Wish,
     target: Option<&Target>,
     environment: &Environment,
+    limit: Limit,
 ) -> Vec<Finding> {
-    let (sessions, bastion) = tokio::join!(sessions(access, environment), of_bastion(access, wish, target));
+    let (sessions, bastion) =
+        tokio::join!(sessions(access, environment, limit), of_bastion(access, wish, target, limit));
     sessions.into_iter().chain(bastion).collect()
 }
 
-async fn sessions(access: &Access, environment: &Environment) -> Vec<Finding> {
+async fn sessions(access: &Access, environment: &Environment, limit: Limit) -> Vec<Finding> {
     let finding = |outcome| Finding::new(Component::Leftovers, "sessions", outcome);
     let ask = async {
         let caller = access.caller().await?;
         access.own_sessions(&caller).await
     };
-    let open = match timeout(DEADLINE, ask).await {
+    let open = match limit.check(ask).await {
         Ok(Ok(open)) => open,
         Ok(Err(error)) => return vec![finding(Outcome::Unknown(error.to_string()))],
-        Err(_) => return vec![finding(Outcome::Unknown("no answer in time".to_owned()))],
+        Err(late) => return vec![finding(Outcome::late(late))],
     };
     let gone = of_gone_processes(environment);
     let (leaked, others): (Vec<ActiveSession>, Vec<ActiveSession>) =
@@ -63,19 +64,15 @@ fn of_gone_processes(environment: &Environment) -> HashSet<String> {
     gone.filter_map(|row| row.start.session).collect()
 }
 
-async fn of_bastion(access: &Access, wish: &Wish, target: Option<&Target>) -> Vec<Finding> {
+async fn of_bastion(access: &Access, wish: &Wish, target: Option<&Target>, limit: Limit) -> Vec<Finding> {
     if !wish.is_guarded() {
         return Vec::new();
     }
-    match timeout(DEADLINE, bastion::inspect(access, wish, target)).await {
+    let unknown = |text: String| vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(text))];
+    match limit.check(bastion::inspect(access, wish, target)).await {
         Ok(Ok(status)) => groups(&status).chain(unused(&status)).collect(),
-        Ok(Err(error)) => {
-            vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(error.to_string()))]
-        }
-        Err(_) => {
-            let text = "no answer in time".to_owned();
-            vec![Finding::new(Component::Leftovers, "bastion", Outcome::Unknown(text))]
-        }
+        Ok(Err(error)) => unknown(error.to_string()),
+        Err(late) => unknown(late.to_string()),
     }
 }
 
@@ -96,31 +93,13 @@ fn unused(status: &BastionStatus) -> Option<Finding> {
 }
 
 /// Looks for unix sockets of the config file's forwards that nothing listens on.
-pub(super) async fn sockets(config: &Config) -> Option<Finding> {
-    let mut stale = Vec::new();
-    for path in config.forwards.values().filter_map(socket) {
-        if is_stale(path).await {
-            stale.push(path.display().to_string());
-        }
-    }
-    let outcome = || Outcome::Doubtful(Diagnosis::Leftover(Leftover::StaleSockets(stale.clone())));
-    (!stale.is_empty()).then(|| Finding::new(Component::Leftovers, "sockets", outcome()))
+pub(super) fn sockets(config: &Config) -> Option<Finding> {
+    let stale = config.forwards.values().filter_map(socket).filter(|path| is_leftover_socket(path));
+    let stale: Vec<String> = stale.map(|path| path.display().to_string()).collect();
+    let outcome = |stale| Outcome::Doubtful(Diagnosis::Leftover(Leftover::StaleSockets(stale)));
+    (!stale.is_empty()).then(|| Finding::new(Component::Leftovers, "sockets", outcome(stale)))
 }
 
 fn socket(forward: &Forward) -> Option<&Path> {
     if let LocalEnd::Socket(path) = &forward.local { Some(path) } else { None }
-}
-
-#[cfg(unix)]
-async fn is_stale(path: &Path) -> bool {
-    use std::io::ErrorKind;
-
-    let connected = timeout(DEADLINE, tokio::net::UnixStream::connect(path)).await;
-    matches!(connected, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
-}
-
-/// Only unix has them.
-#[cfg(not(unix))]
-async fn is_stale(_path: &Path) -> bool {
-    false
 }

@@ -1,8 +1,9 @@
 //! The last failures of the log file that are about the subject.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::private_file;
 
 use super::finding::{Component, Finding, Outcome};
 
@@ -26,7 +27,7 @@ pub(super) fn check(file: Option<&Path>, word: &str) -> Vec<Finding> {
 }
 
 fn tail(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = private_file::open_to_read(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
@@ -65,5 +66,16 @@ mod tests {
         let causes = [3, 4, 5].map(|number| format!("2026-11-28T10:00:0{number}Z cause {number}"));
         assert_eq!(failures(&text, "web"), causes);
         assert_eq!(failures(&text, "app"), [""; 0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_named_pipe_in_the_place_of_the_log_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("fumidai.log");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        let found = check(Some(&path), "web");
+        assert!(matches!(&found[..], [Finding { outcome: Outcome::Unknown(_), .. }]), "{found:?}");
     }
 }

@@ -1,16 +1,14 @@
 //! The machine that a session is opened to: does it exist, does it run, who watches it.
 
-use tokio::time::timeout;
-
 use crate::aws::{Access, ApiError, Filter, NodeFilter};
 use crate::bastion::{self, Egress};
 use crate::names::{Name, Target, TargetKind};
 use crate::route::Wish;
 
-use super::DEADLINE;
 use super::agent::{self, Facts, Needs};
 use super::elsewhere;
 use super::finding::{BastionProblem, Component, Diagnosis, Elsewhere, Finding, MachineProblem, Outcome};
+use super::limit::Limit;
 use super::permissions;
 
 /// What was found out about the machine.
@@ -21,14 +19,20 @@ pub(super) struct Examined {
 }
 
 /// Asks EC2 and Systems Manager side by side, and about the way from one to the other if the agent is not connected.
-pub(super) async fn check(access: &Access, target: &Target, wish: &Wish, needs: Needs) -> Examined {
-    let facts = ask(access, target).await;
+pub(super) async fn check(
+    access: &Access,
+    target: &Target,
+    wish: &Wish,
+    needs: Needs,
+    limit: Limit,
+) -> Examined {
+    let facts = ask(access, target, limit).await;
     let mut findings = Vec::new();
     if target.kind() == TargetKind::Instance {
         findings.push(Finding::new(
             Component::Machine,
             target.id(),
-            of_instance(&facts, access, target, wish).await,
+            of_instance(&facts, access, target, wish, limit).await,
         ));
     }
     let is_up = match &facts.instance {
@@ -38,25 +42,25 @@ pub(super) async fn check(access: &Access, target: &Target, wish: &Wish, needs: 
     };
     if is_up {
         if facts.is_cut_off() {
-            findings.extend(of_surroundings(access, &facts).await);
+            findings.extend(of_surroundings(access, &facts, limit).await);
         }
-        findings.extend(elsewhere_of_node(access, target, &facts).await);
+        findings.extend(elsewhere_of_node(access, target, &facts, limit).await);
         findings.push(Finding::new(Component::Agent, target.id(), agent::of(&facts, target.kind(), needs)));
     }
     if wish.is_guarded() {
-        findings.extend(of_guardian(access, wish, target).await);
+        findings.extend(of_guardian(access, wish, target, limit).await);
     }
     Examined { findings, is_up }
 }
 
-async fn ask(access: &Access, target: &Target) -> Facts {
+async fn ask(access: &Access, target: &Target, limit: Limit) -> Facts {
     let id = target.id();
     let filters = [Filter::new("instance-id", id)];
     let filter = NodeFilter::Id(id.to_owned());
     let (instance, node, connected) = tokio::join!(
-        within(access.describe_instances(&filters)),
-        within(access.describe_instance_information(Some(&filter))),
-        within(access.is_connected(id)),
+        within(limit, access.describe_instances(&filters)),
+        within(limit, access.describe_instance_information(Some(&filter))),
+        within(limit, access.is_connected(id)),
     );
     Facts {
         instance: instance.map(|found| found.into_iter().next()),
@@ -65,18 +69,14 @@ async fn ask(access: &Access, target: &Target) -> Facts {
     }
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, ApiError>>) -> Result<T, String> {
-    match timeout(DEADLINE, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
-    }
+async fn within<T>(limit: Limit, call: impl Future<Output = Result<T, ApiError>>) -> Result<T, String> {
+    limit.check(call).await.map_err(|late| late.to_string())?.map_err(|error| error.to_string())
 }
 
-async fn of_instance(facts: &Facts, access: &Access, target: &Target, wish: &Wish) -> Outcome {
+async fn of_instance(facts: &Facts, access: &Access, target: &Target, wish: &Wish, limit: Limit) -> Outcome {
     match &facts.instance {
         Err(error) => Outcome::Unknown(error.clone()),
-        Ok(None) => not_here(access, target).await,
+        Ok(None) => not_here(access, target, limit).await,
         Ok(Some(instance)) if instance.state == "running" => Outcome::Good("running".to_owned()),
         Ok(Some(instance)) if wish.start => {
             Outcome::Good(format!("{}; `connect` starts it, and so does `--start` here", instance.state))
@@ -87,8 +87,8 @@ async fn of_instance(facts: &Facts, access: &Access, target: &Target, wish: &Wis
     }
 }
 
-async fn not_here(access: &Access, target: &Target) -> Outcome {
-    let search = elsewhere::search(access, &Name::Id(target.clone())).await.unwrap_or_default();
+async fn not_here(access: &Access, target: &Target, limit: Limit) -> Outcome {
+    let search = elsewhere::search(access, &Name::Id(target.clone()), limit).await.unwrap_or_default();
     let region = access.region().to_owned();
     if search.found.is_empty() {
         let problem = MachineProblem::NotHere { region, others: search.without };
@@ -98,11 +98,11 @@ async fn not_here(access: &Access, target: &Target) -> Outcome {
 }
 
 /// A managed node that Systems Manager does not know here may be registered in another region.
-async fn elsewhere_of_node(access: &Access, target: &Target, facts: &Facts) -> Option<Finding> {
+async fn elsewhere_of_node(access: &Access, target: &Target, facts: &Facts, limit: Limit) -> Option<Finding> {
     if target.kind() != TargetKind::ManagedInstance || !matches!(facts.node, Ok(None)) {
         return None;
     }
-    let found = elsewhere::search(access, &Name::Id(target.clone())).await?.found;
+    let found = elsewhere::search(access, &Name::Id(target.clone()), limit).await?.found;
     let elsewhere = || Elsewhere { region: access.region().to_owned(), found: found.clone() };
     let finding =
         || Finding::new(Component::Machine, target.id(), Outcome::Broken(Diagnosis::Elsewhere(elsewhere())));
@@ -110,11 +110,13 @@ async fn elsewhere_of_node(access: &Access, target: &Target, facts: &Facts) -> O
 }
 
 /// Looks at what an agent needs: the role of the instance, and the way out of its subnet.
-async fn of_surroundings(access: &Access, facts: &Facts) -> Vec<Finding> {
+async fn of_surroundings(access: &Access, facts: &Facts, limit: Limit) -> Vec<Finding> {
     let Ok(Some(instance)) = &facts.instance else { return Vec::new() };
     let Some(profile) = &instance.profile else { return Vec::new() };
-    let (role, egress) =
-        tokio::join!(permissions::of_role(access, profile), within(Egress::of(access, instance)));
+    let (role, egress) = tokio::join!(
+        permissions::of_role(access, profile, limit),
+        within(limit, Egress::of(access, instance))
+    );
     let subnet = instance.subnet.clone().unwrap_or_default();
     let outcome = match egress {
         Ok(None) => return vec![role],
@@ -130,13 +132,13 @@ async fn of_surroundings(access: &Access, facts: &Facts) -> Vec<Finding> {
     vec![role, Finding::new(Component::Subnet, subnet, outcome)]
 }
 
-async fn of_guardian(access: &Access, wish: &Wish, target: &Target) -> Vec<Finding> {
+async fn of_guardian(access: &Access, wish: &Wish, target: &Target, limit: Limit) -> Vec<Finding> {
     let name = wish.guardian.clone().unwrap_or_default();
     let finding = |outcome| Finding::new(Component::Guardian, name.as_str(), outcome);
-    let setup = match timeout(DEADLINE, bastion::check(access, wish, Some(target))).await {
+    let setup = match limit.check(bastion::check(access, wish, Some(target))).await {
         Ok(Ok(setup)) => setup,
         Ok(Err(error)) => return vec![finding(Outcome::Unknown(error.to_string()))],
-        Err(_) => return vec![finding(Outcome::Unknown("no answer in time".to_owned()))],
+        Err(late) => return vec![finding(Outcome::late(late))],
     };
     let mut findings = vec![finding(match setup.has_guardian {
         Some(true) => Outcome::Good("installed".to_owned()),

@@ -1,7 +1,7 @@
 //! What `doctor` finds out: the chain from this machine to the goal, link by link, up to the first that is broken.
 //!
-//! The links of one stage are looked at side by side, each with a deadline; a stage is skipped if an earlier one has a
-//! broken link. Nothing here asks a question or changes anything but the session that it opens and ends: a machine that is
+//! The links of one stage are looked at side by side, each with a deadline, and all have one; a stage is skipped if an
+//! earlier one has a broken link. Nothing here asks a question or changes anything but the session that it opens and ends: a machine that is
 //! down is started if `--start` says so, and else left alone. Facts are typed; `cli::report` words them.
 
 mod access;
@@ -10,6 +10,7 @@ mod elsewhere;
 mod finding;
 mod hops;
 mod leftovers;
+mod limit;
 mod log;
 mod login;
 mod machine;
@@ -19,7 +20,6 @@ mod session;
 mod ssh;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -32,15 +32,13 @@ use crate::route::{Route, Wish};
 use crate::session::OnNotice;
 
 use self::agent::Needs;
+use self::limit::Limit;
 
 pub use self::finding::{
     AgentProblem, BastionProblem, Component, Diagnosis, Elsewhere, Finding, Lacks, Leftover, MachineProblem,
     NetworkProblem, Outcome, SshProblem,
 };
 pub use self::ssh::parse_version;
-
-/// Time for one link: the whole takes at most some of them.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is examined.
 pub struct Subject {
@@ -69,13 +67,17 @@ pub struct Surroundings<'a> {
 }
 
 /// The links of one stage, and whether a later stage makes sense.
-#[derive(Default)]
 struct Chain {
     findings: Vec<Finding>,
     is_broken: bool,
+    limit: Limit,
 }
 
 impl Chain {
+    fn new(limit: Limit) -> Self {
+        Self { findings: Vec::new(), is_broken: false, limit }
+    }
+
     fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
         for finding in findings {
             self.is_broken |= matches!(finding.outcome, Outcome::Broken(_));
@@ -83,9 +85,11 @@ impl Chain {
         }
     }
 
+    /// Adds links that are not looked at: an earlier one is broken, or the time is over.
     fn skip(&mut self, components: &[Component]) {
-        let skipped = |component: &Component| Finding::new(*component, "", Outcome::Skipped);
-        self.findings.extend(components.iter().map(skipped));
+        let late = self.limit.over().filter(|_| !self.is_broken);
+        let outcome = || late.map_or(Outcome::Skipped, Outcome::late);
+        self.findings.extend(components.iter().map(|component| Finding::new(*component, "", outcome())));
     }
 }
 
@@ -102,11 +106,11 @@ pub async fn examine(
     aws: Result<Aws, ReachError>,
     around: &Surroundings<'_>,
 ) -> Vec<Finding> {
-    let mut chain = Chain::default();
+    let mut chain = Chain::new(Limit::start());
     let file = around.config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
     chain.add([Finding::new(Component::Config, file, Outcome::Good("valid".to_owned()))]);
     of_aws(&mut chain, subject, aws, around).await;
-    chain.add(leftovers::sockets(around.config).await);
+    chain.add(leftovers::sockets(around.config));
     chain.add(log::check(around.config.log.file.as_deref(), &subject.word));
     chain.findings
 }
@@ -124,13 +128,17 @@ async fn of_aws(
     let aws = match aws {
         Ok(aws) => Rc::new(aws),
         Err(error) => {
-            chain.add(ssh::check(subject, around).await);
+            chain.add(ssh::check(subject, around, chain.limit).await);
             chain.add([Finding::new(Component::Credentials, "", Outcome::failed(error))]);
             return chain.skip(&[Component::Network, Component::Machine, Component::Session]);
         }
     };
-    let (ssh, network, (credentials, access)) =
-        tokio::join!(ssh::check(subject, around), network::check(&aws, route, &wish), access::check(&aws));
+    let limit = chain.limit;
+    let (ssh, network, (credentials, access)) = tokio::join!(
+        ssh::check(subject, around, limit),
+        network::check(&aws, route, &wish, limit),
+        access::check(&aws, limit),
+    );
     chain.add(ssh);
     // Without a region, both say so.
     let has_region = network.iter().all(|finding| finding.component != Component::Credentials);
@@ -140,7 +148,7 @@ async fn of_aws(
         return chain.skip(&[Component::Machine, Component::Session]);
     };
     let Some(route) = route else {
-        return chain.add(leftovers::check(&access, &wish, None, around.environment).await);
+        return chain.add(leftovers::check(&access, &wish, None, around.environment, limit).await);
     };
     if chain.is_broken {
         return chain.skip(&[Component::Machine, Component::Session]);
@@ -148,13 +156,14 @@ async fn of_aws(
     let found = of_target(chain, &aws, &access, subject, route, &wish).await;
     let can_be_up = found.is_up || route.config.start_by_flag == Some(true);
     // Before the session of this examination is open.
-    let leftovers = leftovers::check(&access, &wish, found.target.as_ref(), around.environment).await;
+    let leftovers = leftovers::check(&access, &wish, found.target.as_ref(), around.environment, limit).await;
     if chain.is_broken || !can_be_up {
         chain.skip(&[Component::Session]);
     } else {
-        chain.add(session::check(aws.clone(), route, around).await);
+        let limit = limit.excluding_start(&route.config).of_sessions();
+        chain.add(Box::pin(session::check(aws.clone(), route, around, limit)).await);
         if !chain.is_broken && subject.is_for_ssh {
-            chain.add(login::check(aws, route, around).await);
+            chain.add(Box::pin(login::check(aws, route, around, limit)).await);
         }
     }
     chain.add(leftovers);
@@ -168,10 +177,17 @@ async fn of_target(
     route: &Route,
     wish: &Wish,
 ) -> Found {
-    let target = match find_machine(aws, access, route).await {
-        Ok(target) => target,
-        Err(error) => {
-            chain.add([Finding::new(Component::Name, &wish.host, not_found(access, route, error).await)]);
+    let limit = chain.limit;
+    let target = match limit.whole(find_machine(aws, access, route)).await {
+        Ok(Ok(target)) => target,
+        Ok(Err(error)) => {
+            let outcome = not_found(access, route, error, limit).await;
+            chain.add([Finding::new(Component::Name, &wish.host, outcome)]);
+            return Found { target: None, is_up: false };
+        }
+        Err(late) => {
+            chain.add([Finding::new(Component::Name, &wish.host, Outcome::late(late))]);
+            chain.skip(&[Component::Machine]);
             return Found { target: None, is_up: false };
         }
     };
@@ -179,19 +195,21 @@ async fn of_target(
     chain.add([Finding::new(Component::Name, &wish.host, Outcome::Good(id))]);
     let Some(target) = target else { return Found { target, is_up: false } };
     let needs = Needs::of(route, subject.is_forward);
-    let (examined, permissions) =
-        tokio::join!(machine::check(access, &target, wish, needs), permissions::of_caller(access, &target));
+    let (examined, permissions) = tokio::join!(
+        machine::check(access, &target, wish, needs, limit),
+        permissions::of_caller(access, &target, limit),
+    );
     chain.add(permissions);
     chain.add(examined.findings);
     Found { target: Some(target), is_up: examined.is_up }
 }
 
 /// A name that is not found here may be one of another region.
-async fn not_found(access: &Access, route: &Route, error: ReachError) -> Outcome {
+async fn not_found(access: &Access, route: &Route, error: ReachError, limit: Limit) -> Outcome {
     if !error.is_wrong_name() {
         return Outcome::failed(error);
     }
-    match elsewhere::search(access, route.entry.name()).await {
+    match elsewhere::search(access, route.entry.name(), limit).await {
         Some(search) if !search.found.is_empty() => {
             let region = access.region().to_owned();
             Outcome::Broken(Diagnosis::Elsewhere(Elsewhere { region, found: search.found }))
@@ -199,3 +217,6 @@ async fn not_found(access: &Access, route: &Route, error: ReachError) -> Outcome
         Some(_) | None => Outcome::failed(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

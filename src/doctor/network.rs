@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::lookup_host;
-use tokio::time::timeout;
 
 use crate::aws::Aws;
 use crate::clock;
@@ -19,11 +18,13 @@ use crate::reach::ReachError;
 use crate::route::{Route, Wish};
 use crate::transport::{ConnectError, ConnectFault, Connector, Io, Issuer};
 
-use super::DEADLINE;
 use super::finding::{Component, Diagnosis, Finding, NetworkProblem, Outcome};
+use super::limit::{Late, Limit};
 
 /// The longest head of an answer that is read.
 const LONGEST_HEAD: usize = 16 << 10;
+/// The headers of AWS's answers that identify a request.
+const REQUEST_IDS: [&str; 3] = ["x-amzn-requestid", "x-amz-request-id", "x-amz-id-2"];
 /// AWS refuses signatures that are off by more than five minutes.
 const MOST_SKEW: i64 = 5 * 60;
 
@@ -35,19 +36,27 @@ struct Service {
     is_needed: bool,
 }
 
+impl Service {
+    fn outcome(self, problem: NetworkProblem) -> Outcome {
+        let diagnosis = Diagnosis::Network(problem);
+        if self.is_needed { Outcome::Broken(diagnosis) } else { Outcome::Doubtful(diagnosis) }
+    }
+}
+
 /// Looks at all services side by side.
-pub(super) async fn check(aws: &Aws, route: Option<&Route>, wish: &Wish) -> Vec<Finding> {
+pub(super) async fn check(aws: &Aws, route: Option<&Route>, wish: &Wish, limit: Limit) -> Vec<Finding> {
     let services = services(route, wish);
     let labels: Vec<&str> = services.iter().map(|service| service.label).collect();
-    let urls = match aws.service_urls(&labels).await {
-        Ok(urls) => urls,
-        Err(error) => {
+    let urls = match limit.whole(aws.service_urls(&labels)).await {
+        Ok(Ok(urls)) => urls,
+        Err(late) => return vec![Finding::new(Component::Network, "", Outcome::late(late))],
+        Ok(Err(error)) => {
             let outcome = Outcome::failed(ReachError::from(error));
             return vec![Finding::new(Component::Credentials, "region", outcome)];
         }
     };
     let connector = aws.connector();
-    let looks = services.iter().zip(&urls).map(|(service, url)| look(&connector, *service, url));
+    let looks = services.iter().zip(&urls).map(|(service, url)| look(&connector, *service, url, limit));
     let looks: Vec<Look> = join_all(looks).await;
     let skew = looks.iter().find_map(|look| look.skew);
     let mut findings: Vec<Finding> = looks.into_iter().map(|look| look.finding).collect();
@@ -81,16 +90,16 @@ struct Look {
     skew: Option<i64>,
 }
 
-async fn look(connector: &Connector, service: Service, url: &str) -> Look {
+async fn look(connector: &Connector, service: Service, url: &str, limit: Limit) -> Look {
     let mut way = Way::default();
-    let seen = timeout(DEADLINE, ask(connector, url, &mut way)).await;
-    let late = || Err(NetworkProblem::Unreachable(format!("no answer within {} s", DEADLINE.as_secs())));
-    let (outcome, skew) = match seen.unwrap_or_else(|_| late()) {
-        Ok(skew) => (Outcome::Good(way.to_string()), skew),
-        Err(problem) => {
-            let diagnosis = Diagnosis::Network(way.explain(problem));
-            (if service.is_needed { Outcome::Broken(diagnosis) } else { Outcome::Doubtful(diagnosis) }, None)
+    let seen = limit.check(ask(connector, url, &mut way)).await;
+    let (outcome, skew) = match seen {
+        Ok(Ok(skew)) => (Outcome::Good(way.to_string()), skew),
+        Ok(Err(problem)) => (service.outcome(way.explain(problem)), None),
+        Err(late @ Late::Check(_)) => {
+            (service.outcome(way.explain(NetworkProblem::Unreachable(late.to_string()))), None)
         }
+        Err(late @ Late::Whole(_)) => (Outcome::late(late), None),
     };
     Look { finding: Finding::new(Component::Network, url, outcome), skew }
 }
@@ -159,7 +168,7 @@ async fn ask(connector: &Connector, url: &str, way: &mut Way) -> Result<Option<i
     };
     let head = head(stream, &host).await.map_err(|error| unreachable(&error.to_string()))?;
     let answer = parse(&head).ok_or_else(|| unreachable("it does not speak HTTP"))?;
-    if answer.leads_away {
+    if answer.leads_away || answer.is_page {
         return Err(NetworkProblem::NotAws(answer.status));
     }
     Ok(answer.date.map(|date| date - now()))
@@ -213,6 +222,8 @@ struct Answer {
     date: Option<i64>,
     /// It leads to another site, as a captive portal does; AWS's services lead to AWS's pages only.
     leads_away: bool,
+    /// It is a page for a browser, and has no request id of AWS.
+    is_page: bool,
 }
 
 fn parse(head: &[u8]) -> Option<Answer> {
@@ -229,7 +240,21 @@ fn parse(head: &[u8]) -> Option<Answer> {
         status: response.code?,
         date: date.map(|date| date.secs()),
         leads_away: header("location").is_some_and(|to| !is_of_aws(to)),
+        is_page: header("content-type").is_some_and(is_html)
+            && REQUEST_IDS.iter().all(|id| header(id).is_none())
+            && !header("location").is_some_and(is_of_aws)
+            && !header("server").is_some_and(is_front_of_aws),
     })
+}
+
+/// The type of a page is followed by parameters.
+fn is_html(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|one| one.trim().eq_ignore_ascii_case("text/html"))
+}
+
+/// The load balancers of AWS answer with pages of their own while a service fails.
+fn is_front_of_aws(server: &str) -> bool {
+    server.starts_with("awselb/") || server == "CloudFront"
 }
 
 fn clock_finding(skew: i64) -> Finding {
@@ -252,7 +277,7 @@ mod tests {
     #[test]
     fn status_and_date_of_an_answer_are_parsed() {
         let head = b"HTTP/1.1 404 Not Found\r\nDate: Sat, 28 Nov 2026 10:00:00 GMT\r\n\r\n";
-        let answer = Answer { status: 404, date: Some(1_795_860_000), leads_away: false };
+        let answer = Answer { status: 404, date: Some(1_795_860_000), leads_away: false, is_page: false };
         assert_eq!(parse(head), Some(answer));
         let leads_away = |to: &str| {
             let head = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\n\r\n");
@@ -261,6 +286,26 @@ mod tests {
         assert_eq!(leads_away("http://login.hotel.example/"), Some(true));
         assert_eq!(leads_away("https://aws.amazon.com/iam"), Some(false));
         assert_eq!(parse(b"SSH-2.0-x\r\n"), None);
+    }
+
+    #[test]
+    fn a_page_is_of_aws_only_with_the_id_of_a_request() {
+        let is_page = |headers: &str| {
+            let head = format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+            parse(head.as_bytes()).map(|answer| answer.is_page)
+        };
+        for page in ["Content-Type: text/html\r\n", "content-type: TEXT/HTML ; charset=utf-8\r\n"] {
+            assert_eq!(is_page(page), Some(true), "{page}");
+            for id in REQUEST_IDS {
+                assert_eq!(is_page(&format!("{page}{id}: 1\r\n")), Some(false), "{id}");
+            }
+        }
+        for aws in ["Server: awselb/2.0\r\n", "Location: https://aws.amazon.com/iam\r\n"] {
+            assert_eq!(is_page(&format!("Content-Type: text/html\r\n{aws}")), Some(false), "{aws}");
+        }
+        for other in ["", "Content-Type: text/plain\r\n", "Content-Type: application/x-amz-json-1.1\r\n"] {
+            assert_eq!(is_page(other), Some(false), "{other}");
+        }
     }
 
     #[test]

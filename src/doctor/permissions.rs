@@ -3,13 +3,12 @@
 //! The simulation needs a permission of its own. Without it, the calls that are made anyway are the evidence.
 
 use futures_util::future::join;
-use tokio::time::timeout;
 
 use crate::aws::{Access, ApiError, Caller, Simulated};
 use crate::names::{Target, TargetKind};
 
-use super::DEADLINE;
 use super::finding::{Component, Diagnosis, Finding, MachineProblem, Outcome};
+use super::limit::{Late, Limit};
 
 /// What an agent calls (the policy `AmazonSSMManagedInstanceCore`).
 const OF_AGENT: [&str; 5] = [
@@ -25,8 +24,11 @@ const OF_SESSION: [&str; 2] = ["ssm:ResumeSession", "ssm:TerminateSession"];
 const OF_TARGET: [&str; 1] = ["ssm:StartSession"];
 
 /// Simulates what the caller does with sessions.
-pub(super) async fn of_caller(access: &Access, target: &Target) -> Option<Finding> {
-    let caller = timeout(DEADLINE, access.caller()).await.ok()?.ok()?;
+pub(super) async fn of_caller(access: &Access, target: &Target, limit: Limit) -> Option<Finding> {
+    let caller = match limit.check(access.caller()).await {
+        Ok(caller) => caller.ok()?,
+        Err(late) => return Some(Finding::new(Component::Permissions, "", Outcome::late(late))),
+    };
     let principal = principal(&caller.arn)?;
     let arn = Resources { region: access.region(), caller: &caller };
     let (session, machine) = (arn.session()?, arn.target(target)?);
@@ -34,10 +36,10 @@ pub(super) async fn of_caller(access: &Access, target: &Target) -> Option<Findin
         simulate(access, &principal, &OF_SESSION, &session),
         simulate(access, &principal, &OF_TARGET, &machine),
     );
-    let outcome = match timeout(DEADLINE, ask).await {
+    let outcome = match limit.check(ask).await {
         Ok((Ok(session), Ok(target))) => of_denied(session.into_iter().chain(target).collect()),
         Ok((Err(error), _) | (_, Err(error))) => Outcome::Unknown(not_asked(&error)),
-        Err(_) => Outcome::Unknown("IAM did not answer in time".to_owned()),
+        Err(late) => of_late(late),
     };
     Some(Finding::new(Component::Permissions, principal, outcome))
 }
@@ -50,7 +52,7 @@ fn of_denied(denied: Vec<String>) -> Outcome {
 }
 
 /// Simulates what an agent does with the role of its instance profile.
-pub(super) async fn of_role(access: &Access, profile: &str) -> Finding {
+pub(super) async fn of_role(access: &Access, profile: &str, limit: Limit) -> Finding {
     let name = profile.rsplit('/').next().unwrap_or(profile);
     let finding = |outcome| Finding::new(Component::Role, name, outcome);
     let ask = async {
@@ -58,14 +60,18 @@ pub(super) async fn of_role(access: &Access, profile: &str) -> Finding {
         let denied = simulate(access, &role, &OF_AGENT, "*").await?;
         Ok::<_, ApiError>((Some(role), denied))
     };
-    finding(match timeout(DEADLINE, ask).await {
+    finding(match limit.check(ask).await {
         Ok(Ok((Some(role), denied))) if denied.is_empty() => {
             Outcome::Good(format!("{role} allows what an agent does"))
         }
         Ok(Ok((role, denied))) => Outcome::Broken(Diagnosis::Machine(MachineProblem::Role { role, denied })),
         Ok(Err(error)) => Outcome::Unknown(not_asked(&error)),
-        Err(_) => Outcome::Unknown("IAM did not answer in time".to_owned()),
+        Err(late) => of_late(late),
     })
+}
+
+fn of_late(late: Late) -> Outcome {
+    Outcome::Unknown(format!("IAM was not asked to the end: {late}"))
 }
 
 fn not_asked(error: &ApiError) -> String {

@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use crate::aws::Aws;
 use crate::config::AccessRequest;
 use crate::reach::{Greeting, Reach, ReachError, ReachedSoFar};
@@ -13,16 +11,20 @@ use crate::route::Route;
 use crate::session::{Measured, Notice, OnNotice};
 
 use super::finding::{Component, Diagnosis, Finding, MachineProblem, Outcome};
+use super::limit::{Late, Limit};
 use super::{Surroundings, hops};
 
 /// A server that speaks first does so within this time.
 const GREETING: Duration = Duration::from_secs(3);
-/// A session is open within this time, unless a machine is started first.
-const OPENING: Duration = Duration::from_secs(8);
 
 /// Opens a session as `connect` does, but pushes no key to the goal, and ends it. No access is requested, and nothing is started
 /// unless `--start` says so.
-pub(super) async fn check(aws: Rc<Aws>, route: &Route, around: &Surroundings<'_>) -> Vec<Finding> {
+pub(super) async fn check(
+    aws: Rc<Aws>,
+    route: &Route,
+    around: &Surroundings<'_>,
+    limit: Limit,
+) -> Vec<Finding> {
     let mut route = route.clone();
     route.config.start_by_flag.get_or_insert(false);
     let requested = std::mem::replace(&mut route.config.session.access_request, AccessRequest::Off);
@@ -31,18 +33,20 @@ pub(super) async fn check(aws: Rc<Aws>, route: &Route, around: &Surroundings<'_>
     let (environment, tasks) = (around.environment.clone(), around.tasks.clone());
     let reach = Reach::new(aws, route.clone(), environment, on_notice, around.on_life.clone(), tasks);
     let reach = reach.only_looking();
-    let limit = limit(&route);
-    let attempt = timeout(limit, reach.connect_without_key()).await;
+    let attempt = limit.at_most(opening(&route), reach.connect_without_key()).await;
     let progress = reach.progress();
     let mut findings = match attempt {
         Ok(Ok((connection, _))) => {
             let mut findings = opened(&route, &progress);
-            findings.push(of_port(&route, connection.greeting(GREETING).await));
+            findings.push(match limit.whole(connection.greeting(GREETING)).await {
+                Ok(greeting) => of_port(&route, greeting),
+                Err(late) => port(&route, Outcome::late(late)),
+            });
             findings
         }
         Ok(Err(error)) if requested != AccessRequest::Off && error.is_denied_start() => requestable(&route),
         Ok(Err(error)) => failed(&route, &progress, error),
-        Err(_) => late(&route, &progress, limit),
+        Err(late) => of_late(&route, &progress, late),
     };
     let path =
         measured.get().map(|path| Finding::new(Component::Path, route.entry.to_string(), of_path(&path)));
@@ -61,11 +65,11 @@ fn measuring(on_notice: OnNotice, measured: Rc<Cell<Option<Measured>>>) -> OnNot
 }
 
 /// Returns the time for a session, with that for a machine that is started first.
-pub(super) fn limit(route: &Route) -> Duration {
+pub(super) fn opening(route: &Route) -> Duration {
     let session = &route.config.session;
     match route.config.start_by_flag {
         Some(true) => session.connect_timeout + session.start_timeout,
-        Some(false) | None => session.connect_timeout.min(OPENING),
+        Some(false) | None => session.connect_timeout,
     }
 }
 
@@ -105,8 +109,8 @@ fn failed(route: &Route, progress: &ReachedSoFar, error: ReachError) -> Vec<Find
     findings
 }
 
-fn late(route: &Route, progress: &ReachedSoFar, limit: Duration) -> Vec<Finding> {
-    let text = || Outcome::Unknown(format!("no answer within {} s", limit.as_secs()));
+fn of_late(route: &Route, progress: &ReachedSoFar, late: Late) -> Vec<Finding> {
+    let text = || Outcome::late(late);
     let Some(next) = hops::next(route, progress) else { return vec![of_session(route, text())] };
     let mut findings = opened(route, progress);
     if next < route.hops.len() {
@@ -124,14 +128,22 @@ fn is_of_hop(error: &ReachError) -> bool {
 }
 
 fn of_port(route: &Route, greeting: Result<Greeting, ReachError>) -> Finding {
+    port(
+        route,
+        match greeting {
+            Ok(Greeting::Bytes { first, after }) => {
+                Outcome::Good(format!("{} after {} ms", kind(&first), after.as_millis()))
+            }
+            Ok(Greeting::Silence) => {
+                Outcome::Doubtful(Diagnosis::Machine(MachineProblem::SilentPort(route.goal.port)))
+            }
+            Err(error) => Outcome::failed(error),
+        },
+    )
+}
+
+fn port(route: &Route, outcome: Outcome) -> Finding {
     let goal = &route.goal;
-    let outcome = match greeting {
-        Ok(Greeting::Bytes { first, after }) => {
-            Outcome::Good(format!("{} after {} ms", kind(&first), after.as_millis()))
-        }
-        Ok(Greeting::Silence) => Outcome::Doubtful(Diagnosis::Machine(MachineProblem::SilentPort(goal.port))),
-        Err(error) => Outcome::failed(error),
-    };
     Finding::new(Component::Port, format!("{}:{}", goal.label(), goal.port), outcome)
 }
 

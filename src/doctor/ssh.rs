@@ -4,46 +4,54 @@ use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::finding::{Component, Diagnosis, Finding, Outcome, SshProblem};
-use super::{DEADLINE, Subject, Surroundings};
+use super::limit::{Late, Limit};
+use super::{Subject, Surroundings};
 
 /// The longest path of a unix socket, without its zero byte (sys/un.h of Linux; macOS has 103).
 const LONGEST_SOCKET: usize = 103;
 
-/// Looks at ssh.
-pub(super) async fn check(subject: &Subject, around: &Surroundings<'_>) -> Vec<Finding> {
-    let Some(version) = output(&["-V"]).await else {
-        return vec![Finding::new(Component::Ssh, "ssh", Outcome::Broken(Diagnosis::Ssh(SshProblem::NoSsh)))];
-    };
-    let version = version.trim().to_owned();
+/// Looks at ssh: its version, its home folder and its settings for the host side by side.
+pub(super) async fn check(subject: &Subject, around: &Surroundings<'_>, limit: Limit) -> Vec<Finding> {
     let ssh = |outcome| Finding::new(Component::Ssh, "ssh", outcome);
+    let (version, doubt, of_host) =
+        tokio::join!(output(&["-V"], limit), other_home(around, limit), of_host(subject, around, limit));
+    let version = match version {
+        Ok(Some(version)) => version.trim().to_owned(),
+        Ok(None) => return vec![ssh(Outcome::Broken(Diagnosis::Ssh(SshProblem::NoSsh)))],
+        Err(late) => return vec![ssh(Outcome::Unknown(format!("`ssh -V`: {late}")))],
+    };
     let mut findings = vec![ssh(Outcome::Good(version))];
-    findings.extend(other_home(around).await.map(|doubt| ssh(Outcome::Doubtful(Diagnosis::Ssh(doubt)))));
-    if !subject.is_for_ssh {
-        return findings;
-    }
+    findings.extend(doubt.map(|doubt| ssh(Outcome::Doubtful(Diagnosis::Ssh(doubt)))));
+    findings.extend(of_host);
+    findings
+}
+
+/// Looks at ssh's settings for a host that it is used for.
+async fn of_host(subject: &Subject, around: &Surroundings<'_>, limit: Limit) -> Vec<Finding> {
     let word = &subject.word;
-    let Some(settings) = output(&["-G", word]).await else { return findings };
+    if !subject.is_for_ssh {
+        return Vec::new();
+    }
+    let finding = |outcome| Finding::new(Component::Ssh, word.as_str(), outcome);
+    let settings = match output(&["-G", word], limit).await {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return Vec::new(),
+        Err(late) => return vec![finding(Outcome::Unknown(format!("`ssh -G`: {late}")))],
+    };
     let value = |key: &str| value(&settings, key);
-    findings.push(Finding::new(
-        Component::Ssh,
-        word.as_str(),
-        proxy_command(value("proxycommand"), value("proxyjump")),
-    ));
+    let mut findings = vec![finding(proxy_command(value("proxycommand"), value("proxyjump")))];
     let route = subject.route.as_ref().map_or(around.config, |route| &route.config);
-    findings.extend(
-        doubts(&settings, route.session.resume_window.as_secs())
-            .map(|diagnosis| Finding::new(Component::Ssh, word.as_str(), Outcome::Doubtful(diagnosis))),
-    );
+    let doubts = doubts(&settings, route.session.resume_window.as_secs());
+    findings.extend(doubts.map(|doubt| finding(Outcome::Doubtful(doubt))));
     findings
 }
 
 /// ssh takes the home folder of the password file, whatever `HOME` is: its default known_hosts says which one that is.
-async fn other_home(around: &Surroundings<'_>) -> Option<SshProblem> {
+async fn other_home(around: &Surroundings<'_>, limit: Limit) -> Option<SshProblem> {
     let home = around.environment.folders.home.as_ref()?;
-    let settings = output(&["-F", "none", "-G", "x"]).await?;
+    let settings = output(&["-F", "none", "-G", "x"], limit).await.ok()??;
     let files = value(&settings, "userknownhostsfile")?;
     let of_ssh = files.split(' ').next()?.strip_suffix("/.ssh/known_hosts")?;
     // Where the folder is a link, both may be written differently.
@@ -55,13 +63,13 @@ async fn other_home(around: &Surroundings<'_>) -> Option<SshProblem> {
     (!is_same(Path::new(&of_ssh), home)).then_some(SshProblem::OtherHome { of_ssh, variable })
 }
 
-/// Runs ssh; it prints its version to standard error and its settings to standard output.
-async fn output(args: &[&str]) -> Option<String> {
+/// Runs ssh; it prints its version to standard error and its settings to standard output. `None` if there is no ssh.
+async fn output(args: &[&str], limit: Limit) -> Result<Option<String>, Late> {
     let mut command = Command::new("ssh");
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(DEADLINE, command.output()).await.ok()?.ok()?;
+    let Ok(output) = limit.check(command.output()).await? else { return Ok(None) };
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    Some(String::from_utf8_lossy(&text).into_owned())
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 fn value(settings: &str, key: &str) -> Option<String> {
@@ -75,7 +83,9 @@ fn proxy_command(command: Option<String>, jump: Option<String>) -> Outcome {
             Outcome::Good("its ProxyCommand is fumidai".to_owned())
         }
         None if jump.is_some() => Outcome::Good("it goes through ProxyJump".to_owned()),
-        other => Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(other))),
+        // `fumidai connect` and forwards work without it.
+        None => Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(None))),
+        Some(other) => Outcome::Broken(Diagnosis::Ssh(SshProblem::OtherProxyCommand(Some(other)))),
     }
 }
 
@@ -107,15 +117,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_foreign_proxy_command_is_a_doubt() {
-        let other = |command: Option<&str>, jump: Option<&str>| {
-            let outcome = proxy_command(command.map(str::to_owned), jump.map(str::to_owned));
-            matches!(outcome, Outcome::Doubtful(Diagnosis::Ssh(SshProblem::OtherProxyCommand(_))))
+    fn a_foreign_proxy_command_is_broken_and_none_is_a_doubt() {
+        let outcome = |command: Option<&str>, jump: Option<&str>| {
+            proxy_command(command.map(str::to_owned), jump.map(str::to_owned))
         };
-        assert!(!other(Some("/usr/bin/fumidai connect web 22"), None));
-        assert!(!other(None, Some("bastion")));
-        assert!(other(Some("aws ssm start-session --target i-1"), None));
-        assert!(other(None, None) && other(Some("none"), None));
+        assert!(matches!(outcome(Some("/usr/bin/fumidai connect web 22"), None), Outcome::Good(_)));
+        assert!(matches!(outcome(None, Some("bastion")), Outcome::Good(_)));
+        assert!(matches!(outcome(Some("aws ssm start-session --target i-1"), None), Outcome::Broken(_)));
+        assert!(matches!(outcome(None, None), Outcome::Doubtful(_)));
+        assert!(matches!(outcome(Some("none"), None), Outcome::Doubtful(_)));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Listener {
             Bind::Loopback(port) => both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, *port).await,
             Bind::Everywhere(port) => both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, *port).await,
             Bind::Host(host, port) => of_host(host, *port).await,
-            Bind::Socket(path) => unix_socket(path).await,
+            Bind::Socket(path) => unix_socket(path),
         };
         let kind = bound.map_err(|source| BindError { bind: bind.clone(), source })?;
         let name = match &kind {
@@ -246,20 +246,38 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds a socket that only its owner can use; a file on which no process answers is a leftover and is replaced.
 #[cfg(unix)]
-async fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
+fn is_socket(path: &std::path::Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
 
+    std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
+/// Returns true if a path is a socket that no process has. The process that has one does not see the question: a datagram
+/// cannot be sent to a listener (EPROTOTYPE), while a connection would make a forward open a session.
+#[cfg(unix)]
+pub fn is_leftover_socket(path: &std::path::Path) -> bool {
+    let probe = std::os::unix::net::UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+    is_socket(path) && probe.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Only unix has them.
+#[cfg(not(unix))]
+pub fn is_leftover_socket(_path: &std::path::Path) -> bool {
+    false
+}
+
+/// Binds a socket that only its owner can use; a leftover is replaced.
+#[cfg(unix)]
+fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
     use rustix::fs::Mode;
     use rustix::process::umask;
 
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            Ok(_) | Err(_) => return Err(io::ErrorKind::AddrInUse.into()),
+    if is_socket(path) {
+        if !is_leftover_socket(path) {
+            return Err(io::ErrorKind::AddrInUse.into());
         }
+        std::fs::remove_file(path)?;
     }
     let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
     let bound = UnixListener::bind(path);
@@ -269,8 +287,7 @@ async fn unix_socket(path: &std::path::Path) -> io::Result<Kind> {
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unused_async, reason = "binds where there are unix sockets")]
-async fn unix_socket(_path: &std::path::Path) -> io::Result<Kind> {
+fn unix_socket(_path: &std::path::Path) -> io::Result<Kind> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -333,10 +350,15 @@ mod tests {
     async fn a_leftover_socket_is_replaced_and_another_file_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db.sock");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
+        let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        other.set_nonblocking(true).unwrap();
+        assert!(!is_leftover_socket(&path));
+        assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "it is not connected to");
+        drop(other);
+        assert!(path.exists() && is_leftover_socket(&path));
         drop(Listener::bind(&Bind::Socket(path.clone())).await.unwrap());
         std::fs::write(&path, "precious").unwrap();
+        assert!(!is_leftover_socket(&path));
         assert!(Listener::bind(&Bind::Socket(path.clone())).await.is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }

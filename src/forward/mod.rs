@@ -27,7 +27,7 @@ use self::half_closed::HalfClosed;
 
 pub use self::connection::{Linger, Unopened};
 pub use self::hop_dialer::{DialHop, HopDialer};
-pub use self::listener::{Bind, BindError, Listener};
+pub use self::listener::{Bind, BindError, Listener, is_leftover_socket};
 pub use self::pool::{Pool, PoolSettings, Prepare};
 pub use self::pools::{Pools, Upstream};
 pub use self::proxy::Asked;

@@ -210,7 +210,7 @@ fn is_denied(error: &ApiError) -> bool {
 fn is_permanent(error: &ApiError) -> bool {
     match error.meaning() {
         Meaning::AccessDenied | Meaning::Other | Meaning::DoesNotExist | Meaning::TargetNotConnected => true,
-        Meaning::Transient => matches!(error, ApiError::Network { .. }),
+        Meaning::Transient => matches!(error, ApiError::Network { .. } | ApiError::TooLong { .. }),
         Meaning::Settings | Meaning::Credentials => false,
     }
 }

@@ -33,7 +33,7 @@ pub fn unit(unit: &Unit<'_>) -> String {
         # It is never given up; the pause between two starts is RestartSec.\nStartLimitIntervalSec=0\n\n\
         [Service]\nType=notify\n{environment}ExecStart={command}\nRestart=always\nRestartSec=10\n{steps}\
         # The exit status after SIGTERM.\nSuccessExitStatus=143\n\
-        # Usage, configuration, name not found, ambiguous name, remote port, encryption: a restart does not help.\n\
+        # Usage, configuration, access denied, name not found, ambiguous name, remote port, encryption: a restart does not help.\n\
         RestartPreventExitStatus={in_vain}\n\
         # Ending the sessions takes up to 2 s.\nTimeoutStopSec=10\n\n\
         {RESTRICTIONS}\n[Install]\nWantedBy=default.target\n"

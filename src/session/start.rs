@@ -1,7 +1,10 @@
 //! From a request to a running session, and out again: the process that starts a session also ends it.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -127,7 +130,8 @@ pub(super) async fn start(
     left: impl Future<Output = ()>,
 ) -> Result<Start, SessionError> {
     let SessionOptions { began, connect_timeout, .. } = *settings;
-    let mut work = Box::pin(begin(aws, request, settings.access_request.as_ref(), on_notice));
+    let beginning = Beginning { aws, request, on_notice, is_calling: Cell::new(false) };
+    let mut work = Box::pin(beginning.run(settings.access_request.as_ref()));
     let result = tokio::select! {
         result = &mut work => {
             let Begun { access, started } = result?;
@@ -141,10 +145,9 @@ pub(super) async fn start(
             Err(SessionError::TimedOut { step: Step::Start, after: connect_timeout, last: None })
         }
     };
-    // While a human is waited for, no session can have been started.
-    let patience = if aws.human_time().is_open() { Duration::ZERO } else { LEAVE };
-    let leave_at = clock::now() + patience;
-    if let Ok(Ok(Begun { access, started })) = timeout_at(leave_at.into(), work).await {
+    let leave_at = clock::now() + LEAVE;
+    let answer = timeout_at(leave_at.into(), beginning.last_answer(work));
+    if let Ok(Some(Begun { access, started })) = answer.await {
         tracing::debug!(session_id = started.session_id, "started too late, ending it");
         let end_by = leave_at.max(clock::now() + LATE_END);
         let approved_target = access.approval().map(|_| request.target.clone());
@@ -160,68 +163,104 @@ struct Begun {
     started: aws::StartedSession,
 }
 
-/// Starts a session with the caller's own credentials, or with those of an approval.
-async fn begin(
-    aws: &Aws,
-    request: &SessionRequest,
-    wanted: Option<&AccessRequest>,
-    on_notice: &OnNotice,
-) -> Result<Begun, SessionError> {
-    if let Some(access) = aws.approved_access(&request.target).await? {
-        return begin_approved(aws, access, request).await;
-    }
-    let Some(wanted) = wanted else { return Ok(begin_with(aws.access().await?, request).await?) };
-    if wanted.known.is_none() {
-        match begin_with(aws.access().await?, request).await {
-            Err(error) if is_denied_start(&error) => {}
-            Ok(begun) => {
-                tracing::info!("the caller's own policies allow the session: no access is requested");
-                return Ok(begun);
+/// A start that is under way.
+struct Beginning<'a> {
+    aws: &'a Aws,
+    request: &'a SessionRequest,
+    on_notice: &'a OnNotice,
+    /// StartSession was called, and has not answered: only then may there be a session that is not known.
+    is_calling: Cell<bool>,
+}
+
+impl Beginning<'_> {
+    /// Starts a session with the caller's own credentials, or with those of an approval.
+    async fn run(&self, wanted: Option<&AccessRequest>) -> Result<Begun, SessionError> {
+        if let Some(access) = self.aws.approved_access(&self.request.target).await? {
+            return self.with_approval(access).await;
+        }
+        let Some(wanted) = wanted else { return Ok(self.with(self.aws.access().await?).await?) };
+        if wanted.known.is_none() {
+            match self.with(self.aws.access().await?).await {
+                Err(error) if is_denied_start(&error) => {}
+                Ok(begun) => {
+                    tracing::info!("the caller's own policies allow the session: no access is requested");
+                    return Ok(begun);
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
+        }
+        let access = self.ask_for_access(wanted).await?;
+        self.with_approval(access).await
+    }
+
+    /// Waits for the answer of a call that is under way. Nothing else is begun: no request for access, no question.
+    async fn last_answer<E>(
+        &self,
+        mut work: impl Future<Output = Result<Begun, E>> + Unpin,
+    ) -> Option<Begun> {
+        poll_fn(|context| {
+            if !self.is_calling.get() {
+                return Poll::Ready(None);
+            }
+            match work.poll_unpin(context) {
+                Poll::Ready(result) => Poll::Ready(result.ok()),
+                Poll::Pending if self.is_calling.get() => Poll::Pending,
+                Poll::Pending => Poll::Ready(None),
+            }
+        })
+        .await
+    }
+
+    async fn with_approval(&self, access: Access) -> Result<Begun, SessionError> {
+        let id = access.approval().unwrap_or_default().to_owned();
+        match self.with(access).await {
+            Err(error) if is_denied_start(&error) => {
+                Err(ApprovalError::Document { id, document: self.request.document.clone(), error }.into())
+            }
+            Err(error) if error.meaning() == Meaning::Credentials => {
+                self.aws.forget_approval(&self.request.target);
+                Err(error.into())
+            }
+            result => Ok(result?),
         }
     }
-    let access = ask_for_access(aws, request, wanted, on_notice).await?;
-    begin_approved(aws, access, request).await
-}
 
-/// Starts a session with the credentials of an approval.
-async fn begin_approved(aws: &Aws, access: Access, request: &SessionRequest) -> Result<Begun, SessionError> {
-    let id = access.approval().unwrap_or_default().to_owned();
-    match begin_with(access, request).await {
-        Err(error) if is_denied_start(&error) => {
-            Err(ApprovalError::Document { id, document: request.document.clone(), error }.into())
-        }
-        Err(error) if error.meaning() == Meaning::Credentials => {
-            aws.forget_approval(&request.target);
-            Err(error.into())
-        }
-        result => Ok(result?),
+    async fn ask_for_access(&self, wanted: &AccessRequest) -> Result<Access, ApprovalError> {
+        let wish = AccessWish {
+            target: &self.request.target,
+            reason: self.request.reason.as_deref(),
+            known: wanted.known.as_deref(),
+            patience: wanted.patience,
+        };
+        self.aws.approval(wish, &|event| (self.on_notice)(&Notice::Approval(event))).await
     }
-}
 
-async fn ask_for_access(
-    aws: &Aws,
-    request: &SessionRequest,
-    wanted: &AccessRequest,
-    on_notice: &OnNotice,
-) -> Result<Access, ApprovalError> {
-    let wish = AccessWish {
-        target: &request.target,
-        reason: request.reason.as_deref(),
-        known: wanted.known.as_deref(),
-        patience: wanted.patience,
-    };
-    aws.approval(wish, &|event| on_notice(&Notice::Approval(event))).await
+    async fn with(&self, access: Access) -> Result<Begun, ApiError> {
+        let mut attempt = 1;
+        loop {
+            match self.call(&access).await {
+                Ok(started) => return Ok(Begun { access: Rc::new(access), started }),
+                Err(error) if attempt < ATTEMPTS && error.is_throttled_or_server_fault() => {
+                    tracing::debug!(%error, attempt, "trying again");
+                    let step = BACKOFF * 2u32.pow(attempt - 1);
+                    tokio::time::sleep(step.mul_f64(0.5 + random::fraction())).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn call(&self, access: &Access) -> Result<aws::StartedSession, ApiError> {
+        self.is_calling.set(true);
+        let answer = access.start_session(self.request).await;
+        self.is_calling.set(false);
+        answer
+    }
 }
 
 fn is_denied_start(error: &ApiError) -> bool {
     error.is_of("StartSession") && error.meaning() == Meaning::AccessDenied
-}
-
-async fn begin_with(access: Access, request: &SessionRequest) -> Result<Begun, ApiError> {
-    let started = start_session(&access, request).await?;
-    Ok(Begun { access: Rc::new(access), started })
 }
 
 /// Asks for the caller unless it is known. Not before StartSession has succeeded: a proxy that refuses a password would see
@@ -244,21 +283,6 @@ async fn beside<T>(work: impl Future<Output = T>, other: impl Future<Output = ()
         biased;
         result = work => result,
         () = other => unreachable!("it is pending"),
-    }
-}
-
-async fn start_session(access: &Access, request: &SessionRequest) -> Result<aws::StartedSession, ApiError> {
-    let mut attempt = 1;
-    loop {
-        match access.start_session(request).await {
-            Err(error) if attempt < ATTEMPTS && error.is_throttled_or_server_fault() => {
-                tracing::debug!(%error, attempt, "trying again");
-                let step = BACKOFF * 2u32.pow(attempt - 1);
-                tokio::time::sleep(step.mul_f64(0.5 + random::fraction())).await;
-                attempt += 1;
-            }
-            result => return result,
-        }
     }
 }
 

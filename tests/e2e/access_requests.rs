@@ -4,14 +4,14 @@ use std::fs;
 use std::time::Duration;
 
 use fumidai::sim::access_requests::{Decision, JustInTime};
-use fumidai::sim::faults::{CutKind, CutWhen};
-use fumidai::sim::{ONLINE_TARGET, SimEvent};
+use fumidai::sim::faults::{ApiEffect, ApiFault, CutKind, CutWhen};
+use fumidai::sim::{OFFLINE_TARGET, ONLINE_TARGET, SimEvent};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Builder};
 use crate::forwarding::Forward;
-use crate::run::{Finished, Run};
+use crate::run::{Finished, Run, until};
 use crate::services::{echo, noise};
 
 const PORT: u16 = 7777;
@@ -36,6 +36,17 @@ impl Bench {
         self.connect(PORT, &["--access-request", "true", "--reason", "patch day"])
             .args(options)
             .input("hello")
+    }
+
+    /// Scripts the next answers of an operation.
+    fn script(&self, operation: &str, effect: ApiEffect, times: u32) {
+        let fault = ApiFault { operation: operation.to_owned(), effect, times };
+        self.simulator.change_faults(|faults| faults.api.push(fault));
+    }
+
+    /// Waits for so many calls of an operation.
+    async fn called(&self, operation: &str, times: usize) {
+        until(operation, || self.simulator.journal().calls(operation) >= times).await;
     }
 
     fn filed(&self) -> usize {
@@ -306,4 +317,60 @@ async fn an_approval_that_has_ended_is_asked_for_again() {
     assert_eq!(bench.filed(), 2);
     forward.end().await;
     bench.settle().await;
+}
+
+#[tokio::test]
+async fn an_interrupt_during_the_denied_start_files_no_request() {
+    let bench = bench(None).await;
+    bench.script("StartSession", ApiEffect::Delay(Duration::from_millis(1500)), 1);
+    let connect = bench.request(&[]).start();
+    bench.called("StartSession", 1).await;
+    connect.signal(Signal::INT);
+    connect.finish().await.exits(130);
+    assert_eq!(bench.filed(), 0);
+}
+
+/// The first target has an approval, the second one waits for its own: a start of the first may be under way all the same.
+#[tokio::test]
+async fn an_interrupt_during_the_wait_for_another_target_ends_a_session_that_is_being_started() {
+    let policy = JustInTime {
+        documents: DOCUMENTS.map(str::to_owned).to_vec(),
+        ..JustInTime::new(Some(Decision::Approve), 0)
+    };
+    let bench = scripted(policy).await.start().await;
+    let forward = |target| format!("target = '{target}'\nlocal = '127.0.0.1:0'\nremote = '{PORT}'\n");
+    let text = format!("[forwards.a]\n{}[forwards.b]\n{}", forward(ONLINE_TARGET), forward(OFFLINE_TARGET));
+    let config = bench.write("config.toml", text);
+    let options = ["-v", "--access-request", "true", "--reason", "patch day", "--config"];
+    let command = bench.fumidai(["forward", "--all"]).args(options).args([config]);
+    let forward = Forward::start(command, 2).await;
+    crate::forwarding::round_trip(&mut forward.dial().await, b"x").await;
+    bench.simulator.end_session(&bench.session(), "");
+    forward.logs("a session of the forward has ended", 1).await;
+
+    bench.script("GetAccessToken", ApiEffect::Hang, 100);
+    let _waiting = crate::forwarding::dial(&forward.local[1]).await;
+    bench.called("GetAccessToken", 2).await;
+    bench.script("StartSession", ApiEffect::Delay(Duration::from_millis(700)), 1);
+    let _starting = forward.dial().await;
+    until("a session is being started", || bench.simulator.sessions().len() == 2).await;
+    forward.end().await;
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn credentials_that_are_gone_during_the_wait_leave_the_id_to_go_on_with() {
+    let bench = bench(None).await;
+    let keys = bench.simulator.credentials();
+    let (id, secret) = (keys.access_key_id, keys.secret_access_key);
+    let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    let file = bench.write("credentials", text);
+    let request = bench.request(&[]).without("AWS_ACCESS_KEY_ID").without("AWS_SECRET_ACCESS_KEY");
+    let connect = request.env("AWS_SHARED_CREDENTIALS_FILE", &file).start();
+    bench.called("GetAccessToken", 1).await;
+    fs::rename(bench.write("none", "[default]\n"), file).unwrap();
+    bench.simulator.change_faults(|faults| {
+        faults.fail_api("GetAccessToken", "ThrottlingException", "slow down", 100);
+    });
+    hinted(&connect.finish().await.exits(10));
 }

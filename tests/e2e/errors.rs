@@ -8,6 +8,7 @@ use fumidai::sim::{Faults, OFFLINE_TARGET, SimEvent};
 use crate::bench::Bench;
 use crate::run::Finished;
 use crate::services::echo;
+use crate::stub::stub;
 
 const ECHO: u16 = 7;
 
@@ -149,6 +150,20 @@ async fn two_forbidden_upgrades_are_access_denied() {
     bench.simulator.change_faults(forbid(1));
     bench.connect(ECHO, &[]).finish().await.exits(0).silent();
     bench.settle().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_not_reported_as_a_lack_of_connection() {
+    let bench = bench().await;
+    let endless = stub(|_| (200, "x".repeat((16 << 20) + 1))).await;
+    let endless = format!("http://{endless}");
+    let finished = bench.connect(ECHO, &[]).env("AWS_ENDPOINT_URL_SSM", &endless).finish().await.exits(1);
+    assert_eq!(finished.cause(), "the answer to StartSession is longer than 16 MiB");
+    assert!(finished.stderr.contains("check the endpoint settings"), "{}", finished.stderr);
+    // The list has the nodes of Systems Manager.
+    let finished = bench.fumidai(["list"]).env("AWS_ENDPOINT_URL_EC2", &endless).finish().await.exits(0);
+    let words = "the list is incomplete: the answer to DescribeInstances is longer than 16 MiB";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
 }
 
 #[tokio::test]

@@ -375,6 +375,26 @@ async fn connections_are_spread_over_sessions() {
 }
 
 #[tokio::test]
+async fn who_looks_for_leftover_sockets_opens_no_session_of_a_forward_that_lives() {
+    let bench = bench().await;
+    let socket = bench.path("echo.sock");
+    let text = format!(
+        "[forwards.echo]\ntarget = '{}'\nlocal = '{}'\nremote = '{ECHO}'\n",
+        fumidai::sim::ONLINE_TARGET,
+        socket.display()
+    );
+    let config = bench.write("config.toml", text);
+    let command = |words: &[&str]| bench.fumidai(words.iter().copied()).env("FUMIDAI_CONFIG", &config);
+    let forward = Forward::start(command(&["forward", "echo"]), 1).await;
+    let found = command(&["doctor"]).finish().await;
+    assert!(!found.text().contains("echo.sock"), "{}", found.text());
+    let second = command(&["forward", "echo"]).finish().await.exits(1);
+    assert!(second.cause().starts_with("cannot listen on "), "{}", second.stderr);
+    forward.end().await;
+    assert_eq!(bench.started(), 0);
+}
+
+#[tokio::test]
 async fn a_session_without_connections_ends_and_the_next_connection_opens_another() {
     let bench = bench().await;
     let forward = bench.forward(&["-L", "0:7", "--idle-close", "1"]).await;

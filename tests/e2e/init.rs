@@ -33,6 +33,20 @@ fn read(bench: &Bench, name: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_config_file_that_is_named_is_made() {
+    let bench = Bench::new().start().await;
+    let target = ["init", "--no-ssh-config", "--target", ONLINE_TARGET];
+    let (by_flag, by_variable) = (bench.path("flag.toml"), bench.path("variable.toml"));
+    bench.fumidai(target).args(["--config".as_ref(), by_flag.as_os_str()]).finish().await.exits(0);
+    bench.fumidai(target).env("FUMIDAI_CONFIG", &by_variable).finish().await.exits(0);
+    for file in [by_flag, by_variable] {
+        assert!(fs::read_to_string(&file).unwrap().contains(ONLINE_TARGET), "{file:?}");
+    }
+    let list = bench.fumidai(["list", "--config"]).args([bench.path("none.toml")]);
+    list.finish().await.exits(3);
+}
+
+#[tokio::test]
 async fn flags_set_up_a_host_a_forward_and_ssh_and_again_they_add_nothing() {
     let bench = bench().await;
     let words =

@@ -21,6 +21,7 @@ POST /fumidai/tasks    {"agent_after"}: how many seconds after RunTask the agent
 POST /fumidai/fault    {"action", "code", "message"?, "status"?, "times"?, "of"?, "lost"?}: calls of this action fail, all or the
                        next `times`; `of` is "guardian" or "clients" if only theirs fail; with `lost`, they are carried out first.
 DELETE /fumidai/fault  ends all faults.
+POST /fumidai/trail    {"busy_pages"}: so many pages of other calls are newer than those that CloudTrail has (0 at first).
 GET /fumidai/state     {"now", "machines": {ID: {"state", "connected"}}, "tasks": {TARGET: {"status", "connected"}},
                        "interfaces": {ID: [GROUP]}, "executions": [{"arn", "name", "status", "input", "started", "output", "error",
                        "cause"}], "calls": {"guardian": {ACTION: COUNT}, "clients": {…}}}
@@ -239,7 +240,7 @@ class Trail:
     """CloudTrail: the StartExecution calls of clients."""
 
     def __init__(self):
-        self.events, self.lock = [], threading.Lock()
+        self.events, self.busy_pages, self.lock = [], 0, threading.Lock()
 
     def add(self, request):
         given = request.json()
@@ -252,6 +253,9 @@ class Trail:
 
     def answer(self, request):
         given = request.json()
+        page = int(given.get("NextToken") or 0)
+        if page < self.busy_pages:
+            return Answer.of({"Events": [], "NextToken": str(page + 1)})
         [wanted] = given["LookupAttributes"]
         earliest, latest = given.get("StartTime", 0), given.get("EndTime", math.inf)
         with self.lock:
@@ -266,6 +270,7 @@ class Control:
         self.cloud = cloud
         self.ways = {("POST", "/fumidai/machine"): self.machine, ("POST", "/fumidai/tasks"): self.tasks,
                      ("POST", "/fumidai/fault"): self.fault, ("DELETE", "/fumidai/fault"): self.no_fault,
+                     ("POST", "/fumidai/trail"): self.trail,
                      ("POST", "/fumidai/sim"): self.sim, ("GET", "/fumidai/state"): self.state}
 
     def answer(self, request):
@@ -295,6 +300,9 @@ class Control:
 
     def no_fault(self, _given):
         self.cloud.faults.clear()
+
+    def trail(self, given):
+        self.cloud.trail.busy_pages = given["busy_pages"]
 
     def sim(self, given):
         self.cloud.use_simulator(**given)

@@ -18,15 +18,15 @@ use crate::world::{BY_AGENT, World};
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// A `fumidai forward` process that listens.
-struct Forward {
+pub struct Forward {
     running: Running,
     lines: Lines<BufReader<ChildStdout>>,
-    local: Vec<String>,
+    pub local: Vec<String>,
 }
 
 impl Forward {
     /// Runs `fumidai forward` with these arguments, and waits for that number of listeners.
-    async fn start(world: &World, arguments: &str, listeners: usize) -> Self {
+    pub async fn start(world: &World, arguments: &str, listeners: usize) -> Self {
         let mut running = world.run(&format!("fumidai forward --json {arguments}")).start();
         let lines = BufReader::new(running.stdout.take().unwrap()).lines();
         let mut forward = Self { running, lines, local: Vec::new() };
@@ -57,7 +57,7 @@ impl Forward {
         TcpStream::connect(&self.local[number]).await.unwrap()
     }
 
-    async fn interrupt(self) -> Finished {
+    pub async fn interrupt(self) -> Finished {
         let asked = Instant::now();
         self.running.signal(Signal::INT);
         let finished = self.running.finish().await.exits(130);

@@ -17,6 +17,7 @@ mod network;
 mod node;
 mod programs;
 mod refusals;
+mod remote_clients;
 mod world;
 
 #[path = "../e2e/bench.rs"]

@@ -120,6 +120,16 @@ impl Network {
         }
     }
 
+    /// Returns the address of fumidai's machine as seen from a machine.
+    pub fn root_seen_from(&self, machine: Machine) -> IpAddr {
+        let Self::Namespaces(namespaces) = self else { return Ipv4Addr::LOCALHOST.into() };
+        match machine {
+            Machine::Bastion => Ipv4Addr::from(namespaces.first + 1).into(),
+            Machine::App => Ipv4Addr::from(namespaces.first + 5).into(),
+            Machine::Third => panic!("it has no link to fumidai's machine"),
+        }
+    }
+
     /// Runs a function in a machine's namespace; processes that it starts stay there.
     pub fn within<T: Send>(&self, machine: Machine, work: impl FnOnce() -> T + Send) -> T {
         let Self::Namespaces(namespaces) = self else { return work() };

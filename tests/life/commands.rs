@@ -1,6 +1,6 @@
 //! `fumidai bastion`: by hand.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::documented_keys::has_keys;
 use crate::world::{World, assert_contains};
@@ -36,6 +36,13 @@ fn a_bastion_is_started_extended_and_stopped_by_hand() {
     let life = &row["lives"][0];
     assert_eq!((&life["caller"], &life["address"]), (&CALLER.into(), &"198.51.100.7".into()));
     assert_contains(&table, &[&format!("bastion: {CALLER} started it from 198.51.100.7 at 20")]);
+    let looks = || world.state()["calls"]["clients"]["LookupEvents"].as_u64().unwrap_or_default();
+    for (busy_pages, pages, caller) in [(2, 3, CALLER.into()), (1_000_000, 10, Value::Null)] {
+        world.control("POST", "/fumidai/trail", &json!({ "busy_pages": busy_pages }));
+        let before = looks();
+        assert_eq!(status(&world, "bastion")["lives"][0]["caller"], caller);
+        assert_eq!(looks() - before, pages);
+    }
     world.fault("LookupEvents", "AccessDeniedException", None);
     let denied = status(&world, "bastion");
     assert_eq!(
@@ -78,6 +85,9 @@ fn a_group_that_was_left_behind_is_taken_back() {
         "Action=ModifyNetworkInterfaceAttribute&NetworkInterfaceId={interface}&SecurityGroupId.1={own}&SecurityGroupId.2={group}"
     ));
     assert_eq!(status(&world, "app")["groups"][0]["is_left"], true);
+    let all: Value = serde_json::from_str(&world.succeed(&["bastion", "status", "--json"])).expect("JSON");
+    let [bastion] = all.as_array().expect("a list").as_slice() else { panic!("one bastion: {all:#}") };
+    assert_eq!((&bastion["name"], &bastion["groups"][0]["host"]), (&"bastion".into(), &"app".into()));
     assert_contains(
         &world.succeed(&["bastion", "status", "app"]),
         &["no life of the guardian takes it back"],

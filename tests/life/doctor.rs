@@ -127,15 +127,24 @@ fn the_network_is_told_apart_from_the_rest() {
     expect(&world, &["web"], &messages, 1, &["network", &closed, "no connection", "docs/security.md"]);
     let unknown = [("AWS_ENDPOINT_URL_SSM", "http://no-such-host.invalid")];
     expect(&world, &["web"], &unknown, 1, &["network", "no-such-host.invalid", "cannot be resolved"]);
-    let portal =
-        answering("HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Length: 0\r\n\r\n");
-    expect(
-        &world,
-        &["web"],
-        &[("AWS_ENDPOINT_URL_SSM", &portal)],
-        1,
-        &["network", "not AWS answered", "captive portal"],
-    );
+    for portal in [
+        "HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n\r\n<html>",
+    ] {
+        let portal = answering(portal);
+        expect(
+            &world,
+            &["web"],
+            &[("AWS_ENDPOINT_URL_SSM", &portal)],
+            1,
+            &[
+                "network",
+                "an answer that is not AWS's",
+                "log in to the network in a browser",
+                "if a proxy answers",
+            ],
+        );
+    }
     let garbage = answering("220 mail\r\n");
     expect(
         &world,
@@ -196,6 +205,41 @@ fn ssh_that_uses_something_else_is_a_warning() {
     assert_ne!(exit, 0);
     let all: String = links.iter().map(Value::to_string).collect();
     assert_contains(&all, &["ssh has no ProxyCommand for it", "fumidai ssh-config --install"]);
+}
+
+/// The home folder of the password file.
+fn home_of_passwd() -> String {
+    let user = rustix::process::getuid().as_raw().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("a password file");
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let own = fields.into_iter().find(|fields| fields.get(2) == Some(&user.as_str()));
+    own.expect("the user of the tests")[5].to_owned()
+}
+
+#[test]
+fn a_home_folder_that_ssh_does_not_read_is_a_warning() {
+    let world = World::new();
+    world.configure(HOSTS);
+    let of_ssh = home_of_passwd();
+    let link = world.path("link");
+    std::os::unix::fs::symlink(&of_ssh, &link).expect("a link");
+    let warnings = |home: &str| {
+        let no_files = [("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")];
+        let (exit, links) = examine(&world, &["web"], &[&no_files[..], &[("HOME", home)]].concat());
+        assert_eq!(exit, 0, "{links:#?}");
+        let of_ssh = links.iter().filter(|link| link["component"] == "ssh" && link["target"] == "ssh");
+        of_ssh.filter(|link| link["status"] == "warning").map(Value::to_string).collect::<Vec<_>>()
+    };
+    let other = world.path("").display().to_string();
+    let found = warnings(&other);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_contains(
+        &found[0],
+        &[&format!("ssh reads {of_ssh}/.ssh"), &other, ".ssh/config", "password file"],
+    );
+    for same in [&of_ssh, &link.display().to_string()] {
+        assert_eq!(warnings(same), [""; 0], "{same}");
+    }
 }
 
 #[test]

@@ -111,6 +111,28 @@ fn a_stopped_instance_is_started_by_the_printed_command() {
 }
 
 #[test]
+fn a_bastion_that_runs_without_a_session_is_stopped_by_the_printed_command() {
+    let world = World::new();
+    world.configure("[hosts.bastion]\ntarget = 'BASTION'\nstart = true\nstop_grace = '10m'\n");
+    world.succeed(&["bastion", "start", "bastion"]);
+    let lives = |links: &[Value]| {
+        let lives = links.iter().filter(|link| link["component"] == "leftovers" && link["target"] == "lives");
+        lives.cloned().collect::<Vec<_>>()
+    };
+    let (exit, links) = examine(&world, &["bastion"], &[]);
+    let [unused] = &lives(&links)[..] else { panic!("{links:#?}") };
+    assert_eq!((exit, unused["status"].as_str()), (0, Some("warning")), "{links:#?}");
+    assert_contains(
+        &unused.to_string(),
+        &["the machine is running for its life", "no session is open to it"],
+    );
+    perform(&world, std::slice::from_ref(unused), "fumidai bastion stop", &[]);
+    world.until_over();
+    let (_, links) = examine(&world, &["bastion"], &[]);
+    assert_eq!(lives(&links), [Value::Null; 0], "{links:#?}");
+}
+
+#[test]
 fn an_agent_that_is_lost_or_reaches_one_service_only_is_told_apart() {
     let world = World::new();
     world.configure(HOSTS);

@@ -40,14 +40,25 @@ pub(super) async fn setup(
     if setup.is_complete() {
         return Ok(exit);
     }
-    agree(&args.change, "Do this now?").await?;
+    agree(&args.change, &format!("Do this now: {}?", plan(&setup))).await?;
     if setup.has_guardian == Some(false) {
         bastion::install(&access).await.map_err(ReachError::from)?;
     }
     if !setup.untagged.is_empty() {
         bastion::tag(&access, &setup.untagged).await.map_err(ReachError::from)?;
     }
-    Ok(stdout::print("done\n"))
+    let left =
+        if setup.needs_user() { "; left for you: the instance profile and the agent, see above" } else { "" };
+    Ok(stdout::print(&escape_lines(&format!("done: {}{left}\n", plan(&setup)))))
+}
+
+/// Names what `--apply` does.
+fn plan(setup: &Setup) -> String {
+    let installs = setup.has_guardian == Some(false);
+    let install =
+        installs.then(|| format!("install {}", setup.guardian.as_deref().unwrap_or("the guardian")));
+    let tag = (!setup.untagged.is_empty()).then(|| format!("tag {}", setup.untagged.join(" ")));
+    [install, tag].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `teardown`.

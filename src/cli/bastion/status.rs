@@ -45,7 +45,7 @@ pub(super) async fn status(
         if args.fix {
             fix(&subject, &status, args.dry_run).await?;
         }
-        statuses.push(status);
+        add(&mut statuses, status);
     }
     if args.json {
         let rows: Vec<Row> = statuses.iter().map(Row::of).collect();
@@ -60,7 +60,18 @@ fn bastions(config: &Config) -> Vec<String> {
     let asks = |host: &&crate::config::Host| {
         host.start || host.stop_always || host.task.is_some() || host.security_group.is_some()
     };
-    config.hosts.values().filter(asks).map(|host| host.name.clone()).collect()
+    let (behind, first): (Vec<_>, Vec<_>) =
+        config.hosts.values().filter(asks).partition(|host| !host.via.is_empty());
+    first.into_iter().chain(behind).map(|host| host.name.clone()).collect()
+}
+
+/// Adds a status; of a bastion that is there already, only the groups of machines behind it.
+fn add(statuses: &mut Vec<BastionStatus>, status: BastionStatus) {
+    let is_same = |known: &&mut BastionStatus| known.target.is_some() && known.target == status.target;
+    match statuses.iter_mut().find(is_same) {
+        Some(known) => known.groups.extend(status.groups),
+        None => statuses.push(status),
+    }
 }
 
 /// Takes back every group that no life will take back.

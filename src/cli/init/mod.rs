@@ -49,7 +49,8 @@ pub(super) fn init(args: &InitArgs, config: Config, environment: &Environment) -
 
 /// Returns the file to make if there is none.
 fn named_file(config: &Config, environment: &Environment) -> Option<PathBuf> {
-    config.file_by_flag.clone().or_else(|| default_file(environment))
+    let named = config.file_by_flag.clone().or_else(|| environment.path("FUMIDAI_CONFIG"));
+    named.or_else(|| default_file(environment))
 }
 
 /// What the user wants, by flags or by answers.
@@ -64,13 +65,16 @@ async fn answer(args: &InitArgs, config: Config) -> Result<Answers, Report> {
     let is_asked = can_ask();
     let config = place(config, is_asked).await?;
     let machine = machine(args, &config, is_asked).await?;
-    let usual = name_of(machine.name.as_deref().unwrap_or(&machine.target));
+    let known = config.hosts.values().find(|host| host.target.as_ref() == Some(&machine.target));
+    let usual = known.map(|host| host.name.clone());
+    let usual = usual.unwrap_or_else(|| name_of(machine.name.as_deref().unwrap_or(&machine.target)));
     let name = match &args.name {
         Some(name) => name.clone(),
         None if is_asked => text("Name for `ssh NAME`", Some(usual), args::name).await?,
         None => usual,
     };
     let user = match &args.user {
+        None if known.is_some_and(|host| host.name == name) => None,
         None if is_asked => some_user(&machine).await?,
         given => given.clone(),
     };

@@ -9,6 +9,7 @@ use super::{ExitKind, Report};
 
 pub(super) const ELSEWHERE: &str =
     "if it is in another region or account, use `NAME--REGION`, `--region` or `--profile`";
+const TOO_LONG: &str = "check the endpoint settings and `HTTPS_PROXY`: AWS's answers are shorter";
 pub(super) const EXPLICIT_DENY: &str = "an explicit deny overrides every permission: adding one does not help; ask who wrote the policy that denies it";
 pub(super) const INSTANCE_PROFILE: &str =
     "check that its role has `AmazonSSMManagedInstanceCore` and its subnet a route to Systems Manager";
@@ -75,6 +76,9 @@ fn of_transient(error: &ApiError, whole: String) -> Report {
     if let ApiError::Network { fault, .. } = error {
         return Report::new(ExitKind::Failure, whole).hint(connect_hint(*fault));
     }
+    if matches!(error, ApiError::TooLong { .. }) {
+        return Report::new(ExitKind::Failure, whole).hint(TOO_LONG);
+    }
     let timed_out = matches!(error, ApiError::Timeout { .. } | ApiError::NoConnection { .. });
     Report::new(if timed_out { ExitKind::TimedOut } else { ExitKind::Failure }, whole).hint(NETWORK)
 }
@@ -113,6 +117,7 @@ pub(super) fn credentials_hint(error: &ApiError) -> String {
         | ApiError::Service { .. }
         | ApiError::Timeout { .. }
         | ApiError::NoConnection { .. }
+        | ApiError::TooLong { .. }
         | ApiError::Certificate { .. }
         | ApiError::Network { .. } => {
             "log in again (`aws sso login`, `aws configure`), or use another `--profile`".to_owned()

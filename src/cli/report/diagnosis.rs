@@ -90,7 +90,7 @@ fn of_ssh(problem: &SshProblem) -> Row {
         SshProblem::OtherProxyCommand(command) => row(
             match command {
                 Some(command) => format!("ssh uses another ProxyCommand for it: {command}"),
-                None => "ssh has no ProxyCommand for it".to_owned(),
+                None => "ssh has no ProxyCommand for it: ssh does not use fumidai".to_owned(),
             },
             "run `fumidai ssh-config --install`; its `Include` must come first in ~/.ssh/config",
         ),
@@ -144,7 +144,7 @@ fn of_network(problem: &NetworkProblem) -> Row {
             "install the system's certificates (Debian: `apt install ca-certificates`), or set `AWS_CA_BUNDLE`",
         ),
         NetworkProblem::NotAws(status) => row(
-            format!("not AWS answered, but a page that leads elsewhere (HTTP {status})"),
+            format!("an answer that is not AWS's (a captive portal or a proxy?): HTTP {status}"),
             connect_hint(ConnectFault::Portal),
         ),
         NetworkProblem::ClockOff(seconds) => Row {

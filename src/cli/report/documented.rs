@@ -177,6 +177,7 @@ fn api_errors() -> Vec<ApiError> {
             cause: format!("no connection within {N} s"),
         }],
         ApiError::Timeout { .. } => [ApiError::Timeout { operation: "OPERATION" }],
+        ApiError::TooLong { .. } => [ApiError::TooLong { operation: "OPERATION" }],
         ApiError::Certificate { .. } => [ApiError::Certificate {
             operation: "OPERATION",
             cause: other(),
