@@ -54,14 +54,14 @@ impl Page<'_> {
     }
 
     fn summary(&self) -> String {
-        let count = |state: RowEnd| self.rows.iter().filter(|row| row.state == state).count();
+        let open = self.rows.iter().filter(|row| row.state == RowEnd::Open).count();
         let failures = self.rows.iter().filter(|row| row.is_failure()).count();
         let mut text = "<h1>Sessions</h1>\n<ul>\n".to_owned();
         item(&mut text, &format!("made at {}", super::stamp(self.now)));
         item(&mut text, &period(self.rows));
         item(
             &mut text,
-            &format!("{} rows, {} open, {failures} failures", self.rows.len(), count(RowEnd::Open)),
+            &format!("{}, {} open, {}", count(self.rows.len(), "row"), open, count(failures, "failure")),
         );
         item(&mut text, &verdict(self.verified));
         self.about.iter().for_each(|line| item(&mut text, line));
@@ -145,12 +145,18 @@ const COLUMNS: [&str; 14] = [
 pub fn verdict(verified: &Result<Verified, Touched>) -> String {
     match verified {
         Ok(Verified { lines, files }) => {
-            format!("the record was not touched: {lines} lines in {files} files")
+            let lines = count(*lines, "line");
+            format!("the record was not touched: {lines} in {}", count(*files, "file"))
         }
         Err(Touched { file, line, fault }) => {
             format!("the record was touched at {}:{line}: {fault}", file.display())
         }
     }
+}
+
+fn count(number: impl std::fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    format!("{number} {noun}{}", if number == "1" { "" } else { "s" })
 }
 
 fn item(text: &mut String, line: &str) {
@@ -261,6 +267,14 @@ mod tests {
     use super::super::entry::{Entry, EventKind};
     use super::super::rows::rows;
     use super::*;
+
+    #[test]
+    fn the_verdict_counts_lines_and_files() {
+        let words = |lines, files| verdict(&Ok(Verified { lines, files }));
+        assert_eq!(words(46, 1), "the record was not touched: 46 lines in 1 file");
+        assert_eq!(words(1, 1), "the record was not touched: 1 line in 1 file");
+        assert_eq!(words(0, 0), "the record was not touched: 0 lines in 0 files");
+    }
 
     fn page(entries: Vec<Entry>) -> String {
         let rows = rows(entries.into_iter());

@@ -206,6 +206,10 @@ impl ApiError {
                 message: cut(service.err().message().unwrap_or("no message"), LONGEST_MESSAGE),
                 status: service.raw().status().as_u16(),
             },
+            // The whole answer is there, and it cannot be read.
+            SdkError::ResponseError(answer) if answer.raw().body().bytes().is_some() => {
+                Self::foreign(operation)
+            }
             SdkError::TimeoutError(_) => Self::Timeout { operation },
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::late(operation, error),
             SdkError::ConstructionFailure(_)
@@ -242,7 +246,7 @@ impl ApiError {
         Self::Network { operation, place, cause, fault }
     }
 
-    /// Creates the error for an answer that claims success and has nothing of AWS's.
+    /// Creates the error for an answer that has nothing of AWS's.
     fn foreign(operation: &'static str) -> Self {
         let cause = "a captive portal or proxy answered: this is no answer of AWS".to_owned();
         Self::Network { operation, place: None, cause, fault: ConnectFault::Portal }

@@ -72,6 +72,19 @@ impl Bastion {
         Ok(())
     }
 
+    /// Returns the end of the life that [`Self::extend`] would extend, in Unix seconds.
+    ///
+    /// # Errors
+    /// [`StartError::TaskEndsItself`], [`StartError::WithoutGuardian`], [`StartError::NoLife`]
+    pub fn end_to_extend(&self, status: &BastionStatus) -> Result<i64, StartError> {
+        let (wish, host) = (&self.wish, || self.wish.host.clone());
+        if wish.task.as_ref().is_some_and(|task| task.container.is_some()) {
+            return Err(StartError::TaskEndsItself { host: host() });
+        }
+        Guardian::name_of(wish)?;
+        status.lives.iter().map(super::Life::ends).max().ok_or_else(|| StartError::NoLife { host: host() })
+    }
+
     /// Extends the life by a time, and those that lend its groups; returns the new end in Unix seconds.
     ///
     /// # Errors
@@ -83,13 +96,9 @@ impl Bastion {
         by: Duration,
     ) -> Result<i64, StartError> {
         let wish = &self.wish;
-        if wish.task.as_ref().is_some_and(|task| task.container.is_some()) {
-            return Err(StartError::TaskEndsItself { host: wish.host.clone() });
-        }
+        let ends = self.end_to_extend(status)?;
         let guardian = Guardian::of(access, wish).await?;
         let now = seconds_now();
-        let ends = status.lives.iter().map(super::Life::ends).max();
-        let ends = ends.ok_or_else(|| StartError::NoLife { host: wish.host.clone() })?;
         let seconds = (ends - now).max(0).saturating_add_unsigned(by.as_secs()).min(LONGEST);
         let limit = Duration::from_secs(seconds.unsigned_abs());
         let (key, input) = life(wish, status)?;

@@ -24,9 +24,16 @@ impl<'a> Guardian<'a> {
     /// # Errors
     /// There is none, or the account is unknown.
     pub async fn of(access: &'a Access, wish: &Wish) -> Result<Self, StartError> {
+        Self::named(access, Self::name_of(wish)?).await
+    }
+
+    /// Returns the name of the state machine that is wished.
+    ///
+    /// # Errors
+    /// [`StartError::WithoutGuardian`]
+    pub fn name_of(wish: &Wish) -> Result<&str, StartError> {
         let what = if wish.loans.is_empty() { "stopping a bastion" } else { "`security_group`" };
-        let name = wish.guardian.as_deref().ok_or(StartError::WithoutGuardian { what })?;
-        Self::named(access, name).await
+        wish.guardian.as_deref().ok_or(StartError::WithoutGuardian { what })
     }
 
     /// Finds a state machine by name or ARN.

@@ -446,6 +446,8 @@ pub struct ManArgs {
     /// The command, or `fumidai` for the first page
     #[arg(value_parser = manual_page)]
     pub(super) command: Option<String>,
+    /// A command of that command, such as `start` of `bastion`
+    pub(super) subcommand: Option<String>,
 }
 
 /// Accepts the name of a command, or of the program.

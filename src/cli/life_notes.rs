@@ -17,6 +17,8 @@ const CLEAR: &str = "\r\x1b[2K";
 /// The notes of one command.
 pub(super) struct LifeNotes {
     is_visible: bool,
+    /// What the user needs to go on is printed without a terminal too.
+    is_quiet: bool,
     has_line: Cell<bool>,
     last: Cell<Option<Step>>,
 }
@@ -24,8 +26,9 @@ pub(super) struct LifeNotes {
 impl LifeNotes {
     /// Shows notes on a terminal, unless `-q` was given.
     pub fn new(verbosity: Verbosity) -> Self {
-        let is_visible = stderr().is_terminal() && verbosity != Verbosity::Quiet;
-        Self { is_visible, has_line: Cell::default(), last: Cell::default() }
+        let is_quiet = verbosity == Verbosity::Quiet;
+        let is_visible = stderr().is_terminal() && !is_quiet;
+        Self { is_visible, is_quiet, has_line: Cell::default(), last: Cell::default() }
     }
 
     /// Shows an event of a bastion.
@@ -35,12 +38,18 @@ impl LifeNotes {
     }
 
     /// Shows an event of an access request. All but the seconds of the wait go to the log.
+    ///
+    /// The id of the request is printed without a terminal too: the wait may take an hour.
     pub fn show_approval(&self, event: &ApprovalEvent) {
         let (text, is_live) = (of_approval(event), is_wait(event));
         if !is_live {
             tracing::info!("{text}");
         }
-        self.print(&text, is_live);
+        if self.is_visible || !has_id_to_keep(event) {
+            self.print(&text, is_live);
+        } else if !self.is_quiet {
+            print_note(&text);
+        }
     }
 
     fn print(&self, text: &str, is_live: bool) {
@@ -80,6 +89,11 @@ impl Drop for LifeNotes {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Returns true if the user needs the id of the event to approve the request, or to go on with it.
+fn has_id_to_keep(event: &ApprovalEvent) -> bool {
+    matches!(event, ApprovalEvent::Requested { .. } | ApprovalEvent::Left { .. })
 }
 
 /// Returns true if the event is one of many of the same wait.

@@ -8,12 +8,21 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::config::Key;
 
-use super::args::{CommandLine, command_names};
-use super::report::ExitKind;
+use super::args::{CommandLine, ManArgs, command_names};
+use super::report::{ExitKind, Report, UsageError};
 use super::stdout;
 
 /// Prints the page of a command, or all of them one after the other.
-pub(super) fn print(command: Option<&str>) -> ExitCode {
+pub(super) fn print(args: &ManArgs) -> ExitCode {
+    let command = args.command.as_deref();
+    if let (Some(command), Some(word)) = (command, &args.subcommand) {
+        return match page_below(command, word) {
+            Some(page) => stdout::print(&page),
+            None => {
+                Report::from(UsageError::NoPage { command: command.to_owned(), word: word.clone() }).print()
+            }
+        };
+    }
     let pages = pages();
     let wanted = |name: &str| {
         command.is_none_or(|command| name == command || name.strip_prefix("fumidai-") == Some(command))
@@ -22,10 +31,21 @@ pub(super) fn print(command: Option<&str>) -> ExitCode {
     stdout::print(&text)
 }
 
-/// Returns every page with its name.
-fn pages() -> Vec<(String, String)> {
+/// Returns the page of a command of a command.
+fn page_below(command: &str, word: &str) -> Option<String> {
+    let page = page(line().find_subcommand(command)?.find_subcommand(word)?.clone());
+    Some(page + &see_also(&[&format!("fumidai-{command}(1)"), "fumidai(1)"]))
+}
+
+fn line() -> clap::Command {
     let mut line = CommandLine::command().disable_help_subcommand(true);
     line.build();
+    line
+}
+
+/// Returns every page with its name.
+fn pages() -> Vec<(String, String)> {
+    let line = line();
     let mut pages = vec![("fumidai".to_owned(), page(line.clone()) + &plain(&first_sections()))];
     for command in line.get_subcommands().filter(|command| !command.is_hide_set()) {
         let text = page(command.clone()) + &see_also(&["fumidai(1)", "ssh_config(5)"]);
@@ -161,6 +181,17 @@ mod tests {
         let names: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
         let expected = command_names().into_iter().map(|name| format!("fumidai-{name}"));
         assert_eq!(names, [vec!["fumidai".to_owned()], expected.collect()].concat());
+    }
+
+    #[test]
+    fn a_command_of_a_command_has_a_page() {
+        let page = page_below("bastion", "start").expect("a page");
+        for word in
+            [".TH fumidai-bastion-start 1", "fumidai bastion start", r"\-\-dry\-run", "fumidai\\-bastion(1)"]
+        {
+            assert!(page.contains(word), "{word}: {page}");
+        }
+        assert_eq!((page_below("bastion", "nosuch"), page_below("connect", "start")), (None, None));
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn run_command(args: Vec<OsString>) -> ExitCode {
     match &command {
         // These work with a wrong config file too.
         Command::Completions(args) => return completion::print_script(args.shell),
-        Command::Man(args) => return man::print(args.command.as_deref()),
+        Command::Man(args) => return man::print(args),
         Command::Init(_)
         | Command::Connect(_)
         | Command::Forward(_)
@@ -197,7 +197,7 @@ fn dispatch(
         Command::HostKeys(args) => host_keys::host_keys(args, &config, environment),
         Command::SshConfig(args) => ssh_config::run(args.action(), args.whole_path, config, environment),
         Command::Completions(args) => completion::print_script(args.shell),
-        Command::Man(args) => man::print(args.command.as_deref()),
+        Command::Man(args) => man::print(args),
     }
 }
 
@@ -244,8 +244,10 @@ fn usage_hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let at = args.iter().position(|arg| arg.to_str() == Some(word))?;
     let words: Vec<&str> = args.get(at..)?.iter().filter_map(|arg| arg.to_str()).collect();
     if THROUGH_SSH.contains(&word.as_str()) {
-        let install = "run `fumidai ssh-config --install` once";
-        return Some(format!("run `{}`: {install}, and ssh goes through fumidai", words.join(" ")));
+        let words = words.join(" ");
+        return Some(format!(
+            "run `fumidai ssh-config --install` once, then `{words}`: ssh goes through fumidai"
+        ));
     }
     if FORWARDS.contains(&word.as_str()) {
         return Some("run `fumidai forward`: `fumidai forward --help` has its forms".to_owned());
@@ -294,8 +296,11 @@ mod tests {
     #[test]
     fn a_program_that_goes_through_fumidai_is_suggested() {
         for (line, hint) in [
-            ("fumidai ssh me@web -v", Some("run `ssh me@web -v`: run `fumidai ssh-config --install` once")),
-            ("fumidai -q scp a web:b", Some("run `scp a web:b`: ")),
+            (
+                "fumidai ssh me@web -v",
+                Some("run `fumidai ssh-config --install` once, then `ssh me@web -v`: "),
+            ),
+            ("fumidai -q scp a web:b", Some("run `fumidai ssh-config --install` once, then `scp a web:b`: ")),
             ("fumidai i-0123", Some("run `ssh i-0123` to log in")),
             ("fumidai tunnel web", Some("run `fumidai forward`")),
             ("fumidai conect web", None),

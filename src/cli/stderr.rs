@@ -244,7 +244,11 @@ mod tests {
         let (queue, lines, allow) = queue();
         let line = [b'x'; 1024];
         let pushed = 3 * QUEUE / line.len();
-        (0..pushed).for_each(|_| queue.push(&line));
+        queue.push(&line);
+        while !queue.lock().is_writing {
+            thread::yield_now();
+        }
+        (1..pushed).for_each(|_| queue.push(&line));
         queue.wait_until_idle(Duration::ZERO);
         assert!(!queue.is_idle() && queue.lock().size <= QUEUE);
         let dropped = queue.lock().dropped;

@@ -221,9 +221,14 @@ impl Config {
         Some((name, host, self.for_hop(Some(host), Some(host))))
     }
 
-    /// Returns true if a session needs a reason and has none. A new access request needs one too.
+    /// Returns true if a session needs a reason and has none. A new access request needs one too; one that was filed
+    /// before has its own.
     pub fn lacks_reason(&self) -> bool {
-        let is_needed = self.session.require_reason || self.session.access_request == AccessRequest::New;
+        let is_needed = match self.session.access_request {
+            AccessRequest::Off => self.session.require_reason,
+            AccessRequest::New => true,
+            AccessRequest::Known(_) => false,
+        };
         is_needed && self.session.reason.is_none()
     }
 

@@ -64,10 +64,23 @@ fn id_in(text: &str) -> String {
     text[at..at + 15].to_owned()
 }
 
+/// The line that has the id of a request that was filed.
+fn request_line(id: &str) -> String {
+    format!("fumidai: access to {ONLINE_TARGET} is requested: {id}; waiting for its approval\n")
+}
+
+/// What follows the line about the request.
+fn after_request(mut finished: Finished) -> Finished {
+    let line = request_line(&id_in(&finished.stderr));
+    let rest = finished.stderr.strip_prefix(&line);
+    finished.stderr = rest.unwrap_or_else(|| panic!("{}", finished.stderr)).to_owned();
+    finished
+}
+
 #[tokio::test]
 async fn an_approval_opens_the_session_and_is_recorded() {
     let bench = bench(Some(Decision::Approve)).await;
-    let finished = bench.request(&[]).finish().await.exits(0).silent();
+    let finished = after_request(bench.request(&[]).finish().await.exits(0)).silent();
     assert_eq!(finished.text(), "hello");
     let log = bench.log();
     let id = id_in(&log);
@@ -87,7 +100,7 @@ async fn the_wait_is_not_part_of_the_connect_timeout() {
         ..JustInTime::new(Some(Decision::Approve), 2)
     };
     let bench = scripted(policy).await.start().await;
-    bench.request(&["--connect-timeout", "2"]).finish().await.exits(0).silent();
+    after_request(bench.request(&["--connect-timeout", "2"]).finish().await.exits(0)).silent();
     bench.settle().await;
 }
 
@@ -99,7 +112,7 @@ async fn a_decision_against_it_is_the_cause() {
         (Decision::Expire, "has expired"),
     ] {
         let bench = bench(Some(decision)).await;
-        let finished = bench.request(&[]).finish().await.exits(11);
+        let finished = after_request(bench.request(&[]).finish().await.exits(11));
         let id = id_in(finished.cause());
         assert_eq!(finished.cause(), format!("access request `{id}` {words}"));
         assert!(finished.stderr.contains("hint: "), "{}", finished.stderr);
@@ -124,26 +137,41 @@ async fn a_request_that_was_not_decided_in_time_is_gone_on_with() {
         ..JustInTime::new(Some(Decision::Approve), 3)
     };
     let bench = scripted(policy).await.start().await;
-    let finished = bench.request(&["--access-request-timeout", "1"]).finish().await.exits(11);
+    let finished = after_request(bench.request(&["--access-request-timeout", "1"]).finish().await.exits(11));
     assert!(finished.cause().ends_with("is not decided after 1 s"), "{}", finished.stderr);
     let id = hinted(&finished);
-    let again = bench.connect(PORT, &[]).env("FUMIDAI_ACCESS_REQUEST", &id).input("hello").finish().await;
+    // The request has its reason.
+    let again =
+        bench.connect(PORT, &[]).env("FUMIDAI_ACCESS_REQUEST", &id).env("FUMIDAI_REQUIRE_REASON", "true");
+    let again = again.input("hello").finish().await;
     assert_eq!(again.exits(0).silent().text(), "hello");
     assert_eq!(bench.filed(), 1);
     bench.settle().await;
 }
 
 #[tokio::test]
-async fn an_interrupt_leaves_the_request_pending_and_logs_how_to_go_on() {
+async fn an_interrupt_leaves_the_request_pending_and_says_how_to_go_on() {
     let bench = bench(None).await;
     let connect = bench.request(&[]).start();
     let is_asked =
         |event: &SimEvent| matches!(event, SimEvent::Api { operation, .. } if operation == "GetAccessToken");
     bench.see("the request is asked for", is_asked).await;
     connect.signal(Signal::INT);
-    connect.finish().await.exits(130);
-    let (log, id) = (bench.log(), id_in(&bench.log()));
-    assert!(log.contains(&format!("access request {id} stays pending; to go on with it, use")), "{log}");
+    let finished = connect.finish().await.exits(130);
+    let (log, id) = (bench.log(), hinted(&finished));
+    let last = format!("access request {id} stays pending; to go on with it, use `--access-request {id}`");
+    assert!(log.contains(&last), "{log}");
+    let finished = after_request(finished);
+    assert!(finished.stderr.starts_with(&format!("fumidai: {last}")), "{}", finished.stderr);
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn with_q_only_the_log_has_the_id_of_the_request() {
+    let bench = bench(Some(Decision::Approve)).await;
+    bench.request(&["-q"]).finish().await.exits(0).silent();
+    assert!(bench.log().contains(&format!("is requested: {}", id_in(&bench.log()))));
+    bench.settle().await;
 }
 
 #[tokio::test]
@@ -185,7 +213,7 @@ async fn a_throttled_request_is_tried_again() {
         faults.fail_api("StartAccessRequest", "ThrottlingException", "slow down", 1);
         faults.fail_api("GetAccessToken", "ThrottlingException", "slow down", 1);
     });
-    bench.request(&[]).finish().await.exits(0).silent();
+    after_request(bench.request(&[]).finish().await.exits(0)).silent();
     assert_eq!(bench.filed(), 2);
     bench.settle().await;
 }
@@ -207,7 +235,7 @@ async fn a_request_that_cannot_be_looked_at_names_the_permission_and_the_id() {
 #[tokio::test]
 async fn by_the_policy_of_aws_an_approval_opens_no_port() {
     let bench = scripted(JustInTime::new(Some(Decision::Approve), 0)).await.start().await;
-    let finished = bench.request(&[]).finish().await.exits(11);
+    let finished = after_request(bench.request(&[]).finish().await.exits(11));
     let id = id_in(finished.cause());
     let cause = format!(
         "access request `{id}` is approved, but its credentials may not start `AWS-StartSSHSession`: "

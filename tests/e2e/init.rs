@@ -100,7 +100,7 @@ async fn without_a_terminal_the_missing_flag_is_named() {
     let failed = init(&bench, "").finish().await.exits(2);
     assert_eq!(failed.cause(), "there is no terminal to ask on, and `--target` is missing");
     let shown = on_terminal(&bench, &["init", "--no-input"], "").await.exits(2);
-    assert!(shown.text().contains("`--target` is missing"), "{}", shown.text());
+    assert!(shown.text().contains("`--no-input` is set, and `--target` is missing"), "{}", shown.text());
     assert!(!bench.path(CONFIG).exists());
 }
 
@@ -108,7 +108,7 @@ async fn without_a_terminal_the_missing_flag_is_named() {
 async fn a_terminal_is_asked_for_the_rest() {
     let bench = bench().await;
     let answers = format!(
-        "Which machine?\t{ONLINE_TARGET}\\r\nName for\tbastion\\r\nUser there\t\\r\nPrivate database\t{DATABASE}\\r\n\
+        "Machine\t{ONLINE_TARGET}\\r\nName for\tbastion\\r\nUser there\t\\r\nPrivate database\t{DATABASE}\\r\n\
         Local port\t127.0.0.1:15000\\r\nName of the forward\t\\r\nHave ssh use\tn\nRun `fumidai doctor`\tn\n"
     );
     let shown = on_terminal(&bench, &["init"], &answers).await.exits(0);
@@ -127,7 +127,7 @@ async fn a_terminal_is_asked_for_the_rest() {
 #[tokio::test]
 async fn ctrl_c_writes_nothing_and_shows_the_cursor() {
     let bench = bench().await;
-    let shown = on_terminal(&bench, &["init"], "Which machine?\t\\x03\n").await.exits(130);
+    let shown = on_terminal(&bench, &["init"], "Machine\t\\x03\n").await.exits(130);
     assert!(shown.text().contains("\u{1b}[?25h"), "{:?}", shown.text());
     assert!(!bench.path(CONFIG).exists());
 }

@@ -56,3 +56,13 @@ async fn a_failure_is_one_line_for_programs() {
         has_keys("Failures", &error);
     }
 }
+
+#[tokio::test]
+async fn a_broken_link_of_doctor_is_its_answer_and_no_failure() {
+    let bench = Bench::new().start().await;
+    let answer = bench.fumidai(["doctor", "nosuch", "--json"]).finish().await.exits(12).silent();
+    let links: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    has_keys("doctor", &links);
+    let links = links.as_array().unwrap();
+    assert!(links.iter().any(|link| link["status"] == "broken"), "{links:?}");
+}

@@ -50,6 +50,8 @@ fn a_bastion_is_started_extended_and_stopped_by_hand() {
         (&Value::Null, &Value::Array(Vec::new()))
     );
     let before = row["stops"].as_str().expect("an end").to_owned();
+    let plan = world.succeed(&["bastion", "extend", "--dry-run", "bastion", "1h"]);
+    assert_contains(&plan, &["would extend the life of bastion, which ends at 20"]);
     assert_contains(&world.succeed(&["bastion", "extend", "bastion", "1h"]), &["is stopped at 20"]);
     let after = status(&world, "bastion");
     assert!(after["stops"].as_str().expect("an end") > before.as_str(), "{before}: {after}");
@@ -65,9 +67,11 @@ fn a_bastion_is_started_extended_and_stopped_by_hand() {
     world.until_over();
     drop(client);
     assert_contains(&world.succeed(&["bastion", "stop", "bastion"]), &["is stopped already"]);
-    let (code, stderr) = world.refuse(&["bastion", "extend", "bastion", "1h"]);
-    assert_eq!(code, 1, "{stderr}");
-    assert_contains(&stderr, &["no life of the guardian watches `bastion`"]);
+    for options in [&[][..], &["--dry-run"]] {
+        let (code, stderr) = world.refuse(&[&["bastion", "extend", "bastion", "1h"], options].concat());
+        assert_eq!(code, 1, "{stderr}");
+        assert_contains(&stderr, &["no life of the guardian watches `bastion`"]);
+    }
 }
 
 #[test]

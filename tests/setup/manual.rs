@@ -9,8 +9,15 @@ fn the_whole_manual_is_printed_and_a_page_of_it() {
     let page = stdout(&home.fumidai("man connect"));
     assert!(whole.contains(".TH fumidai 1") && whole.contains("EXIT STATUS") && whole.contains(&page));
     assert!(page.contains(".TH fumidai-connect 1") && !page.contains(".TH fumidai 1"), "{page}");
-    let (code, words) = end(&home.fumidai("man conect"));
-    assert_eq!(code, Some(2), "{words}");
+    let below = stdout(&home.fumidai("man bastion start"));
+    assert!(below.contains(".TH fumidai-bastion-start 1") && below.contains("dry"), "{below}");
+    for (command, cause) in [
+        ("man conect", "the commands are"),
+        ("man bastion strat", "`fumidai bastion` has no command `strat`"),
+    ] {
+        let (code, words) = end(&home.fumidai(command));
+        assert!(code == Some(2) && words.contains(cause), "{words}");
+    }
 }
 
 #[test]

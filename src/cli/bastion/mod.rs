@@ -115,7 +115,8 @@ async fn extend(args: &ExtendArgs, config: &Config, recording: &Rc<Recording>) -
     let subject = Subject::find(&args.bastion.name, config, recording).await?;
     let (host, status) = (&subject.wish().host, subject.status().await?);
     if args.bastion.dry_run {
-        return Ok(stdout::print(&status::plan_of_extension(&status, args.time)));
+        let end = subject.bastion.end_to_extend(&status).map_err(ReachError::from)?;
+        return Ok(stdout::print(&status::plan_of_extension(host, end, args.time)));
     }
     let end = subject.bastion.extend(&subject.access, &status, args.time).await;
     let end = status::time(end.map_err(ReachError::from)?);

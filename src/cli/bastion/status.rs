@@ -292,11 +292,6 @@ fn sessions(count: usize) -> String {
 }
 
 /// Says what `extend` would do.
-pub(super) fn plan_of_extension(status: &BastionStatus, by: Duration) -> String {
-    match end_of(status) {
-        Some(end) => {
-            format!("would extend the life of {}, which ends at {end}, by {}\n", status.host, words(by))
-        }
-        None => format!("no life of the guardian watches {}: there is nothing to extend\n", status.host),
-    }
+pub(super) fn plan_of_extension(host: &str, end: i64, by: Duration) -> String {
+    format!("would extend the life of {host}, which ends at {}, by {}\n", time(end), words(by))
 }

@@ -30,7 +30,7 @@ use super::{doctor, stdout};
 
 use self::additions::{Present, Wanted, WantedForward, addition, joined, name_of, usual_local, usual_name};
 use self::args::InitArgs;
-use self::questions::{can_ask, confirm, pick, text};
+use self::questions::{can_ask, confirm, pick, text, unasked};
 
 /// Runs the command.
 pub(super) fn init(args: &InitArgs, config: Config, environment: &Environment) -> ExitCode {
@@ -130,14 +130,14 @@ async fn machine(args: &InitArgs, config: &Config, is_asked: bool) -> Result<Pic
         return Ok(Picked { target, ..Picked::default() });
     }
     if !is_asked {
-        return Err(UsageError::NothingToAskOn { flag: "--target" }.into());
+        return Err(unasked("--target").into());
     }
     let mut machines = listed(config).await;
     if machines.is_empty() {
         let target = text("Target (an id, a Name tag, an address)", None, a_target).await?;
         return Ok(Picked { target, ..Picked::default() });
     }
-    let place = pick("Which machine?", machines.iter().map(line).collect()).await?;
+    let place = pick("Machine", machines.iter().map(line).collect()).await?;
     let ListedMachine { id, name, platform, .. } = machines.swap_remove(place);
     Ok(Picked { target: id, name, platform })
 }

@@ -18,6 +18,11 @@ pub(super) fn can_ask() -> bool {
     !terminal::is_forbidden() && stdin().is_terminal() && stderr().is_terminal()
 }
 
+/// Returns why the question that this flag answers is not asked.
+pub(super) fn unasked(flag: &'static str) -> UsageError {
+    if terminal::is_forbidden() { UsageError::NoInput { flag } } else { UsageError::NothingToAskOn { flag } }
+}
+
 /// Lets the user pick a line: arrow keys, or letters that filter; returns its place.
 pub(super) async fn pick(question: &str, lines: Vec<String>) -> Result<usize, Report> {
     let question = question.to_owned();

@@ -339,11 +339,17 @@ fn of_leftover(leftover: &Leftover) -> Row {
     let row = |detail: String, action: &str| broken(ExitKind::Failure, detail, action);
     match leftover {
         Leftover::OpenSessions(count) => row(
-            format!("{count} sessions of yours are open, also those in use"),
+            match count {
+                1 => "1 session of yours is open; it may be in use".to_owned(),
+                _ => format!("{count} sessions of yours are open, also those in use"),
+            },
             "run `fumidai sessions` to see which process has each",
         ),
         Leftover::LeakedSessions(ids) => row(
-            format!("{} sessions are open whose process is gone: {}", ids.len(), ids.join(", ")),
+            match ids.as_slice() {
+                [id] => format!("1 session is open whose process is gone: {id}"),
+                _ => format!("{} sessions are open whose process is gone: {}", ids.len(), ids.join(", ")),
+            },
             "run `fumidai sessions end --leaked`",
         ),
         Leftover::StaleSockets(paths) => row(
@@ -384,5 +390,40 @@ pub fn of_report(report: &Report) -> Row {
         detail: report.cause().to_owned(),
         action: (!action.is_empty()).then(|| action.join("; ")),
         exit: report.exit(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_for_programs_has_each_status() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let (_, section) = page.split_once("\n## doctor\n").expect("the section");
+        let line = section.lines().find(|line| line.starts_with("| `status` |")).expect("the row");
+        let problem = || Diagnosis::Leftover(Leftover::OpenSessions(1));
+        for outcome in [
+            Outcome::Good(String::new()),
+            Outcome::Skipped,
+            Outcome::Unknown(String::new()),
+            Outcome::Noted(String::new()),
+            Outcome::Doubtful(problem()),
+            Outcome::Broken(problem()),
+        ] {
+            let status = of(&outcome, "web").status;
+            assert!(line.contains(&format!("`{status}`")), "{status}: {line}");
+        }
+    }
+
+    #[test]
+    fn one_session_that_was_left_is_not_a_plural() {
+        let detail = |leftover| of_leftover(&leftover).detail;
+        let leaked =
+            |ids: &[&str]| detail(Leftover::LeakedSessions(ids.iter().map(|id| (*id).to_owned()).collect()));
+        assert_eq!(leaked(&["me-1"]), "1 session is open whose process is gone: me-1");
+        assert_eq!(leaked(&["me-1", "me-2"]), "2 sessions are open whose process is gone: me-1, me-2");
+        assert_eq!(detail(Leftover::OpenSessions(1)), "1 session of yours is open; it may be in use");
     }
 }

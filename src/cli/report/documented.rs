@@ -991,6 +991,8 @@ fn usage_errors() -> Vec<UsageError> {
         UsageError::CommandLine { .. } => [],
         UsageError::Dismissed => [UsageError::Dismissed],
         UsageError::NothingToAskOn { .. } => [UsageError::NothingToAskOn { flag: "FLAG" }],
+        UsageError::NoInput { .. } => [UsageError::NoInput { flag: "FLAG" }],
+        UsageError::NoPage { .. } => [UsageError::NoPage { command: text("COMMAND"), word: text("WORD") }],
         UsageError::Taken { .. } => [UsageError::Taken { table: "TABLE", name: text("NAME") }],
         UsageError::NoUser => [UsageError::NoUser],
         UsageError::NoExec => [UsageError::NoExec],

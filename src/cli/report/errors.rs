@@ -454,8 +454,12 @@ impl From<UsageError> for Report {
                 report.hint("run `fumidai COMMAND --help` to see the valid forms")
             }
             UsageError::Dismissed => report.hint("run `fumidai init` again, or give the answers by flags"),
-            UsageError::NothingToAskOn { .. } => {
+            UsageError::NothingToAskOn { .. } | UsageError::NoInput { .. } => {
                 report.hint("run `fumidai init --help`: every question is a flag too")
+            }
+            UsageError::NoPage { command, .. } => {
+                let hint = format!("run `fumidai {command} --help` to see its commands");
+                report.hint(hint)
             }
             UsageError::Taken { table: "forwards", .. } => {
                 report.hint("use another name: `--forward-name NAME`")

@@ -80,7 +80,7 @@ impl ExitKind {
             Self::Done => (0, "done"),
             Self::Failure => (1, "unexpected failure, or an AWS error that has no code here"),
             Self::Usage => (2, "usage"),
-            Self::Configuration => (3, "configuration file, or no region"),
+            Self::Configuration => (3, "configuration"),
             Self::Credentials => (10, "no usable credentials, or expired ones"),
             Self::AccessDenied => (11, "access denied (IAM, SCP, session policy)"),
             Self::NotFound => (12, "target not found"),
@@ -107,6 +107,22 @@ impl From<ExitKind> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_about_errors_has_each_code_with_the_words_that_programs_get() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let table =
+            page.split("\n## ").find_map(|part| part.strip_prefix("Exit codes\n")).expect("the table");
+        let rows =
+            table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+        let rows: Vec<(&str, &str)> =
+            rows.skip(1).map(|(code, text)| (code, text.split(':').next().unwrap_or(text))).collect();
+        let kinds = ExitKind::ALL.map(|kind| (kind.code().to_string(), kind.meaning()));
+        let signal = ("128 + n".to_owned(), ExitKind::Signal(1).meaning());
+        let kinds: Vec<_> = kinds.into_iter().chain([signal]).collect();
+        assert_eq!(rows, kinds.iter().map(|(code, text)| (code.as_str(), *text)).collect::<Vec<_>>());
+    }
 
     #[test]
     fn every_exit_has_the_code_of_the_table() {

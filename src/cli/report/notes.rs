@@ -247,13 +247,15 @@ pub fn of_mysql_pwd() -> String {
 
 /// Returns the note about lines that standard error did not take.
 pub fn of_dropped_lines(lines: usize) -> String {
-    format!("{lines} lines were dropped: standard error was not read")
+    let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
+    format!("{lines} dropped: standard error was not read")
 }
 
 /// Returns the note of `list` if it prints no machine; `seen` is their number before the filters.
 pub fn of_empty_list(seen: usize, region: &str) -> String {
     match seen {
         0 => format!("no machines in {region}; try another `--region` or `--profile`"),
+        1 => format!("the one machine in {region} does not pass the filters"),
         _ => format!("none of the {seen} machines in {region} passes the filters"),
     }
 }
@@ -305,6 +307,13 @@ mod tests {
                  resuming is tried for another 14 min"
             )
         );
+    }
+
+    #[test]
+    fn one_of_a_kind_is_not_a_plural() {
+        assert_eq!(of_dropped_lines(1), "1 line was dropped: standard error was not read");
+        assert_eq!(of_dropped_lines(2), "2 lines were dropped: standard error was not read");
+        assert_eq!(of_empty_list(1, "eu-north-1"), "the one machine in eu-north-1 does not pass the filters");
     }
 
     #[test]

@@ -29,6 +29,20 @@ pub enum UsageError {
         /// The flag.
         flag: &'static str,
     },
+    /// `--no-input` forbids questions, and there is no flag that answers.
+    #[error("`--no-input` is set, and `{flag}` is missing")]
+    NoInput {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A page is asked for that does not exist.
+    #[error("`fumidai {command}` has no command `{word}`")]
+    NoPage {
+        /// The command.
+        command: String,
+        /// What follows it.
+        word: String,
+    },
     /// A name of the config file is that of something else.
     #[error("the config file has another `[{table}.{name}]`")]
     Taken {

@@ -18,6 +18,9 @@ use crate::services::{echo, serve};
 const REDIRECT: &str =
     "HTTP/1.1 302 Found\r\nLocation: http://login.hotel.example/\r\nContent-Length: 0\r\n\r\n";
 const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>";
+/// It has what every answer of an AWS API has, but for the body.
+const PAGE_OF_MOTO: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nx-amzn-requestid: 1\r\n\
+    Content-Length: 13\r\n\r\n<html></html>";
 const LOGIN: &str = "HTTP/1.1 511 Network Authentication Required\r\nContent-Length: 0\r\n\r\n";
 const PORTAL_HINT: &str = "log in to the network in a browser";
 
@@ -82,6 +85,16 @@ async fn a_portal_that_answers_a_call_or_a_tunnel_is_named_at_once() {
             assert_eq!(portal.count(), 1, "the call is not tried again");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_with_the_headers_of_aws_is_named_and_the_network_is_not_blamed() {
+    let (bench, _) = secure("localhost").await;
+    let portal = Portal::start(PAGE_OF_MOTO).await;
+    let run = connect(&bench).env("AWS_ENDPOINT_URL_SSM", format!("http://{}", portal.address));
+    let finished = run.finish().await.exits(1);
+    names(&finished, "a captive portal or proxy answered: this is no answer of AWS", PORTAL_HINT);
+    assert!(!finished.stderr.contains("malformed"), "{}", finished.stderr);
 }
 
 #[tokio::test]
