@@ -1,7 +1,7 @@
 //! Files that are replaced as a whole or not at all.
 
 use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::Path;
 
 /// Puts a whole new file in the place of the old one, with the same owner, group and mode. A file with other names, or with
@@ -46,11 +46,22 @@ fn exchange(file: &Path, text: &[u8], before: Option<&Metadata>) -> io::Result<(
     }
 }
 
+/// Writes a file in place; after a failure, such as of a full disk, its old text is written back: it has the space for that.
 fn overwrite(file: &Path, text: &[u8]) -> io::Result<()> {
+    let before = fs::read(file)?;
     let mut opened = OpenOptions::new().write(true).open(file)?;
-    opened.write_all(text)?;
-    opened.set_len(text.len() as u64)?;
-    opened.sync_all()
+    let written = fill(&mut opened, text);
+    if written.is_err() {
+        fill(&mut opened, &before)?;
+    }
+    written
+}
+
+fn fill(file: &mut fs::File, text: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
 }
 
 #[cfg(unix)]

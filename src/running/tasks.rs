@@ -55,9 +55,12 @@ fn arguments(kept: &Kept) -> String {
     format!("-NoProfile -NonInteractive -WindowStyle Hidden -Command \"{}\"", script.replace('"', "\\\""))
 }
 
-/// Quotes a word for PowerShell.
+/// Quotes a word for PowerShell, which takes typographic quotes for the plain one.
 fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "''"))
+    let is_quote = |c: char| c == '\'' || ('\u{2018}'..='\u{201b}').contains(&c);
+    let doubled: String =
+        word.chars().flat_map(|c| std::iter::repeat_n(c, 1 + usize::from(is_quote(c)))).collect();
+    format!("'{doubled}'")
 }
 
 /// The Task Scheduler reads UTF-16 with a byte order mark.

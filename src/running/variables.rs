@@ -87,9 +87,11 @@ pub fn carried(
 
 /// Returns true for `scheme://user:password@host`, also without a scheme or a password: a user name may be a token.
 fn has_password(value: &str) -> bool {
-    let (scheme, rest) = value.split_once("://").unwrap_or(("", value));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.contains('@') && (!scheme.is_empty() || authority.contains(':'))
+    // A password may have `/`, `?`, `#` and `@` in it: the last `@` ends the login.
+    match value.split_once("://") {
+        Some((_, rest)) => rest.contains('@'),
+        None => value.rsplit_once('@').is_some_and(|(login, _)| login.contains(':')),
+    }
 }
 
 #[cfg(test)]
@@ -134,8 +136,15 @@ mod tests {
             ("http://me:s3cret@proxy:3128", true),
             ("http://token@proxy:3128", true),
             ("me:s3cret@proxy:3128", true),
-            ("http://proxy:3128/a@b", false),
+            ("me:s3/cret@proxy:3128", true),
+            // Of a proxy, the last `@` ends the login.
+            ("http://me:s3/cret@proxy:3128", true),
+            ("http://me:s3?cret@proxy", true),
+            ("http://me:s3#cret@proxy", true),
+            ("http://to/ken@proxy", true),
+            ("http://proxy:3128", false),
             ("proxy:3128", false),
+            ("[::1]:3128", false),
         ] {
             let name = "HTTPS_PROXY";
             let expected =

@@ -80,6 +80,25 @@ async fn flags_set_up_a_host_a_forward_and_ssh_and_again_they_add_nothing() {
 }
 
 #[tokio::test]
+async fn a_config_file_that_is_kept_elsewhere_stays_there_and_whole() {
+    let bench = bench().await;
+    fs::create_dir(bench.path("home/fumidai")).unwrap();
+    let mine = format!("# {}\n", "mine".repeat(100));
+    let (dotfile, config) = (bench.write("dotfile", &mine), bench.path(CONFIG));
+    std::os::unix::fs::symlink(&dotfile, &config).unwrap();
+    let words = format!("--target {ONLINE_TARGET} --no-ssh-config");
+    init(&bench, &words).finish().await.exits(0);
+    assert!(config.is_symlink() && fs::read_to_string(&dotfile).unwrap().contains(ONLINE_TARGET));
+    fs::write(&dotfile, &mine).unwrap();
+    // A file with two names is written in place: here up to 512 bytes, as on a full disk.
+    fs::hard_link(&dotfile, bench.path("second name")).unwrap();
+    let full = bench.run(&tool("sh")).args(["-c", "ulimit -f 1 && exec \"$0\" init \"$@\""]);
+    let full = full.args([env!("CARGO_BIN_EXE_fumidai")]).args(words.split(' ')).finish().await.exits(1);
+    assert!(full.stderr.contains("File too large"), "{}", full.stderr);
+    assert_eq!(fs::read_to_string(&dotfile).unwrap(), mine);
+}
+
+#[tokio::test]
 async fn what_is_there_is_not_overwritten() {
     let bench = bench().await;
     fs::create_dir(bench.path("home/fumidai")).unwrap();

@@ -289,7 +289,7 @@ async fn a_failure_that_a_restart_does_not_mend_is_shown_and_not_repeated() {
     let row = home.row(&format!("orders-db {config}")).await;
     assert_eq!((&row["state"], &row["last_error"]["exit"]), (&"failed".into(), &3.into()));
     let table = home.done(&format!("status {config}")).await;
-    assert!(table.contains("    last error: configuration file, or no region (exit 3)"), "{table}");
+    assert!(table.contains("    last error: configuration (exit 3)"), "{table}");
     assert!(home.done(&format!("logs orders-db {config}")).await.contains("needs `target`"));
     home.done(&format!("down {config}")).await;
     assert_eq!((home.left(), home.alive()), (vec![], vec![]));

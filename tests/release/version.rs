@@ -43,6 +43,7 @@ impl Script {
         let mut script = Command::new(self.folder.path().join("script"));
         script.env("CARGO_PKG_VERSION", "1.2.3").env_remove("SOURCE_DATE_EPOCH");
         script.envs(epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch)));
+        forget_repository(&mut script);
         let said = script.current_dir(folder).output().unwrap();
         assert!(said.status.success(), "{said:?}");
         let said = String::from_utf8(said.stdout).unwrap();
@@ -53,10 +54,19 @@ impl Script {
     }
 }
 
+/// A hook of git runs with the variables of its own repository; the user's settings may sign commits.
+fn forget_repository(command: &mut Command) {
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"] {
+        command.env_remove(name);
+    }
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+}
+
 fn git(folder: &Path, words: &str) -> String {
     let mut git = Command::new("git");
     git.args(["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]);
     git.args(words.split(' ')).env("GIT_COMMITTER_DATE", format!("{EPOCH} -0800"));
+    forget_repository(&mut git);
     let said = git.current_dir(folder).output().unwrap();
     assert!(said.status.success(), "{said:?}");
     String::from_utf8(said.stdout).unwrap().trim().to_owned()

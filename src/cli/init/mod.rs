@@ -206,6 +206,14 @@ async fn forward(args: &InitArgs, is_asked: bool) -> Result<Option<WantedForward
 
 /// Adds what is missing to the config file; returns whether something was.
 fn write(file: &Path, wanted: &Wanted, config: &Config) -> Result<bool, Report> {
+    // The user may keep the file elsewhere: the link stays.
+    let file = &match file.canonicalize() {
+        Ok(real) => real,
+        Err(source) if file.is_symlink() => {
+            return Err(LocalError::ConfigWrite { file: file.to_owned(), source }.into());
+        }
+        Err(_) => file.to_owned(),
+    };
     let before = match fs::read_to_string(file) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,

@@ -136,7 +136,9 @@ fn places(listeners: &[ListeningOn], place: impl Fn(&ListeningOn) -> &String) ->
 }
 
 fn age(then: u64, now: SystemTime) -> String {
-    words(now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(then)).unwrap_or_default())
+    // A time that does not exist, from a process that is not ours, is now.
+    let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(then)).unwrap_or(now);
+    words(now.duration_since(then).unwrap_or_default())
 }
 
 fn amount(bytes: u64) -> String {

@@ -13,6 +13,8 @@ use crate::running::{Action, DefinitionError, SecretVariable, Supervisor, Superv
 
 /// A supervisor that is asked something answers at once, however busy the machine is.
 const ANSWER: Duration = Duration::from_secs(20);
+/// A start or a stop takes no longer: systemd gives up after 90 s.
+const START: Duration = Duration::from_secs(120);
 
 /// Why a forward cannot be given to a supervisor, or taken from it.
 #[derive(Debug, Error)]
@@ -127,7 +129,8 @@ pub(super) async fn reach(supervisor: &Supervisor) -> Result<(), SupervisorError
 /// [`SupervisorError::Failed`]: the first that fails, unless it may.
 pub(super) async fn run(actions: &[Action], name: Option<&str>) -> Result<(), SupervisorError> {
     for action in actions {
-        match output(action).await {
+        let said = timeout(START, output(action)).await;
+        match said.unwrap_or_else(|_| Err(format!("no answer within {} s", START.as_secs()))) {
             Err(said) if !action.may_fail => {
                 let command = shown(action);
                 return Err(SupervisorError::Failed { command, said, name: name.map(str::to_owned) });
