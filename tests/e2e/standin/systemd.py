@@ -85,6 +85,15 @@ def is_alive(pid):
         return False
 
 
+def end(pid):
+    """Asks a process to end; one that has just ended needs no signal."""
+    try:
+        if pid > 0:
+            os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+
+
 def keep(unit):
     """Runs a unit until it is stopped, or has failed for good. Ends too if the test's folder is gone."""
     values = read(unit)
@@ -156,8 +165,7 @@ def start(unit):
 def stop(unit):
     open(path(unit, "stop"), "w").close()
     while is_alive(known(unit)["keeper"]):
-        if is_alive(known(unit)["main"]):
-            os.kill(known(unit)["main"], signal.SIGTERM)
+        end(known(unit)["main"])
         time.sleep(PAUSE)
     os.unlink(path(unit, "stop"))
 
