@@ -10,7 +10,7 @@ use super::hash::hash;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
-    /// A hash of the machine's id, on Linux: the id itself is to be shown to nobody. Containers may share it.
+    /// A hash of the machine's id, on Linux: the id itself is not to be shown. Containers may share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its hostname.

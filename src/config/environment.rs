@@ -52,7 +52,7 @@ const OTHERS: [&str; 37] = [
 ];
 
 /// The variables with proxies, also in lower case as `curl` reads them.
-const PROXIES: [&str; 8] = [
+pub const PROXY_VARIABLES: [&str; 8] = [
     "ALL_PROXY",
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -89,7 +89,8 @@ pub struct Folders {
 impl Environment {
     /// Reads the process's own environment.
     pub fn from_process() -> Self {
-        let names = Key::ALL.iter().flat_map(|key| key.row().variables).copied().chain(OTHERS).chain(PROXIES);
+        let names =
+            Key::ALL.iter().flat_map(|key| key.row().variables).copied().chain(OTHERS).chain(PROXY_VARIABLES);
         let folders = Folders {
             home: dirs::home_dir(),
             config: dirs::config_dir(),
@@ -143,7 +144,7 @@ impl Environment {
     /// Returns the variables with proxies that are set. In a CGI script, `HTTP_PROXY` is a header of the script's client.
     pub fn proxies(&self) -> Vec<(&'static str, OsString)> {
         let is_header = |name: &str| name == "HTTP_PROXY" && self.is_set("REQUEST_METHOD");
-        let names = PROXIES.into_iter().filter(|name| !is_header(name));
+        let names = PROXY_VARIABLES.into_iter().filter(|name| !is_header(name));
         names.filter_map(|name| Some((name, self.raw(name)?.to_owned()))).collect()
     }
 

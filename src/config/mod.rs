@@ -34,7 +34,7 @@ use std::time::Duration;
 
 pub use access_request::AccessRequest;
 pub use aws::{AwsSettings, Endpoints};
-pub use environment::{Environment, Folders, process_variable};
+pub use environment::{Environment, Folders, PROXY_VARIABLES, process_variable};
 pub use error::{ConfigError, Distrust};
 pub use exec::{ClientSettings, ExecTemplate, Placeholder, TokenKind};
 pub use file::{check_text, default_file, has_table};

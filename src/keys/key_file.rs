@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(3);
 const WATCHER_TRIES: usize = 40;
 const WATCHER_PAUSE: Duration = Duration::from_millis(25);
 
-/// A key that nobody has used for this long was left behind, by a machine that went down.
+/// A key that was not used for this long was left behind, by a machine that went down.
 const OLDEST: Duration = Duration::from_secs(3600);
 
 /// The file of another connection may be removed while it is being locked: then it is made anew.
@@ -115,7 +115,7 @@ fn start_watcher(file: &Path) -> Option<Child> {
     started.ok()
 }
 
-/// Takes a shared lock; if nobody holds one, the key is found or made before.
+/// Takes a shared lock; if no process holds one, the key is found or made before.
 fn lock(file: &Path) -> io::Result<File> {
     let lock = private().create(true).write(true).open(lock_path(file))?;
     if lock.try_lock().is_ok() && is_same(&lock, &lock_path(file)) {
@@ -191,7 +191,7 @@ fn make_key(file: &Path) -> io::Result<()> {
     remove(&beside)?;
     let written = private().create_new(true).write(true).open(&beside)?.write_all(key.text().as_bytes());
     if written.is_err() {
-        // Nobody would know half a key as one of fumidai's.
+        // Half a key could not be known as one of fumidai's.
         let _ = remove(&beside);
     }
     written.and_then(|()| fs::rename(beside, file))
@@ -376,14 +376,14 @@ mod tests {
         assert!(move_away(&file, || {}).is_none(), "it is in use");
         // As if the process was killed.
         std::mem::forget(one.released());
-        let mark = move_away(&file, || {}).expect("nobody uses it");
+        let mark = move_away(&file, || {}).expect("no connection uses it");
         assert!(!file.exists());
         let (two, second) = take(&file);
         assert_eq!(second.public_line(), first.public_line());
         remove_moved(&file, mark, || {});
         assert!(file.exists());
         std::mem::forget(two.released());
-        let later = move_away(&file, || {}).expect("nobody uses it");
+        let later = move_away(&file, || {}).expect("no connection uses it");
         remove_moved(&file, mark, || {});
         assert!(moved_path(&file).exists(), "it is the later watcher's");
         remove_moved(&file, later, || {});
@@ -398,7 +398,7 @@ mod tests {
         std::mem::forget(take(&file).0.released());
         let mut other = lock_alone(&file);
         assert!(other.is_some() && lock_alone(&file).is_none());
-        let mark = move_away(&file, || drop(other.take())).expect("nobody uses it");
+        let mark = move_away(&file, || drop(other.take())).expect("no connection uses it");
         let mut other = lock_alone(&file);
         remove_moved(&file, mark, || drop(other.take()));
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);

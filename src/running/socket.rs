@@ -1,7 +1,7 @@
-//! Where a running forward answers: a unix socket of the user's alone, on Windows a named pipe. Whoever connects gets one
+//! Where a running forward answers: a unix socket of the user's alone, on Windows a named pipe. A client gets one
 //! line; nothing is read from it.
 //!
-//! A socket on which no process listens is a leftover, and is removed by whoever asks. An answer that does not come in time,
+//! A socket on which no process listens is a leftover, and is removed by the client that finds it. An answer that does not come in time,
 //! or is too long, is none.
 
 use std::io;
@@ -56,7 +56,7 @@ impl StatusSocket {
         Ok(Self { system: system::Server::bind(folder, &name)? })
     }
 
-    /// Answers whoever connects; never returns.
+    /// Answers each client; never returns.
     pub async fn serve(mut self, answer: impl Fn() -> Answer) {
         loop {
             match self.system.accept().await {

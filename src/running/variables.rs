@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
-/// Variables that decide how a forward runs, beside `FUMIDAI_*`.
-const CARRIED: [&str; 37] = [
+use crate::config::PROXY_VARIABLES;
+
+/// Variables that decide how a forward runs, beside `FUMIDAI_*` and the proxies.
+const CARRIED: [&str; 29] = [
     "PATH",
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -30,14 +32,6 @@ const CARRIED: [&str; 37] = [
     "AWS_ROLE_SESSION_NAME",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_EC2_METADATA_DISABLED",
-    "ALL_PROXY",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-    "all_proxy",
-    "https_proxy",
-    "http_proxy",
-    "no_proxy",
     "RUST_LOG",
     "XDG_CACHE_HOME",
     "XDG_STATE_HOME",
@@ -71,7 +65,7 @@ pub fn carried(
     absolute: impl Fn(&str) -> String,
 ) -> Result<Vec<(String, String)>, SecretVariable> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for name in CARRIED.into_iter().chain(settings) {
+    for name in CARRIED.into_iter().chain(PROXY_VARIABLES).chain(settings) {
         let Some(value) = read(name).filter(|value| !value.is_empty()) else { continue };
         if found.iter().any(|(known, _)| known == name) {
             continue;

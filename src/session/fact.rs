@@ -7,7 +7,7 @@ use crate::aws::SessionRequest;
 
 use super::{Outcome, SessionError};
 
-/// One fact, for whoever keeps a record.
+/// One fact, for the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The service has started a session.

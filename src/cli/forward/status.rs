@@ -68,7 +68,7 @@ impl Status {
         }
     }
 
-    /// Answers whoever asks; never returns. A forward without a socket forwards all the same.
+    /// Answers each client; never returns. A forward without a socket forwards all the same.
     pub async fn serve(&self, folder: Option<&Path>, traffic: &Traffic) {
         let Some(folder) = folder else { return std::future::pending().await };
         match StatusSocket::bind(&folder.join(running::FOLDER)) {

@@ -66,12 +66,12 @@ fn hints_of_refusal(code: &str, message: &str) -> &'static [&'static str] {
         _ if message.contains("not enabled") => &[NOT_SET_UP],
         "UnknownOperationException" => &[NOT_SET_UP],
         "ResourceNotFoundException" => &[
-            "ask for an approval policy for the node: without one, nobody can approve",
+            "ask for an approval policy for the node: without one, no user can approve",
             "use `--region` and `--profile` of the node: access to another account or region cannot be requested",
         ],
         "ServiceQuotaExceededException" => &["wait until earlier requests are decided: there are too many"],
         "ValidationException" if message.contains("ssm:startsession") => {
-            &["a policy of yours has `ssm:StartSession`: whoever requests access must not have it"]
+            &["a policy of yours has `ssm:StartSession`: a user who requests access must not have it"]
         }
         "ValidationException" => &[
             "shorten the reason to 256 characters; the target must be an instance or a managed node",

@@ -4,7 +4,6 @@
 //! client (fumidai, ssh, rsync, PyMySQL) ── link ── proxy.test (microsocks) ── simulator on loopback
 //! ```
 
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,8 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::bench::Bench;
+use crate::networks::ip;
 use crate::run::{Run, until};
-use crate::tools::{search_path, tool};
+use crate::tools::tool;
 
 /// The first address of the range for network tests (RFC 2544), after those of the tests of hops; each network takes eight.
 const FIRST_ADDRESS: u32 = u32::from_be_bytes([198, 19, 128, 0]);
@@ -55,11 +55,14 @@ impl Network {
 
     fn make(&self) -> Result<(), String> {
         let name = &self.namespace;
-        ip(&format!(
-            "netns add {name}\nlink add {name} type veth peer name wifi netns {name}\n\
+        ip(
+            None,
+            &format!(
+                "netns add {name}\nlink add {name} type veth peer name wifi netns {name}\n\
              address add {}/29 dev {name}\nlink set {name} up\n",
-            self.gateway()
-        ))?;
+                self.gateway()
+            ),
+        )?;
         self.ip(&format!("link set lo up\naddress add {}/29 dev wifi\n", self.address(2)))?;
         self.link_up();
         Ok(())
@@ -131,7 +134,7 @@ impl Network {
     }
 
     fn ip(&self, commands: &str) -> Result<(), String> {
-        ip_in(Some(&self.namespace), commands)
+        ip(Some(&self.namespace), commands)
     }
 }
 
@@ -139,8 +142,8 @@ impl Drop for Network {
     fn drop(&mut self) {
         self.stop_proxy();
         let name = &self.namespace;
-        let _ = ip(&format!("link delete {name}\n"));
-        let _ = ip(&format!("netns delete {name}\n"));
+        let _ = ip(None, &format!("link delete {name}\n"));
+        let _ = ip(None, &format!("netns delete {name}\n"));
     }
 }
 
@@ -160,25 +163,4 @@ fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
         answer.extend(address.octets());
     }
     answer
-}
-
-fn ip(commands: &str) -> Result<(), String> {
-    ip_in(None, commands)
-}
-
-/// Runs commands of ip(8), in a namespace if given.
-fn ip_in(namespace: Option<&str>, commands: &str) -> Result<(), String> {
-    let mut ip = Command::new(tool("ip"));
-    if let Some(namespace) = namespace {
-        ip.args(["-n", namespace]);
-    }
-    ip.args(["-batch", "-"]).env("PATH", search_path());
-    ip.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut ip = ip.spawn().map_err(|error| error.to_string())?;
-    let fed = ip.stdin.take().expect("piped").write_all(commands.as_bytes());
-    let output = ip.wait_with_output().map_err(|error| error.to_string())?;
-    if fed.is_ok() && output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{commands}: {}", String::from_utf8_lossy(&output.stderr)))
 }

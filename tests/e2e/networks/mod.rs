@@ -13,6 +13,8 @@ mod parts;
 mod portals;
 mod proxies;
 
+pub use self::namespace::ip;
+
 use fumidai::sim::faults::CutKind;
 
 use crate::authority::Authority;

@@ -133,7 +133,7 @@ impl Drop for Namespace {
 }
 
 /// Runs commands of ip(8), in a namespace if given.
-fn ip(namespace: Option<&str>, commands: &str) -> Result<(), String> {
+pub fn ip(namespace: Option<&str>, commands: &str) -> Result<(), String> {
     let mut ip = Command::new(tool("ip"));
     if let Some(namespace) = namespace {
         ip.args(["-n", namespace]);
