@@ -2,8 +2,6 @@
 
 use thiserror::Error;
 
-use crate::config::PROXY_VARIABLES;
-
 /// Variables that decide how a forward runs, beside `FUMIDAI_*` and the proxies.
 const CARRIED: [&str; 29] = [
     "PATH",
@@ -55,17 +53,17 @@ pub struct SecretVariable {
     pub name: &'static str,
 }
 
-/// Returns the variables that are set, of those above and of `settings`.
+/// Returns the variables that are set, of those above and of the others: those of settings and proxies.
 ///
 /// # Errors
 /// [`SecretVariable`]
 pub fn carried(
-    settings: impl IntoIterator<Item = &'static str>,
+    others: impl IntoIterator<Item = &'static str>,
     read: impl Fn(&str) -> Option<String>,
     absolute: impl Fn(&str) -> String,
 ) -> Result<Vec<(String, String)>, SecretVariable> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for name in CARRIED.into_iter().chain(PROXY_VARIABLES).chain(settings) {
+    for name in CARRIED.into_iter().chain(others) {
         let Some(value) = read(name).filter(|value| !value.is_empty()) else { continue };
         if found.iter().any(|(known, _)| known == name) {
             continue;
@@ -96,7 +94,7 @@ mod tests {
         let read = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        carried(["FUMIDAI_REASON", "AWS_PROFILE"], read, |path| format!("/here/{path}"))
+        carried(["FUMIDAI_REASON", "AWS_PROFILE", "HTTPS_PROXY"], read, |path| format!("/here/{path}"))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use crate::config::{Config, Environment, Key, process_variable};
+use crate::config::{Config, Environment, Key, PROXY_VARIABLES, process_variable};
 use crate::forward::plan::PlannedForward;
 use crate::reach::{ReachError, open_aws};
 use crate::running::{Kept, Supervisor, carried};
@@ -76,7 +76,7 @@ fn variables() -> Result<Vec<(String, String)>, SupervisorError> {
     let settings = Key::ALL.iter().flat_map(|key| key.row().variables).copied();
     let own = settings.filter(|name| name.starts_with("FUMIDAI_"));
     let absolute = |path: &str| whole(Path::new(path)).display().to_string();
-    Ok(carried(own, process_variable, absolute)?)
+    Ok(carried(own.chain(PROXY_VARIABLES), process_variable, absolute)?)
 }
 
 fn whole(file: &Path) -> PathBuf {
